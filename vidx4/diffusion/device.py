@@ -1,0 +1,49 @@
+"""Where a model runs, and in what precision."""
+
+import torch
+
+from vidx4.errors import OptionError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` is a CUDA GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"there is no device {name!r} here; vidx4 doctor lists them") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of a name; `auto` is the fastest that is exact enough on a device.
+
+    That is float16 on CUDA, and bfloat16 on a CPU that computes in it; others emulate it at half the speed
+    of float32.
+
+    Raises:
+        OptionError: no such precision, or one that the device can't compute in.
+    """
+    if name == "auto":
+        return _fastest(device)
+    if name not in DTYPES:
+        raise OptionError(f"dtype must be auto, {', '.join(DTYPES)}, got {name!r}")
+    if name == "float16" and device.type == "cpu":
+        raise OptionError("a CPU does not compute in float16: use --dtype float32 or bfloat16")
+    return DTYPES[name]
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32

@@ -1,0 +1,269 @@
+"""A model's name -> its components."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
+from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
+from vidx4.diffusion.denoise import PromptEmbeds
+from vidx4.diffusion.hub import fetch
+from vidx4.errors import ModelError, OptionError
+
+COMPACT_FOLDER = Path(__file__).parent.parent / "weights" / "compact"
+SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
+SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
+
+UPSCALE_SCALING_FACTOR = 0.08333
+"""Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """What an option is when the user leaves it to the model."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    noise_level: int
+
+
+SD_X4_DEFAULTS = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20)
+COMPACT_DEFAULTS = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0)
+
+
+@dataclass(frozen=True)
+class Components:
+    """A model, ready to denoise on one device."""
+
+    name: str
+    unet: Any
+    autoencoder: Autoencoder
+    scheduler: Any
+    low_res_scheduler: Any
+    prompt_embeds: PromptEmbeds | None
+    """None for a model that takes no prompt."""
+    max_noise_level: int
+    size_multiple: int
+    """The sides of what `unet` sees must be multiples of it."""
+    defaults: ModelDefaults
+
+
+def choose_model(name: str, device: torch.device) -> tuple[str, str]:
+    """Return the model that a name means on a device, and why, in a few words."""
+    if name != "auto":
+        return name, "as asked"
+    if device.type == "cuda":
+        return "sd-x4", "a CUDA GPU is there"
+    return "compact", "no CUDA GPU; sd-x4 would take minutes per frame"
+
+
+def load(
+    name: str, device: torch.device, dtype: torch.dtype, prompt: str = "", negative_prompt: str = ""
+) -> Components:
+    """Load a model.
+
+    Args:
+        name: `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format.
+        device: where it will run.
+        dtype: of the denoiser; an autoencoder that would overflow stays in float32.
+        prompt: what the picture shows; encoded now, after which the text encoder is freed.
+        negative_prompt: what guidance leads away from.
+
+    Raises:
+        ModelError: it can't be had, is incomplete, or is of another architecture.
+        OptionError: it takes no prompt and one is given.
+    """
+    folder = find(name, dtype)
+    index = _read_json(folder / "model_index.json")
+    load_family = _FAMILIES.get(index.get("_class_name", ""))
+    if load_family is None:
+        known = " or ".join(_FAMILIES)
+        raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}")
+    return load_family(name, folder, index, _Target(device, dtype, prompt, negative_prompt))
+
+
+def find(name: str, dtype: torch.dtype) -> Path:
+    """Return the folder of a model, fetched from the hub where it is not here yet.
+
+    Raises:
+        ModelError: there is no such model, or the hub can't be reached.
+    """
+    if name == "compact":
+        return COMPACT_FOLDER
+    if name == "sd-x4":
+        return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half=dtype != torch.float32)
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return fetch(name, None, half=dtype != torch.float32)
+    raise ModelError(
+        f"no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name), or a folder"
+    )
+
+
+@dataclass(frozen=True)
+class _Target:
+    device: torch.device
+    dtype: torch.dtype
+    prompt: str
+    negative_prompt: str
+
+
+def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
+    if target.prompt or target.negative_prompt:
+        raise OptionError(f"the model {name} takes no prompt; sd-x4 does")
+    unet = _load_part(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
+    config = ResidualAutoencoder.load_config(folder, subfolder="vae")
+    return Components(
+        name=name,
+        unet=_place(unet, target.device),
+        autoencoder=ResidualAutoencoder.from_config(config),
+        scheduler=_load_scheduler(folder, "scheduler"),
+        low_res_scheduler=_load_scheduler(folder, "low_res_scheduler"),
+        prompt_embeds=None,
+        max_noise_level=index["max_noise_level"],
+        size_multiple=1,
+        defaults=COMPACT_DEFAULTS,
+    )
+
+
+def _load_stable_diffusion(
+    name: str, folder: Path, index: dict[str, Any], target: _Target
+) -> Components:
+    variant = "fp16" if target.dtype != torch.float32 else None
+    unet = _load_part(UNet2DConditionModel, folder, "unet", variant, torch_dtype=target.dtype)
+    vae = _load_part(AutoencoderKL, folder, "vae", variant, torch_dtype=torch.float32)
+    vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
+    _check_channels(folder, unet, vae)
+    components = Components(
+        name=name,
+        unet=_place(unet, target.device),
+        autoencoder=TiledAutoencoder(_place(vae, target.device)),
+        scheduler=_load_scheduler(folder, "scheduler"),
+        low_res_scheduler=_load_scheduler(folder, "low_res_scheduler"),
+        prompt_embeds=_encode_prompts(folder, variant, target),
+        max_noise_level=index.get("max_noise_level", 350),
+        size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
+        defaults=SD_X4_DEFAULTS,
+    )
+    if name == "sd-x4":
+        _check_is_sd_x4(components)
+    return components
+
+
+_FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], _Target], Components]] = {
+    "CompactUpscaler": _load_compact,
+    "StableDiffusionUpscalePipeline": _load_stable_diffusion,
+}
+
+
+def _place(module: Any, device: torch.device) -> Any:
+    return module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+
+
+def _load_part(
+    cls: Any, folder: Path, subfolder: str, variant: str | None = None, **kwargs: Any
+) -> Any:
+    """Load safetensors of a variant where the folder has it, else without, cast to `torch_dtype`."""
+    has_variant = any((folder / subfolder).glob(f"*.{variant}.safetensors"))
+    try:
+        return cls.from_pretrained(
+            folder,
+            subfolder=subfolder,
+            variant=variant if has_variant else None,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            **kwargs,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{folder / subfolder} can't be loaded as a {cls.__name__}: {_first_line(error)}"
+        ) from error
+
+
+def _load_scheduler(folder: Path, subfolder: str) -> Any:
+    config = _read_json(folder / subfolder / "scheduler_config.json")
+    cls = getattr(diffusers, config.get("_class_name", ""), None)
+    if cls is None:
+        raise ModelError(f"{folder / subfolder} asks for an unknown scheduler")
+    return cls.from_config(config)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model is incomplete: {path} can't be read") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]
+
+
+def _encode_prompts(folder: Path, variant: str | None, target: _Target) -> PromptEmbeds:
+    tokenizer = _load_tokenizer(folder)
+    encoder = _load_part(CLIPTextModel, folder, "text_encoder", variant, dtype=target.dtype)
+    encoder = encoder.requires_grad_(False).eval().to(target.device)
+
+    def encode(text: str) -> torch.Tensor:
+        ids = tokenizer(
+            text,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        # Each alone, as diffusers does: a batch of two changes the last bits.
+        embeds: torch.Tensor = encoder(ids.to(target.device))[0]
+        return embeds
+
+    with torch.inference_mode():
+        return PromptEmbeds(encode(target.prompt), encode(target.negative_prompt))
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / 'tokenizer'} can't be loaded: {_first_line(error)}") from error
+
+
+def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
+    latent_channels = vae.config.latent_channels
+    if unet.config.in_channels != latent_channels + 3:
+        raise ModelError(
+            f"{folder} is not a x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
+            f"not {latent_channels} of latents and 3 of the low-resolution picture"
+        )
+    if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
+        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder")
+
+
+def _check_is_sd_x4(components: Components) -> None:
+    """Compare the published weights with what is known of them, before hours are spent on others."""
+    unet, vae = components.unet, components.autoencoder.vae  # type: ignore[attr-defined]
+    scheduler = components.scheduler.config
+    facts = {
+        "UNet parameters": (_num_parameters(unet), 473_398_020),
+        "autoencoder parameters": (_num_parameters(vae), 55_325_927),
+        "attention to the text alone": (
+            list(unet.config.only_cross_attention),
+            [True, True, True, False],
+        ),
+        "prediction": (scheduler.prediction_type, "v_prediction"),
+        "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
+    }
+    wrong = [f"{what} {is_} (not {should})" for what, (is_, should) in facts.items() if is_ != should]
+    if wrong:
+        raise ModelError(f"this is not the published sd-x4: {', '.join(wrong)}")
+
+
+def _num_parameters(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

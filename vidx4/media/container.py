@@ -1,0 +1,70 @@
+"""Open a file and read its packets, with errors written for the user."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+
+from vidx4.errors import SourceError
+
+_logger = logging.getLogger(__name__)
+
+AnyPacket: TypeAlias = "Packet[Stream]"
+"""A packet of any kind of stream; PyAV's class has a type parameter in its stubs only."""
+
+BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+"""Options of a muxer: write no date, version or random number, and leave every timestamp as it is."""
+_NOT_VIDEOS = frozenset({"tty"})
+"""Demuxers that make a picture of anything: `tty` draws a text file."""
+
+
+def open_source(path: Path) -> InputContainer:
+    """Open a file for reading.
+
+    Raises:
+        SourceError: the file is missing, unreadable, or of no known format.
+    """
+    _check_readable(path)
+    try:
+        # An absolute path has no protocol: a file may be called `http:x.mp4`.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except FFmpegError as error:
+        raise SourceError(
+            f"{path} can't be read as a video: it is of another kind, or cut off before its index "
+            f"({error.strerror})."
+        ) from error
+    if container.format.name in _NOT_VIDEOS:
+        container.close()
+        raise SourceError(f"{path} is not a video.")
+    return container
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise SourceError(f"{path} is a folder, not a video.")
+        if not path.exists():
+            raise SourceError(f"{path} does not exist.")
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file.")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty.")
+        path.open("rb").close()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def read_packets(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
+    """Yield the packets of some streams in the order of the file; a file that is cut off ends where it is cut."""
+    try:
+        for packet in container.demux(streams):
+            if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder
+                yield packet
+    except FFmpegError as error:
+        _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)

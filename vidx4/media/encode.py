@@ -1,0 +1,103 @@
+"""Frames to a part file."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
+from av.video.stream import VideoStream
+
+from vidx4.media.color import SMOOTH, color_range, tag_colors
+from vidx4.media.container import BITEXACT
+from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
+from vidx4.media.whole import write_whole
+from vidx4.video import FrameBatch, Source
+
+_MAX_RATE_DENOMINATOR = 1_000_000
+
+
+def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, options: EncodeOptions) -> int:
+    """Compress frames to a part file, which appears at `path` when it is whole.
+
+    The container is NUT, the one that keeps any time base, and the order of frames that refer to later
+    ones. The same frames give the same bytes. Without any frame the file is empty.
+
+    Args:
+        path: where the part shall appear; a file that is there is replaced.
+        batches: frames in ascending order of pts, all of one size, in the source's time base.
+        source: what the frames were made from; tells colours, times and the shape of pixels.
+        options: how to compress.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        OptionError: the options don't fit the codec or each other.
+        OutputError: the file can't be written.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    with write_whole(path) as unfinished:
+        if first is None:
+            unfinished.touch()
+            return 0
+        height, width = first.data.shape[2:]
+        settings = resolve(options, width, height, source.bit_depth)
+        with av.open(str(unfinished), "w", format="nut", container_options=BITEXACT) as container:
+            stream = _add_stream(container, source, settings, width, height)
+            frames = (_to_yuv(f, source, settings) for f in _frames(chain([first], batches), source))
+            return _encode(container, stream, frames)
+
+
+def _add_stream(
+    container: OutputContainer, source: Source, settings: EncoderSettings, width: int, height: int
+) -> VideoStream:
+    rate = (source.frame_rate or Fraction(1)).limit_denominator(_MAX_RATE_DENOMINATOR)
+    stream = container.add_stream(settings.encoder, rate=rate, options=dict(settings.options))
+    assert isinstance(stream, VideoStream)
+    stream.time_base = source.time_base
+    context = stream.codec_context
+    context.time_base = source.time_base
+    context.width, context.height, context.pix_fmt = width, height, settings.pix_fmt
+    context.sample_aspect_ratio = source.sample_aspect_ratio
+    context.thread_count = settings.num_threads
+    context.flags |= Flags.bitexact
+    tag_colors(context, source.color)
+    return stream
+
+
+def _frames(batches: Iterable[FrameBatch], source: Source) -> Iterator[VideoFrame]:
+    for batch in batches:
+        pixel_format = "rgb24" if batch.data.dtype == torch.uint8 else "rgb48le"
+        for pixels, pts in zip(batch.data.numpy(), batch.pts, strict=True):
+            rgb = np.ascontiguousarray(pixels.transpose(1, 2, 0))  # (H, W, 3)
+            frame = VideoFrame.from_ndarray(rgb, format=pixel_format)
+            frame.pts, frame.time_base = pts, source.time_base
+            yield frame
+
+
+def _to_yuv(rgb: VideoFrame, source: Source, settings: EncoderSettings) -> VideoFrame:
+    tag_colors(rgb, source.color)
+    frame = rgb.reformat(
+        format=settings.pix_fmt,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=color_range(source.color),
+        interpolation=SMOOTH,
+    )
+    tag_colors(frame, source.color)
+    return frame
+
+
+def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[VideoFrame]) -> int:
+    num_frames = 0
+    for num_frames, frame in enumerate(frames, start=1):
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+    return num_frames

@@ -1,0 +1,220 @@
+"""What a file holds."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import median_low
+
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidx4.errors import SourceError
+from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
+
+_BT709, _BT601 = 1, 6
+_TALLEST_SD = 576
+_RGB_MATRIX = 0
+_FULL_RANGE = 2
+_INTERLACED_ORDERS = range(2, 6)
+"""`AVFieldOrder`: 0 is unknown, 1 progressive."""
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one pass over the packets of a video stream tells."""
+
+    first_frame: VideoFrame
+    durations: dict[int, int]
+    """The duration of each frame by its pts, 0 where it is unknown."""
+
+
+def probe(path: Path) -> Source:
+    """Return what a video file holds; the whole file is read, only its first frame decoded.
+
+    Raises:
+        SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
+    """
+    with open_source(path) as container:
+        stream = _video_stream(container, path)
+        streams = tuple(_describe(s) for s in container.streams if not is_chapter_track(s))
+        scan = _scan(container, stream, path)
+        if _has_field_packets(container, scan.first_frame):
+            scan = _Scan(scan.first_frame, dict.fromkeys(_decoded_pts(path, stream.index), 0))
+        return _source(path, container, stream, streams, scan)
+
+
+def is_chapter_track(stream: Stream) -> bool:
+    """Return whether a stream only holds chapters, which the demuxer has read already."""
+    return stream.type == "data" and stream.discard == Discard.all
+
+
+def _source(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    streams: tuple[StreamInfo, ...],
+    scan: _Scan,
+) -> Source:
+    frame = scan.first_frame
+    time_base = Fraction(stream.time_base or 1)
+    rate = stream.average_rate or stream.guessed_rate
+    pts = tuple(sorted(scan.durations))
+    stop_pts = pts[-1] + (scan.durations[pts[-1]] or _usual_duration(pts, rate, time_base))
+    return Source(
+        path=path,
+        container=container.format.name,
+        video_index=stream.index,
+        width=frame.width,
+        height=frame.height,
+        time_base=time_base,
+        pts=pts,
+        stop_pts=stop_pts,
+        frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
+        streams=streams,
+        color=_color(stream, frame),
+        bit_depth=max(8, *(component.bits for component in frame.format.components)),
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
+        rotation=frame.rotation % 360,
+        is_interlaced=_is_interlaced(stream, frame),
+        display_matrix=_display_matrix(frame),
+    )
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    best = container.streams.best("video")
+    if isinstance(best, VideoStream) and best.codec_context is not None:
+        if not best.disposition & Disposition.attached_pic:
+            return best
+    raise SourceError(f"{path} holds no video.")
+
+
+def _describe(stream: Stream) -> StreamInfo:
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec="" if stream.type == "attachment" else codec or "",
+        details=_details(stream),
+        language=stream.language or "",
+        title=stream.metadata.get("title", ""),
+        is_default=bool(stream.disposition & Disposition.default),
+    )
+
+
+def _details(stream: Stream) -> str:
+    match stream:
+        case VideoStream(codec_context=context) if context:
+            return f"{context.width}x{context.height} {context.pix_fmt or ''}".strip()
+        case AudioStream(codec_context=context) if context:
+            return f"{stream.layout.name} {stream.sample_rate} Hz"
+        case AttachmentStream():
+            return " ".join(filter(None, (stream.name, stream.mimetype)))
+    return ""
+
+
+def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
+    first_frame: VideoFrame | None = None
+    durations: dict[int, int] = {}
+    for index, packet in enumerate(_frame_packets(container, stream)):
+        first_frame = first_frame or _first_frame(stream, packet)
+        if not packet.is_discard:
+            durations.setdefault(_pts(packet, index), packet.duration or 0)
+    first_frame = first_frame or _first_frame(stream, None)
+    if first_frame is None or not durations:
+        raise SourceError(f"No frame of {path} can be decoded.")
+    return _Scan(first_frame, durations)
+
+
+def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[AnyPacket]:
+    """Yield one packet for each frame that is shown."""
+    packets = read_packets(container, stream)
+    if stream.codec_context.codec.canonical_name != "vp9":
+        return packets
+    return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
+
+
+def _merge_hidden_frames(
+    packets: Iterable[AnyPacket], merge: BitStreamFilterContext
+) -> Iterator[AnyPacket]:
+    for packet in packets:
+        yield from merge.filter(packet)
+
+
+def _pts(packet: AnyPacket, index: int) -> int:
+    if packet.pts is not None:
+        return packet.pts
+    return packet.dts if packet.dts is not None else index * (packet.duration or 1)
+
+
+def _first_frame(stream: VideoStream, packet: "AnyPacket | None") -> VideoFrame | None:
+    try:
+        return next(iter(stream.decode(packet)), None)
+    except FFmpegError:
+        return None
+
+
+def _has_field_packets(container: InputContainer, frame: VideoFrame) -> bool:
+    """Return whether two packets may hold the two fields of one frame: no header says so."""
+    return container.format.name == "mpegts" and frame.interlaced_frame
+
+
+def _decoded_pts(path: Path, index: int) -> Iterator[int]:
+    with open_source(path) as container:
+        stream = container.streams[index]
+        assert isinstance(stream, VideoStream)
+        for packet in container.demux(stream):
+            try:
+                yield from (frame.pts for frame in stream.decode(packet) if frame.pts is not None)
+            except FFmpegError:
+                continue
+
+
+def _usual_duration(pts: tuple[int, ...], rate: Fraction | None, time_base: Fraction) -> int:
+    if len(pts) > 1:
+        return median_low(b - a for a, b in zip(pts, pts[1:], strict=False))
+    return max(1, round(1 / rate / time_base)) if rate else 1
+
+
+def _frame_rate(num_frames: int, duration: Fraction, nominal: Fraction | None) -> Fraction | None:
+    """Return the nominal rate where it is about right: it is free of the rounding of the pts."""
+    if num_frames == 1:
+        return nominal
+    average = num_frames / duration
+    return nominal if nominal and abs(nominal / average - 1) < Fraction(1, 100) else average
+
+
+def _color(stream: VideoStream, frame: VideoFrame) -> ColorDescription:
+    context = stream.codec_context
+    matrix = _stated(context.colorspace, frame.colorspace)
+    if frame.format.is_rgb or matrix in (_RGB_MATRIX, UNSPECIFIED):
+        matrix = _BT601 if frame.height <= _TALLEST_SD else _BT709
+    full_range = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
+    return ColorDescription(
+        matrix=matrix,
+        primaries=_stated(context.color_primaries, frame.color_primaries),
+        transfer=_stated(context.color_trc, frame.color_trc),
+        full_range=full_range and not frame.format.is_rgb,
+    )
+
+
+def _stated(*codes: int) -> int:
+    return next((int(code) for code in codes if code != UNSPECIFIED), UNSPECIFIED)
+
+
+def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
+    return stream.codec_context.field_order in _INTERLACED_ORDERS or frame.interlaced_frame
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    if (matrix := frame.side_data.get(SideDataType.DISPLAYMATRIX)) is None:
+        return None
+    return tuple(array("i", bytes(matrix)))

@@ -1,0 +1,142 @@
+"""The nouns: what a file holds, and a run of its frames."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+UNSPECIFIED = 2
+"""The code of ITU-T H.273 for a colour property that a file doesn't state."""
+
+
+@dataclass(frozen=True)
+class ColorDescription:
+    """How a video's numbers stand for colours, as codes of ITU-T H.273."""
+
+    matrix: int = UNSPECIFIED
+    """MatrixCoefficients: 1 is BT.709, 5 and 6 are BT.601, 9 is BT.2020."""
+    primaries: int = UNSPECIFIED
+    """ColourPrimaries."""
+    transfer: int = UNSPECIFIED
+    """TransferCharacteristics: 16 is PQ, 18 is HLG."""
+    full_range: bool = False
+    """Whether luma runs over the full range of codes (JPEG) and not over 16..235 of 255 (MPEG)."""
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer function is PQ or HLG."""
+        return self.transfer in (16, 18)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a file."""
+
+    index: int
+    kind: str
+    """`video`, `audio`, `subtitle`, `attachment` or `data`."""
+    codec: str
+    """FFmpeg's name of the codec; empty where it has none."""
+    details: str = ""
+    """What distinguishes it, in a few words: size, channels, rate."""
+    language: str = ""
+    title: str = ""
+    is_default: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file: its streams, and when each frame of the chosen video stream is shown."""
+
+    path: Path
+    container: str
+    """FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+    video_index: int
+    """The stream that is enlarged."""
+    width: int
+    height: int
+    time_base: Fraction
+    """Seconds per unit of pts."""
+    pts: tuple[int, ...]
+    """When each frame is shown, ascending, from the packets: a damaged frame counts here and may not decode."""
+    stop_pts: int
+    """When the last frame ends."""
+    frame_rate: Fraction | None
+    """Frames per second on average; None for a single frame without a duration."""
+    streams: tuple[StreamInfo, ...]
+    color: ColorDescription
+    bit_depth: int
+    """Bits per colour component, 8 or more."""
+    sample_aspect_ratio: Fraction
+    """Width of a pixel over its height."""
+    rotation: int
+    """Degrees counter-clockwise by which a player turns the picture."""
+    is_interlaced: bool
+    display_matrix: tuple[int, ...] | None = None
+    """How a player turns and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames by the packets of the video stream."""
+        return len(self.pts)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the start of the first frame to the end of the last."""
+        return (self.stop_pts - self.pts[0]) * self.time_base
+
+    @property
+    def pixel_dtype(self) -> torch.dtype:
+        """The type that holds a decoded frame without loss: uint8, or uint16 for more than 8 bits."""
+        return torch.uint8 if self.bit_depth <= 8 else torch.uint16
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """A part of a video, `[start, stop)` in seconds from its first frame; None for no bound."""
+
+    start: Fraction | None = None
+    stop: Fraction | None = None
+
+    def pts_bounds(self, source: Source) -> tuple[int, int]:
+        """Return the bounds `[start, stop)` in the source's pts."""
+        first = source.pts[0]
+        start = first if self.start is None else first + _ceil(self.start / source.time_base)
+        stop = source.stop_pts if self.stop is None else first + _ceil(self.stop / source.time_base)
+        return start, min(stop, source.stop_pts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut off."""
+        return self.start is None and self.stop is None
+
+
+def _ceil(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Frames that are computed together."""
+
+    data: Tensor
+    """RGB over the full range of its type, uint8 or uint16, on the CPU, (N, 3, H, W)."""
+    pts: tuple[int, ...]
+    """When each frame is shown, ascending."""
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or self.data.shape[1] != 3:
+            raise ValueError(f"data must be (N, 3, H, W), got {tuple(self.data.shape)}")
+        if self.data.dtype not in (torch.uint8, torch.uint16):
+            raise ValueError(f"data must be uint8 or uint16, got {self.data.dtype}")
+        if self.data.device.type != "cpu":
+            raise ValueError(f"data must be on the CPU, got {self.data.device}")
+        if len(self.pts) != len(self.data):
+            raise ValueError(f"{len(self.data)} frames but {len(self.pts)} pts")
+        if any(b <= a for a, b in zip(self.pts, self.pts[1:], strict=False)):
+            raise ValueError(f"pts must ascend, got {self.pts}")
+
+    def __len__(self) -> int:
+        return len(self.pts)
