@@ -49,7 +49,7 @@ class Config:
     ema_decay: float = 0.998
     terminal_share: float = 0.5
     """Share of each batch trained at the last timestep, where the latents are zeros."""
-    clean_share: float = 0.5
+    clean_share: float = 0.75
     """Share of each batch at noise level 0 from an undamaged picture."""
     max_noise_level: int = 150
 
@@ -90,7 +90,7 @@ class Crops(Dataset[dict[str, Tensor]]):
 
     def _item(self, rng: np.random.Generator, index: int) -> dict[str, Tensor]:
         clean = index < self.config.clean_share * self.config.batch_size
-        level = 0 if clean else int(rng.integers(1, self.config.max_noise_level + 1))
+        level = 0 if clean else 1 + int(self.config.max_noise_level * rng.random() ** 2)
         terminal = index % 4 < 4 * self.config.terminal_share
         timestep = NUM_TIMESTEPS - 1 if terminal else int(rng.integers(NUM_TIMESTEPS - 1))
         high_res = self._crop(rng)

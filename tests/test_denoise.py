@@ -41,9 +41,7 @@ def ours(pipeline: Any, low_res: Tensor, prompts: tuple[str, str], seed: int, **
     return (decoded * 0.5 + 0.5).clamp(0, 1)
 
 
-def theirs(
-    pipeline: Any, low_res: Tensor, prompts: tuple[str, str], seed: int, **options: Any
-) -> Tensor:
+def theirs(pipeline: Any, low_res: Tensor, prompts: tuple[str, str], seed: int, **options: Any) -> Tensor:
     result = pipeline(
         prompt=[prompts[0]] * len(low_res),
         negative_prompt=[prompts[1]] * len(low_res),

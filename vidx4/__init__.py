@@ -13,10 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["EncodeOptions", "FrameBatch", "UpscaleOptions", "Upscaler", "Vidx4Error", "probe", "upscale_video"]
+__all__ = [
+    "EncodeOptions",
+    "FrameBatch",
+    "UpscaleOptions",
+    "Upscaler",
+    "Vidx4Error",
+    "probe",
+    "upscale_video",
+]
+
+__all__ = [
+    "EncodeOptions",
+    "FrameBatch",
+    "UpscaleOptions",
+    "Upscaler",
+    "Vidx4Error",
+    "probe",
+    "upscale_video",
+]
 
 _HOMES = {
-    "EncodeOptions": "vidx4.media.encode",
+    "EncodeOptions": "vidx4.media.encoder",
     "FrameBatch": "vidx4.video",
     "UpscaleOptions": "vidx4.diffusion.upscaler",
     "Upscaler": "vidx4.diffusion.upscaler",
@@ -29,7 +47,7 @@ if TYPE_CHECKING:
     from vidx4.diffusion.upscaler import UpscaleOptions, Upscaler
     from vidx4.errors import Vidx4Error
     from vidx4.jobs.run import upscale_video
-    from vidx4.media.encode import EncodeOptions
+    from vidx4.media.encoder import EncodeOptions
     from vidx4.media.probe import probe
     from vidx4.video import FrameBatch
 

@@ -1,11 +1,11 @@
 """Errors written for the user: one sentence that says what is wrong, where, and what to do.
 
-    Vidx4Error
-    ├── SourceError     a file that can't be read as a video or a picture
-    ├── OutputError     a file that can't be written, or a container that can't hold what it should
-    ├── OptionError     options that don't fit together, the model, or the source
-    ├── ModelError      a model that can't be had
-    └── MemoryLimitError    a device that is too small for the settings
+Vidx4Error
+├── SourceError         a file that can't be read as a video or a picture
+├── OutputError         a file that can't be written, or a container that can't hold what it should
+├── OptionError         options that don't fit together, the model, or the source
+├── ModelError          a model that can't be had
+└── MemoryLimitError    a device that is too small for the settings
 """
 
 

@@ -60,7 +60,7 @@ class Source:
     time_base: Fraction
     """Seconds per unit of pts."""
     pts: tuple[int, ...]
-    """When each frame is shown, ascending, from the packets: a damaged frame counts here and may not decode."""
+    """When each frame is shown, ascending, from the packets: damaged frames count, too."""
     stop_pts: int
     """When the last frame ends."""
     frame_rate: Fraction | None
@@ -88,6 +88,12 @@ class Source:
         return (self.stop_pts - self.pts[0]) * self.time_base
 
     @property
+    def is_constant_rate(self) -> bool:
+        """Whether all frames are shown for equally long, within the rounding of the time base."""
+        steps = {b - a for a, b in zip(self.pts, self.pts[1:], strict=False)}
+        return not steps or max(steps) - min(steps) <= 1
+
+    @property
     def pixel_dtype(self) -> torch.dtype:
         """The type that holds a decoded frame without loss: uint8, or uint16 for more than 8 bits."""
         return torch.uint8 if self.bit_depth <= 8 else torch.uint16
@@ -111,6 +117,10 @@ class TimeRange:
     def is_whole(self) -> bool:
         """Whether nothing is cut off."""
         return self.start is None and self.stop is None
+
+
+WHOLE = TimeRange()
+"""All of a video."""
 
 
 def _ceil(value: Fraction) -> int:

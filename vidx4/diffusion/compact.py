@@ -25,7 +25,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = LATENT_CHANNELS + 3,
@@ -110,7 +110,7 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
     config_name = "config.json"
     latent_channels = LATENT_CHANNELS
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, scaling_factor: float = 10.0) -> None:
         super().__init__()
 
@@ -124,7 +124,8 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
         Returns:
             Of about unit variance on photographs, (N, 48, H, W).
         """
-        return F.pixel_unshuffle(high_res - enlarge(low_res), SCALE) * self.config.scaling_factor
+        detail = F.pixel_unshuffle(high_res - enlarge(low_res), SCALE)
+        return cast(Tensor, detail * self.config.scaling_factor)
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return the pictures of latents, the inverse of `encode`.

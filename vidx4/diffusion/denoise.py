@@ -78,9 +78,9 @@ def denoise(
     for t in scheduler.timesteps:
         scaled = scheduler.scale_model_input(latents, t).to(unet.dtype)
         sample = torch.cat([torch.cat([scaled, low_res], dim=1)] * num_copies)
-        predicted = unet(
-            sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False
-        )[0].to(latents.dtype)
+        predicted = unet(sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False)[
+            0
+        ].to(latents.dtype)
         if guided:
             negative, positive = predicted.chunk(2)
             predicted = negative + guidance_scale * (positive - negative)

@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"there is no device {name!r} here; vidx4 doctor lists them") from error
+        raise OptionError(f"There is no device {name!r} here; vidx4 doctor lists them.") from error
     return device
 
 
@@ -35,9 +35,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return _fastest(device)
     if name not in DTYPES:
-        raise OptionError(f"dtype must be auto, {', '.join(DTYPES)}, got {name!r}")
+        raise OptionError(f"There is no dtype {name!r}: choose auto, {', '.join(DTYPES)}.")
     if name == "float16" and device.type == "cpu":
-        raise OptionError("a CPU does not compute in float16: use --dtype float32 or bfloat16")
+        raise OptionError("A CPU does not compute in float16: use --dtype float32 or bfloat16.")
     return DTYPES[name]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -35,9 +36,7 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
         return folder
     try:
         files = [f.filename for f in snapshot_download(repository, revision=revision, dry_run=True)]
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=needed(files, half))
-        )
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=needed(files, half)))
     except (HfHubHTTPError, HFValidationError, EntryNotFoundError, OSError) as error:
         raise ModelError(_explain(repository, revision, error)) from error
 
@@ -76,18 +75,18 @@ def needed(files: Sequence[str], half: bool) -> list[str]:
 
 
 def _explain(repository: str, revision: str | None, error: Exception) -> str:
-    way_out = "give a folder with --model, or use --model compact, which needs no download"
+    way_out = "Give a folder with --model, or use --model compact, which needs no download."
     match error:
         case GatedRepoError():
-            return f"{repository} is gated: accept its licence on the hub and log in (hf auth login), {way_out}"
+            return f"{repository} is gated: accept its licence there and log in (hf auth login). {way_out}"
         case RepositoryNotFoundError() | HFValidationError():
-            return f"the hub has no repository {repository}, or it is private; {way_out}"
+            return f"The hub has no repository {repository}, or it is private. {way_out}"
         case RevisionNotFoundError():
-            return f"the repository {repository} has no revision {revision}; {way_out}"
+            return f"The repository {repository} has no revision {revision}. {way_out}"
         case FileNotFoundError() if not isinstance(error, LocalEntryNotFoundError):
-            return f"the repository {repository} can't be used: {error}; {way_out}"
+            return f"The repository {repository} can't be used: {error}. {way_out}"
         case OfflineModeIsEnabled():
-            return f"{repository} is not in the local cache and the hub is switched off; {way_out}"
+            return f"{repository} is not in the local cache and the hub is switched off. {way_out}"
         case HfHubHTTPError():
-            return f"the hub refused {repository}: {str(error).splitlines()[0]}; {way_out}"
-    return f"{repository} is not in the local cache and the hub can't be reached; {way_out}"
+            return f"The hub refused {repository}: {str(error).splitlines()[0]}. {way_out}"
+    return f"{repository} is not in the local cache and the hub can't be reached. {way_out}"

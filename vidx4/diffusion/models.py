@@ -8,13 +8,14 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
 from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.hub import fetch
+from vidx4.diffusion.hub import cached, fetch
 from vidx4.errors import ModelError, OptionError
 
 COMPACT_FOLDER = Path(__file__).parent.parent / "weights" / "compact"
@@ -23,6 +24,7 @@ SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
 
 UPSCALE_SCALING_FACTOR = 0.08333
 """Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
+CLIP_VOCABULARY = 49408
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,16 @@ class ModelDefaults:
     num_inference_steps: int
     guidance_scale: float
     noise_level: int
+    batch_pixels: int
+    """Low-resolution pixels that are denoised together."""
 
 
-SD_X4_DEFAULTS = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20)
-COMPACT_DEFAULTS = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0)
+SD_X4_DEFAULTS = ModelDefaults(
+    num_inference_steps=20, guidance_scale=9.0, noise_level=20, batch_pixels=4 * 128 * 128
+)
+COMPACT_DEFAULTS = ModelDefaults(
+    num_inference_steps=1, guidance_scale=1.0, noise_level=0, batch_pixels=4 * 320 * 240
+)
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,14 @@ def load(
         ModelError: it can't be had, is incomplete, or is of another architecture.
         OptionError: it takes no prompt and one is given.
     """
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     folder = find(name, dtype)
     index = _read_json(folder / "model_index.json")
     load_family = _FAMILIES.get(index.get("_class_name", ""))
     if load_family is None:
         known = " or ".join(_FAMILIES)
-        raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}")
+        raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}.")
     return load_family(name, folder, index, _Target(device, dtype, prompt, negative_prompt))
 
 
@@ -104,7 +114,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return fetch(name, None, half=dtype != torch.float32)
     raise ModelError(
-        f"no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name), or a folder"
+        f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name), or a folder."
     )
 
 
@@ -118,7 +128,7 @@ class _Target:
 
 def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
     if target.prompt or target.negative_prompt:
-        raise OptionError(f"the model {name} takes no prompt; sd-x4 does")
+        raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
     unet = _load_part(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
     config = ResidualAutoencoder.load_config(folder, subfolder="vae")
     return Components(
@@ -134,9 +144,7 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
     )
 
 
-def _load_stable_diffusion(
-    name: str, folder: Path, index: dict[str, Any], target: _Target
-) -> Components:
+def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
     variant = "fp16" if target.dtype != torch.float32 else None
     unet = _load_part(UNet2DConditionModel, folder, "unet", variant, torch_dtype=target.dtype)
     vae = _load_part(AutoencoderKL, folder, "vae", variant, torch_dtype=torch.float32)
@@ -168,9 +176,7 @@ def _place(module: Any, device: torch.device) -> Any:
     return module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
-def _load_part(
-    cls: Any, folder: Path, subfolder: str, variant: str | None = None, **kwargs: Any
-) -> Any:
+def _load_part(cls: Any, folder: Path, subfolder: str, variant: str | None = None, **kwargs: Any) -> Any:
     """Load safetensors of a variant where the folder has it, else without, cast to `torch_dtype`."""
     has_variant = any((folder / subfolder).glob(f"*.{variant}.safetensors"))
     try:
@@ -184,7 +190,7 @@ def _load_part(
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(
-            f"{folder / subfolder} can't be loaded as a {cls.__name__}: {_first_line(error)}"
+            f"{folder / subfolder} can't be loaded as a {cls.__name__}: {_first_line(error)}."
         ) from error
 
 
@@ -192,7 +198,7 @@ def _load_scheduler(folder: Path, subfolder: str) -> Any:
     config = _read_json(folder / subfolder / "scheduler_config.json")
     cls = getattr(diffusers, config.get("_class_name", ""), None)
     if cls is None:
-        raise ModelError(f"{folder / subfolder} asks for an unknown scheduler")
+        raise ModelError(f"{folder / subfolder} asks for an unknown scheduler.")
     return cls.from_config(config)
 
 
@@ -200,7 +206,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise ModelError(f"the model is incomplete: {path} can't be read") from error
+        raise ModelError(f"The model is incomplete: {path} can't be read.") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -229,10 +235,18 @@ def _encode_prompts(folder: Path, variant: str | None, target: _Target) -> Promp
 
 
 def _load_tokenizer(folder: Path) -> Any:
+    if not any((folder / "tokenizer" / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        raise ModelError(f"The model is incomplete: {folder / 'tokenizer'} holds no vocabulary.")
     try:
-        return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / 'tokenizer'} can't be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{folder / 'tokenizer'} can't be loaded: {_first_line(error)}.") from error
+    if len(tokenizer) == CLIP_VOCABULARY and tokenizer.pad_token_id != 0:
+        raise ModelError(
+            f"{folder / 'tokenizer'} pads prompts with token {tokenizer.pad_token_id}, but the text encoder "
+            "was trained with token 0."
+        )
+    return tokenizer
 
 
 def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
@@ -240,10 +254,10 @@ def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
     if unet.config.in_channels != latent_channels + 3:
         raise ModelError(
             f"{folder} is not a x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
-            f"not {latent_channels} of latents and 3 of the low-resolution picture"
+            f"not {latent_channels} of latents and 3 of the low-resolution picture."
         )
     if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
-        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder")
+        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder.")
 
 
 def _check_is_sd_x4(components: Components) -> None:
@@ -262,8 +276,39 @@ def _check_is_sd_x4(components: Components) -> None:
     }
     wrong = [f"{what} {is_} (not {should})" for what, (is_, should) in facts.items() if is_ != should]
     if wrong:
-        raise ModelError(f"this is not the published sd-x4: {', '.join(wrong)}")
+        raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")
 
 
 def _num_parameters(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that has a name of its own."""
+
+    name: str
+    description: str
+    folder: Path | None
+    """Where it lies; None if it is not on this machine."""
+    size: int
+    """Of its files in bytes; 0 if it is not on this machine."""
+    advice: str
+
+
+def known_models() -> list[KnownModel]:
+    """Return the models that have a name of their own, and whether they are on this machine."""
+    return [
+        _known("compact", "bundled; for CPUs, previews and small GPUs", COMPACT_FOLDER, ""),
+        _known(
+            "sd-x4",
+            f"Stable Diffusion x4 Upscaler ({SD_X4_REPOSITORY}); for CUDA GPUs",
+            cached(SD_X4_REPOSITORY, SD_X4_REVISION),
+            "It is fetched on first use (1.7 GB in float16, 3.5 GB in float32).",
+        ),
+    ]
+
+
+def _known(name: str, description: str, folder: Path | None, advice: str) -> KnownModel:
+    files = [] if folder is None else [path for path in folder.rglob("*") if path.is_file()]
+    return KnownModel(name, description, folder, sum(path.stat().st_size for path in files), advice)

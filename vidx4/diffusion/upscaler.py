@@ -17,7 +17,7 @@ from vidx4.diffusion.models import Components, choose_model, load
 from vidx4.diffusion.picture import Picture
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.temporal.noise import Role, noise_field
-from vidx4.video import FrameBatch
+from vidx4.video import FrameBatch, Source
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,11 @@ class UpscaleOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise OptionError(f"strength must be between 0 and 1, got {self.strength:g}")
+            raise OptionError(f"The strength must be between 0 and 1, not {self.strength:g}.")
         if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 1000:
-            raise OptionError(f"steps must be between 1 and 1000, got {self.num_inference_steps}")
+            raise OptionError(f"The steps must be between 1 and 1000, not {self.num_inference_steps}.")
         if self.noise_level is not None and self.noise_level < 0:
-            raise OptionError(f"noise level must not be negative, got {self.noise_level}")
+            raise OptionError(f"The noise level must not be negative, as {self.noise_level} is.")
 
 
 class Upscaler:
@@ -94,14 +94,18 @@ class Upscaler:
     def _check(self) -> None:
         name, highest = self.components.name, self.components.max_noise_level
         if self.noise_level > highest:
-            raise OptionError(f"{name} takes noise levels up to {highest}, got {self.noise_level}")
+            raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
         if self.components.prompt_embeds is None and self.guidance_scale != 1:
-            raise OptionError(f"{name} takes no prompt, so guidance has nothing to guide it")
+            raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
 
     @property
     def device(self) -> torch.device:
         """Where the denoiser runs."""
         return torch.device(self.components.unet.device)
+
+    def batch_size_for(self, source: Source) -> int:
+        """Return how many frames of a video to pass at once, from 1 to 8."""
+        return max(1, min(8, self.components.defaults.batch_pixels // (source.width * source.height)))
 
     def __call__(self, batch: FrameBatch) -> FrameBatch:
         """Enlarge frames four times.
@@ -119,7 +123,7 @@ class Upscaler:
         except torch.OutOfMemoryError as error:
             raise MemoryLimitError(
                 f"{self.device} has too little memory for {len(batch)} frames at once of "
-                f"{batch.data.shape[3]}x{batch.data.shape[2]}: use a smaller --batch-size or --model compact"
+                f"{batch.data.shape[3]}x{batch.data.shape[2]}: use a smaller --batch-size or --model compact."
             ) from error
         data = (pixels * highest).round().to("cpu", batch.data.dtype)
         return FrameBatch(data, batch.pts)

@@ -61,7 +61,7 @@ def _check_readable(path: Path) -> None:
 
 
 def read_packets(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
-    """Yield the packets of some streams in the order of the file; a file that is cut off ends where it is cut."""
+    """Yield the packets of some streams in the order of the file, which ends where it can't be read on."""
     try:
         for packet in container.demux(streams):
             if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder

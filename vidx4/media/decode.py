@@ -17,12 +17,12 @@ from av.video.stream import VideoStream
 from vidx4.errors import SourceError
 from vidx4.media.color import SMOOTH, color_range
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.video import FrameBatch, Source, TimeRange
+from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 
 _logger = logging.getLogger(__name__)
 
 
-def read_batches(source: Source, batch_size: int, span: TimeRange = TimeRange()) -> Iterator[FrameBatch]:
+def read_batches(source: Source, batch_size: int, span: TimeRange = WHOLE) -> Iterator[FrameBatch]:
     """Yield the frames of a span in the order in which they are shown, `batch_size` at a time.
 
     A frame that can't be decoded is missing; `Source.pts` tells which.

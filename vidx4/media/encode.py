@@ -97,7 +97,8 @@ def _to_yuv(rgb: VideoFrame, source: Source, settings: EncoderSettings) -> Video
 
 def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[VideoFrame]) -> int:
     num_frames = 0
-    for num_frames, frame in enumerate(frames, start=1):
+    for frame in frames:
         container.mux(stream.encode(frame))
+        num_frames += 1
     container.mux(stream.encode(None))
     return num_frames

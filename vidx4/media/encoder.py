@@ -1,11 +1,14 @@
 """Which encoder compresses a picture, and with which settings."""
 
+import os
 from dataclasses import dataclass
 
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from vidx4.errors import OptionError
+
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal by itself, and asks only this
 
 _NUM_THREADS = 8
 """Fixed, since what an encoder writes may depend on the number of its threads."""
@@ -14,7 +17,10 @@ _H264_MAX_MACROBLOCKS = 36864
 """The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest level that players commonly take."""
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
-_X26X_PRESETS = tuple("ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split())
+_X26X_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class EncodeOptions:
     """How the enlarged frames are compressed."""
 
     codec: str = "auto"
-    """`h264`, `hevc`, `av1`, `vp9` or `ffv1` (lossless); `auto` is `h264` where players take it, else `hevc`."""
+    """`h264`, `hevc`, `av1`, `vp9`, `ffv1` (lossless), or `auto`: `h264` if players take that, else `hevc`."""
     crf: int | None = None
     """Constant rate factor, lower is better; None for the codec's default."""
     preset: str | None = None
@@ -72,11 +78,11 @@ _ENCODERS = {
     ),
     "av1": _Encoder(
         "libsvtav1",
-        options={"svtav1-params": f"lp={_NUM_THREADS}"},
+        options={"svtav1-params": "lp=4"},
         crf=20,
         max_crf=63,
         preset="6",
-        presets=tuple(map(str, range(14))),
+        presets=tuple(map(str, range(11))),
     ),
     "vp9": _Encoder(
         "libvpx-vp9",
@@ -101,7 +107,8 @@ def resolve(options: EncodeOptions, width: int, height: int, bit_depth: int) -> 
     if codec not in _ENCODERS:
         raise OptionError(f"There is no codec {codec!r}: choose auto, {', '.join(_ENCODERS)}.")
     encoder = _ENCODERS[codec]
-    _check_installed(encoder.name)
+    if not _is_installed(encoder.name):
+        raise OptionError(f"The installed PyAV has no encoder {encoder.name}: choose another codec.")
     settings = _crf(codec, encoder, options.crf) | _preset(codec, encoder, options.preset) | encoder.options
     depth = "p" if bit_depth <= 8 else "p10le"
     return EncoderSettings(encoder.name, f"yuv{encoder.chroma}{depth}", settings)
@@ -133,8 +140,14 @@ def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]
     return {encoder.preset_option: preset or encoder.preset}
 
 
-def _check_installed(name: str) -> None:
+def installed_codecs() -> list[str]:
+    """Return the codecs that `EncodeOptions` may name and that the installed PyAV can encode."""
+    return [codec for codec, encoder in _ENCODERS.items() if _is_installed(encoder.name)]
+
+
+def _is_installed(encoder: str) -> bool:
     try:
-        Codec(name, "w")
-    except UnknownCodecError as error:
-        raise OptionError(f"The installed PyAV has no encoder {name}: choose another codec.") from error
+        Codec(encoder, "w")
+    except UnknownCodecError:
+        return False
+    return True

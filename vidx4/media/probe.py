@@ -1,16 +1,19 @@
 """What a file holds."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
+from typing import cast
 
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -91,10 +94,11 @@ def _source(
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     best = container.streams.best("video")
-    if isinstance(best, VideoStream) and best.codec_context is not None:
-        if not best.disposition & Disposition.attached_pic:
-            return best
-    raise SourceError(f"{path} holds no video.")
+    if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
+        raise SourceError(f"{path} holds no video.")
+    if best.codec_context is None:
+        raise SourceError(f"The video of {path} is of a kind that can't be decoded.")
+    return best
 
 
 def _describe(stream: Stream) -> StreamInfo:
@@ -142,9 +146,7 @@ def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[A
     return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
 
 
-def _merge_hidden_frames(
-    packets: Iterable[AnyPacket], merge: BitStreamFilterContext
-) -> Iterator[AnyPacket]:
+def _merge_hidden_frames(packets: Iterable[AnyPacket], merge: BitStreamFilterContext) -> Iterator[AnyPacket]:
     for packet in packets:
         yield from merge.filter(packet)
 
@@ -180,7 +182,7 @@ def _decoded_pts(path: Path, index: int) -> Iterator[int]:
 
 def _usual_duration(pts: tuple[int, ...], rate: Fraction | None, time_base: Fraction) -> int:
     if len(pts) > 1:
-        return median_low(b - a for a, b in zip(pts, pts[1:], strict=False))
+        return median_low(b - a for a, b in pairwise(pts))
     return max(1, round(1 / rate / time_base)) if rate else 1
 
 
@@ -197,12 +199,12 @@ def _color(stream: VideoStream, frame: VideoFrame) -> ColorDescription:
     matrix = _stated(context.colorspace, frame.colorspace)
     if frame.format.is_rgb or matrix in (_RGB_MATRIX, UNSPECIFIED):
         matrix = _BT601 if frame.height <= _TALLEST_SD else _BT709
-    full_range = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
+    is_full = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
     return ColorDescription(
         matrix=matrix,
         primaries=_stated(context.color_primaries, frame.color_primaries),
         transfer=_stated(context.color_trc, frame.color_trc),
-        full_range=full_range and not frame.format.is_rgb,
+        full_range=is_full and not frame.format.is_rgb,
     )
 
 
@@ -215,6 +217,6 @@ def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    if (matrix := frame.side_data.get(SideDataType.DISPLAYMATRIX)) is None:
-        return None
-    return tuple(array("i", bytes(matrix)))
+    side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
+    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+    return None if matrix is None else tuple(array("i", bytes(matrix)))

@@ -1,0 +1,33 @@
+"""What several tests share: an upscaler that needs no model, and comparisons."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+from torch import Tensor
+
+from vidx4.video import FrameBatch
+
+
+def nearest(batch: FrameBatch) -> FrameBatch:
+    """Return every pixel four by four times."""
+    pixels = batch.data.numpy().repeat(4, axis=2).repeat(4, axis=3)
+    return FrameBatch(torch.from_numpy(pixels), batch.pts)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Return the peak signal-to-noise ratio of two tensors of one type, in decibels."""
+    peak = torch.iinfo(a.dtype).max
+    error = ((a.double() - b.double()) / peak).square().mean()
+    return float(-10 * error.log10())
+
+
+def packets(path: Path, index: int) -> list[tuple[Fraction, Fraction, bytes]]:
+    """Return the seconds of pts and dts, and the payload, of each packet of a stream."""
+    with av.open(str(path)) as container:
+        return [
+            (packet.pts * packet.time_base, packet.dts * packet.time_base, bytes(packet))
+            for packet in container.demux(container.streams[index])
+            if packet.pts is not None and packet.dts is not None
+        ]

@@ -1,0 +1,164 @@
+"""Loading: every family from its folder, and a clear sentence for whatever is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import sd_x4
+from vidx4.diffusion import hub
+from vidx4.diffusion.models import COMPACT_FOLDER, SD_X4_REPOSITORY, choose_model, find, known_models, load
+from vidx4.errors import ModelError, OptionError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sd_x4.save_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "tiny"))
+
+
+def test_a_folder_gives_the_weights_and_prompts_that_it_was_made_from(folder: Path) -> None:
+    components = load(str(folder), CPU, torch.float32, prompt="dog", negative_prompt="cat")
+    pipeline = sd_x4.make_pipeline()
+    for name, parameter in pipeline.unet.named_parameters():
+        assert torch.equal(components.unet.get_parameter(name), parameter)
+    positive, negative = pipeline.encode_prompt("dog", "cpu", 1, True, "cat")
+    assert components.prompt_embeds is not None
+    assert torch.equal(components.prompt_embeds.positive, positive)
+    assert torch.equal(components.prompt_embeds.negative, negative)
+    assert components.size_multiple == 8
+
+
+def test_half_precision_is_read_from_the_fp16_variant_and_the_autoencoder_stays_exact(tmp_path: Path) -> None:
+    pipeline = sd_x4.make_pipeline().to(torch.float16)
+    pipeline.save_pretrained(tmp_path, variant="fp16")
+    assert not list(tmp_path.rglob("diffusion_pytorch_model.safetensors"))
+    components = load(str(tmp_path), CPU, torch.bfloat16)
+    assert components.unet.dtype == torch.bfloat16
+    assert components.autoencoder.vae.dtype == torch.float32  # type: ignore[attr-defined]
+
+
+def test_the_scaling_factor_is_right_even_where_the_configuration_lacks_it(folder: Path) -> None:
+    config = json.loads((folder / "vae/config.json").read_text())
+    del config["scaling_factor"]
+    (folder / "vae/config.json").write_text(json.dumps(config))
+    components = load(str(folder), CPU, torch.float32)
+    assert components.autoencoder.vae.config.scaling_factor == 0.08333  # type: ignore[attr-defined]
+
+
+def test_compact_is_bundled_and_small() -> None:
+    components = load("compact", CPU, torch.float32)
+    assert components.prompt_embeds is None
+    size = sum(path.stat().st_size for path in COMPACT_FOLDER.rglob("*") if path.is_file())
+    assert size < 8e6
+
+
+def test_compact_takes_no_prompt() -> None:
+    with pytest.raises(OptionError, match="no prompt"):
+        load("compact", CPU, torch.float32, prompt="a dog")
+
+
+@pytest.mark.parametrize(
+    "part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler"]
+)
+def test_a_missing_part_is_named(folder: Path, part: str) -> None:
+    shutil.rmtree(folder / part)
+    with pytest.raises(ModelError, match=part):
+        load(str(folder), CPU, torch.float32)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelError, match="unet"):
+        load(str(folder), CPU, torch.float32)
+
+
+def test_truncated_weights_are_named(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="unet"):
+        load(str(folder), CPU, torch.float32)
+
+
+def test_another_pipeline_is_refused(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
+    with pytest.raises(ModelError, match="StableDiffusionPipeline"):
+        load(str(folder), CPU, torch.float32)
+
+
+def test_a_text_to_image_unet_is_refused(folder: Path) -> None:
+    unet = sd_x4.make_unet(sd_x4.TINY_WIDTHS, 32)
+    config = dict(unet.config, in_channels=4)
+    type(unet).from_config(config).save_pretrained(folder / "unet")
+    with pytest.raises(ModelError, match="4 channels"):
+        load(str(folder), CPU, torch.float32)
+
+
+def test_other_weights_do_not_pass_for_the_published_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidx4.diffusion.models.fetch", lambda *_, **__: folder)
+    with pytest.raises(ModelError, match="473398020"):
+        load("sd-x4", CPU, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "./no/such/folder", "a/b/c"])
+def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(ModelError, match="compact, sd-x4"):
+        find(name, torch.float32)
+
+
+def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=f"{SD_X4_REPOSITORY}.*--model compact"):
+        find("sd-x4", torch.float16)
+
+
+def test_auto_means_compact_without_cuda() -> None:
+    assert choose_model("auto", CPU)[0] == "compact"
+    assert choose_model("auto", torch.device("cuda"))[0] == "sd-x4"
+    assert choose_model("sd-x4", CPU)[0] == "sd-x4"
+
+
+def test_known_models_tell_where_they_lie() -> None:
+    compact, _ = known_models()
+    assert compact.folder == COMPACT_FOLDER
+    assert compact.size > 0
+
+
+FILES = [
+    "model_index.json",
+    "tokenizer/merges.txt",
+    "x4-upscaler-ema.ckpt",
+    "x4-upscaler-ema.safetensors",
+    *(
+        f"{part}/{stem}{variant}.{suffix}"
+        for part, stem in {"unet": "d", "vae": "d", "text_encoder": "model"}.items()
+        for variant in ("", ".fp16")
+        for suffix in ("bin", "safetensors")
+    ),
+]
+
+
+@pytest.mark.parametrize(("half", "variant"), [(True, ".fp16"), (False, "")])
+def test_only_what_is_needed_is_fetched(half: bool, variant: str) -> None:
+    weights = [f for f in hub.needed(FILES, half) if f.endswith(".safetensors")]
+    assert weights == [f"unet/d{variant}.safetensors", f"vae/d{variant}.safetensors"] + [
+        f"text_encoder/model{variant}.safetensors"
+    ]
+
+
+def test_a_repository_without_safetensors_is_refused() -> None:
+    with pytest.raises(FileNotFoundError, match="unet"):
+        hub.needed(["model_index.json", "unet/d.bin"], half=False)

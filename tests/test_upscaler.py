@@ -1,0 +1,143 @@
+"""The façade: sizes, types, determinism, independence of the batch, and what options do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import sd_x4
+from vidx4.diffusion.bicubic import enlarge_frames
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import ModelError, OptionError
+from vidx4.video import FrameBatch
+
+Load = Callable[..., Upscaler]
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sd_x4.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(params=["compact", "sd-x4 topology"])
+def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
+    name = "compact" if request.param == "compact" else str(tiny_folder)
+
+    def load_model(**options: Any) -> Upscaler:
+        defaults = {"num_inference_steps": 2, "device": "cpu", "dtype": "float32"}
+        return Upscaler.load(name, **(defaults | options))
+
+    return load_model
+
+
+def frames(count: int, height: int = 20, width: int = 28, dtype: torch.dtype = torch.uint8) -> FrameBatch:
+    generator = torch.Generator().manual_seed(1)
+    highest = torch.iinfo(dtype).max
+    data = (torch.rand(count, 3, height, width, generator=generator) * highest).to(dtype)
+    return FrameBatch(data, tuple(range(count)))
+
+
+def difference(a: FrameBatch, b: FrameBatch) -> int:
+    return int((a.data.int() - b.data.int()).abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize(("height", "width"), [(20, 28), (17, 9), (1, 1)])
+def test_any_size_and_depth_becomes_four_times_larger(
+    load: Load, height: int, width: int, dtype: torch.dtype
+) -> None:
+    result = load()(frames(1, height, width, dtype))
+    assert result.data.shape == (1, 3, 4 * height, 4 * width)
+    assert result.data.dtype == dtype
+    assert result.pts == (0,)
+
+
+def test_same_seed_same_bits_other_seed_other_picture(load: Load) -> None:
+    batch = frames(2)
+    first, second, other = (load(seed=seed)(batch) for seed in (0, 0, 1))
+    assert torch.equal(first.data, second.data)
+    assert not torch.equal(first.data, other.data)
+
+
+def test_a_frame_does_not_depend_on_its_batch(load: Load) -> None:
+    upscaler, batch = load(), frames(4)
+    together = upscaler(batch)
+    for i in range(4):
+        alone = upscaler(FrameBatch(batch.data[i : i + 1], pts=(i,)))
+        assert difference(alone, FrameBatch(together.data[i : i + 1], pts=(i,))) <= 1
+
+
+def test_equal_frames_give_equal_results(load: Load) -> None:
+    data = frames(1).data.expand(3, -1, -1, -1)
+    result = load()(FrameBatch(data, pts=(0, 1, 2)))
+    assert difference(FrameBatch(result.data[:1], (0,)), FrameBatch(result.data[2:], (0,))) <= 1
+
+
+def test_strength_blends_with_the_bicubic_picture(load: Load) -> None:
+    batch = frames(1)
+    plain, full = enlarge_frames(batch), load(strength=1.0)(batch)
+    assert difference(load(strength=0.0)(batch), plain) == 0
+    half = load(strength=0.5)(batch).data.float()
+    middle = (plain.data.float() + full.data.float()) / 2
+    # Each of the three is rounded, and the model's overshoot is cut off only after the blend.
+    assert (half - middle).abs().mean() < 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_inference_steps": 3}, {"noise_level": 60}], ids=["steps", "noise level"]
+)
+def test_options_change_the_picture(load: Load, change: dict[str, Any]) -> None:
+    batch = frames(1)
+    assert difference(load()(batch), load(**change)(batch)) > 0
+
+
+def test_prompts_and_guidance_change_the_picture(tiny_folder: Path) -> None:
+    def result(**options: Any) -> FrameBatch:
+        return Upscaler.load(str(tiny_folder), num_inference_steps=2, device="cpu", **options)(frames(1))
+
+    plain = result()
+    assert difference(plain, result(prompt="dog")) > 0
+    assert difference(result(prompt="dog"), result(prompt="dog", guidance_scale=3.0)) > 0
+    assert difference(result(prompt="dog"), result(prompt="dog", negative_prompt="cat")) > 0
+
+
+def test_padding_moves_nothing(tiny_folder: Path) -> None:
+    """A size that is no multiple of 8 is padded at the bottom and right, not resized."""
+    upscaler = Upscaler.load(str(tiny_folder), num_inference_steps=1, device="cpu", strength=0.5)
+    batch = frames(1, 30, 45)
+    result, plain = upscaler(batch).data.float(), enlarge_frames(batch).data.float()
+    shifted = [(result - plain.roll(shift, dims=3))[..., 20:-20].square().mean() for shift in (-4, 0, 4)]
+    assert shifted[1] == min(shifted)
+
+
+def test_lower_precision_is_close(load: Load) -> None:
+    batch = frames(1)
+    exact, fast = load(dtype="float32")(batch), load(dtype="bfloat16")(batch)
+    assert (exact.data.float() - fast.data.float()).abs().mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 1.5}, "strength"),
+        ({"num_inference_steps": 0}, "steps"),
+        ({"noise_level": -1}, "noise level"),
+        ({"noise_level": 999}, "noise levels up to"),
+        ({"device": "cuda:77"}, "no device"),
+        ({"device": "toaster"}, "no device"),
+        ({"dtype": "float8"}, "no dtype"),
+        ({"dtype": "float16"}, "float16"),
+        ({"guidance_scale": 5.0}, "guidance"),
+        ({"prompt": "a dog"}, "no prompt"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Upscaler.load("compact", **({"device": "cpu"} | options))
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="no model"):
+        Upscaler.load("nonsense", device="cpu")

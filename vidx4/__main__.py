@@ -1,0 +1,5 @@
+"""`python -m vidx4`."""
+
+from vidx4.cli import main
+
+main()

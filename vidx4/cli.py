@@ -1,0 +1,269 @@
+"""Arguments -> one call -> messages and an exit code."""
+
+import inspect
+from collections.abc import Callable
+from fractions import Fraction
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidx4.errors import OptionError
+from vidx4.terminal import Terminal
+
+if TYPE_CHECKING:
+    from vidx4.diffusion.upscaler import UpscaleOptions
+    from vidx4.media.encoder import EncodeOptions
+    from vidx4.video import TimeRange
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Make old videos four times larger, with their own sound and timing.",
+)
+
+
+def _time(text: str) -> Fraction:
+    """Parse seconds or [hh:]mm:ss, both with decimals."""
+    try:
+        *larger, seconds = text.split(":")
+        total = Fraction(seconds)
+        for factor, part in zip((60, 3600), reversed(larger), strict=False):
+            total += factor * int(part)
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.") from error
+    if total < 0 or len(larger) > 2:
+        raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.")
+    return total
+
+
+def _model_flags(
+    model: Annotated[str, typer.Option(help="auto, compact, sd-x4, a hub repository or a folder.")] = "auto",
+    prompt: Annotated[str, typer.Option(help="What the picture shows (sd-x4).")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="What it does not show (sd-x4).")] = "",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps: more give more texture.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Weight of the prompt; 1 is none.")] = None,
+    noise_level: Annotated[int | None, typer.Option(help="How much to restore: 0 trusts the source.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
+    strength: Annotated[float, typer.Option(help="From 0, the bicubic picture, to 1, the model's.")] = 1.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+) -> "UpscaleOptions":
+    from vidx4.diffusion.upscaler import UpscaleOptions
+
+    return UpscaleOptions(
+        model=model,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        noise_level=noise_level,
+        seed=seed,
+        strength=strength,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _encode_flags(
+    codec: Annotated[str, typer.Option(help="auto, h264, hevc, av1, vp9 or ffv1.")] = "auto",
+    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Speed of the encoder, in its own words.")] = None,
+) -> "EncodeOptions":
+    from vidx4.media.encoder import EncodeOptions
+
+    return EncodeOptions(codec, crf, preset)
+
+
+def _span_flags(
+    start: Annotated[Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Begin here.")] = None,
+    stop: Annotated[Fraction | None, typer.Option(parser=_time, metavar="TIME", help="End here.")] = None,
+) -> "TimeRange":
+    from vidx4.video import TimeRange
+
+    return TimeRange(start, stop)
+
+
+def _terminal_flags(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> Terminal:
+    return Terminal(quiet=quiet, json=json)
+
+
+def _command(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command; parameters named in `groups` are made from flags of their own.
+
+    A group is a function whose parameters are flags and whose result is the argument. Errors that are
+    meant for the user become a message and an exit code.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signatures = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+        @wraps(function)
+        def command(**values: Any) -> None:
+            terminal = _terminal_flags(**{name: values.pop(name) for name in signatures["terminal"]})
+            with terminal.session():
+                for group, flags in signatures.items():
+                    if group != "terminal":
+                        values[group] = groups[group](**{name: values.pop(name) for name in flags})
+                function(terminal=terminal, **values)
+
+        own = [p for p in inspect.signature(function).parameters.values() if p.name not in groups]
+        flags = [flag for group in signatures.values() for flag in group.values()]
+        ordered = sorted([*own, *flags], key=lambda p: p.default is not p.empty)
+        keyword_only = [p.replace(kind=p.KEYWORD_ONLY) for p in ordered]
+        command.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in keyword_only}
+        app.command()(command)
+        return command
+
+    return register
+
+
+Source = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.", show_default=False)]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from vidx4 import __version__
+
+        typer.echo(f"vidx4 {__version__}")
+
+
+@_command(options=_model_flags, encode=_encode_flags, span=_span_flags, terminal=_terminal_flags)
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video or a still picture.")],
+    options: "UpscaleOptions",
+    encode: "EncodeOptions",
+    span: "TimeRange",
+    terminal: Terminal,
+    output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4 beside the input.")] = None,
+    batch_size: BatchSize = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a video or a still picture four times larger."""
+    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
+    from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.run import run
+
+    if is_picture(source):
+        _refuse_for_picture(encode, span)
+        written = plan_picture(source, output, overwrite=overwrite)
+        upscale_picture(source, written, Upscaler.from_options(options))
+        terminal.done(written)
+        return
+    plan = plan_video(source, output, span=span, encode=encode, overwrite=overwrite)
+    terminal.plan(plan)
+    upscaler = Upscaler.from_options(options)
+    with terminal.progress(source.name) as on_progress:
+        report = run(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
+    terminal.report(report)
+
+
+@_command(options=_model_flags, encode=_encode_flags, terminal=_terminal_flags)
+def preview(
+    source: Source,
+    options: "UpscaleOptions",
+    encode: "EncodeOptions",
+    terminal: Terminal,
+    output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4_preview, beside it.")] = None,
+    at: Annotated[Fraction, typer.Option(parser=_time, metavar="TIME", help="Where it begins.")] = "0",  # type: ignore[assignment]
+    duration: Annotated[Fraction, typer.Option(parser=_time, metavar="TIME", help="How long it is.")] = "2",  # type: ignore[assignment]
+    batch_size: BatchSize = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Enlarge a range of a video, bicubic on the left, the model on the right; tell the cost of all."""
+    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.preview import plan_preview, run_preview
+    from vidx4.video import TimeRange
+
+    plan = plan_preview(source, output, TimeRange(at, at + duration), encode=encode, overwrite=overwrite)
+    terminal.plan(plan)
+    upscaler = Upscaler.from_options(options)
+    with terminal.progress(source.name) as on_progress:
+        made = run_preview(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
+    terminal.report(made.report)
+    terminal.preview(made)
+
+
+@_command(options=_model_flags, encode=_encode_flags, terminal=_terminal_flags)
+def batch(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="With videos and pictures.")],
+    output_folder: Annotated[Path, typer.Argument(file_okay=False, help="Gets the same tree.")],
+    options: "UpscaleOptions",
+    encode: "EncodeOptions",
+    terminal: Terminal,
+    batch_size: BatchSize = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Enlarge all videos and pictures of a folder; what is done already is skipped."""
+    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.batch import plan_folder, run_file
+
+    jobs = plan_folder(folder, output_folder)
+    upscaler = Upscaler.from_options(options)
+    reports = []
+    for job in jobs:
+        with terminal.progress(str(job.path.relative_to(folder))) as on_progress:
+            reports.append(run_file(job, upscaler, encode, batch_size, on_progress, overwrite=overwrite))
+        terminal.file(reports[-1])
+    terminal.folder(reports)
+
+
+@_command(terminal=_terminal_flags)
+def compare(
+    source: Source,
+    upscaled: Annotated[Path, typer.Argument(help="Its enlarged copy.", show_default=False)],
+    terminal: Terminal,
+    crops: Annotated[Path | None, typer.Argument(help="Default: <copy>_crops.png beside the copy.")] = None,
+) -> None:
+    """Write a picture of crops from the middle of a video: bicubic and its enlarged copy, side by side."""
+    from vidx4.jobs.crops import compare
+
+    terminal.done(compare(source, upscaled, crops))
+
+
+@_command(terminal=_terminal_flags)
+def probe(source: Source, terminal: Terminal) -> None:
+    """Show what a video file holds."""
+    from vidx4.media.probe import probe
+
+    terminal.source(probe(source))
+
+
+@_command(terminal=_terminal_flags)
+def models(terminal: Terminal) -> None:
+    """Show the known models: where they lie, how large they are, whether they are there."""
+    from vidx4.diffusion.models import known_models
+
+    terminal.models(known_models())
+
+
+@_command(terminal=_terminal_flags)
+def doctor(terminal: Terminal) -> None:
+    """Check this machine: what is fine, what is not, and what to do."""
+    from vidx4.jobs.doctor import examine
+
+    terminal.findings(examine())
+
+
+def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange") -> None:
+    if not span.is_whole or encode != type(encode)():
+        raise OptionError(
+            "A still picture has neither time nor codec: leave out --start, --stop, --codec, --crf, --preset."
+        )
+
+
+def main() -> None:
+    """Run the program."""
+    app()

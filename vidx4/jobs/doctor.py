@@ -1,0 +1,72 @@
+"""What of this machine is fine, what is not, and what to do."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.models import known_models
+from vidx4.media.encoder import installed_codecs
+
+ENOUGH_DISK = 10 * 10**9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    is_fine: bool
+    message: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at Python, PyTorch, devices, encoders, models and the disk."""
+    return [_python(), _torch(), *_devices(), _encoders(), *_models(), _disk()]
+
+
+def _python() -> Finding:
+    is_fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding("Python", is_fine, platform.python_version(), "Use Python 3.11, 3.12 or 3.13.")
+
+
+def _torch() -> Finding:
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return Finding("PyTorch", True, f"{torch.__version__}, {build}")
+
+
+def _devices() -> Iterator[Finding]:
+    device = choose_device("auto")
+    dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
+    yield Finding("default device", True, f"{device}, {dtype}, {torch.get_num_threads()} CPU threads")
+    for index in range(torch.cuda.device_count()):
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
+        name = torch.cuda.get_device_name(index)
+        yield Finding(f"cuda:{index}", True, f"{name}, {free:.1f} of {total:.1f} GiB free")
+    if torch.cuda.device_count() == 0:
+        advice = "sd-x4 needs an NVIDIA GPU to be of use, with a PyTorch for CUDA; compact runs here."
+        yield Finding("CUDA", False, "no GPU that PyTorch can use", advice)
+
+
+def _encoders() -> Finding:
+    codecs = installed_codecs()
+    return Finding("encoders", "h264" in codecs, ", ".join(codecs) or "none", "Install PyAV's own wheels.")
+
+
+def _models() -> Iterator[Finding]:
+    for model in known_models():
+        message = f"{model.size / 1e6:.1f} MB in {model.folder}" if model.folder else "not on this machine"
+        yield Finding(f"model {model.name}", model.folder is not None, message, model.advice)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    return Finding(
+        "disk", free > ENOUGH_DISK, f"{free / 1e9:.1f} GB free here", "An hour of 4x video takes several GB."
+    )

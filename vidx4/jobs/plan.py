@@ -1,0 +1,83 @@
+"""What will be done, decided before any work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidx4.diffusion.bicubic import SCALE
+from vidx4.errors import OptionError
+from vidx4.media.encoder import EncodeOptions, resolve
+from vidx4.media.mux import check_output
+from vidx4.media.probe import probe
+from vidx4.media.suffix import choose_suffix, lost_streams
+from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A video, what becomes of it, and where it goes."""
+
+    source: Source
+    output: Path
+    span: TimeRange
+    encode: EncodeOptions
+    overwrite: bool
+    num_frames: int
+    """Frames in the span, by the source's packets."""
+    warnings: tuple[str, ...]
+
+    @property
+    def work_folder(self) -> Path:
+        """Where unfinished parts lie, beside the output."""
+        return self.output.with_name(self.output.name + ".vidx4")
+
+
+def plan_video(
+    path: Path,
+    output: Path | None = None,
+    *,
+    span: TimeRange = WHOLE,
+    encode: EncodeOptions = EncodeOptions(),
+    overwrite: bool = False,
+) -> Plan:
+    """Look at a video and decide what will be done.
+
+    Args:
+        path: the video.
+        output: where the result goes; beside the source and named after it where None.
+        span: the part of the video that is wanted.
+        encode: how it is encoded.
+        overwrite: whether a file at `output` may be replaced.
+
+    Raises:
+        SourceError: the video can't be read.
+        OptionError: the span holds no frame, or the encoding can't be had.
+        OutputError: the output exists, is the source, or is of an unknown kind.
+    """
+    source = probe(path)
+    output = output or default_output(path, choose_suffix(source))
+    check_output(source, output, overwrite=overwrite)
+    resolve(encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
+    start, stop = span.pts_bounds(source)
+    num_frames = sum(start <= pts < stop for pts in source.pts)
+    if num_frames == 0:
+        raise OptionError(f"{path} has no frame in that range: it is {float(source.duration):.3f} s long.")
+    return Plan(source, output, span, encode, overwrite, num_frames, _warnings(source, output))
+
+
+def default_output(path: Path, suffix: str) -> Path:
+    """Return where the enlarged copy of a file goes when nobody says: beside it, marked `_x4`."""
+    return path.with_name(f"{path.stem}_x4{suffix}")
+
+
+def _warnings(source: Source, output: Path) -> tuple[str, ...]:
+    warnings = [_loss(stream, output.suffix) for stream in lost_streams(source, output.suffix)]
+    if source.is_interlaced:
+        warnings.append("The video is interlaced: two fields are enlarged as one frame, combs and all.")
+    if source.color.is_hdr:
+        warnings.append("The video is HDR: it keeps its transfer curve, but loses its mastering metadata.")
+    return tuple(warnings)
+
+
+def _loss(stream: StreamInfo, suffix: str) -> str:
+    what = " ".join(filter(None, (stream.codec, stream.kind, stream.language)))
+    return f"Stream {stream.index} ({what}) is left out: {suffix} can't hold it."

@@ -1,0 +1,161 @@
+"""One video, from source to finished file."""
+
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidx4.diffusion.upscaler import UpscaleOptions, Upscaler
+from vidx4.errors import OutputError
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.stages import ahead
+from vidx4.media.decode import read_batches
+from vidx4.media.encode import encode_part
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.mux import join
+from vidx4.video import WHOLE, FrameBatch, TimeRange
+
+Enlarge = Callable[[FrameBatch], FrameBatch]
+"""Frames to frames four times larger, at the same pts."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    num_done: int
+    num_frames: int
+    seconds: float
+    """Since the first frame was asked for."""
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """On average so far."""
+        return self.seconds / max(self.num_done, 1)
+
+    @property
+    def seconds_left(self) -> float:
+        """If it goes on as it went."""
+        return self.seconds_per_frame * (self.num_frames - self.num_done)
+
+
+OnProgress = Callable[[Progress], Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job did."""
+
+    output: Path
+    num_frames: int
+    seconds: float
+    warnings: tuple[str, ...]
+    """What the plan gave up, known before the work."""
+    damage: tuple[str, ...]
+    """What could not be decoded."""
+
+
+def upscale_video(
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    options: UpscaleOptions = UpscaleOptions(),
+    encode: EncodeOptions = EncodeOptions(),
+    span: TimeRange = WHOLE,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Make a video four times larger, with its own sound and timing.
+
+    Args:
+        path: the video.
+        output: where the result goes; `<stem>_x4` beside the source where None.
+        upscaler: a loaded model; loaded from `options` where None.
+        options: the model and how it denoises; without effect where `upscaler` is given.
+        encode: codec and quality.
+        span: the part of the video that is wanted.
+        batch_size: frames that are computed together; chosen by their size where None.
+        overwrite: whether a file at `output` may be replaced.
+        on_progress: called after every batch.
+
+    Raises:
+        Vidx4Error: what the user can mend; nothing is left at `output` then.
+    """
+    plan = plan_video(
+        Path(path), Path(output) if output else None, span=span, encode=encode, overwrite=overwrite
+    )
+    upscaler = upscaler or Upscaler.from_options(options)
+    return run(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
+
+
+def run(plan: Plan, enlarge: Enlarge, batch_size: int, on_progress: OnProgress | None = None) -> Report:
+    """Carry out a plan: decoding ahead and the model run in threads while this one encodes."""
+    start = time.monotonic()
+    with _work_folder(plan.work_folder) as folder:
+        part = folder / "00000000.nut"
+        batches = _enlarged(plan, enlarge, batch_size)
+        counter = _Counter(plan, on_progress)
+        encode_part(part, counter.count(batches), plan.source, plan.encode)
+        missing = join([part], plan.source, plan.output, plan.span, overwrite=plan.overwrite)
+    seconds = time.monotonic() - start
+    return Report(plan.output, counter.num_done, seconds, plan.warnings, _damage(plan, missing))
+
+
+def _enlarged(plan: Plan, enlarge: Enlarge, batch_size: int) -> Generator[FrameBatch]:
+    decoded = ahead(read_batches(plan.source, batch_size, plan.span))
+    return ahead(_mapped(enlarge, decoded))
+
+
+def _mapped(enlarge: Enlarge, batches: Generator[FrameBatch]) -> Generator[FrameBatch]:
+    try:
+        for batch in batches:
+            yield enlarge(batch)
+    finally:
+        batches.close()
+
+
+class _Counter:
+    """Counts the frames that pass by."""
+
+    def __init__(self, plan: Plan, on_progress: OnProgress | None) -> None:
+        self.num_frames = plan.num_frames
+        self.num_done = 0
+        self._on_progress = on_progress
+        self._start = time.monotonic()
+
+    def count(self, batches: Generator[FrameBatch]) -> Iterator[FrameBatch]:
+        try:
+            for batch in batches:
+                yield batch
+                self.num_done += len(batch)
+                if self._on_progress:
+                    seconds = time.monotonic() - self._start
+                    self._on_progress(Progress(self.num_done, self.num_frames, seconds))
+        finally:
+            batches.close()
+
+
+def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
+    if not missing:
+        return ()
+    first = float((missing[0] - plan.source.pts[0]) * plan.source.time_base)
+    return (f"{len(missing)} of {plan.num_frames} frames could not be decoded, the first at {first:.2f} s.",)
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} exists: another job writes there; if none does, remove it.") from error
+    except OSError as error:
+        raise OutputError(f"{folder} can't be made: {error.strerror}.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""Stages that overlap: the next items are made in a thread while the last are used."""
+
+from collections.abc import Generator, Iterable
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+POLL_SECONDS = 0.1
+
+
+class _Stop(Generic[Item]):
+    """The end of the items, and the error that ended them if one did."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
+    """Make items in a thread of their own, at most `depth` ahead of the consumer.
+
+    An error while making an item is raised where the item would have come. Closing the generator ends the
+    thread after the item that it is making.
+    """
+    queue: Queue[Item | _Stop[Item]] = Queue(depth)
+    closed = Event()
+    thread = Thread(target=_produce, args=(items, queue, closed), daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _Stop):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        closed.set()
+        _drain(queue)
+        thread.join()
+
+
+def _produce(items: Iterable[Item], queue: Queue[Item | _Stop[Item]], closed: Event) -> None:
+    error: BaseException | None = None
+    try:
+        for item in items:
+            if not _put(queue, item, closed):
+                break
+    except BaseException as raised:
+        error = raised
+    finally:
+        # Ends the stages before this one, in the thread that they belong to.
+        if isinstance(items, Generator):
+            items.close()
+        _put(queue, _Stop(error), closed)
+
+
+def _put(queue: Queue[Item | _Stop[Item]], item: Item | _Stop[Item], closed: Event) -> bool:
+    while not closed.is_set():
+        with suppress(Full):
+            queue.put(item, timeout=POLL_SECONDS)
+            return True
+    return False
+
+
+def _drain(queue: Queue[Item]) -> None:
+    with suppress(Empty):
+        while True:
+            queue.get_nowait()

@@ -1,0 +1,73 @@
+"""Which container holds what."""
+
+import os
+from contextlib import suppress
+from functools import cache
+
+import av
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+
+from vidx4.errors import OutputError
+from vidx4.video import Source, StreamInfo
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""FFmpeg's muxer for each suffix of an output."""
+
+
+def format_of(suffix: str) -> str:
+    """Return the name of FFmpeg's muxer for a suffix such as `.mp4`.
+
+    Raises:
+        OutputError: videos are not written to files of this kind.
+    """
+    if suffix.lower() not in FORMATS:
+        raise OutputError(
+            f"A video can't be written to a {suffix or 'nameless'} file: use {', '.join(FORMATS)}."
+        )
+    return FORMATS[suffix.lower()]
+
+
+def choose_suffix(source: Source) -> str:
+    """Return the suffix of the container that keeps most of a source.
+
+    MP4 and its elder MOV keep any time base; Matroska rounds to milliseconds but holds any kind of stream.
+    A source whose times are in milliseconds already, as Matroska's are, loses nothing there.
+    """
+    if "matroska" in source.container:
+        return ".mkv"
+    suffixes = [suffix for suffix in (".mp4", ".mov", ".mkv") if not lost_streams(source, suffix)]
+    if _has_pcm(source) and ".mov" in suffixes:
+        return ".mov"  # few players take uncompressed sound in MP4
+    return next(iter(suffixes), ".mp4" if "mp4" in source.container else ".mkv")
+
+
+def _has_pcm(source: Source) -> bool:
+    return any(stream.codec.startswith("pcm_") for stream in source.streams)
+
+
+def lost_streams(source: Source, suffix: str) -> tuple[StreamInfo, ...]:
+    """Return the streams of a source that a container can't hold.
+
+    Raises:
+        OutputError: videos are not written to files of this kind.
+    """
+    container = format_of(suffix)
+    others = (stream for stream in source.streams if stream.index != source.video_index)
+    return tuple(stream for stream in others if not _holds(container, stream))
+
+
+def _holds(container: str, stream: StreamInfo) -> bool:
+    if stream.kind == "attachment":
+        return container == "matroska"
+    return stream.kind != "data" and stream.codec in _codecs(container)
+
+
+@cache
+def _codecs(container: str) -> frozenset[str]:
+    names = set()
+    with av.open(os.devnull, "w", format=container) as output:
+        for name in output.supported_codecs:
+            with suppress(UnknownCodecError):  # one that only encodes has a decoder of its own
+                names.add(Codec(name).canonical_name)
+    return frozenset(names)

@@ -1,0 +1,83 @@
+"""When packets are shown and decoded in an output."""
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from vidx4.media.container import AnyPacket
+from vidx4.video import Source, TimeRange
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is kept of a source, in seconds of its clock."""
+
+    start: Fraction
+    stop: Fraction
+    is_whole: bool
+
+    @classmethod
+    def of(cls, source: Source, span: TimeRange) -> "Cut":
+        """Return the cut at the frames of a span."""
+        start, stop = span.pts_bounds(source)
+        first = source.pts[min(bisect_left(source.pts, start), source.num_frames - 1)]
+        return cls(first * source.time_base, stop * source.time_base, span.is_whole)
+
+    @property
+    def origin(self) -> Fraction:
+        """The second of the source's clock that becomes 0: a whole video stays on its clock."""
+        return Fraction(0) if self.is_whole else self.start
+
+    def holds(self, start: Fraction, stop: Fraction) -> bool:
+        """Return whether something from `start` to `stop` overlaps the cut."""
+        return self.is_whole or (start < self.stop and stop > self.start)
+
+
+def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
+    """Yield the packets that overlap a cut, moved to the output's clock."""
+    for packet in packets:
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.dts is None:  # a cover has no time
+            packet.dts = packet.pts = packet.pts or 0
+        begin = (packet.pts or 0) * packet.time_base
+        if cut.holds(begin, begin + (packet.duration or 1) * packet.time_base):
+            yield _move(packet, round(-cut.origin / packet.time_base))
+
+
+def _move(packet: AnyPacket, ticks: int) -> AnyPacket:
+    if packet.pts is not None and packet.dts is not None:
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+    return packet
+
+
+def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: int) -> Iterator[AnyPacket]:
+    """Yield the packets of parts with the source's pts, moved to the output's clock, and fitting dts.
+
+    The n-th packet is decoded when the n-th frame is shown, `delay` frames earlier: this ascends over
+    the border of two parts, at any frame rate.
+
+    Args:
+        packets: packets of the parts in the order of decoding, in any time base that holds the source's.
+        source: tells the time base and when each frame ends.
+        cut: what the parts cover.
+        delay: by how many places a frame is decoded before it is shown, at most.
+    """
+    origin = int(cut.origin / source.time_base)
+    durations = dict(zip(source.pts, _durations(source), strict=True))
+    pending: list[int] = []
+    for packet in packets:
+        pts = round((packet.pts or 0) * packet.time_base / source.time_base)
+        pending = pending or [pts - count * durations[pts] for count in range(delay, 0, -1)]
+        heapq.heappush(pending, pts)
+        packet.time_base = source.time_base
+        packet.pts, packet.dts = pts - origin, heapq.heappop(pending) - origin
+        packet.duration = durations[pts]
+        yield packet
+
+
+def _durations(source: Source) -> Iterator[int]:
+    stops = (*source.pts[1:], source.stop_pts)
+    return (stop - start for start, stop in zip(source.pts, stops, strict=True))
