@@ -76,7 +76,7 @@ def write_video(
         options: of the encoder.
         tags: attributes of the codec's context, such as `colorspace`.
     """
-    step = int(1 / (rate * time_base))
+    step = max(1, round(1 / (rate * time_base)))
     pts = [index * step for index in range(num_frames)] if pts is None else pts
     muxing = {"video_track_timescale": str(time_base.denominator), "movie_timescale": str(AUDIO_RATE)}
     is_mp4 = path.suffix in (".mp4", ".mov")

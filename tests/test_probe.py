@@ -3,8 +3,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from tests.conftest import MakeVideo
 
+from tests.conftest import MakeVideo
 from vidx4.errors import SourceError
 from vidx4.media.probe import probe
 
@@ -73,7 +73,9 @@ def test_color_is_read(make_video: MakeVideo) -> None:
 
 
 def test_yuvj_is_full_range(make_video: MakeVideo) -> None:
-    assert probe(make_video("a.avi", codec="mjpeg", pix_fmt="yuvj422p", time_base=Fraction(1, 25))).color.full_range
+    tags = {"color_range": 2, "num_b_frames": 0}
+    path = make_video("a.avi", codec="mjpeg", pix_fmt="yuvj422p", time_base=Fraction(1, 25), **tags)
+    assert probe(path).color.full_range
 
 
 def test_shape_of_pixels(make_video: MakeVideo) -> None:

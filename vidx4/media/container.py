@@ -20,6 +20,7 @@ AnyPacket: TypeAlias = "Packet[Stream]"
 
 BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 """Options of a muxer: write no date, version or random number, and leave every timestamp as it is."""
+_UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 _NOT_VIDEOS = frozenset({"tty"})
 """Demuxers that make a picture of anything: `tty` draws a text file."""
 
@@ -58,6 +59,24 @@ def _check_readable(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def knows_order(container: InputContainer) -> bool:
+    """Return whether a container tells in which order frames are shown, and not only decoded."""
+    return container.format.name not in _UNORDERED
+
+
+def packet_pts(container: InputContainer, packet: AnyPacket, index: int) -> int:
+    """Return when a frame is shown: that of the packet, or, without `knows_order`, one of those around it.
+
+    Args:
+        container: where the packet is from.
+        packet: of a video.
+        index: the number of packets before it.
+    """
+    pts = packet.pts if knows_order(container) else packet.dts  # FFmpeg would guess a pts
+    pts = packet.dts if pts is None else pts
+    return index * (packet.duration or 1) if pts is None else pts
 
 
 def read_packets(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:

@@ -3,6 +3,7 @@
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from itertools import chain, dropwhile, islice
 
 import numpy as np
@@ -11,12 +12,11 @@ from av.container import InputContainer
 from av.error import EOFError as EndOfFileError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.color import SMOOTH, color_range
-from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.color import to_rgb
+from vidx4.media.container import AnyPacket, knows_order, open_source, packet_pts, read_packets
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 
 _logger = logging.getLogger(__name__)
@@ -41,83 +41,90 @@ def read_batches(source: Source, batch_size: int, span: TimeRange = WHOLE) -> It
 
 
 def _to_batch(source: Source, frames: list[VideoFrame]) -> FrameBatch:
-    pixels = np.stack([_to_rgb(source, frame) for frame in frames])  # (N, H, W, 3)
+    pix_fmt = "rgb24" if source.pixel_dtype == torch.uint8 else "rgb48le"
+    pixels = np.stack([to_rgb(frame, source.color, pix_fmt).to_ndarray() for frame in frames])  # (N, H, W, 3)
     data = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     return FrameBatch(data, tuple(frame.pts for frame in frames if frame.pts is not None))
 
 
-def _to_rgb(source: Source, frame: VideoFrame) -> np.ndarray:
-    if not frame.format.is_rgb:
-        frame.colorspace = source.color.matrix
-        frame.color_range = color_range(source.color)
-    rgb = frame.reformat(
-        format="rgb24" if source.pixel_dtype == torch.uint8 else "rgb48le",
-        dst_color_range=ColorRange.JPEG,
-        interpolation=SMOOTH,
-    )
-    return rgb.to_ndarray()
-
-
 def _frames(source: Source, start: int, stop: int) -> Iterator[VideoFrame]:
-    """Yield the frames with `start <= pts < stop`, in ascending order of pts."""
+    """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once."""
     last = start - 1
     for frame in _frames_from(source, start):
-        if frame.pts is None or frame.pts <= last:
+        _check_size(source, frame)
+        if frame.pts is None or frame.pts <= last or not _is_known(source, frame.pts):
             continue
         if frame.pts >= stop:
             return
-        _check_size(source, frame)
         last = frame.pts
         yield frame
 
 
-def _frames_from(source: Source, start: int) -> Iterator[VideoFrame]:
-    """Yield frames from a little before `start` on.
+def _is_known(source: Source, pts: int) -> bool:
+    index = bisect_left(source.pts, pts)
+    return index < len(source.pts) and source.pts[index] == pts
 
-    After a seek a decoder may hold back frames until it has recovered. Where the first frame of the span
-    does not come, the video is decoded from its beginning.
+
+def _frames_from(source: Source, start: int) -> Iterator[VideoFrame]:
+    """Yield frames from `start` on, or from the beginning of the video.
+
+    After a seek a decoder may hold frames back until it has recovered: where the first frame that is
+    wanted does not come, all are decoded.
     """
     index = bisect_left(source.pts, start)
-    if index == len(source.pts):
+    if index == source.num_frames:
         return
-    if index > 0:
-        frames = dropwhile(lambda frame: frame.pts is None or frame.pts < start, _decode(source, start))
-        first = next(frames, None)
+    if index > 0 and (target := _seek_target(source, start)) is not None:
+        frames = _decode(source, target)
+        first = next((frame for frame in frames if frame.pts is not None and frame.pts >= start), None)
         if first is not None and first.pts == source.pts[index]:
             yield first
             yield from frames
             return
-    yield from _decode(source, None)
+    yield from _decode(source)
 
 
-def _decode(source: Source, start: int | None) -> Iterator[VideoFrame]:
+def _decode(source: Source, target: int | None = None) -> Iterator[VideoFrame]:
+    """Yield all frames, or those from the first keyframe after seeking to a target."""
     with open_source(source.path) as container:
-        stream = container.streams[source.video_index]
-        assert isinstance(stream, VideoStream)
+        stream = _video_stream(container, source)
         stream.thread_type = "AUTO"
-        if start is not None and not _seek(container, stream, start, source.pts[0]):
-            start = None
         packets = read_packets(container, stream)
-        if start is not None:
-            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-        yield from _decode_packets(stream, packets)
-
-
-def _seek(container: InputContainer, stream: VideoStream, start: int, first: int) -> bool:
-    """Go to a keyframe that is shown at or before `start`; return whether there is one to be found.
-
-    A container seeks by decoding time or by bytes: what it finds may be shown too late.
-    """
-    step = max(1, int(1 / (stream.time_base or 1)))
-    target = start
-    while target > first:
-        container.seek(target, stream=stream)
-        keyframe = next((p for p in read_packets(container, stream) if p.is_keyframe), None)
-        if keyframe is not None and keyframe.pts is not None and keyframe.pts <= start:
+        if target is not None:
             container.seek(target, stream=stream)
-            return True
-        target, step = target - step, 2 * step
-    return False
+            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
+        decode = _decode_packets if knows_order(container) else _decode_in_order
+        yield from decode(container, stream, packets)
+
+
+def _seek_target(source: Source, start: int) -> int | None:
+    """Return a pts from which seeking leads to a keyframe shown at or before `start`, None if none does.
+
+    A container seeks by decoding time or by bytes, so what it finds for `start` itself may be shown later.
+    """
+    with open_source(source.path) as container:
+        stream = _video_stream(container, source)
+        target, step = start, max(1, int(1 / source.time_base))
+        while knows_order(container) and target > source.pts[0]:
+            if _leads_to_keyframe(container, stream, target, start):
+                return target
+            target, step = target - step, 2 * step
+    return None
+
+
+def _leads_to_keyframe(container: InputContainer, stream: VideoStream, target: int, start: int) -> bool:
+    try:
+        container.seek(target, stream=stream)
+    except FFmpegError:
+        return False
+    keyframe = next((packet for packet in read_packets(container, stream) if packet.is_keyframe), None)
+    return keyframe is not None and keyframe.pts is not None and keyframe.pts <= start
+
+
+def _video_stream(container: InputContainer, source: Source) -> VideoStream:
+    stream = container.streams[source.video_index]
+    assert isinstance(stream, VideoStream)
+    return stream
 
 
 def _check_size(source: Source, frame: VideoFrame) -> None:
@@ -129,11 +136,32 @@ def _check_size(source: Source, frame: VideoFrame) -> None:
         )
 
 
-def _decode_packets(stream: VideoStream, packets: Iterator[AnyPacket]) -> Iterator[VideoFrame]:
+def _decode_packets(
+    container: InputContainer, stream: VideoStream, packets: Iterator[AnyPacket]
+) -> Iterator[VideoFrame]:
     for packet in chain(packets, [None]):
         try:
             yield from stream.decode(packet)
         except EndOfFileError:
             return
         except FFmpegError as error:
-            _logger.warning("A packet can't be decoded: %s", error.strerror)
+            _logger.warning("A packet of %s can't be decoded: %s", container.name, error.strerror)
+
+
+def _decode_in_order(
+    container: InputContainer, stream: VideoStream, packets: Iterator[AnyPacket]
+) -> Iterator[VideoFrame]:
+    """Decode a stream whose packets have times, but not those of their own frames.
+
+    A decoder gives the frames in the order in which they are shown, so each takes the earliest time left.
+    """
+    pending: list[int] = []
+
+    def noted() -> Iterator[AnyPacket]:
+        for index, packet in enumerate(packets):
+            heappush(pending, packet_pts(container, packet, index))
+            yield packet
+
+    for frame in _decode_packets(container, stream, noted()):
+        frame.pts = heappop(pending) if pending else None
+        yield frame

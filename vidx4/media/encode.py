@@ -11,10 +11,9 @@ import torch
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from vidx4.media.color import SMOOTH, color_range, tag_colors
+from vidx4.media.color import tag_colors, to_yuv
 from vidx4.media.container import BITEXACT
 from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
 from vidx4.media.whole import write_whole
@@ -52,8 +51,7 @@ def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, optio
         settings = resolve(options, width, height, source.bit_depth)
         with av.open(str(unfinished), "w", format="nut", container_options=BITEXACT) as container:
             stream = _add_stream(container, source, settings, width, height)
-            frames = (_to_yuv(f, source, settings) for f in _frames(chain([first], batches), source))
-            return _encode(container, stream, frames)
+            return _encode(container, stream, _frames(chain([first], batches), source, settings.pix_fmt))
 
 
 def _add_stream(
@@ -73,26 +71,14 @@ def _add_stream(
     return stream
 
 
-def _frames(batches: Iterable[FrameBatch], source: Source) -> Iterator[VideoFrame]:
+def _frames(batches: Iterable[FrameBatch], source: Source, pix_fmt: str) -> Iterator[VideoFrame]:
     for batch in batches:
-        pixel_format = "rgb24" if batch.data.dtype == torch.uint8 else "rgb48le"
+        rgb_format = "rgb24" if batch.data.dtype == torch.uint8 else "rgb48le"
         for pixels, pts in zip(batch.data.numpy(), batch.pts, strict=True):
             rgb = np.ascontiguousarray(pixels.transpose(1, 2, 0))  # (H, W, 3)
-            frame = VideoFrame.from_ndarray(rgb, format=pixel_format)
+            frame = to_yuv(VideoFrame.from_ndarray(rgb, format=rgb_format), source.color, pix_fmt)
             frame.pts, frame.time_base = pts, source.time_base
             yield frame
-
-
-def _to_yuv(rgb: VideoFrame, source: Source, settings: EncoderSettings) -> VideoFrame:
-    tag_colors(rgb, source.color)
-    frame = rgb.reformat(
-        format=settings.pix_fmt,
-        src_color_range=ColorRange.JPEG,
-        dst_color_range=color_range(source.color),
-        interpolation=SMOOTH,
-    )
-    tag_colors(frame, source.color)
-    return frame
 
 
 def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[VideoFrame]) -> int:

@@ -28,7 +28,7 @@ class EncodeOptions:
     """How the enlarged frames are compressed."""
 
     codec: str = "auto"
-    """`h264`, `hevc`, `av1`, `vp9`, `ffv1` (lossless), or `auto`: `h264` if players take that, else `hevc`."""
+    """`h264`, `hevc`, `av1`, `vp9`, `ffv1` (lossless); or `auto`: `h264` if players take it, else `hevc`."""
     crf: int | None = None
     """Constant rate factor, lower is better; None for the codec's default."""
     preset: str | None = None

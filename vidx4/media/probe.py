@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
 
 _BT709, _BT601 = 1, 6
@@ -131,7 +131,7 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
     for index, packet in enumerate(_frame_packets(container, stream)):
         first_frame = first_frame or _first_frame(stream, packet)
         if not packet.is_discard:
-            durations.setdefault(_pts(packet, index), packet.duration or 0)
+            durations.setdefault(packet_pts(container, packet, index), packet.duration or 0)
     first_frame = first_frame or _first_frame(stream, None)
     if first_frame is None or not durations:
         raise SourceError(f"No frame of {path} can be decoded.")
@@ -149,12 +149,6 @@ def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[A
 def _merge_hidden_frames(packets: Iterable[AnyPacket], merge: BitStreamFilterContext) -> Iterator[AnyPacket]:
     for packet in packets:
         yield from merge.filter(packet)
-
-
-def _pts(packet: AnyPacket, index: int) -> int:
-    if packet.pts is not None:
-        return packet.pts
-    return packet.dts if packet.dts is not None else index * (packet.duration or 1)
 
 
 def _first_frame(stream: VideoStream, packet: "AnyPacket | None") -> VideoFrame | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -29,7 +29,8 @@ def write_whole(path: Path) -> Iterator[Path]:
     except (OSError, FFmpegError) as error:
         raise OutputError(f"{path} can't be written: {error.strerror or error}.") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 def _flush(path: Path) -> None:

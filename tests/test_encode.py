@@ -1,0 +1,145 @@
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from av.video.frame import VideoFrame
+
+from tests.conftest import MakeVideo
+from tests.helpers import nearest, packets, psnr
+from vidx4.errors import OptionError, OutputError
+from vidx4.media.decode import read_batches
+from vidx4.media.encode import encode_part
+from vidx4.media.encoder import EncodeOptions, resolve
+from vidx4.media.mux import join
+from vidx4.media.probe import probe
+from vidx4.video import FrameBatch, Source
+
+FAST = EncodeOptions(preset="ultrafast")
+BEST = EncodeOptions(crf=1, preset="veryfast")
+VFR = [7, 512, 1024, 2600, 3112, 5000, 5001, 9000]
+PATCHES = [(200, 30, 40), (30, 180, 60), (40, 60, 220), (128, 128, 128), (250, 240, 10), (10, 12, 14)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1"])
+def test_times_are_kept_and_bytes_repeat(make_video: MakeVideo, tmp_path: Path, codec: str) -> None:
+    source = probe(make_video(pts=VFR))
+    for part in (tmp_path / "a.nut", tmp_path / "b.nut"):
+        num_frames = encode_part(part, map(nearest, read_batches(source, 3)), source, EncodeOptions(codec))
+        assert num_frames == len(VFR)
+    assert (tmp_path / "a.nut").read_bytes() == (tmp_path / "b.nut").read_bytes()
+    part_source = probe(tmp_path / "a.nut")
+    assert [pts * part_source.time_base for pts in part_source.pts] == [pts * source.time_base for pts in VFR]
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_colors_survive(
+    make_video: MakeVideo, tmp_path: Path, matrix: int, full_range: bool, depth: int
+) -> None:
+    pictures = [np.full((48, 64, 3), patch, dtype=np.uint8) for patch in PATCHES]
+    pix_fmt = "yuv420p" if depth == 8 else "yuv420p10le"
+    frames = [_to_yuv(picture, pix_fmt, matrix, full_range) for picture in pictures]
+    tags = {"colorspace": matrix, "color_primaries": 1, "color_trc": 1, "color_range": 1 + full_range}
+    options = {"crf": "1"}
+    source = probe(
+        make_video(frames=frames, pix_fmt=pix_fmt, num_frames=6, num_audio=0, options=options, **tags)
+    )
+    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 4)), source, BEST)
+    join([tmp_path / "a.nut"], source, tmp_path / "out.mp4")
+
+    result = probe(tmp_path / "out.mp4")
+    assert (result.color, result.bit_depth) == (source.color, depth)
+    given, found = _means(source), _means(result)
+    assert torch.allclose(found, given, atol=1)
+    assert torch.allclose(found, torch.tensor(PATCHES).double(), atol=3)  # two encoders and 4:2:0 of 8 bits
+
+
+def _means(source: Source) -> torch.Tensor:
+    """Return the mean colour of each frame in 8-bit levels, (N, 3)."""
+    levels = 1 if source.bit_depth == 8 else 257
+    return next(read_batches(source, 6)).data.double().mean(dim=(2, 3)) / levels
+
+
+def _to_yuv(picture: np.ndarray, pix_fmt: str, matrix: int, full_range: bool) -> VideoFrame:
+    rgb = VideoFrame.from_ndarray(picture, format="rgb24")
+    rgb.colorspace = matrix
+    return rgb.reformat(format=pix_fmt, dst_color_range=1 + full_range)
+
+
+def test_frames_are_the_frames(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video(num_audio=0))
+    given = torch.cat([nearest(batch).data for batch in read_batches(source, 20)])
+    encode_part(tmp_path / "a.nut", [FrameBatch(given, source.pts)], source, EncodeOptions("ffv1"))
+    join([tmp_path / "a.nut"], source, tmp_path / "out.mkv")
+    result = torch.cat([batch.data for batch in read_batches(probe(tmp_path / "out.mkv"), 20)])
+    assert psnr(result, given) > 45
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_unfinished_part_is_invisible(
+    make_video: MakeVideo, tmp_path: Path, error: type[BaseException]
+) -> None:
+    source = probe(make_video(num_audio=0))
+    folder = tmp_path / "parts"
+
+    def batches() -> Iterator[FrameBatch]:
+        yield from map(nearest, read_batches(source, 4))
+        raise error
+
+    with pytest.raises(error):
+        encode_part(folder / "a.nut", batches(), source, FAST)
+    assert list(folder.iterdir()) == []
+
+
+def test_no_frame_gives_an_empty_file(make_video: MakeVideo, tmp_path: Path) -> None:
+    assert encode_part(tmp_path / "a.nut", [], probe(make_video()), FAST) == 0
+    assert (tmp_path / "a.nut").stat().st_size == 0
+
+
+def test_a_folder_that_cannot_be_made(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="can't be written"):
+        encode_part(tmp_path / "file" / "a.nut", map(nearest, read_batches(source, 4)), source, FAST)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "bit_depth", "encoder"),
+    [
+        (2880, 2304, 8, "libx264"),
+        (4096, 2304, 8, "libx264"),
+        (4096, 2320, 8, "libx265"),
+        (4112, 1024, 8, "libx265"),
+        (1920, 1080, 10, "libx265"),
+    ],
+)
+def test_auto_is_what_players_take(width: int, height: int, bit_depth: int, encoder: str) -> None:
+    assert resolve(EncodeOptions(), width, height, bit_depth).encoder == encoder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EncodeOptions("mpeg7"),
+        EncodeOptions("h264", crf=52),
+        EncodeOptions("h264", crf=-1),
+        EncodeOptions("h264", preset="warp"),
+        EncodeOptions("av1", preset="medium"),
+        EncodeOptions("ffv1", crf=10),
+        EncodeOptions("ffv1", preset="fast"),
+    ],
+)
+def test_options_that_do_not_fit(options: EncodeOptions) -> None:
+    with pytest.raises(OptionError):
+        resolve(options, 640, 480, 8)
+
+
+def test_time_base_of_avi(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video("a.avi", codec="mpeg4", time_base=Fraction(1001, 30000), rate=30, num_audio=0))
+    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 8)), source, FAST)
+    times = sorted(pts for pts, _, _ in packets(tmp_path / "a.nut", 0))
+    assert len(times) <= source.num_frames

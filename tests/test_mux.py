@@ -1,0 +1,240 @@
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import pytest
+
+from tests.conftest import AUDIO_SAMPLES, MakeVideo
+from tests.helpers import nearest, packets
+from vidx4.errors import OutputError, SourceError
+from vidx4.media.decode import read_batches
+from vidx4.media.encode import encode_part
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.mux import check_output, join
+from vidx4.media.probe import probe
+from vidx4.media.suffix import choose_suffix, lost_streams
+from vidx4.video import WHOLE, FrameBatch, Source, StreamInfo, TimeRange
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in the stubs only
+
+FAST = EncodeOptions(preset="veryfast")
+VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
+LATE = [128_000 + 512 * index for index in range(15)]
+BETWEEN_MILLISECONDS = [12_345 + 512 * index for index in range(15)]
+
+
+def enlarge(source: Source, output: Path, span: TimeRange = WHOLE, num_parts: int = 1) -> tuple[int, ...]:
+    """Write an output by way of parts."""
+    batches = [nearest(batch) for batch in read_batches(source, 1, span)]
+    size = -(-len(batches) // num_parts)
+    parts = [output.with_name(f"{index}.nut") for index in range(num_parts)]
+    for index, part in enumerate(parts):
+        encode_part(part, batches[index * size : (index + 1) * size], source, FAST)
+    return join(parts, source, output, span)
+
+
+@pytest.mark.parametrize("num_parts", [1, 3])
+@pytest.mark.parametrize("pts", [None, VFR, LATE, BETWEEN_MILLISECONDS], ids=["cfr", "vfr", "late", "odd"])
+def test_mp4_keeps_everything(make_video: MakeVideo, tmp_path: Path, pts: list[int], num_parts: int) -> None:
+    source = probe(make_video(pts=pts, num_audio=2))
+    assert enlarge(source, tmp_path / "out.mp4", num_parts=num_parts) == ()
+    result = probe(tmp_path / "out.mp4")
+    assert (result.pts, result.time_base, result.stop_pts) == (source.pts, source.time_base, source.stop_pts)
+    assert (result.width, result.height) == (4 * source.width, 4 * source.height)
+    for index in (1, 2):
+        assert packets(tmp_path / "out.mp4", index) == packets(source.path, index)
+    assert [stream.language for stream in result.streams[1:]] == ["eng", "fra"]
+
+
+@pytest.mark.parametrize("pts", [None, [*VFR[:6], *VFR[7:]], LATE], ids=["cfr", "vfr", "late"])
+def test_mkv_keeps_milliseconds(make_video: MakeVideo, tmp_path: Path, pts: list[int]) -> None:
+    source = probe(make_video("a.mp4", pts=pts, num_audio=2))
+    enlarge(source, tmp_path / "out.mkv", num_parts=2)
+    result = probe(tmp_path / "out.mkv")
+    times = [source.time_base * pts for pts in source.pts]
+    assert [1000 * result.time_base * pts for pts in result.pts] == [round(1000 * time) for time in times]
+    for index in (1, 2):
+        written, given = packets(tmp_path / "out.mkv", index), packets(source.path, index)
+        assert [payload for *_, payload in written] == [payload for *_, payload in given]
+        assert all(abs(a[0] - b[0]) <= Fraction(1, 2000) for a, b in zip(written, given, strict=True))
+
+
+def test_mkv_to_mkv(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video("a.mkv", time_base=Fraction(1, 1000), pts=[0, 33, 67, 140, 150], num_audio=2))
+    enlarge(source, tmp_path / "out.mkv")
+    assert probe(tmp_path / "out.mkv").pts == source.pts
+    assert packets(tmp_path / "out.mkv", 2) == packets(source.path, 2)
+
+
+def test_a_span_starts_at_zero(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video(pts=LATE))
+    span = TimeRange(Fraction(3, 25), Fraction(9, 25))
+    enlarge(source, tmp_path / "out.mp4", span)
+    assert probe(tmp_path / "out.mp4").pts == tuple(512 * index for index in range(6))
+
+
+def test_a_span_keeps_the_audio_in_time(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video(num_frames=25))
+    start, stop = Fraction(5, 25), Fraction(15, 25)
+    enlarge(source, tmp_path / "out.mp4", TimeRange(start, stop))
+    length = Fraction(AUDIO_SAMPLES, 48000)
+    given = [p for p in packets(source.path, 1) if p[0] < stop and p[0] + length > start]
+    assert packets(tmp_path / "out.mp4", 1) == [(pts - start, dts - start, data) for pts, dts, data in given]
+
+
+def test_chapters_metadata_and_attachments(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video("plain.mkv", time_base=Fraction(1, 1000), num_b_frames=0, num_audio=0)
+    rich = tmp_path / "rich.mkv"
+    _enrich(path, rich)
+    source = probe(rich)
+    enlarge(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        chapters = container.chapters()
+        assert [_milliseconds(chapter) for chapter in chapters] == [(0, 300), (300, 800)]
+        assert [chapter["metadata"]["title"] for chapter in chapters] == ["One", "Two"]
+        assert container.metadata["title"] == "A film"
+        assert [stream.data for stream in container.streams.attachments] == [b"glyphs"]
+    enlarge(source, tmp_path / "clip.mkv", TimeRange(Fraction(2, 10), Fraction(4, 10)))
+    with av.open(str(tmp_path / "clip.mkv")) as container:
+        assert [_milliseconds(chapter) for chapter in container.chapters()] == [(0, 100), (100, 200)]
+
+
+def _milliseconds(chapter: "Chapter") -> tuple[int, int]:
+    scale = 1000 * Fraction(chapter["time_base"] or 1)
+    return int(chapter["start"] * scale), int(chapter["end"] * scale)
+
+
+def _enrich(path: Path, rich: Path) -> None:
+    with av.open(str(path)) as plain, av.open(str(rich), "w") as container:
+        copies = [container.add_stream_from_template(stream, opaque=True) for stream in plain.streams]
+        container.add_attachment("font.ttf", "font/ttf", b"glyphs")
+        container.metadata["title"] = "A film"
+        titles = (("One", 0, 300), ("Two", 300, 800))
+        container.set_chapters(
+            [
+                {"id": n, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+                for n, (title, a, b) in enumerate(titles)
+            ]
+        )
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+
+
+def test_rotation_and_shape(make_video: MakeVideo, tmp_path: Path) -> None:
+    path, turned = make_video(sample_aspect_ratio=Fraction(16, 15)), tmp_path / "turned.mp4"
+    with av.open(str(path)) as plain, av.open(str(turned), "w") as container:
+        video = container.add_stream_from_template(plain.streams.video[0], opaque=True)
+        video.set_display_rotation(90, hflip=True)
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                container.mux(packet)
+    source = probe(turned)
+    assert source.rotation in (90, 270)
+    enlarge(source, tmp_path / "out.mp4")
+    result = probe(tmp_path / "out.mp4")
+    assert (result.rotation, result.display_matrix) == (source.rotation, source.display_matrix)
+    assert result.sample_aspect_ratio == Fraction(16, 15)
+
+
+def test_same_bytes_twice(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    for name in ("a.mp4", "b.mp4", "a.mkv", "b.mkv"):
+        enlarge(source, tmp_path / name)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+
+
+def test_frames_that_no_part_holds_are_told(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    batches = [nearest(batch) for batch in read_batches(source, 1)]
+    encode_part(tmp_path / "a.nut", batches[:5] + batches[7:], source, FAST)
+    encode_part(tmp_path / "b.nut", [], source, FAST)
+    assert join([tmp_path / "a.nut", tmp_path / "b.nut"], source, tmp_path / "out.mp4") == source.pts[5:7]
+    with pytest.raises(SourceError, match="No frame"):
+        join([tmp_path / "b.nut"], source, tmp_path / "none.mp4")
+
+
+def test_nothing_is_overwritten(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    taken, linked, hard = tmp_path / "taken.mp4", tmp_path / "linked.mp4", tmp_path / "hard.mp4"
+    taken.write_text("mine")
+    linked.symlink_to(source.path)
+    os.link(source.path, hard)
+    with pytest.raises(OutputError, match="exists already"):
+        join([], source, taken)
+    check_output(source, taken, overwrite=True)
+    for path in (source.path, linked, hard):
+        with pytest.raises(OutputError, match="source itself"):
+            check_output(source, path, overwrite=True)
+    assert taken.read_text() == "mine"
+
+
+def test_a_folder_is_no_output(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_output(source, tmp_path / "folder.mp4", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out", "out.webm"])
+def test_unknown_suffix(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
+    source = probe(make_video())
+    with pytest.raises(OutputError, match="can't be written to"):
+        check_output(source, tmp_path / name)
+
+
+def test_a_failure_leaves_nothing(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = probe(make_video())
+    folder = tmp_path / "outputs"
+    part = tmp_path / "a.nut"
+    encode_part(part, map(nearest, read_batches(source, 4)), source, FAST)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vidx4.media.mux._check_written", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        join([part], source, folder / "out.mp4")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "suffix"),
+    [
+        ("a.mp4", {}, ".mp4"),
+        ("a.mov", {}, ".mp4"),
+        ("a.mkv", {"time_base": Fraction(1, 1000)}, ".mkv"),
+        ("a.avi", {"codec": "mpeg4", "time_base": Fraction(1, 25)}, ".mp4"),
+    ],
+)
+def test_suffix(make_video: MakeVideo, name: str, options: dict[str, object], suffix: str) -> None:
+    assert choose_suffix(probe(make_video(name, **options))) == suffix
+
+
+def test_lost_streams(make_video: MakeVideo) -> None:
+    source = probe(make_video())
+    kinds = [("subtitle", "subrip"), ("subtitle", "mov_text"), ("data", "")]
+    extra = (StreamInfo(index, *kind) for index, kind in enumerate(kinds, start=2))
+    source = replace(source, streams=(*source.streams, *extra))
+    assert [stream.index for stream in lost_streams(source, ".mp4")] == [2, 4]
+    assert [stream.index for stream in lost_streams(source, ".mkv")] == [3, 4]
+    with pytest.raises(OutputError):
+        lost_streams(source, ".avi")
+
+
+def test_frame_batches_of_one_part_may_be_of_any_length(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video(num_audio=0))
+    whole = next(read_batches(source, 20))
+    encode_part(tmp_path / "a.nut", [whole], source, FAST)
+    pieces = [FrameBatch(whole.data[n : n + 1], whole.pts[n : n + 1]) for n in range(20)]
+    encode_part(tmp_path / "b.nut", pieces, source, FAST)
+    assert (tmp_path / "a.nut").read_bytes() == (tmp_path / "b.nut").read_bytes()

@@ -1,0 +1,167 @@
+"""A whole job on real clips: every frame, its own time, the source's sound; nothing half-written."""
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+
+from tests.helpers import nearest
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.run import Progress, run, upscale_video
+from vidx4.media.decode import read_batches
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.probe import probe
+from vidx4.video import FrameBatch, TimeRange
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+LONDON, NASA, SIGNER, BEAR = (SAMPLES / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm"))
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+
+
+def times(path: Path) -> list[Fraction]:
+    source = probe(path)
+    return [pts * source.time_base for pts in source.pts]
+
+
+def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
+    """Return what each audio track holds: times and payloads of its packets."""
+    with av.open(str(path)) as container:
+        tracks: dict[int, list[tuple[Any, ...]]] = {s.index: [] for s in container.streams.audio}
+        for packet in container.demux():
+            if packet.size and packet.stream_index in tracks:
+                seconds = [None if t is None else t * packet.time_base for t in (packet.pts, packet.duration)]
+                tracks[packet.stream_index].append((*seconds, hashlib.sha256(bytes(packet)).digest()))
+    return list(tracks.values())
+
+
+@pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
+def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
+    plan = plan_video(clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", encode=FAST)
+    report = run(plan, nearest, batch_size=8)
+    source, output = probe(clip), probe(plan.output)
+    assert (output.width, output.height) == (4 * source.width, 4 * source.height)
+    assert times(plan.output) == times(clip)
+    assert audio_packets(plan.output) == audio_packets(clip)
+    assert report.num_frames == source.num_frames
+    assert report.damage == ()
+    assert list(tmp_path.iterdir()) == [plan.output]
+
+
+def test_the_same_command_gives_the_same_file(tmp_path: Path) -> None:
+    outputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    upscaler = Upscaler.load("compact", device="cpu")
+    for output in outputs:
+        span = TimeRange(stop=Fraction(1, 10))
+        upscale_video(LONDON, output, upscaler=upscaler, encode=FAST, span=span)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_batch_sizes_change_no_pixel_by_more_than_one_level(tmp_path: Path) -> None:
+    lossless = EncodeOptions(codec="ffv1")
+    span = TimeRange(stop=Fraction(1, 12))
+    upscaler = Upscaler.load("compact", device="cpu", num_inference_steps=2)
+    frames = []
+    for batch_size in (1, 4):
+        output = tmp_path / f"{batch_size}.mkv"
+        upscale_video(
+            LONDON, output, upscaler=upscaler, encode=lossless, span=span, batch_size=batch_size
+        )
+        frames.append(torch.cat([batch.data for batch in read_batches(probe(output), 8)]).int())
+    # One level of RGB may become two where it is stored as YUV and read back.
+    assert frames[0].shape == (5, 3, 960, 1280)
+    assert (frames[0] - frames[1]).abs().max() <= 2
+
+
+def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
+    span = TimeRange(Fraction(1, 2), Fraction(1))
+    plan = plan_video(LONDON, tmp_path / "part.mp4", span=span, encode=FAST)
+    run(plan, nearest, batch_size=8)
+    wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
+    assert times(plan.output) == [time - wanted[0] for time in wanted]
+    (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
+    moved = {(time - wanted[0], payload) for time, _, payload in original}
+    assert {(time, payload) for time, _, payload in track} <= moved
+    assert track[0][0] <= 0 < track[0][0] + track[0][1]
+
+
+def test_progress_reaches_the_end(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    seen: list[Progress] = []
+    run(plan, nearest, batch_size=8, on_progress=seen.append)
+    assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
+    assert seen[-1].num_frames == 82
+    assert seen[-1].seconds_left == 0
+
+
+class Interrupted:
+    """A model that fails at its second batch."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.num_batches = 0
+
+    def __call__(self, batch: FrameBatch) -> FrameBatch:
+        self.num_batches += 1
+        if self.num_batches == 2:
+            raise self.error
+        return nearest(batch)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OutputError("full")])
+def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    with pytest.raises(type(error)):
+        run(plan, Interrupted(error), batch_size=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    output.write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        upscale_video(BEAR, output)
+    assert output.read_text() == "mine"
+    run(plan_video(BEAR, output, encode=FAST, overwrite=True), nearest, batch_size=8)
+    assert probe(output).num_frames == 82
+
+
+def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan.work_folder.mkdir()
+    with pytest.raises(OutputError, match="another job"):
+        run(plan, nearest, batch_size=8)
+
+
+def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
+    clip = tmp_path / "a film.mp4"
+    clip.write_bytes(LONDON.read_bytes())
+    assert plan_video(clip).output == tmp_path / "a film_x4.mp4"
+
+
+@pytest.mark.parametrize("span", [TimeRange(Fraction(99)), TimeRange(Fraction(1), Fraction(1))])
+def test_an_empty_range_is_refused(span: TimeRange) -> None:
+    with pytest.raises(OptionError, match="no frame"):
+        plan_video(LONDON, Path("out.mp4"), span=span)
+
+
+def test_a_bad_encoding_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="codec"):
+        plan_video(LONDON, tmp_path / "out.mp4", encode=EncodeOptions(codec="cinepak"))
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no film")
+    with pytest.raises(SourceError):
+        plan_video(text)
+
+
+def test_plan_warns_of_what_the_container_can_not_hold(tmp_path: Path) -> None:
+    plan: Plan = plan_video(NASA, tmp_path / "out.mkv")
+    assert all("mov_text" not in warning or "left out" in warning for warning in plan.warnings)
