@@ -101,9 +101,7 @@ class Crops(Dataset[dict[str, Tensor]]):
             "high_res": _to_tensor(high_res),
             "low_res": _to_tensor(low_res),
             "low_res_noise": torch.from_numpy(rng.standard_normal(_chw(low_res), np.float32)),
-            "noise": torch.from_numpy(
-                rng.standard_normal((48, *low_res.shape[:2]), np.float32)
-            ),
+            "noise": torch.from_numpy(rng.standard_normal((48, *low_res.shape[:2]), np.float32)),
             "level": torch.tensor(level),
             "timestep": torch.tensor(timestep),
         }
@@ -184,9 +182,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16) if fast else nullcontext()
 
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        seen = self.low_res_scheduler.add_noise(
-            batch["low_res"], batch["low_res_noise"], batch["level"]
-        )
+        seen = self.low_res_scheduler.add_noise(batch["low_res"], batch["low_res_noise"], batch["level"])
         latents = self.autoencoder.encode(batch["high_res"], seen)
         noisy = self.scheduler.add_noise(latents, batch["noise"], batch["timestep"])
         sample = torch.cat([noisy, seen], 1).contiguous(memory_format=torch.channels_last)

@@ -25,7 +25,7 @@ def upscaler() -> Upscaler:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     (folder / "deep er" / "still").mkdir(parents=True)
-    write_video(folder / "deep er" / "it's \"odd\".mp4", num_frames=3)
+    write_video(folder / "deep er" / 'it\'s "odd".mp4', num_frames=3)
     write_video(folder / "same.mp4", num_frames=2)
     write_video(folder / "same.mkv", num_frames=2)
     (folder / "broken.mp4").write_bytes(b"nothing")
@@ -35,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_keeps_the_tree_and_goes_on_after_a_bad_file(folder: Path, tmp_path: Path, upscaler: Upscaler) -> None:
+def test_keeps_the_tree_and_goes_on_after_a_bad_file(
+    folder: Path, tmp_path: Path, upscaler: Upscaler
+) -> None:
     reports = [run_file(job, upscaler, FAST) for job in plan_folder(folder, tmp_path / "out")]
     outcomes = {report.path.name: report.outcome for report in reports}
     assert outcomes == {
@@ -45,7 +47,9 @@ def test_keeps_the_tree_and_goes_on_after_a_bad_file(folder: Path, tmp_path: Pat
         "same.mkv": Outcome.DONE,
         "same.mp4": Outcome.DONE,
     }
-    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    written = {
+        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
     assert written == {
         'deep er/it\'s "odd"_x4.mp4',
         "deep er/still/photo_x4.png",

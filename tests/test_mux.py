@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -6,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
+from av.container import OutputContainer
+from av.stream import Disposition
 
 from tests.conftest import AUDIO_SAMPLES, MakeVideo
 from tests.helpers import nearest, packets
@@ -15,7 +18,7 @@ from vidx4.media.encode import encode_part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import check_output, join
 from vidx4.media.probe import probe
-from vidx4.media.suffix import choose_suffix, lost_streams
+from vidx4.media.suffix import check_encoder, choose_suffix, lost_streams
 from vidx4.video import WHOLE, FrameBatch, Source, StreamInfo, TimeRange
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 FAST = EncodeOptions(preset="veryfast")
 VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
 LATE = [128_000 + 512 * index for index in range(15)]
+JPEG = {"color_range": 2, "num_b_frames": 0, "num_audio": 0, "time_base": Fraction(1, 25)}
 BETWEEN_MILLISECONDS = [12_345 + 512 * index for index in range(15)]
 
 
@@ -89,7 +93,7 @@ def test_a_span_keeps_the_audio_in_time(make_video: MakeVideo, tmp_path: Path) -
 def test_chapters_metadata_and_attachments(make_video: MakeVideo, tmp_path: Path) -> None:
     path = make_video("plain.mkv", time_base=Fraction(1, 1000), num_b_frames=0, num_audio=0)
     rich = tmp_path / "rich.mkv"
-    _enrich(path, rich)
+    _copy(path, rich, _enrich)
     source = probe(rich)
     enlarge(source, tmp_path / "out.mkv")
     with av.open(str(tmp_path / "out.mkv")) as container:
@@ -108,18 +112,23 @@ def _milliseconds(chapter: "Chapter") -> tuple[int, int]:
     return int(chapter["start"] * scale), int(chapter["end"] * scale)
 
 
-def _enrich(path: Path, rich: Path) -> None:
-    with av.open(str(path)) as plain, av.open(str(rich), "w") as container:
+def _enrich(container: OutputContainer) -> None:
+    container.add_attachment("font.ttf", "font/ttf", b"glyphs")
+    container.metadata["title"] = "A film"
+    titles = (("One", 0, 300), ("Two", 300, 800))
+    container.set_chapters(
+        [
+            {"id": n, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+            for n, (title, a, b) in enumerate(titles)
+        ]
+    )
+
+
+def _copy(path: Path, copy: Path, add: Callable[[OutputContainer], object]) -> None:
+    """Copy a file, and add to it."""
+    with av.open(str(path)) as plain, av.open(str(copy), "w") as container:
         copies = [container.add_stream_from_template(stream, opaque=True) for stream in plain.streams]
-        container.add_attachment("font.ttf", "font/ttf", b"glyphs")
-        container.metadata["title"] = "A film"
-        titles = (("One", 0, 300), ("Two", 300, 800))
-        container.set_chapters(
-            [
-                {"id": n, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
-                for n, (title, a, b) in enumerate(titles)
-            ]
-        )
+        add(container)
         for packet in plain.demux():
             if packet.dts is not None:
                 packet.stream = copies[packet.stream.index]
@@ -218,6 +227,31 @@ def test_a_failure_leaves_nothing(
 )
 def test_suffix(make_video: MakeVideo, name: str, options: dict[str, object], suffix: str) -> None:
     assert choose_suffix(probe(make_video(name, **options))) == suffix
+
+
+def test_encoders_that_do_not_fit(make_video: MakeVideo) -> None:
+    square, wide = probe(make_video()), probe(make_video("wide.mp4", sample_aspect_ratio=Fraction(16, 15)))
+    check_encoder("libsvtav1", square, ".mkv")
+    check_encoder("libsvtav1", wide, ".mp4")
+    check_encoder("libx265", wide, ".mkv")
+    with pytest.raises(OutputError, match="mov"):
+        check_encoder("libsvtav1", square, ".mov")
+    with pytest.raises(OutputError, match="not square"):
+        check_encoder("libsvtav1", wide, ".mkv")
+
+
+def test_a_cover_stays_a_cover(make_video: MakeVideo, tmp_path: Path) -> None:
+    plain, covered = make_video("plain.mkv", time_base=Fraction(1, 1000)), tmp_path / "covered.mkv"
+    picture = make_video("cover.avi", codec="mjpeg", pix_fmt="yuvj420p", num_frames=1, **JPEG)
+    payload = packets(picture, 0)[0][2]
+    _copy(plain, covered, lambda container: container.add_attachment("cover.jpg", "image/jpeg", payload))
+    source = probe(covered)
+    for name in ("out.mkv", "out.mp4"):
+        enlarge(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            cover = container.streams.video[1]
+            assert cover.disposition == Disposition.attached_pic
+            assert bytes(next(container.demux(cover))) == payload
 
 
 def test_lost_streams(make_video: MakeVideo) -> None:

@@ -20,7 +20,9 @@ from vidx4.media.probe import probe
 from vidx4.video import FrameBatch, TimeRange
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-LONDON, NASA, SIGNER, BEAR = (SAMPLES / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm"))
+LONDON, NASA, SIGNER, BEAR = (
+    SAMPLES / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm")
+)
 FAST = EncodeOptions(preset="ultrafast", crf=30)
 
 
@@ -69,9 +71,7 @@ def test_batch_sizes_change_no_pixel_by_more_than_one_level(tmp_path: Path) -> N
     frames = []
     for batch_size in (1, 4):
         output = tmp_path / f"{batch_size}.mkv"
-        upscale_video(
-            LONDON, output, upscaler=upscaler, encode=lossless, span=span, batch_size=batch_size
-        )
+        upscale_video(LONDON, output, upscaler=upscaler, encode=lossless, span=span, batch_size=batch_size)
         frames.append(torch.cat([batch.data for batch in read_batches(probe(output), 8)]).int())
     # One level of RGB may become two where it is stored as YUV and read back.
     assert frames[0].shape == (5, 3, 960, 1280)

@@ -47,7 +47,7 @@ class Terminal:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Turn errors meant for the user into a message and an exit code."""
-        self._listen()
+        handler = self._listen()
         try:
             yield
         except Vidx4Error as error:
@@ -57,17 +57,19 @@ class Terminal:
         except KeyboardInterrupt as error:
             self.error("Interrupted: nothing was written.")
             raise typer.Exit(INTERRUPTED) from error
+        finally:
+            logging.getLogger("vidx4").removeHandler(handler)
 
-    def _listen(self) -> None:
+    def _listen(self) -> logging.Handler:
         """Show what the library logs, each message once; other libraries only speak of errors."""
         handler = _Handler(self)
         handler.addFilter(_Once())
         logger = logging.getLogger("vidx4")
-        logger.handlers = [handler]
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        logger.propagate = False
         for name in ("diffusers", "huggingface_hub", "transformers"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        return handler
 
     def event(self, event: str, **fields: Any) -> None:
         """Print an event as JSON, where that is wanted."""

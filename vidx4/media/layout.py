@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from math import lcm
 from typing import TYPE_CHECKING
 
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.color import tag_colors
-from vidx4.media.container import BITEXACT
+from vidx4.media.container import BITEXACT, open_source, read_packets
 from vidx4.media.suffix import lost_streams
 from vidx4.media.timeline import Cut
 from vidx4.video import Source
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_TIMESCALE = 2**31 - 1
 _MILLISECONDS = 1000
+_ROUNDING = Fraction(2, _MILLISECONDS)
 _STALE_KEYS = frozenset({"compatible_brands", "duration", "encoder", "major_brand", "minor_version"})
 _STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 """What mkvmerge writes about the packets of a stream."""
@@ -49,7 +51,8 @@ def add_video(output: OutputContainer, part: VideoStream, original: Stream, sour
     video.time_base = source.time_base
     context = video.codec_context
     context.sample_aspect_ratio = source.sample_aspect_ratio
-    context.framerate = source.frame_rate or Fraction(0)
+    if source.frame_rate and _is_steady(source):
+        context.framerate = source.frame_rate  # Matroska states it, and players trust it
     tag_colors(context, source.color)
     if context.name == "hevc" and output.format.name != "matroska":
         context.codec_tag = "hvc1"  # Apple's players take no other
@@ -58,19 +61,36 @@ def add_video(output: OutputContainer, part: VideoStream, original: Stream, sour
     return video
 
 
+def _is_steady(source: Source) -> bool:
+    """Return whether all frames last equally long, but for the rounding of a container."""
+    steps = [stop - start for start, stop in pairwise(source.pts)] or [0]
+    return (max(steps) - min(steps)) * source.time_base <= _ROUNDING
+
+
 def add_copies(
     output: OutputContainer, original: InputContainer, source: Source, suffix: str
 ) -> dict[int, Stream]:
-    """Add the streams of a source that a container can hold, by their index in the source."""
+    """Add what a container can hold of a source; return the streams with packets by their index there."""
     lost = {stream.index for stream in lost_streams(source, suffix)} | {source.video_index}
-    kept = [stream.index for stream in source.streams if stream.index not in lost]
-    return {index: _add_copy(output, original.streams[index]) for index in kept}
+    kept = [original.streams[stream.index] for stream in source.streams if stream.index not in lost]
+    copies = {}
+    for stream in kept:
+        if suffix == ".mkv" and stream.disposition & Disposition.attached_pic:
+            _attach(output, stream, source)
+        else:
+            copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
+            _describe(copies[stream.index], stream)
+    return copies
 
 
-def _add_copy(output: OutputContainer, original: Stream) -> Stream:
-    copy = output.add_stream_from_template(original, opaque=True)
-    _describe(copy, original)
-    return copy
+def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
+    """Add a cover as Matroska has it, a file that is attached."""
+    with open_source(source.path) as container:
+        picture = bytes(next(read_packets(container, container.streams[cover.index])))
+    name, kind = (
+        ("cover.png", "image/png") if cover.codec_context.name == "png" else ("cover.jpg", "image/jpeg")
+    )
+    output.add_attachment(cover.metadata.get("filename", name), cover.metadata.get("mimetype", kind), picture)
 
 
 def _describe(stream: Stream, original: Stream) -> None:

@@ -13,6 +13,8 @@ from vidx4.video import Source, StreamInfo
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's muxer for each suffix of an output."""
+_WITHOUT_SHAPE = frozenset({"ffv1", "libsvtav1", "libvpx-vp9"})
+"""Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
 
 
 def format_of(suffix: str) -> str:
@@ -26,6 +28,22 @@ def format_of(suffix: str) -> str:
             f"A video can't be written to a {suffix or 'nameless'} file: use {', '.join(FORMATS)}."
         )
     return FORMATS[suffix.lower()]
+
+
+def check_encoder(encoder: str, source: Source, suffix: str) -> None:
+    """Make sure that a container can hold what an encoder makes of a source.
+
+    Raises:
+        OutputError: it can't, or not without a loss.
+    """
+    container = format_of(suffix)
+    if container == "mov" and encoder in _WITHOUT_SHAPE:
+        raise OutputError(f"A .mov file can't hold video of {encoder}: use .mp4, .mkv or another codec.")
+    if container == "matroska" and encoder in _WITHOUT_SHAPE and source.sample_aspect_ratio != 1:
+        raise OutputError(
+            f"The pixels of {source.path} are not square, and an .mkv file of {encoder} could not tell: "
+            "use .mp4, or the codec h264 or hevc."
+        )
 
 
 def choose_suffix(source: Source) -> str:

@@ -1,0 +1,33 @@
+"""The package's face: lazy names, and examples that run."""
+
+import doctest
+import subprocess
+import sys
+
+import vidx4
+from vidx4.diffusion import upscaler
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, vidx4; print(*(name for name in ('torch', 'av', 'diffusers') if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_the_command_line_starts_without_anything_heavy() -> None:
+    code = (
+        "import sys, vidx4.cli; print(*(n for n in ('torch', 'av', 'diffusers', 'PIL') if n in sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_every_public_name_can_be_had() -> None:
+    assert sorted(vidx4.__all__) == dir(vidx4)
+    assert all(getattr(vidx4, name) is not None for name in vidx4.__all__)
+
+
+def test_the_examples_run() -> None:
+    failed, tried = doctest.testmod(upscaler)
+    assert tried > 0
+    assert failed == 0
