@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from card import write_results
 from metrics import Lpips, psnr_y, ssim_y
 from vidx4 import Upscaler
 
@@ -52,6 +53,8 @@ def evaluate_pictures(arguments: argparse.Namespace) -> None:
     _write_json(arguments, scores, means)
     table = _markdown(means)
     (arguments.out / "pictures.md").write_text(table)
+    if arguments.card:
+        write_results(arguments.card, table)
     print(table, end="")
 
 
@@ -129,6 +132,7 @@ def main() -> None:
     pictures.add_argument("--device", default="cpu")
     pictures.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     pictures.add_argument("--seed", type=int, default=0)
+    pictures.add_argument("--card", type=Path, help="a model folder whose card gets the table")
     pictures.add_argument("--out", type=Path, default=Path("evaluation"))
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -9,135 +9,28 @@ format, ready to replace `vidx4/weights/compact`.
 """
 
 import argparse
-import io
 import json
 import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from card import read_history, write_card, write_history
 from metrics import Lpips, psnr_y
+from photos import NUM_TIMESTEPS, Config, Crops, make_schedulers, reduce, to_tensor
 from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
-
-NUM_TIMESTEPS = 1000
-
-
-@dataclass(frozen=True)
-class Config:
-    """What a run depends on; a checkpoint of another `Config` is refused."""
-
-    seed: int = 0
-    width: int = 64
-    num_blocks: int = 10
-    batch_size: int = 16
-    crop: int = 192
-    learning_rate: float = 4e-4
-    warmup: int = 100
-    ema_decay: float = 0.998
-    terminal_share: float = 0.5
-    """Share of each batch trained at the last timestep, where the latents are zeros."""
-    clean_share: float = 0.75
-    """Share of each batch at noise level 0 from an undamaged picture."""
-    max_noise_level: int = 150
-
-
-def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
-    """Return the latents' scheduler (nothing of the picture left at the end) and the low-resolution one.
-
-    The latter is that of the Stable Diffusion x4 Upscaler but for a smaller first beta, so that level 0
-    adds a thousandth of the range (0.13 8-bit levels) and not a hundredth.
-    """
-    latents = DDIMScheduler(
-        num_train_timesteps=NUM_TIMESTEPS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
-    low_res = DDPMScheduler(beta_start=1e-6, beta_end=0.02, beta_schedule="scaled_linear")
-    return latents, low_res
-
-
-class Crops(Dataset[dict[str, Tensor]]):
-    """Batch number `step`: crops, their reductions, and where on the two noise schedules each is."""
-
-    def __init__(self, folder: Path, config: Config) -> None:
-        paths = sorted(folder.rglob("*.jpg"))
-        if not paths:
-            raise SystemExit(f"no photographs (*.jpg) in {folder}")
-        self.photos = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-        self.config = config
-        self.level_sigma = (1 - make_schedulers()[1].alphas_cumprod).sqrt().numpy()
-
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((self.config.seed, step))
-        items = [self._item(rng, i) for i in range(self.config.batch_size)]
-        return {key: torch.stack([item[key] for item in items]) for key in items[0]}
-
-    def _item(self, rng: np.random.Generator, index: int) -> dict[str, Tensor]:
-        clean = index < self.config.clean_share * self.config.batch_size
-        level = 0 if clean else 1 + int(self.config.max_noise_level * rng.random() ** 2)
-        terminal = index % 4 < 4 * self.config.terminal_share
-        timestep = NUM_TIMESTEPS - 1 if terminal else int(rng.integers(NUM_TIMESTEPS - 1))
-        high_res = self._crop(rng)
-        low_res = reduce(high_res)
-        if not clean:
-            low_res = self._damage(low_res, level, rng)
-        return {
-            "high_res": _to_tensor(high_res),
-            "low_res": _to_tensor(low_res),
-            "low_res_noise": torch.from_numpy(rng.standard_normal(_chw(low_res), np.float32)),
-            "noise": torch.from_numpy(rng.standard_normal((48, *low_res.shape[:2]), np.float32)),
-            "level": torch.tensor(level),
-            "timestep": torch.tensor(timestep),
-        }
-
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        photo = self.photos[rng.integers(len(self.photos))]
-        size = self.config.crop
-        top, left = (rng.integers(length - size + 1) for length in photo.shape[:2])
-        crop = np.rot90(photo[top : top + size, left : left + size], rng.integers(4))
-        return crop[:, ::-1] if rng.random() < 0.5 else crop
-
-    def _damage(self, low_res: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-        """Add sensor noise and JPEG blocks, at most about as strong as the noise of `level`."""
-        sigma = 127.5 * self.level_sigma[level] * rng.uniform(0, 0.7)
-        noisy = low_res + sigma * rng.standard_normal(low_res.shape)
-        picture = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
-        if rng.random() < 0.5:
-            worst = 95 - 65 * level / self.config.max_noise_level
-            file = io.BytesIO()
-            picture.save(file, "JPEG", quality=int(rng.uniform(worst, 96)))
-            picture = Image.open(file)
-        return np.asarray(picture)
-
-
-def reduce(high_res: np.ndarray) -> np.ndarray:
-    """Reduce an 8-bit picture four times by antialiased bicubic interpolation."""
-    picture = Image.fromarray(np.ascontiguousarray(high_res))
-    return np.asarray(picture.resize((picture.width // 4, picture.height // 4), Image.Resampling.BICUBIC))
-
-
-def _to_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1) / 127.5 - 1
-
-
-def _chw(picture: np.ndarray) -> tuple[int, int, int]:
-    return (picture.shape[2], *picture.shape[:2])
 
 
 class Trainer:
@@ -152,14 +45,17 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate)
         self.autoencoder = ResidualAutoencoder()
         self.scheduler, self.low_res_scheduler = make_schedulers()
+        self.history: list[dict[str, Any]] = []
         self.step = 0
         self.best = -math.inf
 
     def _new_model(self) -> CompactDenoiser:
         model = CompactDenoiser(width=self.config.width, num_blocks=self.config.num_blocks)
-        return model.to(self.device, memory_format=torch.channels_last)
+        return cast(CompactDenoiser, model.to(self.device, memory_format=torch.channels_last))
 
     def start_from(self, weights: Path) -> None:
+        """Start from a model folder's weights, whose history goes on."""
+        self.history = read_history(weights)
         state = load_file(weights / "unet" / "diffusion_pytorch_model.safetensors")
         for model in (self.model, self.average):
             model.load_state_dict({key: value.float() for key, value in state.items()})
@@ -209,12 +105,12 @@ class Trainer:
 
     def _score(self, path: Path, lpips: Lpips) -> dict[str, float]:
         high_res = np.asarray(Image.open(path).convert("RGB"))
-        low_res = _to_tensor(reduce(high_res))[None].to(self.device)
+        low_res = to_tensor(reduce(high_res))[None].to(self.device)
         sample = torch.cat([low_res.new_zeros(1, 48, *low_res.shape[2:]), low_res], 1)
         latents = self.average(sample, torch.tensor(NUM_TIMESTEPS - 1, device=self.device))[0]
         picture = self.autoencoder.decode(latents, low_res).cpu()
         result = ((picture + 1) * 127.5).round().clamp(0, 255) / 255
-        truth = (_to_tensor(high_res)[None] + 1) / 2
+        truth = (to_tensor(high_res)[None] + 1) / 2
         return {"psnr_y": psnr_y(result, truth), "lpips": float(lpips(result, truth))}
 
     def save(self) -> None:
@@ -225,6 +121,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
+            "history": self.history,
         }
         partial = self.out / "checkpoint.partial"
         torch.save(state, partial)
@@ -237,10 +134,10 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.best, self.history = state["step"], state["best"], state["history"]
 
-    def export(self, folder: Path) -> None:
-        """Write the averaged weights as a model folder in diffusers format, fp16."""
+    def export(self, folder: Path, scores: dict[str, float]) -> None:
+        """Write the averaged weights as a model folder in diffusers format, fp16, with their history."""
         half = self._new_model()
         half.load_state_dict(self.average.state_dict())
         half.half().save_pretrained(folder / "unet")
@@ -250,9 +147,19 @@ class Trainer:
         index = {
             "_class_name": "CompactUpscaler",
             "max_noise_level": self.config.max_noise_level,
-            "trained_steps": self.step,
         }
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        write_history(folder, [*self.history, self._record() | scores])
+
+    def _record(self) -> dict[str, Any]:
+        cuda = self.device.type == "cuda"
+        return {
+            "date": time.strftime("%Y-%m-%d"),
+            "step": self.step,
+            "num_steps": self.num_steps,
+            "device": torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads",
+            "config": asdict(self.config),
+        }
 
 
 def run(trainer: Trainer, arguments: argparse.Namespace) -> None:
@@ -272,7 +179,8 @@ def run(trainer: Trainer, arguments: argparse.Namespace) -> None:
             _write(log, trainer, **scores)
             if scores["psnr_y"] > trainer.best:
                 trainer.best = scores["psnr_y"]
-                trainer.export(trainer.out / "best")
+                trainer.export(trainer.out / "best", scores)
+                write_card(trainer.out / "best", arguments.photos / "MANIFEST.csv")
             trainer.save()
         if last:
             return

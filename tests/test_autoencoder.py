@@ -19,7 +19,8 @@ def test_no_tile_is_larger_than_asked() -> None:
     vae = sd_x4.make_vae((16, 16, 32)).eval()
     sizes = []
     vae.decoder.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
-    decoded = TiledAutoencoder(vae, tile_size=32, tile_overlap=8).decode(torch.randn(1, 4, 50, 70), None)
+    latents = torch.randn(1, 4, 50, 70)
+    decoded = TiledAutoencoder(vae, tile_size=32, tile_overlap=8).decode(latents, latents)
     assert decoded.shape == (1, 3, 200, 280)
     assert set(sizes) == {(32, 32)}
     assert len(sizes) == 2 * 3

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.conftest import write_video
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.batch import Outcome, plan_folder, run_file
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
-from tests.conftest import write_video
 
 FAST = EncodeOptions(preset="ultrafast", crf=30)
 

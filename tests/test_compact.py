@@ -8,7 +8,7 @@ from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
 
 @pytest.fixture
 def denoiser() -> CompactDenoiser:
-    model = CompactDenoiser(width=16, num_blocks=2).eval()
+    model = CompactDenoiser(width=16, num_blocks=2)
     torch.nn.init.normal_(model.conv_out.weight, std=0.1)
     return model
 

@@ -102,7 +102,7 @@ def test_guidance_is_skipped_where_both_prompts_are_equal(pipeline: Any) -> None
 
 
 def test_low_res_noise_has_the_strength_of_its_level_in_half_precision() -> None:
-    """Diffusers casts the schedule first, which makes the noise of level 20 too strong by a fifth in bfloat16."""
+    """Diffusers casts the schedule first: in bfloat16 the noise of level 20 is too strong by a fifth."""
     _, scheduler = sd_x4.make_schedulers()
     noise = torch.randn(1, 3, 64, 64)
     added = add_low_res_noise(torch.zeros(1, 3, 64, 64), noise, 20, scheduler)

@@ -154,8 +154,10 @@ FILES = [
 @pytest.mark.parametrize(("half", "variant"), [(True, ".fp16"), (False, "")])
 def test_only_what_is_needed_is_fetched(half: bool, variant: str) -> None:
     weights = [f for f in hub.needed(FILES, half) if f.endswith(".safetensors")]
-    assert weights == [f"unet/d{variant}.safetensors", f"vae/d{variant}.safetensors"] + [
-        f"text_encoder/model{variant}.safetensors"
+    assert weights == [
+        f"unet/d{variant}.safetensors",
+        f"vae/d{variant}.safetensors",
+        f"text_encoder/model{variant}.safetensors",
     ]
 
 

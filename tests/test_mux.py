@@ -254,6 +254,25 @@ def test_a_cover_stays_a_cover(make_video: MakeVideo, tmp_path: Path) -> None:
             assert bytes(next(container.demux(cover))) == payload
 
 
+def test_another_video_stays_with_the_whole(make_video: MakeVideo, tmp_path: Path) -> None:
+    first, second, both = make_video("a.mp4"), make_video("b.mp4", width=32), tmp_path / "both.mp4"
+    with av.open(str(first)) as a, av.open(str(second)) as b, av.open(str(both), "w") as container:
+        videos = [plain.streams.video[0] for plain in (a, b)]
+        copies = [container.add_stream_from_template(video, opaque=True) for video in videos]
+        for plain, copy in zip((a, b), copies, strict=True):
+            copy.disposition = Disposition.default
+            for packet in plain.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    container.mux(packet)
+    source = probe(both)
+    enlarge(source, tmp_path / "out.mp4")
+    assert probe(tmp_path / "out.mp4").width == 4 * source.width
+    assert packets(tmp_path / "out.mp4", 1) == packets(both, 1 - source.video_index)
+    enlarge(source, tmp_path / "clip.mp4", TimeRange(Fraction(1, 5), Fraction(2, 5)))
+    assert len(probe(tmp_path / "clip.mp4").streams) == 1
+
+
 def test_lost_streams(make_video: MakeVideo) -> None:
     source = probe(make_video())
     kinds = [("subtitle", "subrip"), ("subtitle", "mov_text"), ("data", "")]

@@ -7,18 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers import nearest
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.crops import compare, write_crops
-from vidx4.jobs.preview import plan_preview, run_preview
 from vidx4.errors import OutputError
-from vidx4.jobs.run import run
+from vidx4.jobs.crops import compare, write_crops
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.preview import plan_preview, run_preview
+from vidx4.jobs.run import run
 from vidx4.media.decode import read_batches
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.video import FrameBatch, TimeRange
-from tests.helpers import nearest
 
 LONDON = Path(__file__).parent.parent / "samples" / "london.mp4"
 

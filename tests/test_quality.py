@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from metrics import psnr_y
 from PIL import Image
 
+from metrics import psnr_y
 from vidx4.diffusion.upscaler import Upscaler
 
 DATA = Path(__file__).parent / "data"

@@ -1,5 +1,7 @@
 """Tiles cover a field, overlap as asked, and blend without a seam."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ def test_spans_cover_and_overlap(length: int) -> None:
     assert found[0][0] == 0
     assert found[-1][1] == length
     assert all(stop - start == min(32, length) for start, stop in found)
-    assert all(a_stop - b_start >= 8 for (_, a_stop), (b_start, _) in zip(found, found[1:], strict=False))
+    assert all(a_stop - b_start >= 8 for (_, a_stop), (b_start, _) in pairwise(found))
 
 
 def test_overlap_must_be_less_than_the_size() -> None:

@@ -1,6 +1,6 @@
 """The streams of an output, and what is written about them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -68,29 +68,36 @@ def _is_steady(source: Source) -> bool:
 
 
 def add_copies(
-    output: OutputContainer, original: InputContainer, source: Source, suffix: str
+    output: OutputContainer, original: InputContainer, source: Source, suffix: str, cut: Cut
 ) -> dict[int, Stream]:
-    """Add what a container can hold of a source; return the streams with packets by their index there."""
-    lost = {stream.index for stream in lost_streams(source, suffix)} | {source.video_index}
-    kept = [original.streams[stream.index] for stream in source.streams if stream.index not in lost]
+    """Add what an output holds of a source; return the streams with packets by their index there."""
     copies = {}
-    for stream in kept:
+    for stream in _copied_streams(original, source, suffix, cut):
         if suffix == ".mkv" and stream.disposition & Disposition.attached_pic:
             _attach(output, stream, source)
-        else:
-            copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
-            _describe(copies[stream.index], stream)
+            continue
+        copy = copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
+        _describe(copy, stream)
+        if copy.type == "video":
+            copy.disposition &= ~Disposition.default  # players are to begin with the enlarged one
     return copies
+
+
+def _copied_streams(original: InputContainer, source: Source, suffix: str, cut: Cut) -> Iterator[Stream]:
+    """Yield what a container can hold; a span has no keyframe at which other videos could begin."""
+    left_out = {stream.index for stream in lost_streams(source, suffix)} | {source.video_index}
+    for stream in source.streams:
+        if stream.index not in left_out and (cut.is_whole or stream.kind != "video"):
+            yield original.streams[stream.index]
 
 
 def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
     """Add a cover as Matroska has it, a file that is attached."""
     with open_source(source.path) as container:
         picture = bytes(next(read_packets(container, container.streams[cover.index])))
-    name, kind = (
-        ("cover.png", "image/png") if cover.codec_context.name == "png" else ("cover.jpg", "image/jpeg")
-    )
-    output.add_attachment(cover.metadata.get("filename", name), cover.metadata.get("mimetype", kind), picture)
+    kind = "png" if cover.codec_context.name == "png" else "jpeg"
+    name = cover.metadata.get("filename", f"cover.{kind}")
+    output.add_attachment(name, cover.metadata.get("mimetype", f"image/{kind}"), picture)
 
 
 def _describe(stream: Stream, original: Stream) -> None:

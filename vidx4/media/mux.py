@@ -60,7 +60,7 @@ def join(
 
     Audio, subtitles, attachments, chapters and metadata are copied as they are; `lost_streams` tells what
     the container can't hold. A whole video keeps its timestamps; a span begins at 0, with the packets
-    that overlap it.
+    that overlap it and without other videos and covers.
 
     Args:
         parts: files of `encode_part`, in ascending order of pts.
@@ -100,7 +100,7 @@ def _mux(parts: Sequence[Path], source: Source, unfinished: Path, suffix: str, c
     ):
         template = part.streams.video[0]
         video = add_video(output, template, original.streams[source.video_index], source)
-        copies = add_copies(output, original, source, suffix)
+        copies = add_copies(output, original, source, suffix, cut)
         describe_output(output, original, cut)
         frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
         others = time_copies(_source_packets(original, tuple(copies), cut), cut)
