@@ -18,11 +18,12 @@ pipeline_tag: image-to-image
 # compact: the bundled x4 denoiser of vidx4
 
 A latent denoiser for enlarging frames four times, small enough for a CPU. It goes through the same loop as
-the Stable Diffusion x4 Upscaler: noisy latents and the low-resolution frame in, clean latents out. The latents
-are what a bicubic enlargement misses, rearranged by pixel unshuffle to 48 channels of the frame's own size, so
-there is no autoencoder to train and decoding costs one enlargement. The network is a plain residual one,
-without normalisation layers; timestep and noise level scale and shift its features. At the last timestep the
-latents are replaced by zeros: one step is a clean regression, and the seed's noise enters from the second on.
+the Stable Diffusion x4 Upscaler: noisy latents and the low-resolution frame in, clean latents out. The
+latents are what a bicubic enlargement misses, rearranged by pixel unshuffle to 48 channels of the frame's
+own size, so there is no autoencoder to train and decoding costs one enlargement. The network is a plain
+residual one, without normalisation layers; timestep and noise level scale and shift its features. At the
+last timestep the latents are replaced by zeros: one step is a clean regression, and the seed's noise enters
+from the second on.
 
 - **Steps**: 1 is nearest to the truth (PSNR); 2 to 8 give more texture (LPIPS).
 - **Noise level**: 0 for clean sources; more, up to {max_noise_level}, lets it remove noise and JPEG blocks of
@@ -33,8 +34,9 @@ latents are replaced by zeros: one step is a clean regression, and the seed's no
 {runs}
 
 Loss: L1 on the clean latents. Optimiser: AdamW, gradient norm at most 1, exponential moving average of the
-weights. Three quarters of each batch are undamaged pictures at noise level 0; the rest carries noise and JPEG
-blocks up to its noise level. Half of each batch trains at the last timestep. `scripts/train.py` is the program.
+weights. Three quarters of each batch are undamaged pictures at noise level 0; the rest carries noise and
+JPEG blocks up to its noise level. Half of each batch trains at the last timestep. `scripts/train.py` is the
+program.
 
 ## Data
 

@@ -1,5 +1,7 @@
 """The bundled model's network and its autoencoder."""
 
+from typing import cast
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
 def denoiser() -> CompactDenoiser:
     model = CompactDenoiser(width=16, num_blocks=2)
     torch.nn.init.normal_(model.conv_out.weight, std=0.1)
-    return model
+    model.eval()
+    return cast(CompactDenoiser, model)
 
 
 def test_decoding_undoes_encoding() -> None:

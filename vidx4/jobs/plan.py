@@ -8,7 +8,7 @@ from vidx4.errors import OptionError
 from vidx4.media.encoder import EncodeOptions, resolve
 from vidx4.media.mux import check_output
 from vidx4.media.probe import probe
-from vidx4.media.suffix import choose_suffix, lost_streams
+from vidx4.media.suffix import check_encoder, choose_suffix, lost_streams
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 
@@ -56,7 +56,8 @@ def plan_video(
     source = probe(path)
     output = output or default_output(path, choose_suffix(source))
     check_output(source, output, overwrite=overwrite)
-    resolve(encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
+    settings = resolve(encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
+    check_encoder(settings.encoder, source, output.suffix)
     start, stop = span.pts_bounds(source)
     num_frames = sum(start <= pts < stop for pts in source.pts)
     if num_frames == 0:
