@@ -1,5 +1,6 @@
 """Fixtures: small videos of every kind, made on the spot."""
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -18,6 +19,14 @@ from av.video.stream import VideoStream
 AUDIO_RATE = 48000
 AUDIO_SAMPLES = 1024
 MakeVideo = Callable[..., Path]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none, unless one is required."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        if os.environ.get("VIDX4_REQUIRE_GPU") == "1":
+            pytest.fail("VIDX4_REQUIRE_GPU=1, but there is no CUDA device")
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ LONDON = Path(__file__).parent.parent / "samples" / "london.mp4"
 
 
 def test_left_is_bicubic_and_right_is_the_model(tmp_path: Path) -> None:
-    span = TimeRange(Fraction(1), Fraction(1) + Fraction(1, 20))
+    span = TimeRange(Fraction(1, 2), Fraction(11, 20))
     encode = EncodeOptions(codec="ffv1")
     plan = plan_preview(LONDON, tmp_path / "split.mkv", span, encode=encode)
     upscaler = Upscaler.load("compact", device="cpu")

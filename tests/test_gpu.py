@@ -1,0 +1,49 @@
+"""The same code on a CUDA GPU: as near to the CPU's result as half precision allows."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import sd_x4
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import MemoryLimitError
+from vidx4.video import FrameBatch
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def frames() -> FrameBatch:
+    generator = torch.Generator().manual_seed(2)
+    coarse = torch.rand(2, 3, 6, 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (48, 64), mode="bicubic").clamp(0, 1)
+    return FrameBatch((smooth * 255).to(torch.uint8), pts=(0, 1))
+
+
+@pytest.fixture(params=["compact", "sd-x4 topology"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "compact" if request.param == "compact" else str(sd_x4.save_model(tmp_path))
+
+
+@pytest.mark.parametrize(("dtype", "levels"), [("float32", 1.0), ("float16", 2.0), ("bfloat16", 4.0)])
+def test_agrees_with_the_cpu(model: str, dtype: str, levels: float, frames: FrameBatch) -> None:
+    exact = Upscaler.load(model, device="cpu", dtype="float32", num_inference_steps=3)(frames)
+    fast = Upscaler.load(model, device="cuda", dtype=dtype, num_inference_steps=3)(frames)
+    assert (exact.data.float() - fast.data.float()).abs().mean() < levels
+
+
+def test_the_same_seed_gives_the_same_bits(model: str, frames: FrameBatch) -> None:
+    upscaler = Upscaler.load(model, device="cuda", num_inference_steps=3)
+    assert torch.equal(upscaler(frames).data, upscaler(frames).data)
+
+
+def test_too_large_a_batch_is_a_clear_error(frames: FrameBatch) -> None:
+    upscaler = Upscaler.load("compact", device="cuda")
+    free, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((total - free + 64 * 2**20) / total)
+    try:
+        with pytest.raises(MemoryLimitError, match="--batch-size"):
+            upscaler(FrameBatch(frames.data.repeat(1, 1, 40, 40), frames.pts))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
