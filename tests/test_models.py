@@ -3,9 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from tests import sd_x4
 from vidx4.diffusion import hub
@@ -123,6 +132,27 @@ def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=f"{SD_X4_REPOSITORY}.*--model compact"):
         find("sd-x4", torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError("gated", response=Mock(headers={})), "gated.*log in"),
+        (RepositoryNotFoundError("none", response=Mock(headers={})), "no repository a/b"),
+        (RevisionNotFoundError("none", response=Mock(headers={})), "no revision"),
+        (HfHubHTTPError("500 broken", response=Mock(headers={})), "500 broken"),
+        (LocalEntryNotFoundError("no network"), "can't be reached"),
+        (HFValidationError("bad name"), "no repository"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_failure_of_the_hub_has_its_sentence(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "snapshot_download", Mock(side_effect=error))
+    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    with pytest.raises(ModelError, match=message):
+        hub.fetch("a/b", None, half=True)
 
 
 def test_auto_means_compact_without_cuda() -> None:

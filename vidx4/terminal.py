@@ -61,14 +61,12 @@ class Terminal:
             logging.getLogger("vidx4").removeHandler(handler)
 
     def _listen(self) -> logging.Handler:
-        """Show what the library logs, each message once; other libraries only speak of errors."""
+        """Show what the library logs, each message once."""
         handler = _Handler(self)
         handler.addFilter(_Once())
         logger = logging.getLogger("vidx4")
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        for name in ("diffusers", "huggingface_hub", "transformers"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         return handler
 
     def event(self, event: str, **fields: Any) -> None:

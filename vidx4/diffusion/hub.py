@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging
 
 from vidx4.errors import ModelError
 
@@ -34,6 +35,7 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
     folder = cached(repository, revision)
     if folder is not None:
         return folder
+    logging.set_verbosity_error()  # its retries are no news: what comes of them is
     try:
         files = [f.filename for f in snapshot_download(repository, revision=revision, dry_run=True)]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=needed(files, half)))

@@ -88,8 +88,9 @@ def load(
         ModelError: it can't be had, is incomplete, or is of another architecture.
         OptionError: it takes no prompt and one is given.
     """
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     folder = find(name, dtype)
     index = _read_json(folder / "model_index.json")
     load_family = _FAMILIES.get(index.get("_class_name", ""))
