@@ -55,7 +55,7 @@ class Terminal:
             bad_input = isinstance(error, SourceError | OptionError)
             raise typer.Exit(BAD_INPUT if bad_input else FAILED) from error
         except KeyboardInterrupt as error:
-            self.error("Interrupted: nothing was written.")
+            self.error("Interrupted: what was not finished is removed.")
             raise typer.Exit(INTERRUPTED) from error
         finally:
             logging.getLogger("vidx4").removeHandler(handler)
@@ -181,7 +181,9 @@ class Terminal:
     def _table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.table import Table
 
-        table = Table(*header, box=None, show_header=any(header), pad_edge=False)
+        table = Table(box=None, show_header=any(header), pad_edge=False)
+        for title in header:
+            table.add_column(title, overflow="fold")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         Console(highlight=False).print(table)

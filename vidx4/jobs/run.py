@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,9 @@ def upscale_video(
 def run(plan: Plan, enlarge: Enlarge, batch_size: int, on_progress: OnProgress | None = None) -> Report:
     """Carry out a plan: decoding ahead and the model run in threads while this one encodes."""
     start = time.monotonic()
-    with _work_folder(plan.work_folder) as folder:
+    counter = _Counter(plan, on_progress)
+    with _work_folder(plan.work_folder) as folder, closing(_enlarged(plan, enlarge, batch_size)) as batches:
         part = folder / "00000000.nut"
-        batches = _enlarged(plan, enlarge, batch_size)
-        counter = _Counter(plan, on_progress)
         encode_part(part, counter.count(batches), plan.source, plan.encode)
         missing = join([part], plan.source, plan.output, plan.span, overwrite=plan.overwrite)
     seconds = time.monotonic() - start
@@ -112,11 +111,8 @@ def _enlarged(plan: Plan, enlarge: Enlarge, batch_size: int) -> Generator[FrameB
 
 
 def _mapped(enlarge: Enlarge, batches: Generator[FrameBatch]) -> Generator[FrameBatch]:
-    try:
-        for batch in batches:
-            yield enlarge(batch)
-    finally:
-        batches.close()
+    with closing(batches):
+        yield from map(enlarge, batches)
 
 
 class _Counter:
@@ -128,16 +124,13 @@ class _Counter:
         self._on_progress = on_progress
         self._start = time.monotonic()
 
-    def count(self, batches: Generator[FrameBatch]) -> Iterator[FrameBatch]:
-        try:
-            for batch in batches:
-                yield batch
-                self.num_done += len(batch)
-                if self._on_progress:
-                    seconds = time.monotonic() - self._start
-                    self._on_progress(Progress(self.num_done, self.num_frames, seconds))
-        finally:
-            batches.close()
+    def count(self, batches: Iterable[FrameBatch]) -> Iterator[FrameBatch]:
+        for batch in batches:
+            yield batch
+            self.num_done += len(batch)
+            if self._on_progress:
+                seconds = time.monotonic() - self._start
+                self._on_progress(Progress(self.num_done, self.num_frames, seconds))
 
 
 def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from enum import StrEnum
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ class Role(StrEnum):
     LATENTS = "latents"
 
 
+@lru_cache(maxsize=len(Role))
 def noise_field(seed: int, role: Role, channels: int, height: int, width: int) -> Tensor:
     """Draw standard normal noise for a whole frame.
 
@@ -21,7 +23,7 @@ def noise_field(seed: int, role: Role, channels: int, height: int, width: int) -
     video can share one field and tiles can crop it.
 
     Returns:
-        float32 on the CPU, (1, channels, height, width).
+        float32 on the CPU, (1, channels, height, width); shared by all callers, so not to be written to.
     """
     digest = hashlib.sha256(f"vidx4/{seed}/{role}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
