@@ -20,6 +20,9 @@ AUDIO_RATE = 48000
 AUDIO_SAMPLES = 1024
 MakeVideo = Callable[..., Path]
 
+# Tiny networks gain nothing from threads, and two test processes would fight over the cores.
+torch.set_num_threads(1)
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none, unless one is required."""
