@@ -136,7 +136,8 @@ class Terminal:
         """Tell what became of one file of a folder."""
         self.event("file", **asdict(report))
         if report.message:
-            self.warn(f"{report.path}: {report.message}")
+            names_file = str(report.path) in report.message
+            self.warn(report.message if names_file else f"{report.path}: {report.message}")
 
     def folder(self, reports: Sequence["FileReport"]) -> None:
         """Show what became of a folder, and fail if any file did."""
