@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors.torch import load_file, save_file
 
 from tests import sd_x4
 from vidx4.diffusion import hub
@@ -95,6 +96,16 @@ def test_truncated_weights_are_named(folder: Path) -> None:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match="unet"):
+        load(str(folder), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_missing_weights_are_not_made_up(folder: Path, part: str) -> None:
+    (weights,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(weights)
+    tensors.popitem()
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"{part} lacks weights"):
         load(str(folder), CPU, torch.float32)
 
 

@@ -1,6 +1,5 @@
 """A model's name -> its components."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.hub import cached, fetch
+from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
 from vidx4.errors import ModelError, OptionError
 
 COMPACT_FOLDER = Path(__file__).parent.parent / "weights" / "compact"
@@ -24,7 +24,6 @@ SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
 
 UPSCALE_SCALING_FACTOR = 0.08333
 """Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
-CLIP_VOCABULARY = 49408
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def load(
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
     folder = find(name, dtype)
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     load_family = _FAMILIES.get(index.get("_class_name", ""))
     if load_family is None:
         known = " or ".join(_FAMILIES)
@@ -135,14 +134,14 @@ class _Target:
 def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
     if target.prompt or target.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
-    unet = _load_part(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
+    unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
     config = ResidualAutoencoder.load_config(folder, subfolder="vae")
     return Components(
         name=name,
         unet=_place(unet, target.device),
         autoencoder=ResidualAutoencoder.from_config(config),
-        scheduler=_load_scheduler(folder, "scheduler"),
-        low_res_scheduler=_load_scheduler(folder, "low_res_scheduler"),
+        scheduler=load_scheduler(folder, "scheduler"),
+        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
         prompt_embeds=None,
         max_noise_level=index["max_noise_level"],
         size_multiple=1,
@@ -152,16 +151,16 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
 
 def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
     variant = "fp16" if target.dtype != torch.float32 else None
-    unet = _load_part(UNet2DConditionModel, folder, "unet", variant, torch_dtype=target.dtype)
-    vae = _load_part(AutoencoderKL, folder, "vae", variant, torch_dtype=torch.float32)
+    unet = load_network(UNet2DConditionModel, folder, "unet", variant, torch_dtype=target.dtype)
+    vae = load_network(AutoencoderKL, folder, "vae", variant, torch_dtype=torch.float32)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
     _check_channels(folder, unet, vae)
     components = Components(
         name=name,
         unet=_place(unet, target.device),
         autoencoder=TiledAutoencoder(_place(vae, target.device)),
-        scheduler=_load_scheduler(folder, "scheduler"),
-        low_res_scheduler=_load_scheduler(folder, "low_res_scheduler"),
+        scheduler=load_scheduler(folder, "scheduler"),
+        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
         prompt_embeds=_encode_prompts(folder, variant, target),
         max_noise_level=index.get("max_noise_level", 350),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
@@ -182,46 +181,9 @@ def _place(module: Any, device: torch.device) -> Any:
     return module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
-def _load_part(cls: Any, folder: Path, subfolder: str, variant: str | None = None, **kwargs: Any) -> Any:
-    """Load safetensors of a variant where the folder has it, else without, cast to `torch_dtype`."""
-    has_variant = any((folder / subfolder).glob(f"*.{variant}.safetensors"))
-    try:
-        return cls.from_pretrained(
-            folder,
-            subfolder=subfolder,
-            variant=variant if has_variant else None,
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-            **kwargs,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"{folder / subfolder} can't be loaded as a {cls.__name__}: {_first_line(error)}."
-        ) from error
-
-
-def _load_scheduler(folder: Path, subfolder: str) -> Any:
-    config = _read_json(folder / subfolder / "scheduler_config.json")
-    cls = getattr(diffusers, config.get("_class_name", ""), None)
-    if cls is None:
-        raise ModelError(f"{folder / subfolder} asks for an unknown scheduler.")
-    return cls.from_config(config)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The model is incomplete: {path} can't be read.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
-
-
 def _encode_prompts(folder: Path, variant: str | None, target: _Target) -> PromptEmbeds:
-    tokenizer = _load_tokenizer(folder)
-    encoder = _load_part(CLIPTextModel, folder, "text_encoder", variant, dtype=target.dtype)
+    tokenizer = load_tokenizer(folder)
+    encoder = load_network(CLIPTextModel, folder, "text_encoder", variant, dtype=target.dtype)
     encoder = encoder.requires_grad_(False).eval().to(target.device)
 
     def encode(text: str) -> torch.Tensor:
@@ -238,21 +200,6 @@ def _encode_prompts(folder: Path, variant: str | None, target: _Target) -> Promp
 
     with torch.inference_mode():
         return PromptEmbeds(encode(target.prompt), encode(target.negative_prompt))
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    if not any((folder / "tokenizer" / name).is_file() for name in ("vocab.json", "tokenizer.json")):
-        raise ModelError(f"The model is incomplete: {folder / 'tokenizer'} holds no vocabulary.")
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / 'tokenizer'} can't be loaded: {_first_line(error)}.") from error
-    if len(tokenizer) == CLIP_VOCABULARY and tokenizer.pad_token_id != 0:
-        raise ModelError(
-            f"{folder / 'tokenizer'} pads prompts with token {tokenizer.pad_token_id}, but the text encoder "
-            "was trained with token 0."
-        )
-    return tokenizer
 
 
 def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
