@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from av.packet import Packet
 
 from tests.conftest import MakeVideo, gradient
 from vidx4.errors import SourceError
@@ -72,6 +73,31 @@ def test_damage_is_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixtu
     assert source.num_frames == 20
     assert 10 <= len(frames) < 20
     assert set(frames.pts) <= set(source.pts)
+
+
+def test_empty_packets_are_no_frames(make_video: MakeVideo, tmp_path: Path) -> None:
+    plain = probe(make_video(num_b_frames=0, num_audio=0))
+    path = tmp_path / "repeated.nut"
+    _repeat_frames(plain.path, path)
+    source = probe(path)
+    assert [pts * source.time_base for pts in source.pts] == [pts * plain.time_base for pts in plain.pts]
+    assert torch.equal(read(source).data, read(plain).data)
+    span = TimeRange(Fraction(13, 25))
+    assert torch.equal(read(source, span).data, read(plain, span).data)
+
+
+def _repeat_frames(path: Path, copy: Path) -> None:
+    """Copy a video and put an empty packet, as Theora has them, after each frame."""
+    with av.open(str(path)) as plain, av.open(str(copy), "w") as container:
+        stream = container.add_stream_from_template(plain.streams.video[0], opaque=True)
+        for packet in plain.demux(video=0):
+            if packet.dts is None or packet.duration is None:
+                continue
+            empty = Packet(0)
+            empty.stream, empty.time_base = stream, packet.time_base
+            empty.pts = empty.dts = packet.dts + packet.duration // 2
+            packet.stream = stream
+            container.mux([packet, empty])
 
 
 def test_nothing_to_decode(make_video: MakeVideo) -> None:

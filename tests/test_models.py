@@ -56,6 +56,17 @@ def test_half_precision_is_read_from_the_fp16_variant_and_the_autoencoder_stays_
     assert components.autoencoder.vae.dtype == torch.float32  # type: ignore[attr-defined]
 
 
+def test_float16_weights_serve_in_float32_where_there_are_no_others(tmp_path: Path) -> None:
+    sd_x4.make_pipeline().to(torch.float16).save_pretrained(tmp_path, variant="fp16")
+    assert load(str(tmp_path), CPU, torch.float32).unet.dtype == torch.float32
+
+
+def test_a_download_that_was_interrupted_is_not_complete(folder: Path) -> None:
+    assert hub.is_complete(folder)
+    (folder / "scheduler" / "scheduler_config.json").unlink()
+    assert not hub.is_complete(folder)
+
+
 def test_the_scaling_factor_is_right_even_where_the_configuration_lacks_it(folder: Path) -> None:
     config = json.loads((folder / "vae/config.json").read_text())
     del config["scaling_factor"]

@@ -1,12 +1,17 @@
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 import pytest
+import torch
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Disposition
 
@@ -192,6 +197,28 @@ def test_a_folder_is_no_output(make_video: MakeVideo, tmp_path: Path) -> None:
         check_output(source, tmp_path / "folder.mp4", overwrite=True)
 
 
+def test_long_names(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video())
+    with pytest.raises(OutputError, match="name too long"):
+        check_output(source, tmp_path / f"{252 * 'a'}.mp4")
+    longest = tmp_path / f"{251 * 'a'}.mp4"
+    enlarge(source, longest)
+    assert probe(longest).num_frames == source.num_frames
+
+
+def test_a_folder_that_may_not_be_entered(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = probe(make_video())
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_output(source, tmp_path / "out.mp4")
+
+
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.webm"])
 def test_unknown_suffix(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     source = probe(make_video())
@@ -269,8 +296,82 @@ def test_another_video_stays_with_the_whole(make_video: MakeVideo, tmp_path: Pat
     enlarge(source, tmp_path / "out.mp4")
     assert probe(tmp_path / "out.mp4").width == 4 * source.width
     assert packets(tmp_path / "out.mp4", 1) == packets(both, 1 - source.video_index)
-    enlarge(source, tmp_path / "clip.mp4", TimeRange(Fraction(1, 5), Fraction(2, 5)))
+    span = TimeRange(Fraction(1, 5), Fraction(2, 5))
+    enlarge(source, tmp_path / "clip.mp4", span)
     assert len(probe(tmp_path / "clip.mp4").streams) == 1
+    assert lost_streams(source, ".mp4") == ()
+    assert [stream.index for stream in lost_streams(source, ".mp4", span)] == [1 - source.video_index]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("num_frames", [2, 4, 20])
+def test_another_video_of_mkv_may_be_reordered(
+    make_video: MakeVideo, tmp_path: Path, suffix: str, num_frames: int
+) -> None:
+    videos = [
+        make_video(f"{n}.mp4", width=n, num_audio=0, num_frames=num_frames, num_b_frames=3) for n in (64, 32)
+    ]
+    both, output = tmp_path / "both.mkv", tmp_path / f"out{suffix}"
+    with av.open(str(both), "w") as container, ExitStack() as stack:
+        plains = [stack.enter_context(av.open(str(path))) for path in videos]
+        copies = [container.add_stream_from_template(plain.streams.video[0], opaque=True) for plain in plains]
+        for plain, copy in zip(plains, copies, strict=True):
+            for packet in plain.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    container.mux(packet)
+    source = probe(both)
+    enlarge(source, output)
+    assert _shown(output, 1) == _shown(both, 1 - source.video_index)
+
+
+def _shown(path: Path, index: int) -> list[tuple[Fraction, bytes]]:
+    """Return the seconds at which each packet of a stream is shown, and the packet."""
+    with av.open(str(path)) as container:
+        return [
+            (packet.pts * packet.time_base, bytes(packet))
+            for packet in container.demux(container.streams[index])
+            if packet.pts is not None
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.avi", "adpcm_ms"), ("a.avi", "pcm_alaw"), ("a.avi", "wmav2"), ("a.wmv", "wmav2")],
+)
+def test_sound_with_a_tag_of_riff(make_video: MakeVideo, tmp_path: Path, name: str, codec: str) -> None:
+    plain = make_video("plain.avi", codec="mpeg4", time_base=Fraction(1, 25), num_audio=0, num_b_frames=0)
+    path = tmp_path / name
+    with av.open(str(plain)) as original, av.open(str(path), "w") as container:
+        video = container.add_stream_from_template(original.streams.video[0], opaque=True)
+        audio = container.add_stream(codec, rate=44100)
+        assert isinstance(audio, AudioStream)
+        audio.layout, audio.bit_rate = "stereo", 128_000
+        for packet in original.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                container.mux(packet)
+        container.mux([*audio.encode(_noise(30_000)), *audio.encode(None)])
+    source = probe(path)
+    assert lost_streams(source, ".mkv") == ()
+    enlarge(source, tmp_path / "out.mkv")
+    enlarge(probe(tmp_path / "out.mkv"), tmp_path / "again.mkv")
+    for output in (tmp_path / "out.mkv", tmp_path / "again.mkv"):
+        assert probe(output).streams[1].codec == codec
+        assert [payload for _, payload in _shown(output, 1)] == [payload for _, payload in _shown(path, 1)]
+        assert torch.equal(_sound(output), _sound(path))
+
+
+def _noise(num_samples: int) -> AudioFrame:
+    samples = np.random.default_rng(0).integers(-8000, 8000, (1, 2 * num_samples), dtype=np.int16)
+    frame = AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+    frame.sample_rate, frame.pts, frame.time_base = 44100, 0, Fraction(1, 44100)
+    return frame
+
+
+def _sound(path: Path) -> torch.Tensor:
+    with av.open(str(path)) as container:
+        return torch.cat([torch.from_numpy(frame.to_ndarray()) for frame in container.decode(audio=0)], dim=1)
 
 
 def test_lost_streams(make_video: MakeVideo) -> None:

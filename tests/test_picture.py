@@ -6,6 +6,7 @@ from PIL import Image
 
 from vidx4.diffusion.picture import Picture
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import SourceError
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,25 @@ def test_the_colour_profile_is_kept(upscaler: Upscaler) -> None:
     picture = gradient("RGB")
     picture.info["icc_profile"] = b"profile"
     assert upscaler.picture(picture).info["icc_profile"] == b"profile"
+
+
+def test_the_profile_of_another_colour_space_is_not_kept(upscaler: Upscaler) -> None:
+    picture = gradient("RGB").convert("CMYK")
+    picture.info["icc_profile"] = b"profile"
+    assert "icc_profile" not in upscaler.picture(picture).info
+
+
+def test_sixteen_bits_with_transparency_become_eight(upscaler: Upscaler) -> None:
+    picture = Image.fromarray(np.full((8, 8), 30000, np.uint16))
+    picture.info["transparency"] = 30000
+    result = upscaler.picture(picture)
+    assert result.mode == "LA"
+    assert abs(np.asarray(result.getchannel("L")).mean() - 30000 / 257) < 1
+
+
+def test_floating_point_is_refused(upscaler: Upscaler) -> None:
+    with pytest.raises(SourceError, match="floating-point"):
+        upscaler.picture(Image.new("F", (8, 8)))
 
 
 def test_pixels_are_taken_as_they_are() -> None:

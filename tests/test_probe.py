@@ -1,8 +1,13 @@
 import os
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
+import av
 import pytest
+from av.packet import Packet
+from av.video.stream import VideoStream
+from PIL import Image
 
 from tests.conftest import MakeVideo
 from vidx4.errors import SourceError
@@ -81,6 +86,37 @@ def test_yuvj_is_full_range(make_video: MakeVideo) -> None:
 def test_shape_of_pixels(make_video: MakeVideo) -> None:
     path = make_video(sample_aspect_ratio=Fraction(16, 15), num_audio=0)
     assert probe(path).sample_aspect_ratio == Fraction(16, 15)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mov"])
+@pytest.mark.parametrize(
+    ("orientation", "rotation", "turn"),
+    [(1, 0, None), (3, 180, (-1, 0, 0, -1)), (6, 270, (0, 1, -1, 0)), (8, 90, (0, -1, 1, 0))],
+)
+def test_pictures_with_exif(
+    tmp_path: Path, name: str, orientation: int, rotation: int, turn: tuple[int, ...] | None
+) -> None:
+    _write_photos(tmp_path / name, orientation, num_frames=3)
+    source = probe(tmp_path / name)
+    assert (source.num_frames, source.rotation) == (3, rotation)
+    matrix = source.display_matrix
+    assert (matrix and tuple(matrix[index] >> 16 for index in (0, 1, 3, 4))) == turn
+
+
+def _write_photos(path: Path, orientation: int, num_frames: int) -> None:
+    """Write a video of JPEG pictures as a camera makes them."""
+    photo, exif = BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (64, 48)).save(photo, "JPEG", exif=exif)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mjpeg", rate=25)
+        assert isinstance(video, VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuvj420p"
+        for index in range(num_frames):
+            packet = Packet(photo.getvalue())
+            packet.stream, packet.time_base, packet.is_keyframe = video, Fraction(1, 25), True
+            packet.pts = packet.dts = index
+            container.mux(packet)
 
 
 def test_bad_files(tmp_path: Path, make_video: MakeVideo) -> None:

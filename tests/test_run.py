@@ -1,6 +1,9 @@
 """A whole job on real clips: every frame, its own time, the source's sound; nothing half-written."""
 
 import hashlib
+import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 from tests.helpers import nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
-from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import Progress, run, upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
@@ -137,9 +140,36 @@ def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
 
 def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+
+    def run_again(batch: FrameBatch) -> FrameBatch:
+        with pytest.raises(OutputError, match="Another job"):
+            run(plan, nearest, batch_size=8)
+        return nearest(batch)
+
+    run(plan, run_again, batch_size=41)
+    assert probe(plan.output).num_frames == 82
+
+
+def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
     plan.work_folder.mkdir()
-    with pytest.raises(OutputError, match="another job"):
-        run(plan, nearest, batch_size=8)
+    for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
+        (plan.work_folder / name).write_text("left")
+    run(plan, nearest, batch_size=8)
+    assert probe(plan.output).num_frames == 82
+    assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
+
+
+def test_being_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    arguments = ["upscale", str(LONDON), str(tmp_path / "out.mp4"), "--json", "--device", "cpu"]
+    command = [sys.executable, "-m", "vidx4", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while '"progress"' not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
@@ -166,6 +196,14 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         plan_video(text)
 
 
-def test_plan_warns_of_what_the_container_can_not_hold(tmp_path: Path) -> None:
-    plan: Plan = plan_video(NASA, tmp_path / "out.mkv")
-    assert all("mov_text" not in warning or "left out" in warning for warning in plan.warnings)
+def test_the_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:
+    plan = plan_video(NASA, tmp_path / "out.mkv")
+    assert [warning.split(" is left out")[0] for warning in plan.warnings] == [
+        "Stream 2 (mov_text subtitle eng)",
+        "Stream 5 (mov_text subtitle eng)",
+    ]
+
+
+def test_the_plan_names_what_a_range_leaves_out(tmp_path: Path) -> None:
+    plan = plan_video(NASA, tmp_path / "out.mp4", span=TimeRange(Fraction(1), Fraction(2)))
+    assert [warning.split(" is left out")[0] for warning in plan.warnings] == ["Stream 0 (h264 video eng)"]

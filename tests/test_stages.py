@@ -1,6 +1,7 @@
 """Stages overlap, keep order, pass errors on, and end when nobody listens."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,7 @@ def test_runs_no_further_ahead_than_its_depth() -> None:
     stage = ahead(items(), depth=2)
     assert next(stage) == 0
     assert third.wait(timeout=10)
+    time.sleep(0.5)  # enough to go on, if it did
     assert made == [0, 1, 2, 3]  # one used, two waiting, one ready to wait
     stage.close()
 

@@ -23,16 +23,6 @@ __all__ = [
     "upscale_video",
 ]
 
-__all__ = [
-    "EncodeOptions",
-    "FrameBatch",
-    "UpscaleOptions",
-    "Upscaler",
-    "Vidx4Error",
-    "probe",
-    "upscale_video",
-]
-
 _HOMES = {
     "EncodeOptions": "vidx4.media.encoder",
     "FrameBatch": "vidx4.video",

@@ -1,11 +1,13 @@
 """Arguments -> one call -> messages and an exit code."""
 
 import inspect
+import re
+import signal
 from collections.abc import Callable
 from fractions import Fraction
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -25,18 +27,16 @@ app = typer.Typer(
 )
 
 
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})")
+
+
 def _time(text: str) -> Fraction:
     """Parse seconds or [hh:]mm:ss, both with decimals."""
-    try:
-        *larger, seconds = text.split(":")
-        total = Fraction(seconds)
-        for factor, part in zip((60, 3600), reversed(larger), strict=False):
-            total += factor * int(part)
-    except (ValueError, ZeroDivisionError) as error:
-        raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.") from error
-    if total < 0 or len(larger) > 2:
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.")
-    return total
+    hours, minutes, seconds = match.groups(default="0")
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
 
 
 def _model_flags(
@@ -157,7 +157,7 @@ def upscale(
     from vidx4.jobs.run import run
 
     if is_picture(source):
-        _refuse_for_picture(encode, span)
+        _refuse_for_picture(encode, span, batch_size)
         written = plan_picture(source, output, overwrite=overwrite)
         upscale_picture(source, written, Upscaler.from_options(options))
         terminal.done(written)
@@ -226,11 +226,12 @@ def compare(
     upscaled: Annotated[Path, typer.Argument(help="Its enlarged copy.", show_default=False)],
     terminal: Terminal,
     crops: Annotated[Path | None, typer.Argument(help="Default: <copy>_crops.png beside the copy.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a picture of crops from the middle of a video: bicubic and its enlarged copy, side by side."""
     from vidx4.jobs.crops import compare
 
-    terminal.done(compare(source, upscaled, crops))
+    terminal.done(compare(source, upscaled, crops, overwrite=overwrite))
 
 
 @_command(terminal=_terminal_flags)
@@ -257,13 +258,20 @@ def doctor(terminal: Terminal) -> None:
     terminal.findings(examine())
 
 
-def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange") -> None:
-    if not span.is_whole or encode != type(encode)():
+def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange", batch_size: int | None) -> None:
+    if not span.is_whole or encode != type(encode)() or batch_size is not None:
         raise OptionError(
-            "A still picture has neither time nor codec: leave out --start, --stop, --codec, --crf, --preset."
+            "A still picture has one frame and no codec: leave out --start, --stop, --batch-size, --codec, "
+            "--crf and --preset."
         )
 
 
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    """Run the program."""
+    """Run the program; being told to stop is like Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
     app()

@@ -17,7 +17,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).sum().item()
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"There is no device {name!r} here; vidx4 doctor lists them.") from error
     return device
@@ -39,6 +39,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise OptionError("A CPU does not compute in float16: use --dtype float32 or bfloat16.")
     return DTYPES[name]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch means that a device, or the host, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _fastest(device: torch.device) -> torch.dtype:

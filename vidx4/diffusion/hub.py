@@ -19,6 +19,13 @@ from huggingface_hub.utils import logging
 from vidx4.errors import ModelError
 
 PARTS_WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+VOCABULARIES = ("vocab.json", "tokenizer.json")
+REQUIRED = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "low_res_scheduler/scheduler_config.json",
+    *(f"{part}/config.json" for part in PARTS_WITH_WEIGHTS),
+)
 
 
 def fetch(repository: str, revision: str | None, half: bool) -> Path:
@@ -53,9 +60,10 @@ def cached(repository: str, revision: str | None) -> Path | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder in diffusers format has a model index and weights for every part."""
+    """Whether a folder holds all that loading needs; an interrupted download leaves a part of it."""
     weights = all(any((folder / part).glob("*.safetensors")) for part in PARTS_WITH_WEIGHTS)
-    return weights and (folder / "model_index.json").is_file()
+    vocabulary = any((folder / "tokenizer" / name).is_file() for name in VOCABULARIES)
+    return weights and vocabulary and all((folder / name).is_file() for name in REQUIRED)
 
 
 def needed(files: Sequence[str], half: bool) -> list[str]:

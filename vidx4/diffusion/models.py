@@ -150,9 +150,9 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
 
 
 def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
-    variant = "fp16" if target.dtype != torch.float32 else None
-    unet = load_network(UNet2DConditionModel, folder, "unet", variant, torch_dtype=target.dtype)
-    vae = load_network(AutoencoderKL, folder, "vae", variant, torch_dtype=torch.float32)
+    half = target.dtype != torch.float32
+    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=target.dtype)
+    vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
     _check_channels(folder, unet, vae)
     components = Components(
@@ -161,7 +161,7 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
         autoencoder=TiledAutoencoder(_place(vae, target.device)),
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
-        prompt_embeds=_encode_prompts(folder, variant, target),
+        prompt_embeds=_encode_prompts(folder, target, half=half),
         max_noise_level=index.get("max_noise_level", 350),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
         defaults=SD_X4_DEFAULTS,
@@ -181,9 +181,9 @@ def _place(module: Any, device: torch.device) -> Any:
     return module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
-def _encode_prompts(folder: Path, variant: str | None, target: _Target) -> PromptEmbeds:
+def _encode_prompts(folder: Path, target: _Target, *, half: bool) -> PromptEmbeds:
     tokenizer = load_tokenizer(folder)
-    encoder = load_network(CLIPTextModel, folder, "text_encoder", variant, dtype=target.dtype)
+    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=target.dtype)
     encoder = encoder.requires_grad_(False).eval().to(target.device)
 
     def encode(text: str) -> torch.Tensor:

@@ -2,30 +2,31 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 from transformers import CLIPTokenizer
 
+from vidx4.diffusion.hub import VOCABULARIES
 from vidx4.errors import ModelError
 
 CLIP_VOCABULARY = 49408
 
 
-def load_network(cls: Any, folder: Path, part: str, variant: str | None = None, **kwargs: Any) -> Any:
-    """Load a part with weights, from the safetensors of a variant where the folder has them.
+def load_network(cls: Any, folder: Path, part: str, *, half: bool = False, **kwargs: Any) -> Any:
+    """Load a part with weights, from its float16 safetensors if those are wanted or all there is.
 
     Raises:
         ModelError: the part is missing, incomplete, damaged, or of another architecture.
     """
-    has_variant = any((folder / part).glob(f"*.{variant}.safetensors"))
+    halves = set((folder / part).glob("*.fp16.safetensors"))
+    others = set((folder / part).glob("*.safetensors")) - halves
     try:
         network, report = cls.from_pretrained(
             folder,
             subfolder=part,
-            variant=variant if has_variant else None,
+            variant="fp16" if halves and (half or not others) else None,
             use_safetensors=True,
-            low_cpu_mem_usage=False,
             output_loading_info=True,
             **kwargs,
         )
@@ -49,9 +50,9 @@ def load_scheduler(folder: Path, part: str) -> Any:
     """
     config = read_json(folder / part / "scheduler_config.json")
     cls = getattr(diffusers, config.get("_class_name", ""), None)
-    if cls is None:
+    if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
         raise ModelError(f"{folder / part} asks for an unknown scheduler.")
-    return cls.from_config(config)
+    return cast(Any, cls).from_config(config)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -61,7 +62,7 @@ def load_tokenizer(folder: Path) -> Any:
         ModelError: it is missing, or fills up prompts with another token than the model was trained with.
     """
     tokenizer_folder = folder / "tokenizer"
-    if not any((tokenizer_folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+    if not any((tokenizer_folder / name).is_file() for name in VOCABULARIES):
         raise ModelError(f"The model is incomplete: {tokenizer_folder} holds no vocabulary.")
     try:
         tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
@@ -88,4 +89,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    return str(error).strip().splitlines()[0][:300].rstrip(".")

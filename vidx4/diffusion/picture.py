@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vidx4.diffusion.bicubic import SCALE
+from vidx4.errors import SourceError
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,24 @@ class Picture:
 
     @classmethod
     def open(cls, picture: Image.Image) -> Self:
-        """Take a picture of any mode apart; it is turned upright first where its EXIF data says so."""
+        """Take a picture apart; it is turned upright first where its EXIF data says so.
+
+        Raises:
+            SourceError: it holds floating-point numbers, of which nobody knows the range.
+        """
+        if picture.mode == "F":
+            raise SourceError("A picture of floating-point numbers can't be enlarged: convert it to 16 bits.")
         picture = ImageOps.exif_transpose(picture)
-        is_transparent = picture.has_transparency_data
-        alpha = picture.convert("RGBA").getchannel("A") if is_transparent else None
+        alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+        is_deep = picture.mode.startswith("I")
+        if is_deep and alpha is not None:
+            picture = in_eight_bits(picture)  # Pillow has no 16-bit gray with transparency
         return cls(
-            pixels=_sixteen_bits(picture) if picture.mode.startswith("I") else _eight_bits(picture),
+            pixels=_sixteen_bits(picture) if is_deep and alpha is None else _eight_bits(picture),
             alpha=alpha,
-            is_gray=picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(("I", "F")),
-            icc_profile=picture.info.get("icc_profile"),
+            is_gray=is_deep or picture.mode in ("1", "L", "LA", "La"),
+            # That of another colour space would be wrong for the result, which is RGB.
+            icc_profile=picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None,
         )
 
     def with_pixels(self, pixels: Tensor) -> Image.Image:
@@ -49,6 +59,11 @@ class Picture:
         if self.icc_profile:
             picture.info["icc_profile"] = self.icc_profile
         return picture
+
+
+def in_eight_bits(picture: Image.Image) -> Image.Image:
+    """Return a gray picture of 16 bits in 8."""
+    return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
 def _eight_bits(picture: Image.Image) -> Tensor:

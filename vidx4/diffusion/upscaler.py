@@ -1,6 +1,7 @@
 """The façade: FrameBatch -> FrameBatch, four times larger."""
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from vidx4.diffusion.bicubic import SCALE, enlarge
 from vidx4.diffusion.color import keep_colors
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
-from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.device import choose_device, choose_dtype, is_out_of_memory
 from vidx4.diffusion.models import Components, choose_model, load
 from vidx4.diffusion.picture import Picture
 from vidx4.errors import MemoryLimitError, OptionError
@@ -43,8 +44,10 @@ class UpscaleOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise OptionError(f"The strength must be between 0 and 1, not {self.strength:g}.")
-        if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 1000:
-            raise OptionError(f"The steps must be between 1 and 1000, not {self.num_inference_steps}.")
+        if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 999:
+            raise OptionError(f"The steps must be between 1 and 999, not {self.num_inference_steps}.")
+        if self.guidance_scale is not None and not 0 <= self.guidance_scale < math.inf:
+            raise OptionError(f"The guidance scale must be 0 or more, not {self.guidance_scale:g}.")
         if self.noise_level is not None and self.noise_level < 0:
             raise OptionError(f"The noise level must not be negative, as {self.noise_level} is.")
 
@@ -89,7 +92,13 @@ class Upscaler:
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
         logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
-        return cls(load(name, device, dtype, options.prompt, options.negative_prompt), options)
+        try:
+            components = load(name, device, dtype, options.prompt, options.negative_prompt)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
+        return cls(components, options)
 
     def _check(self) -> None:
         name, highest = self.components.name, self.components.max_noise_level
@@ -120,13 +129,21 @@ class Upscaler:
         low_res = batch.data.to(self.device, torch.float32) / highest * 2 - 1
         try:
             pixels = self._enlarge(low_res)
-        except torch.OutOfMemoryError as error:
-            raise MemoryLimitError(
-                f"{self.device} has too little memory for {len(batch)} frames at once of "
-                f"{batch.data.shape[3]}x{batch.data.shape[2]}: use a smaller --batch-size or --model compact."
-            ) from error
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryLimitError(self._too_small_for(batch)) from error
         data = (pixels * highest).round().to("cpu", batch.data.dtype)
         return FrameBatch(data, batch.pts)
+
+    def _too_small_for(self, batch: FrameBatch) -> str:
+        height, width = batch.data.shape[2:]
+        if len(batch) == 1:
+            return (
+                f"{self.device} has too little memory for {width}x{height}: use another --device or --model."
+            )
+        what = f"{len(batch)} frames of {width}x{height} at once"
+        return f"{self.device} has too little memory for {what}: use a smaller --batch-size."
 
     def picture(self, picture: Image.Image) -> Image.Image:
         """Enlarge a still picture four times, with its transparency, in its own mode where possible."""

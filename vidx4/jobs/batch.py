@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError, Vidx4Error
-from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
+from vidx4.jobs.picture import is_picture, picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.run import OnProgress, upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
@@ -19,7 +19,10 @@ VIDEO_SUFFIXES = frozenset({
     ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts",
     ".vob", ".webm", ".wmv", ".y4m",
 })
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
+PICTURE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".ico", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pcx", ".pgm", ".png", ".ppm", ".tga",
+    ".tif", ".tiff", ".webp",
+})
 # fmt: on
 
 
@@ -95,7 +98,7 @@ def run_file(
     """
     try:
         picture = is_picture(job.path)
-        suffix = job.path.suffix if picture else choose_suffix(probe(job.path))
+        suffix = picture_suffix(job.path) if picture else choose_suffix(probe(job.path))
         output = job.wanted.with_name(job.wanted.name + suffix)
         if output.exists() and not overwrite:
             return FileReport(job.path, Outcome.SKIPPED, output)

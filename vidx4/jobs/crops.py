@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vidx4.diffusion.bicubic import SCALE, enlarge_frames
-from vidx4.errors import OutputError
+from vidx4.errors import SourceError
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
-from vidx4.media.whole import write_whole
+from vidx4.media.whole import check_writable, write_whole
 from vidx4.video import FrameBatch, Source, TimeRange
 
 CROP = 64
@@ -21,24 +21,33 @@ MARGIN = 8
 LABEL_HEIGHT = 24
 
 
-def compare(path: Path, upscaled_path: Path, crops_path: Path | None = None) -> Path:
+def compare(
+    path: Path, upscaled_path: Path, crops_path: Path | None = None, *, overwrite: bool = False
+) -> Path:
     """Write a picture of crops from the middle frame of a video and of its enlarged copy.
 
     Returns:
         The file written: `crops_path`, or `<stem>_crops.png` beside the enlarged copy.
 
     Raises:
-        SourceError: a video can't be read.
-        OutputError: they are not a video and its copy, or the picture can't be written.
+        SourceError: a video can't be read, or they are not a video and its copy.
+        OutputError: the picture can't be written, or exists.
     """
+    crops_path = crops_path or crops_beside(upscaled_path)
+    for used in (path, upscaled_path):
+        check_writable(crops_path, used, overwrite)
     source, upscaled = probe(path), probe(upscaled_path)
     sizes = (upscaled.width, upscaled.height), (SCALE * source.width, SCALE * source.height)
     if sizes[0] != sizes[1] or source.num_frames != upscaled.num_frames:
-        raise OutputError(f"{upscaled_path} is not the whole of {path}, four times larger.")
+        raise SourceError(f"{upscaled_path} is not the whole of {path}, four times larger.")
     index = source.num_frames // 2
-    crops_path = crops_path or upscaled_path.with_name(f"{upscaled_path.stem}_crops.png")
     write_crops(crops_path, _frame(source, index), _frame(upscaled, index))
     return crops_path
+
+
+def crops_beside(video: Path) -> Path:
+    """Return where the crops of a video go when nobody says."""
+    return video.with_name(f"{video.stem}_crops.png")
 
 
 def _frame(source: Source, index: int) -> FrameBatch:

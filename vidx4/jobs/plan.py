@@ -62,7 +62,7 @@ def plan_video(
     num_frames = sum(start <= pts < stop for pts in source.pts)
     if num_frames == 0:
         raise OptionError(f"{path} has no frame in that range: it is {float(source.duration):.3f} s long.")
-    return Plan(source, output, span, encode, overwrite, num_frames, _warnings(source, output))
+    return Plan(source, output, span, encode, overwrite, num_frames, _warnings(source, output, span))
 
 
 def default_output(path: Path, suffix: str) -> Path:
@@ -70,8 +70,12 @@ def default_output(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.stem}_x4{suffix}")
 
 
-def _warnings(source: Source, output: Path) -> tuple[str, ...]:
-    warnings = [_loss(stream, output.suffix) for stream in lost_streams(source, output.suffix)]
+def _warnings(source: Source, output: Path, span: TimeRange) -> tuple[str, ...]:
+    unheld = lost_streams(source, output.suffix)
+    warnings = [_left_out(stream, f"{output.suffix} can't hold it") for stream in unheld]
+    for stream in lost_streams(source, output.suffix, span):
+        if stream not in unheld:
+            warnings.append(_left_out(stream, "a range holds one video stream"))
     if source.is_interlaced:
         warnings.append("The video is interlaced: two fields are enlarged as one frame, combs and all.")
     if source.color.is_hdr:
@@ -79,6 +83,6 @@ def _warnings(source: Source, output: Path) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _loss(stream: StreamInfo, suffix: str) -> str:
+def _left_out(stream: StreamInfo, why: str) -> str:
     what = " ".join(filter(None, (stream.codec, stream.kind, stream.language)))
-    return f"Stream {stream.index} ({what}) is left out: {suffix} can't hold it."
+    return f"Stream {stream.index} ({what}) is left out: {why}."

@@ -1,6 +1,5 @@
 """A clip range beside what it came from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +7,13 @@ import torch
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.crops import write_crops
+from vidx4.jobs.crops import crops_beside, write_crops
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.run import OnProgress, Progress, Report, run
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
+from vidx4.media.whole import check_writable
 from vidx4.video import FrameBatch, TimeRange
 
 LINE_WIDTH = 4
@@ -42,6 +42,7 @@ def plan_preview(
     if output is None:
         suffix = choose_suffix(probe(path))
         output = path.with_name(f"{path.stem}_x4_preview{suffix}")
+    check_writable(crops_beside(output), path, overwrite)
     return plan_video(path, output, span=span, encode=encode, overwrite=overwrite)
 
 
@@ -52,26 +53,26 @@ def run_preview(
 
     The sound is cut to the range. A picture of crops from its first frame appears beside the clip.
     """
-    crops = plan.output.with_name(f"{plan.output.stem}_crops.png")
     watch = _Watch(on_progress)
-    split = _Split(upscaler, lambda before, after: write_crops(crops, before, after))
+    split = _Split(upscaler)
     report = run(plan, split, batch_size, watch)
+    crops = crops_beside(plan.output)
+    if split.first is not None:
+        write_crops(crops, *split.first)
     return Preview(report, crops, watch.seconds_per_frame * plan.source.num_frames)
 
 
 class _Split:
     """Joins the left half of the plain enlargement to the right half of the model's result."""
 
-    def __init__(self, upscaler: Upscaler, on_first: Callable[[FrameBatch, FrameBatch], None]) -> None:
+    def __init__(self, upscaler: Upscaler) -> None:
         self._upscaler = upscaler
-        self._on_first = on_first
-        self._is_first = True
+        self.first: tuple[FrameBatch, FrameBatch] | None = None
+        """The first frame before and after."""
 
     def __call__(self, batch: FrameBatch) -> FrameBatch:
         upscaled = self._upscaler(batch)
-        if self._is_first:
-            self._on_first(_first(batch), _first(upscaled))
-            self._is_first = False
+        self.first = self.first or (_first(batch), _first(upscaled))
         return _joined(enlarge_frames(batch), upscaled)
 
 

@@ -1,9 +1,9 @@
 """One video, from source to finished file."""
 
-import shutil
+import fcntl
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from vidx4.media.encode import encode_part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
 from vidx4.video import WHOLE, FrameBatch, TimeRange
+
+LOCK = "lock"
+"""A file in the work folder, locked while a job runs: the lock dies with its process."""
 
 Enlarge = Callable[[FrameBatch], FrameBatch]
 """Frames to frames four times larger, at the same pts."""
@@ -142,13 +145,24 @@ def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
 
 @contextmanager
 def _work_folder(folder: Path) -> Iterator[Path]:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise OutputError(f"{folder} exists: another job writes there; if none does, remove it.") from error
-    except OSError as error:
-        raise OutputError(f"{folder} can't be made: {error.strerror}.") from error
-    try:
+    """Give a folder to this process alone; what a job that was killed left there is replaced."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"Another job writes to {folder}: wait for it, or stop it.") from error
+        except OSError as error:
+            raise OutputError(f"{folder} can't be made: {error.strerror}.") from error
+        stack.callback(_remove, folder)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a work folder, but nothing that a job doesn't make."""
+    for pattern in (LOCK, "*.nut", ".*.unfinished"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()

@@ -87,3 +87,11 @@ def read_packets(container: InputContainer, *streams: Stream) -> Iterator[AnyPac
                 yield packet
     except FFmpegError as error:
         _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)
+
+
+def read_frame_packets(container: InputContainer, stream: Stream) -> Iterator[AnyPacket]:
+    """Yield the packets of a video that hold a frame.
+
+    Theora shows a frame for longer by empty packets; to a decoder, one would mean the end of the stream.
+    """
+    return (packet for packet in read_packets(container, stream) if packet.size)

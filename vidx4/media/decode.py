@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from heapq import heappop, heappush
 from itertools import chain, dropwhile, islice
 
@@ -16,16 +16,16 @@ from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
 from vidx4.media.color import to_rgb
-from vidx4.media.container import AnyPacket, knows_order, open_source, packet_pts, read_packets
+from vidx4.media.container import AnyPacket, knows_order, open_source, packet_pts, read_frame_packets
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 
 _logger = logging.getLogger(__name__)
 
 
-def read_batches(source: Source, batch_size: int, span: TimeRange = WHOLE) -> Iterator[FrameBatch]:
+def read_batches(source: Source, batch_size: int, span: TimeRange = WHOLE) -> Generator[FrameBatch]:
     """Yield the frames of a span in the order in which they are shown, `batch_size` at a time.
 
-    A frame that can't be decoded is missing; `Source.pts` tells which.
+    A frame that can't be decoded is missing; `Source.pts` tells which. Closing the generator closes the file.
 
     Raises:
         SourceError: no frame of the span can be decoded, or the picture changes its size.
@@ -89,7 +89,7 @@ def _decode(source: Source, target: int | None = None) -> Iterator[VideoFrame]:
     with open_source(source.path) as container:
         stream = _video_stream(container, source)
         stream.thread_type = "AUTO"
-        packets = read_packets(container, stream)
+        packets = read_frame_packets(container, stream)
         if target is not None:
             container.seek(target, stream=stream)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
@@ -117,7 +117,7 @@ def _leads_to_keyframe(container: InputContainer, stream: VideoStream, target: i
         container.seek(target, stream=stream)
     except FFmpegError:
         return False
-    keyframe = next((packet for packet in read_packets(container, stream) if packet.is_keyframe), None)
+    keyframe = next((packet for packet in read_frame_packets(container, stream) if packet.is_keyframe), None)
     return keyframe is not None and keyframe.pts is not None and keyframe.pts <= start
 
 

@@ -6,13 +6,14 @@ from itertools import pairwise
 from math import lcm
 from typing import TYPE_CHECKING
 
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.color import tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_packets
-from vidx4.media.suffix import lost_streams
+from vidx4.media.suffix import RIFF_AUDIO, lost_streams
 from vidx4.media.timeline import Cut
 from vidx4.video import Source
 
@@ -76,7 +77,7 @@ def add_copies(
         if suffix == ".mkv" and stream.disposition & Disposition.attached_pic:
             _attach(output, stream, source)
             continue
-        copy = copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
+        copy = copies[stream.index] = _add_copy(output, stream)
         _describe(copy, stream)
         if copy.type == "video":
             copy.disposition &= ~Disposition.default  # players are to begin with the enlarged one
@@ -84,11 +85,19 @@ def add_copies(
 
 
 def _copied_streams(original: InputContainer, source: Source, suffix: str, cut: Cut) -> Iterator[Stream]:
-    """Yield what a container can hold; a span has no keyframe at which other videos could begin."""
-    left_out = {stream.index for stream in lost_streams(source, suffix)} | {source.video_index}
-    for stream in source.streams:
-        if stream.index not in left_out and (cut.is_whole or stream.kind != "video"):
-            yield original.streams[stream.index]
+    left_out = {stream.index for stream in lost_streams(source, suffix, cut.span)} | {source.video_index}
+    return (original.streams[stream.index] for stream in source.streams if stream.index not in left_out)
+
+
+def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    codec = stream.codec_context and stream.codec_context.codec.canonical_name
+    if output.format.name != "matroska" or codec not in RIFF_AUDIO:
+        return output.add_stream_from_template(stream, opaque=True)
+    # PyAV only adds what the muxer says it holds, but lets a filter change what was added.
+    copy = output.add_mux_stream("pcm_s16le")
+    copy.time_base = stream.time_base
+    BitStreamFilterContext("null", stream, copy)
+    return copy
 
 
 def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:

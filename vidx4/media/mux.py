@@ -15,7 +15,7 @@ from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
 from vidx4.media.suffix import format_of
 from vidx4.media.timeline import Cut, time_copies, time_frames
-from vidx4.media.whole import write_whole
+from vidx4.media.whole import check_writable, write_whole
 from vidx4.video import WHOLE, Source, TimeRange
 
 _SEEK_MARGIN = 10
@@ -32,20 +32,6 @@ def check_output(source: Source, output: Path, *, overwrite: bool = False) -> No
     """
     format_of(output.suffix)
     check_writable(output, source.path, overwrite)
-
-
-def check_writable(output: Path, source: Path, overwrite: bool) -> None:
-    """Make sure that a file, a video's or a picture's, can be written without loss to what exists.
-
-    Raises:
-        OutputError: the output exists and may not be overwritten, or it is the source itself.
-    """
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder: name a file in it.")
-    if output.exists() and output.samefile(source):
-        raise OutputError(f"{output} is the source itself: choose another name.")
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists already: choose another name, or allow overwriting.")
 
 
 def join(

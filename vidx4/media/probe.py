@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
+from vidx4.media.container import AnyPacket, open_source, packet_pts, read_frame_packets
 from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
 
 _BT709, _BT601 = 1, 6
@@ -29,6 +29,10 @@ _RGB_MATRIX = 0
 _FULL_RANGE = 2
 _INTERLACED_ORDERS = range(2, 6)
 """`AVFieldOrder`: 0 is unknown, 1 progressive."""
+_ONE, _ONE_OF_W = 1 << 16, 1 << 30
+"""1 in a display matrix, and in its lower right corner."""
+_QUARTER_TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+"""Cosine and sine of 0, 90, 180 and 270 degrees."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
 
 def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[AnyPacket]:
     """Yield one packet for each frame that is shown."""
-    packets = read_packets(container, stream)
+    packets = read_frame_packets(container, stream)
     if stream.codec_context.codec.canonical_name != "vp9":
         return packets
     return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
@@ -211,6 +215,16 @@ def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
+    try:
+        side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
+    except ValueError:  # PyAV knows no name for some of it, such as the EXIF of a JPEG
+        return _rotation_matrix(frame.rotation)
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     return None if matrix is None else tuple(array("i", bytes(matrix)))
+
+
+def _rotation_matrix(rotation: int) -> tuple[int, ...] | None:
+    """Return the display matrix of a rotation by quarter turns, in degrees counter-clockwise."""
+    cosine, sine = _QUARTER_TURNS[round(-rotation / 90) % 4]
+    matrix = (cosine * _ONE, sine * _ONE, 0, -sine * _ONE, cosine * _ONE, 0, 0, 0, _ONE_OF_W)
+    return matrix if rotation else None

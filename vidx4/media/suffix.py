@@ -9,10 +9,31 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from vidx4.errors import OutputError
-from vidx4.video import Source, StreamInfo
+from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's muxer for each suffix of an output."""
+RIFF_AUDIO = frozenset(
+    {
+        "adpcm_ima_wav",
+        "adpcm_ms",
+        "adpcm_swf",
+        "adpcm_yamaha",
+        "gsm_ms",
+        "imc",
+        "pcm_alaw",
+        "pcm_mulaw",
+        "truespeech",
+        "wmalossless",
+        "wmapro",
+        "wmav1",
+        "wmav2",
+        "wmavoice",
+    }
+)
+"""Sound that Matroska holds by the tag of AVI and WMV (`A_MS/ACM`), though its muxer doesn't say so."""
+_RIFF_TAGGED = frozenset({"asf", "avi", "matroska,webm"})
+"""Containers that give such tags: the muxer takes no others, such as QuickTime's."""
 _WITHOUT_SHAPE = frozenset({"ffv1", "libsvtav1", "libvpx-vp9"})
 """Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
 
@@ -64,21 +85,33 @@ def _has_pcm(source: Source) -> bool:
     return any(stream.codec.startswith("pcm_") for stream in source.streams)
 
 
-def lost_streams(source: Source, suffix: str) -> tuple[StreamInfo, ...]:
-    """Return the streams of a source that a container can't hold.
+def lost_streams(source: Source, suffix: str, span: TimeRange = WHOLE) -> tuple[StreamInfo, ...]:
+    """Return the streams of a source that an output of a span leaves out.
+
+    These are what its container can't hold and, unless the span is the whole, other videos and covers: they
+    have no keyframe where it begins.
 
     Raises:
         OutputError: videos are not written to files of this kind.
     """
     container = format_of(suffix)
     others = (stream for stream in source.streams if stream.index != source.video_index)
-    return tuple(stream for stream in others if not _holds(container, stream))
+    return tuple(
+        stream
+        for stream in others
+        if not _holds(container, source, stream) or (stream.kind == "video" and not span.is_whole)
+    )
 
 
-def _holds(container: str, stream: StreamInfo) -> bool:
-    if stream.kind == "attachment":
-        return container == "matroska"
-    return stream.kind != "data" and stream.codec in _codecs(container)
+def _holds(container: str, source: Source, stream: StreamInfo) -> bool:
+    match stream.kind:
+        case "attachment":
+            return container == "matroska"
+        case "data":
+            return False
+        case "audio" if container == "matroska" and source.container in _RIFF_TAGGED:
+            return stream.codec in _codecs(container) | RIFF_AUDIO
+    return stream.codec in _codecs(container)
 
 
 @cache

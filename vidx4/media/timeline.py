@@ -6,8 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from av.stream import Disposition
+
 from vidx4.media.container import AnyPacket
 from vidx4.video import Source, TimeRange
+
+_MAX_DELAY = 16
+"""By how many places H.264 and HEVC decode a frame before it is shown, at most."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +21,20 @@ class Cut:
 
     start: Fraction
     stop: Fraction
-    is_whole: bool
+    span: TimeRange
+    """What was asked for."""
 
     @classmethod
     def of(cls, source: Source, span: TimeRange) -> "Cut":
         """Return the cut at the frames of a span."""
         start, stop = span.pts_bounds(source)
         first = source.pts[min(bisect_left(source.pts, start), source.num_frames - 1)]
-        return cls(first * source.time_base, stop * source.time_base, span.is_whole)
+        return cls(first * source.time_base, stop * source.time_base, span)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut off."""
+        return self.span.is_whole
 
     @property
     def origin(self) -> Fraction:
@@ -37,14 +48,42 @@ class Cut:
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
     """Yield the packets that overlap a cut, moved to the output's clock."""
-    for packet in packets:
-        if packet.pts is None:
-            packet.pts = packet.dts
-        if packet.dts is None:  # a cover has no time
-            packet.dts = packet.pts = packet.pts or 0
+    for packet in _complete_times(packets):
         begin = (packet.pts or 0) * packet.time_base
         if cut.holds(begin, begin + (packet.duration or 1) * packet.time_base):
             yield _move(packet, round(-cut.origin / packet.time_base))
+
+
+def _complete_times(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield the packets with a pts and a dts.
+
+    Matroska states no dts. FFmpeg finds them from the pts, but not those of the first packets of a stream
+    whose frames refer to later ones: these wait for the first that is known.
+    """
+    waiting: dict[int, list[AnyPacket]] = {}
+    for packet in packets:
+        run = waiting.setdefault(packet.stream_index, [])
+        run.append(packet)
+        if packet.dts is not None or not _may_be_reordered(packet) or len(run) > _MAX_DELAY:
+            yield from _complete_run(waiting.pop(packet.stream_index))
+    for run in waiting.values():
+        yield from _complete_run(run)
+
+
+def _may_be_reordered(packet: AnyPacket) -> bool:
+    stream = packet.stream
+    return stream.type == "video" and not stream.disposition & Disposition.attached_pic
+
+
+def _complete_run(run: list[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield packets of one stream, of which at most the last knows its dts; others get those just below."""
+    last = run[-1].dts
+    if last is None:
+        last = min(packet.pts or 0 for packet in run)  # a cover has no time at all
+    for dts, packet in enumerate(run, start=last - len(run) + 1):
+        packet.dts = dts
+        packet.pts = dts if packet.pts is None else packet.pts
+        yield packet
 
 
 def _move(packet: AnyPacket, ticks: int) -> AnyPacket:

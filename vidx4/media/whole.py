@@ -3,11 +3,29 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from av.error import FFmpegError
 
 from vidx4.errors import OutputError
+
+
+def check_writable(output: Path, source: Path, overwrite: bool) -> None:
+    """Make sure that a file, a video's or a picture's, can be written without loss to what exists.
+
+    Raises:
+        OutputError: the output exists and may not be overwritten, is the source itself, or can't be there.
+    """
+    try:
+        if output.is_dir():
+            raise OutputError(f"{output} is a folder: name a file in it.")
+        if output.exists() and output.samefile(source):
+            raise OutputError(f"{output} is the source itself: choose another name.")
+        if output.exists() and not overwrite:
+            raise OutputError(f"{output} exists already: choose another name, or allow overwriting.")
+    except OSError as error:
+        raise OutputError(f"{output} can't be written: {error.strerror}.") from error
 
 
 @contextmanager
@@ -19,7 +37,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file can't be written.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(_unfinished_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
@@ -31,6 +49,11 @@ def write_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _unfinished_name(name: str) -> str:
+    """Return a name that is no longer where `name` is as long as a name can be."""
+    return f".{sha256(os.fsencode(name)).hexdigest()[:16]}.unfinished"
 
 
 def _flush(path: Path) -> None:
