@@ -28,5 +28,5 @@ def test_beats_lanczos(name: str) -> None:
     assert scores[1] - scores[0] > GAIN[name]
 
 
-GAIN = {"kodim05": 0.5, "kodim23": 0.5}
+GAIN = {"kodim05": 1.15, "kodim23": 1.35}
 """Decibels of PSNR-Y over Lanczos, a little less than measured."""
