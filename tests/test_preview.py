@@ -81,6 +81,6 @@ def test_compare_replaces_nothing_that_it_should_not(tmp_path: Path) -> None:
     assert copy.read_bytes() == LONDON.read_bytes()
 
 
-def test_compare_refuses_what_does_not_belong_together() -> None:
+def test_compare_refuses_what_does_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="four times"):
-        compare(LONDON, LONDON)
+        compare(LONDON, LONDON, tmp_path / "crops.png")
