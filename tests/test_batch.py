@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -66,6 +67,16 @@ def test_what_is_done_is_skipped_unless_it_shall_be_replaced(
     assert run_file(job, upscaler).outcome == Outcome.DONE
     assert run_file(job, upscaler).outcome == Outcome.SKIPPED
     assert run_file(job, upscaler, overwrite=True).outcome == Outcome.DONE
+
+
+def test_a_fault_of_the_program_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidx4.jobs.batch.upscale_video", Mock(side_effect=ZeroDivisionError("oops")))
+    reports = [run_file(job, upscaler, FAST) for job in plan_folder(folder, tmp_path / "out")]
+    outcomes = {report.path.suffix: report.outcome for report in reports}
+    assert outcomes == {".mp4": Outcome.FAILED, ".mkv": Outcome.FAILED, ".png": Outcome.DONE}
+    assert any("ZeroDivisionError('oops')" in report.message for report in reports)
 
 
 def test_an_output_folder_inside_the_folder_is_refused(folder: Path) -> None:

@@ -246,7 +246,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say = self._terminal.warn if record.levelno >= logging.WARNING else self._terminal.note
-        say(record.getMessage())
+        say(self.format(record))
 
 
 class _Once(logging.Filter):

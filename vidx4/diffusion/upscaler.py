@@ -126,14 +126,13 @@ class Upscaler:
             MemoryLimitError: the device has too little memory for the batch.
         """
         highest = torch.iinfo(batch.data.dtype).max
-        low_res = batch.data.to(self.device, torch.float32) / highest * 2 - 1
         try:
-            pixels = self._enlarge(low_res)
+            pixels = self._enlarge(batch.data.to(self.device, torch.float32) / highest * 2 - 1)
+            data = (pixels * highest).round().to("cpu", batch.data.dtype)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(self._too_small_for(batch)) from error
-        data = (pixels * highest).round().to("cpu", batch.data.dtype)
         return FrameBatch(data, batch.pts)
 
     def _too_small_for(self, batch: FrameBatch) -> str:

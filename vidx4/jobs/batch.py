@@ -1,5 +1,6 @@
 """A folder: what is left to do, one file after another, a report."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,8 @@ from vidx4.jobs.run import OnProgress, upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
+
+logger = logging.getLogger(__name__)
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -94,7 +97,7 @@ def run_file(
 ) -> FileReport:
     """Enlarge one file of a folder, unless its output is there: outputs appear whole or not at all.
 
-    What the user can mend is reported, not raised, so that one file doesn't stop the others.
+    What goes wrong is reported, not raised, so that one file doesn't stop the others.
     """
     try:
         picture = is_picture(job.path)
@@ -116,4 +119,8 @@ def run_file(
         )
     except Vidx4Error as error:
         return FileReport(job.path, Outcome.FAILED, None, str(error))
+    except Exception as error:
+        # A fault of the program, too, concerns one file: the others of the night go on.
+        logger.exception("%s failed by a fault of vidx4.", job.path)
+        return FileReport(job.path, Outcome.FAILED, None, f"A fault of vidx4: {error!r}.")
     return FileReport(job.path, Outcome.DONE, output, " ".join(report.warnings + report.damage))
