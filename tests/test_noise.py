@@ -19,7 +19,7 @@ def test_seeds_and_roles_are_independent() -> None:
 
 def test_is_standard_normal_and_white() -> None:
     field = noise_field(3, Role.LOW_RES, 3, 256, 256)
-    assert field.shape == (1, 3, 256, 256)
+    assert field.shape == (3, 256, 256)
     assert field.dtype == torch.float32
     assert abs(float(field.mean())) < 0.01
     assert abs(float(field.var()) - 1) < 0.02

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers import nearest
+from tests.helpers import nearest, upscale_nearest
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
@@ -31,7 +31,10 @@ def test_left_is_bicubic_and_right_is_the_model(tmp_path: Path) -> None:
     preview = run_preview(plan, upscaler, batch_size=4)
     low_res = next(read_batches(plan.source, 1, span))
     shown = next(read_batches(probe(plan.output), 1)).data.int()
-    for half, expected in ((slice(0, 630), enlarge_frames(low_res)), (slice(650, None), upscaler(low_res))):
+    for half, expected in (
+        (slice(0, 630), enlarge_frames(low_res)),
+        (slice(650, None), upscaler(low_res).batch),
+    ):
         assert (shown[..., half] - expected.data[..., half].int()).abs().float().mean() < 1
     assert preview.report.num_frames == 3
     assert 0 < preview.seconds_for_whole <= preview.report.seconds / 3 * plan.source.num_frames
@@ -59,7 +62,7 @@ def test_crops_show_the_part_with_detail(tmp_path: Path) -> None:
 
 def test_compare_shows_the_same_frame_of_both(tmp_path: Path) -> None:
     plan = plan_video(LONDON, tmp_path / "big.mp4", encode=EncodeOptions(preset="ultrafast"))
-    run(plan, nearest, batch_size=8)
+    run(plan, upscale_nearest, batch_size=8)
     crops = compare(LONDON, plan.output)
     assert crops == tmp_path / "big_crops.png"
     with Image.open(crops) as picture:

@@ -12,13 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from tests.helpers import nearest
+from tests.helpers import upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import Progress, run, upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
+from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch, TimeRange
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -47,7 +48,7 @@ def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
 def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
     plan = plan_video(clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", encode=FAST)
-    report = run(plan, nearest, batch_size=8)
+    report = run(plan, upscale_nearest, batch_size=8)
     source, output = probe(clip), probe(plan.output)
     assert (output.width, output.height) == (4 * source.width, 4 * source.height)
     assert times(plan.output) == times(clip)
@@ -88,7 +89,7 @@ def stored_planes(path: Path) -> np.ndarray:
 def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
     span = TimeRange(Fraction(1, 2), Fraction(1))
     plan = plan_video(LONDON, tmp_path / "part.mp4", span=span, encode=FAST)
-    run(plan, nearest, batch_size=8)
+    run(plan, upscale_nearest, batch_size=8)
     wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
     assert times(plan.output) == [time - wanted[0] for time in wanted]
     (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
@@ -100,7 +101,7 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
     seen: list[Progress] = []
-    run(plan, nearest, batch_size=8, on_progress=seen.append)
+    run(plan, upscale_nearest, batch_size=8, on_progress=seen.append)
     assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
     assert seen[-1].num_frames == 82
     assert seen[-1].seconds_left == 0
@@ -113,11 +114,11 @@ class Interrupted:
         self.error = error
         self.num_batches = 0
 
-    def __call__(self, batch: FrameBatch) -> FrameBatch:
+    def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
         self.num_batches += 1
         if self.num_batches == 2:
             raise self.error
-        return nearest(batch)
+        return upscale_nearest(batch, state)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OutputError("full")])
@@ -134,17 +135,17 @@ def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         upscale_video(BEAR, output)
     assert output.read_text() == "mine"
-    run(plan_video(BEAR, output, encode=FAST, overwrite=True), nearest, batch_size=8)
+    run(plan_video(BEAR, output, encode=FAST, overwrite=True), upscale_nearest, batch_size=8)
     assert probe(output).num_frames == 82
 
 
 def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
 
-    def run_again(batch: FrameBatch) -> FrameBatch:
+    def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
         with pytest.raises(OutputError, match="Another job"):
-            run(plan, nearest, batch_size=8)
-        return nearest(batch)
+            run(plan, upscale_nearest, batch_size=8)
+        return upscale_nearest(batch, state)
 
     run(plan, run_again, batch_size=41)
     assert probe(plan.output).num_frames == 82
@@ -155,7 +156,7 @@ def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     plan.work_folder.mkdir()
     for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
         (plan.work_folder / name).write_text("left")
-    run(plan, nearest, batch_size=8)
+    run(plan, upscale_nearest, batch_size=8)
     assert probe(plan.output).num_frames == 82
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
 

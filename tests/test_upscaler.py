@@ -49,7 +49,7 @@ def difference(a: FrameBatch, b: FrameBatch) -> int:
 def test_any_size_and_depth_becomes_four_times_larger(
     load: Load, height: int, width: int, dtype: torch.dtype
 ) -> None:
-    result = load()(frames(1, height, width, dtype))
+    result = load()(frames(1, height, width, dtype)).batch
     assert result.data.shape == (1, 3, 4 * height, 4 * width)
     assert result.data.dtype == dtype
     assert result.pts == (0,)
@@ -57,30 +57,32 @@ def test_any_size_and_depth_becomes_four_times_larger(
 
 def test_same_seed_same_bits_other_seed_other_picture(load: Load) -> None:
     batch = frames(2)
-    first, second, other = (load(seed=seed)(batch) for seed in (0, 0, 1))
+    first, second, other = (load(seed=seed)(batch).batch for seed in (0, 0, 1))
     assert torch.equal(first.data, second.data)
     assert not torch.equal(first.data, other.data)
 
 
 def test_a_frame_does_not_depend_on_its_batch(load: Load) -> None:
     upscaler, batch = load(), frames(4)
-    together = upscaler(batch)
+    together = upscaler(batch).batch
+    state = None
     for i in range(4):
-        alone = upscaler(FrameBatch(batch.data[i : i + 1], pts=(i,)))
-        assert difference(alone, FrameBatch(together.data[i : i + 1], pts=(i,))) <= 1
+        alone = upscaler(FrameBatch(batch.data[i : i + 1], pts=(i,)), state)
+        assert difference(alone.batch, FrameBatch(together.data[i : i + 1], pts=(i,))) <= 1
+        state = alone.state
 
 
 def test_equal_frames_give_equal_results(load: Load) -> None:
     data = frames(1).data.expand(3, -1, -1, -1)
-    result = load()(FrameBatch(data, pts=(0, 1, 2)))
+    result = load()(FrameBatch(data, pts=(0, 1, 2))).batch
     assert difference(FrameBatch(result.data[:1], (0,)), FrameBatch(result.data[2:], (0,))) <= 1
 
 
 def test_strength_blends_with_the_bicubic_picture(load: Load) -> None:
     batch = frames(1)
-    plain, full = enlarge_frames(batch), load(strength=1.0)(batch)
-    assert difference(load(strength=0.0)(batch), plain) == 0
-    half = load(strength=0.5)(batch).data.float()
+    plain, full = enlarge_frames(batch), load(strength=1.0)(batch).batch
+    assert difference(load(strength=0.0)(batch).batch, plain) == 0
+    half = load(strength=0.5)(batch).batch.data.float()
     middle = (plain.data.float() + full.data.float()) / 2
     # Each of the three is rounded, and the model's overshoot is cut off only after the blend.
     assert (half - middle).abs().mean() < 1
@@ -91,12 +93,13 @@ def test_strength_blends_with_the_bicubic_picture(load: Load) -> None:
 )
 def test_options_change_the_picture(load: Load, change: dict[str, Any]) -> None:
     batch = frames(1)
-    assert difference(load()(batch), load(**change)(batch)) > 0
+    assert difference(load()(batch).batch, load(**change)(batch).batch) > 0
 
 
 def test_prompts_and_guidance_change_the_picture(tiny_folder: Path) -> None:
     def result(**options: Any) -> FrameBatch:
-        return Upscaler.load(str(tiny_folder), num_inference_steps=2, device="cpu", **options)(frames(1))
+        upscaler = Upscaler.load(str(tiny_folder), num_inference_steps=2, device="cpu", **options)
+        return upscaler(frames(1)).batch
 
     plain = result()
     assert difference(plain, result(prompt="dog")) > 0
@@ -109,14 +112,14 @@ def test_padding_repeats_edges_and_is_cut_off_again(tiny_folder: Path) -> None:
     upscaler = Upscaler.load(str(tiny_folder), num_inference_steps=1, device="cpu", strength=1.0)
     batch = frames(1, 30, 45)
     padded = torch.nn.functional.pad(batch.data.float(), (0, 3, 0, 2), mode="replicate").to(torch.uint8)
-    result, expected = upscaler(batch).data, upscaler(FrameBatch(padded, (0,))).data
+    result, expected = upscaler(batch).batch.data, upscaler(FrameBatch(padded, (0,))).batch.data
     # Near the cut, the low frequencies are those of another edge.
     assert (result[..., :-40, :-40].int() - expected[..., :80, :140].int()).abs().max() <= 1
 
 
 def test_lower_precision_is_close(load: Load) -> None:
     batch = frames(1)
-    exact, fast = load(dtype="float32")(batch), load(dtype="bfloat16")(batch)
+    exact, fast = load(dtype="float32")(batch).batch, load(dtype="bfloat16")(batch).batch
     assert (exact.data.float() - fast.data.float()).abs().mean() < 2
 
 
@@ -146,7 +149,7 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 def test_too_little_memory_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler.load("compact", device="cpu")
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 7 bytes.")
-    monkeypatch.setattr(upscaler, "_enlarge", Mock(side_effect=error))
+    monkeypatch.setattr(upscaler, "_rendered", Mock(side_effect=error))
     with pytest.raises(MemoryLimitError, match="2 frames of 28x20 at once: use a smaller --batch-size"):
         upscaler(frames(2))
     with pytest.raises(MemoryLimitError, match="memory for 28x20"):

@@ -26,7 +26,7 @@ __all__ = [
 _HOMES = {
     "EncodeOptions": "vidx4.media.encoder",
     "FrameBatch": "vidx4.video",
-    "UpscaleOptions": "vidx4.diffusion.upscaler",
+    "UpscaleOptions": "vidx4.diffusion.options",
     "Upscaler": "vidx4.diffusion.upscaler",
     "Vidx4Error": "vidx4.errors",
     "probe": "vidx4.media.probe",
@@ -34,7 +34,8 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from vidx4.diffusion.upscaler import UpscaleOptions, Upscaler
+    from vidx4.diffusion.options import UpscaleOptions
+    from vidx4.diffusion.upscaler import Upscaler
     from vidx4.errors import Vidx4Error
     from vidx4.jobs.run import upscale_video
     from vidx4.media.encoder import EncodeOptions

@@ -15,7 +15,7 @@ from vidx4.errors import OptionError
 from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
-    from vidx4.diffusion.upscaler import UpscaleOptions
+    from vidx4.diffusion.options import UpscaleOptions
     from vidx4.media.encoder import EncodeOptions
     from vidx4.video import TimeRange
 
@@ -48,10 +48,29 @@ def _model_flags(
     noise_level: Annotated[int | None, typer.Option(help="How much to restore: 0 trusts the source.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
     strength: Annotated[float, typer.Option(help="From 0, the bicubic picture, to 1, the model's.")] = 1.0,
+    temporal: Annotated[
+        str,
+        typer.Option(
+            help="How frames hold together: off (each alone: it flickers), fixed (the same noise in all) or "
+            "moving (noise and detail follow the motion)."
+        ),
+    ] = "moving",
+    consistency: Annotated[
+        float | None, typer.Option(help="How firmly detail follows the motion, 0 to 1; more is softer.")
+    ] = None,
+    steadiness: Annotated[
+        float, typer.Option(help="The same for the finished picture, on top of it, 0 to 1.")
+    ] = 0.0,
+    reuse_threshold: Annotated[
+        float, typer.Option(help="Mean difference (of 255) up to which a frame counts as the last one.")
+    ] = 0.0,
+    tile_size: Annotated[
+        int | None, typer.Option(help="Denoise tiles of this side (of the source), each by itself.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
 ) -> "UpscaleOptions":
-    from vidx4.diffusion.upscaler import UpscaleOptions
+    from vidx4.diffusion.options import UpscaleOptions
 
     return UpscaleOptions(
         model=model,
@@ -62,6 +81,11 @@ def _model_flags(
         noise_level=noise_level,
         seed=seed,
         strength=strength,
+        temporal=temporal,
+        consistency=consistency,
+        steadiness=steadiness,
+        reuse_threshold=reuse_threshold,
+        tile_size=tile_size,
         device=device,
         dtype=dtype,
     )

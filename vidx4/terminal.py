@@ -113,9 +113,15 @@ class Terminal:
         """Tell what was done."""
         for warning in report.damage:
             self.warn(warning)
-        speed = report.num_frames / report.seconds
-        self._say(f"{report.num_frames} frames in {_clock(report.seconds)} ({speed:.2f} fps)", quietly=False)
-        self.done(report.output, num_frames=report.num_frames, seconds=round(report.seconds, 3))
+        speed = f"{report.num_frames / report.seconds:.2f} fps{_reused(report.share_reused)}"
+        self._say(f"{report.num_frames} frames in {_clock(report.seconds)} ({speed})", quietly=False)
+        self.done(
+            report.output,
+            num_frames=report.num_frames,
+            num_shots=report.num_shots,
+            seconds=round(report.seconds, 3),
+            share_reused=round(report.share_reused, 4),
+        )
 
     def done(self, path: Path, **fields: Any) -> None:
         """Tell where a result lies."""
@@ -207,6 +213,7 @@ class Terminal:
             num_done=progress.num_done,
             num_frames=progress.num_frames,
             seconds_left=round(progress.seconds_left, 1),
+            share_reused=round(progress.share_reused, 4),
         )
 
     def _bar(self, what: str) -> Iterator["OnProgress"]:
@@ -262,7 +269,12 @@ class _Once(logging.Filter):
 
 
 def _speed(progress: "Progress") -> str:
-    return f"{1 / progress.seconds_per_frame:.2f} fps, {_clock(progress.seconds_left)} left"
+    reused = _reused(progress.share_reused)
+    return f"{1 / progress.seconds_per_frame:.2f} fps, {_clock(progress.seconds_left)} left{reused}"
+
+
+def _reused(share: float) -> str:
+    return f", {share:.0%} reused" if share >= 0.005 else ""
 
 
 def _clock(seconds: float) -> str:

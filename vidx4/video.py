@@ -128,6 +128,64 @@ def _ceil(value: Fraction) -> int:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A rectangle of a frame, `[top, bottom)` by `[left, right)` in pixels."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.right - self.left
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """What indexes the last two dimensions of a frame."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def scaled(self, factor: int) -> "Box":
+        """Return the same rectangle of a frame that is so many times larger."""
+        return Box(*(factor * side for side in (self.top, self.bottom, self.left, self.right)))
+
+    def moved(self, rows: int, columns: int) -> "Box":
+        """Return the rectangle so many pixels further down and to the right."""
+        return Box(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
+
+    def grown(self, margin: int, height: int, width: int) -> "Box":
+        """Return the rectangle with a margin on all sides, as far as the frame goes."""
+        grown = Box(self.top - margin, self.bottom + margin, self.left - margin, self.right + margin)
+        return grown.clipped(Box(0, height, 0, width))
+
+    def clipped(self, other: "Box") -> "Box":
+        """Return what is inside another rectangle, too."""
+        return Box(
+            max(self.top, other.top),
+            min(self.bottom, other.bottom),
+            max(self.left, other.left),
+            min(self.right, other.right),
+        )
+
+    @classmethod
+    def whole(cls, frame: Tensor) -> "Box":
+        """Return all of a frame, (..., H, W)."""
+        height, width = frame.shape[-2:]
+        return cls(0, height, 0, width)
+
+
+@dataclass(frozen=True)
 class FrameBatch:
     """Frames that are computed together."""
 

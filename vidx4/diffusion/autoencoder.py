@@ -16,6 +16,8 @@ class Autoencoder(Protocol):
     """What turns clean latents into pixels."""
 
     latent_channels: int
+    grid: int
+    """Points per low-resolution pixel, along each side, that pixel unshuffle folds into the channels."""
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return pictures.
@@ -41,6 +43,8 @@ class TiledAutoencoder:
         tile_size: side of a tile in latents; the model was trained at 128.
         tile_overlap: of neighbouring tiles in latents.
     """
+
+    grid = 1
 
     def __init__(
         self, vae: AutoencoderKL, tile_size: int = TILE_SIZE, tile_overlap: int = TILE_OVERLAP

@@ -42,6 +42,11 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(_ResidualBlock(width, 2 * width) for _ in range(num_blocks))
         self.conv_out = _zeroed(nn.Conv2d(width, out_channels, 3, padding=1))
 
+    @property
+    def reach(self) -> int:
+        """How many pixels away an input can change the prediction: one for each convolution."""
+        return 2 * len(self.blocks) + 2
+
     def forward(
         self,
         sample: Tensor,
@@ -109,6 +114,7 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
 
     config_name = "config.json"
     latent_channels = LATENT_CHANNELS
+    grid = SCALE
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, scaling_factor: float = 10.0) -> None:

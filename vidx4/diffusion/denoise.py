@@ -1,7 +1,8 @@
 """The denoising loop of the Stable Diffusion x4 Upscaler, written out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,19 @@ class PromptEmbeds:
     def guides(self, guidance_scale: float) -> bool:
         """Whether classifier-free guidance changes the prediction: equal prompts have no difference."""
         return guidance_scale > 1 and not torch.equal(self.positive, self.negative)
+
+
+class Tie(Protocol):
+    """What ties the frames of a batch to the frames before them, in some of the steps."""
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """The steps in which it acts."""
+        ...
+
+    def __call__(self, step: int, clean: Tensor) -> Tensor:
+        """Return what the clean latents predicted in a step shall be, (N, C, H, W)."""
+        ...
 
 
 def add_low_res_noise(low_res: Tensor, noise: Tensor, noise_level: int, low_res_scheduler: Any) -> Tensor:
@@ -47,6 +61,7 @@ def denoise(
     num_inference_steps: int,
     prompt_embeds: PromptEmbeds | None,
     guidance_scale: float,
+    tie: Tie | None = None,
 ) -> Tensor:
     """Run the reverse process from noise to clean latents.
 
@@ -62,6 +77,7 @@ def denoise(
         num_inference_steps: evaluations of `unet` per frame (twice as many with guidance).
         prompt_embeds: None for a model that takes no prompt.
         guidance_scale: weight of the positive over the negative prompt; no guidance up to 1.
+        tie: changes the clean latents that a step predicts, not the noise; needs a DDIM scheduler.
 
     Returns:
         Clean latents, float32, (N, C, H, W).
@@ -75,7 +91,7 @@ def denoise(
 
     scheduler.set_timesteps(num_inference_steps, device=low_res.device)
     latents = latents.expand(num_frames, -1, -1, -1) * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    for index, t in enumerate(scheduler.timesteps):
         scaled = scheduler.scale_model_input(latents, t).to(unet.dtype)
         sample = torch.cat([torch.cat([scaled, low_res], dim=1)] * num_copies)
         predicted = unet(sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False)[
@@ -84,8 +100,19 @@ def denoise(
         if guided:
             negative, positive = predicted.chunk(2)
             predicted = negative + guidance_scale * (positive - negative)
-        latents = scheduler.step(predicted, t, latents, return_dict=False)[0]
+        step = scheduler.step(predicted, t, latents)
+        latents = step.prev_sample
+        if tie is not None and index in tie.steps:
+            clean = step.pred_original_sample
+            latents = latents + _signal_after(scheduler, int(t)) * (tie(index, clean) - clean)
     return latents
+
+
+def _signal_after(scheduler: Any, t: int) -> float:
+    """Return the weight of the clean latents in what a DDIM step makes (Song et al. 2021, equation 12)."""
+    previous = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    product = scheduler.alphas_cumprod[previous] if previous >= 0 else scheduler.final_alpha_cumprod
+    return float(product**0.5)
 
 
 def _per_frame(prompt_embeds: PromptEmbeds, guided: bool, num_frames: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
@@ -17,6 +17,7 @@ from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.hub import cached, fetch
 from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
 from vidx4.errors import ModelError, OptionError
+from vidx4.temporal.noise import NoiseSpec, Role
 
 COMPACT_FOLDER = Path(__file__).parent.parent / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
@@ -33,17 +34,23 @@ class ModelDefaults:
     num_inference_steps: int
     guidance_scale: float
     noise_level: int
+    consistency: float
     batch_pixels: int
     """Low-resolution pixels that are denoised together."""
 
 
 SD_X4_DEFAULTS = ModelDefaults(
-    num_inference_steps=20, guidance_scale=9.0, noise_level=20, batch_pixels=4 * 128 * 128
+    num_inference_steps=20,
+    guidance_scale=9.0,
+    noise_level=20,
+    consistency=0.2,
+    batch_pixels=4 * 128 * 128,
 )
 COMPACT_DEFAULTS = ModelDefaults(
     num_inference_steps=1,
     guidance_scale=1.0,
     noise_level=0,
+    consistency=0.2,
     # On two CPU cores, one 320x240 frame at a time takes 0.74 s and four take 1.21 s each: what they need is
     # more than the C library keeps, and clearing fresh pages costs more than a batch saves.
     batch_pixels=320 * 240,
@@ -64,7 +71,29 @@ class Components:
     max_noise_level: int
     size_multiple: int
     """The sides of what `unet` sees must be multiples of it."""
+    reach: int | None
+    """How many pixels away an input can change a result of `unet`; None where every pixel can."""
+    first_step_is_blind: bool
+    """Whether `unet` pays no heed to the latents that it starts from, which are nothing but noise."""
     defaults: ModelDefaults
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser runs."""
+        return torch.device(self.unet.device)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the scheduler predicts clean latents in each step and draws no noise."""
+        return isinstance(self.scheduler, DDIMScheduler)
+
+    def noise_specs(self, num_inference_steps: int) -> tuple[NoiseSpec, ...]:
+        """Return the noise that a frame takes."""
+        low_res = NoiseSpec(Role.LOW_RES, channels=3)
+        if self.first_step_is_blind and num_inference_steps == 1:
+            return (low_res,)
+        grid = self.autoencoder.grid
+        return low_res, NoiseSpec(Role.LATENTS, self.autoencoder.latent_channels // grid**2, grid)
 
 
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
@@ -145,6 +174,8 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
         prompt_embeds=None,
         max_noise_level=index["max_noise_level"],
         size_multiple=1,
+        reach=unet.reach,
+        first_step_is_blind=True,
         defaults=COMPACT_DEFAULTS,
     )
 
@@ -164,6 +195,8 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
         prompt_embeds=_encode_prompts(folder, target, half=half),
         max_noise_level=index.get("max_noise_level", 350),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
+        reach=None,
+        first_step_is_blind=False,
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":

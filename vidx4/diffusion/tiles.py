@@ -1,10 +1,12 @@
 """Cut a field into overlapping tiles and blend them back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
+
+from vidx4.video import Box
 
 
 def spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
@@ -24,6 +26,12 @@ def spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
+def tile_boxes(field: Tensor, size: int, overlap: int) -> list[Box]:
+    """Return tiles that cover a field, (..., H, W), row by row, all of one size; see `spans`."""
+    rows, columns = (spans(side, size, overlap) for side in field.shape[-2:])
+    return [Box(*row, *column) for row, column in product(rows, columns)]
+
+
 def map_tiles(
     function: Callable[[Tensor], Tensor], field: Tensor, size: int, overlap: int, scale: int
 ) -> Tensor:
@@ -39,27 +47,39 @@ def map_tiles(
     Returns:
         float32 on the device of `field`, (N, D, scale H, scale W).
     """
-    blend: Tensor | None = None
-    weights = torch.zeros(1, 1, *(scale * side for side in field.shape[2:]), device=field.device)
-    for (top, bottom), (left, right) in _grid(field, size, overlap):
-        tile = function(field[..., top:bottom, left:right]).float()
-        if blend is None:
-            blend = tile.new_zeros(*tile.shape[:2], *weights.shape[2:])
+    boxes = tile_boxes(field, size, overlap)
+    return blend((function(field[..., *box.slices]) for box in boxes), boxes, overlap, scale)
+
+
+def blend(tiles: Iterable[Tensor], boxes: Sequence[Box], overlap: int, scale: int) -> Tensor:
+    """Put tiles together, blended by a raised cosine where they overlap.
+
+    Args:
+        tiles: one for each box, (..., scale h, scale w).
+        boxes: from `tile_boxes`.
+        overlap: of neighbouring tiles, at least.
+        scale: pixels of a tile per pixel of its box, along each side.
+
+    Returns:
+        float32 on the device of the tiles, (..., scale H, scale W).
+    """
+    blended, weights = None, None
+    for tile, box in zip(tiles, boxes, strict=True):
+        if blended is None or weights is None:
+            size = scale * boxes[-1].bottom, scale * boxes[-1].right
+            blended = tile.new_zeros(*tile.shape[:-2], *size, dtype=torch.float32)
+            weights = blended.new_zeros(size)
         window = _window(tile, ramp=scale * overlap)
-        place = (..., slice(scale * top, scale * bottom), slice(scale * left, scale * right))
-        blend[place] += window * tile
+        place = box.scaled(scale).slices
+        blended[..., *place] += window * tile
         weights[place] += window
-    assert blend is not None
-    return blend / weights
-
-
-def _grid(field: Tensor, size: int, overlap: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    rows, columns = (spans(side, size, overlap) for side in field.shape[2:])
-    return product(rows, columns)
+    assert blended is not None
+    assert weights is not None
+    return blended / weights
 
 
 def _window(tile: Tensor, ramp: int) -> Tensor:
-    rows, columns = (_raised_cosine(side, ramp).to(tile.device) for side in tile.shape[2:])
+    rows, columns = (_raised_cosine(side, ramp).to(tile.device) for side in tile.shape[-2:])
     return rows[:, None] * columns[None, :]
 
 

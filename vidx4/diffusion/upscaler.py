@@ -1,8 +1,7 @@
-"""The façade: FrameBatch -> FrameBatch, four times larger."""
+"""The façade: FrameBatch -> FrameBatch, four times larger, carrying state through a shot."""
 
 import logging
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -10,70 +9,48 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE, enlarge
-from vidx4.diffusion.color import keep_colors
-from vidx4.diffusion.denoise import add_low_res_noise, denoise
 from vidx4.diffusion.device import choose_device, choose_dtype, is_out_of_memory
 from vidx4.diffusion.models import Components, choose_model, load
+from vidx4.diffusion.options import Settings, UpscaleOptions
 from vidx4.diffusion.picture import Picture
+from vidx4.diffusion.shot import make_renderer
 from vidx4.errors import MemoryLimitError, OptionError
-from vidx4.temporal.noise import Role, noise_field
-from vidx4.video import FrameBatch, Source
+from vidx4.temporal.follow import Follower, Temporal
+from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.video import Box, FrameBatch, Source
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class UpscaleOptions:
-    """What decides how a frame looks; None leaves it to the model."""
-
-    model: str = "auto"
-    """`auto`, `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format."""
-    prompt: str = ""
-    negative_prompt: str = ""
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    noise_level: int | None = None
-    """Noise added to what the denoiser sees: 0 trusts the source, more lets it restore."""
-    seed: int = 0
-    strength: float = 1.0
-    """Share of the result in a blend with the plain bicubic enlargement."""
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise OptionError(f"The strength must be between 0 and 1, not {self.strength:g}.")
-        if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 999:
-            raise OptionError(f"The steps must be between 1 and 999, not {self.num_inference_steps}.")
-        if self.guidance_scale is not None and not 0 <= self.guidance_scale < math.inf:
-            raise OptionError(f"The guidance scale must be 0 or more, not {self.guidance_scale:g}.")
-        if self.noise_level is not None and self.noise_level < 0:
-            raise OptionError(f"The noise level must not be negative, as {self.noise_level} is.")
 
 
 class Upscaler:
     """A loaded model with its settings.
 
-    Every frame is denoised from the same noise, so equal frames give equal results, and a frame's result
-    depends neither on its neighbours nor, beyond rounding, on the batch that it is computed in.
+    Equal frames of a shot give equal results, and what a shot gives depends neither on where it is split into
+    batches nor, beyond rounding, on their size.
 
     >>> import torch
     >>> from vidx4 import FrameBatch, Upscaler
     >>> upscaler = Upscaler.load("compact", device="cpu")
     >>> batch = FrameBatch(torch.zeros(2, 3, 24, 32, dtype=torch.uint8), pts=(0, 1))
-    >>> upscaler(batch).data.shape
+    >>> upscaled = upscaler(batch)
+    >>> upscaled.batch.data.shape
     torch.Size([2, 3, 96, 128])
+    >>> more = upscaler(FrameBatch(batch.data, pts=(2, 3)), upscaled.state)  # the shot goes on
     """
 
     def __init__(self, components: Components, options: UpscaleOptions) -> None:
         self.components = components
         self.options = options
-        defaults = components.defaults
-        self.num_inference_steps = _or(options.num_inference_steps, defaults.num_inference_steps)
-        self.guidance_scale = _or(options.guidance_scale, defaults.guidance_scale)
-        self.noise_level = _or(options.noise_level, defaults.noise_level)
-        self._check()
+        self.settings = Settings.resolve(options, components)
+        self._renderer = make_renderer(components, self.settings)
+        self._follower = Follower(
+            self.settings.temporal,
+            self.settings.seed,
+            components.noise_specs(self.settings.num_inference_steps),
+            self.settings.reuse_threshold,
+            self.settings.wants_motion,
+        )
+        self._check_tiles()
 
     @classmethod
     def load(cls, model: str = "auto", **options: Any) -> Self:
@@ -100,92 +77,69 @@ class Upscaler:
             raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
         return cls(components, options)
 
-    def _check(self) -> None:
-        name, highest = self.components.name, self.components.max_noise_level
-        if self.noise_level > highest:
-            raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
-        if self.components.prompt_embeds is None and self.guidance_scale != 1:
-            raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
-
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser runs."""
-        return torch.device(self.components.unet.device)
+    def _check_tiles(self) -> None:
+        size, multiple = self.settings.tile_size, self.components.size_multiple
+        if size is not None and size % multiple:
+            raise OptionError(f"The tile size must be a multiple of {multiple} here, not {size}.")
 
     def batch_size_for(self, source: Source) -> int:
         """Return how many frames of a video to pass at once, from 1 to 8."""
         return max(1, min(8, self.components.defaults.batch_pixels // (source.width * source.height)))
 
-    def __call__(self, batch: FrameBatch) -> FrameBatch:
-        """Enlarge frames four times.
+    def __call__(self, batch: FrameBatch, state: ShotState | None = None) -> Upscaled:
+        """Enlarge consecutive frames of a shot four times.
+
+        Args:
+            batch: the frames.
+            state: what came with the result of the frames before; None at the start of a shot.
 
         Returns:
-            Frames of the same type at the same pts, (N, 3, 4H, 4W).
+            Frames of the same type at the same pts, (N, 3, 4H, 4W), and the state that goes on from them.
 
         Raises:
             MemoryLimitError: the device has too little memory for the batch.
         """
-        highest = torch.iinfo(batch.data.dtype).max
+        return self._upscale(batch, state, self._follower)
+
+    def _upscale(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
         try:
-            pixels = self._enlarge(batch.data.to(self.device, torch.float32) / highest * 2 - 1)
-            data = (pixels * highest).round().to("cpu", batch.data.dtype)
+            return self._rendered(batch, state, follower)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(self._too_small_for(batch)) from error
-        return FrameBatch(data, batch.pts)
+
+    def _rendered(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
+        last = None if state is None else state.last
+        visible, frames = Box.whole(batch.data), []
+        for frame, pts in zip(_pad(batch.data, self.components.size_multiple), batch.pts, strict=True):
+            last = follower.follow(frame, visible, pts, last)
+            frames.append(last)
+        steps = self._renderer.render(frames, state)
+        states, reused = zip(*steps, strict=True)
+        data = torch.stack([state.upscaled for state in states])
+        return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
 
     def _too_small_for(self, batch: FrameBatch) -> str:
         height, width = batch.data.shape[2:]
+        device, size = self.components.device, f"{width}x{height}"
         if len(batch) == 1:
-            return (
-                f"{self.device} has too little memory for {width}x{height}: use another --device or --model."
-            )
-        what = f"{len(batch)} frames of {width}x{height} at once"
-        return f"{self.device} has too little memory for {what}: use a smaller --batch-size."
+            return f"{device} has too little memory for {size}: use another --device or --model."
+        frames = f"{len(batch)} frames of {size} at once"
+        return f"{device} has too little memory for {frames}: use a smaller --batch-size."
 
     def picture(self, picture: Image.Image) -> Image.Image:
         """Enlarge a still picture four times, with its transparency, in its own mode where possible."""
         still = Picture.open(picture)
-        return still.with_pixels(self(FrameBatch(still.pixels[None], pts=(0,))).data[0])
-
-    @torch.inference_mode()
-    def _enlarge(self, low_res: Tensor) -> Tensor:
-        """From [-1, 1], (N, 3, H, W), to [0, 1], (N, 3, 4H, 4W)."""
-        height, width = low_res.shape[2:]
-        upscaled = self._denoise(_pad(low_res, self.components.size_multiple))
-        upscaled = upscaled[..., : SCALE * height, : SCALE * width].float()
-        enlarged = enlarge(low_res)
-        upscaled = keep_colors(upscaled, enlarged)
-        return (torch.lerp(enlarged, upscaled, self.options.strength) / 2 + 0.5).clamp(0, 1)
-
-    def _denoise(self, low_res: Tensor) -> Tensor:
-        """From clean pixels to denoised ones, both in [-1, 1]; sides are multiples of `size_multiple`."""
-        parts = self.components
-        seen = add_low_res_noise(
-            low_res, self._noise(Role.LOW_RES, 3, low_res), self.noise_level, parts.low_res_scheduler
-        )
-        latents = denoise(
-            parts.unet,
-            parts.scheduler,
-            seen,
-            self._noise(Role.LATENTS, parts.autoencoder.latent_channels, low_res),
-            noise_level=self.noise_level,
-            num_inference_steps=self.num_inference_steps,
-            prompt_embeds=parts.prompt_embeds,
-            guidance_scale=self.guidance_scale,
-        )
-        return parts.autoencoder.decode(latents, seen)
-
-    def _noise(self, role: Role, channels: int, like: Tensor) -> Tensor:
-        return noise_field(self.options.seed, role, channels, *like.shape[2:]).to(like.device)
+        follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
+        batch = FrameBatch(still.pixels[None], pts=(0,))
+        return still.with_pixels(self._upscale(batch, None, follower).batch.data[0])
 
 
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _pad(low_res: Tensor, multiple: int) -> Tensor:
+def _pad(frames: Tensor, multiple: int) -> Tensor:
     """Repeat edges at the bottom and right up to a multiple: nothing is resized, and nothing moves."""
-    bottom, right = (-side % multiple for side in low_res.shape[2:])
-    return F.pad(low_res, (0, right, 0, bottom), mode="replicate")
+    bottom, right = (-side % multiple for side in frames.shape[2:])
+    if bottom == right == 0:
+        return frames
+    padded = F.pad(frames.float(), (0, right, 0, bottom), mode="replicate")
+    return padded.to(frames.dtype)

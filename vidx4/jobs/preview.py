@@ -1,6 +1,6 @@
 """A clip range beside what it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
 from vidx4.media.whole import check_writable
+from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch, TimeRange
 
 LINE_WIDTH = 4
@@ -70,10 +71,10 @@ class _Split:
         self.first: tuple[FrameBatch, FrameBatch] | None = None
         """The first frame before and after."""
 
-    def __call__(self, batch: FrameBatch) -> FrameBatch:
-        upscaled = self._upscaler(batch)
-        self.first = self.first or (_first(batch), _first(upscaled))
-        return _joined(enlarge_frames(batch), upscaled)
+    def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
+        upscaled = self._upscaler(batch, state)
+        self.first = self.first or (_first(batch), _first(upscaled.batch))
+        return replace(upscaled, batch=_joined(enlarge_frames(batch), upscaled.batch))
 
 
 def _first(batch: FrameBatch) -> FrameBatch:

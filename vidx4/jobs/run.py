@@ -4,25 +4,28 @@ import fcntl
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidx4.diffusion.upscaler import UpscaleOptions, Upscaler
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError
 from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.jobs.stages import ahead
 from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
+from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import WHOLE, FrameBatch, TimeRange
 
 LOCK = "lock"
 """A file in the work folder, locked while a job runs: the lock dies with its process."""
 
-Enlarge = Callable[[FrameBatch], FrameBatch]
-"""Frames to frames four times larger, at the same pts."""
+Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
+"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Progress:
     num_frames: int
     seconds: float
     """Since the first frame was asked for."""
+    num_reused: float
+    """How many frames' worth of work was not done again."""
 
     @property
     def seconds_per_frame(self) -> float:
@@ -43,6 +48,11 @@ class Progress:
     def seconds_left(self) -> float:
         """If it goes on as it went."""
         return self.seconds_per_frame * (self.num_frames - self.num_done)
+
+    @property
+    def share_reused(self) -> float:
+        """Of the work so far."""
+        return self.num_reused / max(self.num_done, 1)
 
 
 OnProgress = Callable[[Progress], Any]
@@ -55,6 +65,9 @@ class Report:
     output: Path
     num_frames: int
     seconds: float
+    share_reused: float
+    """Of the work, what was not done again, since its result was there."""
+    num_shots: int
     warnings: tuple[str, ...]
     """What the plan gave up, known before the work."""
     damage: tuple[str, ...]
@@ -104,36 +117,57 @@ def run(plan: Plan, enlarge: Enlarge, batch_size: int, on_progress: OnProgress |
         part = folder / "00000000.nut"
         encode_part(part, counter.count(batches), plan.source, plan.encode)
         missing = join([part], plan.source, plan.output, plan.span, overwrite=plan.overwrite)
+    last = counter.progress
     seconds = time.monotonic() - start
-    return Report(plan.output, counter.num_done, seconds, plan.warnings, _damage(plan, missing))
+    return Report(
+        plan.output,
+        last.num_done,
+        seconds,
+        last.share_reused,
+        counter.num_shots,
+        plan.warnings,
+        _damage(plan, missing),
+    )
 
 
-def _enlarged(plan: Plan, enlarge: Enlarge, batch_size: int) -> Generator[FrameBatch]:
-    decoded = ahead(read_batches(plan.source, batch_size, plan.span))
-    return ahead(_mapped(enlarge, decoded))
+def _enlarged(plan: Plan, enlarge: Enlarge, batch_size: int) -> Generator[tuple[ShotBatch, Upscaled]]:
+    decoded = ahead(by_shot(read_batches(plan.source, batch_size, plan.span), batch_size))
+    return ahead(_shot_after_shot(enlarge, decoded))
 
 
-def _mapped(enlarge: Enlarge, batches: Generator[FrameBatch]) -> Generator[FrameBatch]:
+def _shot_after_shot(
+    enlarge: Enlarge, batches: Generator[ShotBatch]
+) -> Generator[tuple[ShotBatch, Upscaled]]:
+    """Enlarge batches, each going on from the last of its shot."""
+    state: ShotState | None = None
     with closing(batches):
-        yield from map(enlarge, batches)
+        for shot_batch in batches:
+            upscaled = enlarge(shot_batch.batch, None if shot_batch.starts_shot else state)
+            state = upscaled.state
+            yield shot_batch, upscaled
 
 
 class _Counter:
-    """Counts the frames that pass by."""
+    """Counts what passes by."""
 
     def __init__(self, plan: Plan, on_progress: OnProgress | None) -> None:
-        self.num_frames = plan.num_frames
-        self.num_done = 0
+        self.progress = Progress(0, plan.num_frames, 0.0, 0.0)
+        self.num_shots = 0
         self._on_progress = on_progress
         self._start = time.monotonic()
 
-    def count(self, batches: Iterable[FrameBatch]) -> Iterator[FrameBatch]:
-        for batch in batches:
-            yield batch
-            self.num_done += len(batch)
+    def count(self, batches: Iterable[tuple[ShotBatch, Upscaled]]) -> Iterator[FrameBatch]:
+        for shot_batch, upscaled in batches:
+            yield upscaled.batch
+            self.num_shots += shot_batch.starts_shot
+            self.progress = replace(
+                self.progress,
+                num_done=self.progress.num_done + len(upscaled.batch),
+                num_reused=self.progress.num_reused + upscaled.num_reused,
+                seconds=time.monotonic() - self._start,
+            )
             if self._on_progress:
-                seconds = time.monotonic() - self._start
-                self._on_progress(Progress(self.num_done, self.num_frames, seconds))
+                self._on_progress(self.progress)
 
 
 def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Noise as a pure function of seed, role and place."""
+"""Noise as a pure function of seed, role, frame and place."""
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,16 +15,35 @@ class Role(StrEnum):
     LATENTS = "latents"
 
 
-@lru_cache(maxsize=len(Role))
-def noise_field(seed: int, role: Role, channels: int, height: int, width: int) -> Tensor:
+@dataclass(frozen=True)
+class NoiseSpec:
+    """The noise that a model takes in one role."""
+
+    role: Role
+    channels: int
+    grid: int = 1
+    """Points per low-resolution pixel, along each side."""
+
+
+def noise_field(
+    seed: int, role: Role, channels: int, height: int, width: int, pts: int | None = None
+) -> Tensor:
     """Draw standard normal noise for a whole frame.
 
-    The same arguments give the same bits on every device, whatever was drawn before, so all frames of a
-    video can share one field and tiles can crop it.
+    The same arguments give the same bits on every device, whatever was drawn before, so tiles can crop it.
+
+    Args:
+        seed: the user's.
+        role: what it is for.
+        channels: of the field.
+        height: of the field.
+        width: of the field.
+        pts: the frame that the field belongs to; None for the field that all frames share.
 
     Returns:
-        float32 on the CPU, (1, channels, height, width); shared by all callers, so not to be written to.
+        float32 on the CPU, (channels, height, width).
     """
-    digest = hashlib.sha256(f"vidx4/{seed}/{role}".encode()).digest()
+    key = f"vidx4/{seed}/{role}" + ("" if pts is None else f"/{pts}")
+    digest = hashlib.sha256(key.encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
-    return torch.randn((1, channels, height, width), generator=generator)
+    return torch.randn((channels, height, width), generator=generator)

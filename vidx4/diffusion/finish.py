@@ -1,0 +1,49 @@
+"""What comes out of the model -> the finished picture: steady detail, the source's colours, the blend."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vidx4.diffusion.bicubic import SCALE, enlarge
+from vidx4.diffusion.color import NUM_LEVELS, keep_colors
+from vidx4.diffusion.options import Settings
+from vidx4.diffusion.sampler import to_signal
+from vidx4.temporal.warp import Warp
+
+BICUBIC_REACH = 2
+FINISH_REACH = math.ceil((2**NUM_LEVELS - 1) / SCALE) + BICUBIC_REACH
+"""How many low-resolution pixels away something changes the finished picture, beyond the model's reach."""
+
+
+@torch.inference_mode()
+def finish(
+    pixels: Tensor, low_res: Tensor, settings: Settings, previous: Tensor | None, warp: Warp | None
+) -> Tensor:
+    """Finish one frame, or a box of it.
+
+    Args:
+        pixels: from the model, about [-1, 1], float32, (3, 4H, 4W).
+        low_res: the source, uint8 or uint16, (3, H, W).
+        settings: what is wanted.
+        previous: detail of the whole frame before, from `detail_of`; None where there is none.
+        warp: the way to it.
+
+    Returns:
+        In the type of `low_res`, on the CPU, (3, 4H, 4W).
+    """
+    enlarged = enlarge(to_signal(low_res, pixels.device)[None])
+    upscaled = pixels[None]
+    if previous is not None and warp is not None:
+        detail = upscaled - enlarged
+        weight = settings.steadiness * warp.trust_at(SCALE)
+        upscaled = enlarged + torch.lerp(detail, warp.fetch_fine(previous), weight)
+    upscaled = torch.lerp(enlarged, keep_colors(upscaled, enlarged), settings.strength)
+    highest = torch.iinfo(low_res.dtype).max
+    return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to("cpu", low_res.dtype)
+
+
+@torch.inference_mode()
+def detail_of(upscaled: Tensor, low_res: Tensor, device: torch.device) -> Tensor:
+    """Return what a finished picture shows beyond its plain enlargement, (1, 3, 4H, 4W)."""
+    return to_signal(upscaled, device)[None] - enlarge(to_signal(low_res, device)[None])

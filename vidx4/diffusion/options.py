@@ -1,0 +1,143 @@
+"""What the user may choose about the picture, and what is chosen where nobody says."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+from vidx4.diffusion.models import Components
+from vidx4.errors import OptionError
+from vidx4.temporal.follow import Temporal
+
+MIN_TILE_SIZE = 32
+
+
+@dataclass(frozen=True)
+class UpscaleOptions:
+    """What decides how a frame looks; None leaves it to the model."""
+
+    model: str = "auto"
+    """`auto`, `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format."""
+    prompt: str = ""
+    negative_prompt: str = ""
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    noise_level: int | None = None
+    """Noise added to what the denoiser sees: 0 trusts the source, more lets it restore."""
+    seed: int = 0
+    strength: float = 1.0
+    """Share of the result in a blend with the plain bicubic enlargement."""
+    temporal: str = Temporal.MOVING
+    """How frames hold together: a value of `Temporal`."""
+    consistency: float | None = None
+    """How firmly detail follows the motion from the frame before, as latents, from 0 to 1."""
+    steadiness: float = 0.0
+    """How firmly the finished picture's detail follows the motion from the frame before, from 0 to 1."""
+    reuse_threshold: float = 0.0
+    """Mean difference from the last frame, in 8-bit levels, up to which its result is used again."""
+    tile_size: int | None = None
+    """Side, in low-resolution pixels, of tiles that are denoised independently; None for whole frames."""
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, value in {
+            "strength": self.strength,
+            "consistency": self.consistency,
+            "steadiness": self.steadiness,
+        }.items():
+            if value is not None and not 0 <= value <= 1:
+                raise OptionError(f"The {name} must be between 0 and 1, not {value:g}.")
+        for name, value in {
+            "guidance scale": self.guidance_scale,
+            "noise level": self.noise_level,
+            "reuse threshold": self.reuse_threshold,
+        }.items():
+            if value is not None and not 0 <= value < math.inf:
+                raise OptionError(f"The {name} must be 0 or more, not {value:g}.")
+        if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 999:
+            raise OptionError(f"The steps must be between 1 and 999, not {self.num_inference_steps}.")
+        if self.temporal not in list(Temporal):
+            raise OptionError(f"There is no temporal mode {self.temporal!r}: choose {', '.join(Temporal)}.")
+        if self.tile_size is not None and self.tile_size < MIN_TILE_SIZE:
+            raise OptionError(f"The tile size must be {MIN_TILE_SIZE} or more, not {self.tile_size}.")
+        self._check_ties()
+
+    def _check_ties(self) -> None:
+        tied = {
+            "consistency": self.consistency,
+            "steadiness": self.steadiness,
+            "reuse threshold": self.reuse_threshold,
+        }
+        for name, value in tied.items():
+            if self.temporal == Temporal.OFF and value:
+                raise OptionError(f"A {name} ties frames together, and the temporal mode off lets them go.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run with nothing left open."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    noise_level: int
+    seed: int
+    strength: float
+    temporal: Temporal
+    consistency: float
+    steadiness: float
+    reuse_threshold: float
+    tile_size: int | None
+
+    @classmethod
+    def resolve(cls, options: UpscaleOptions, components: Components) -> Self:
+        """Fill in what the options leave to the model.
+
+        Raises:
+            OptionError: the options don't fit the model.
+        """
+        defaults = components.defaults
+        settings = cls(
+            num_inference_steps=_or(options.num_inference_steps, defaults.num_inference_steps),
+            guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
+            noise_level=_or(options.noise_level, defaults.noise_level),
+            seed=options.seed,
+            strength=options.strength,
+            temporal=Temporal(options.temporal),
+            consistency=_or(options.consistency, _default_consistency(options, components)),
+            steadiness=options.steadiness,
+            reuse_threshold=options.reuse_threshold,
+            tile_size=options.tile_size,
+        )
+        settings._check(components)
+        return settings
+
+    @property
+    def tied_steps(self) -> tuple[int, ...]:
+        """The denoising steps in which latents follow the motion."""
+        return (self.num_inference_steps - 1,) if self.consistency > 0 else ()
+
+    @property
+    def wants_motion(self) -> bool:
+        """Whether frames follow the motion, whatever the noise does."""
+        return self.consistency > 0 or self.steadiness > 0
+
+    def _check(self, components: Components) -> None:
+        name, highest = components.name, components.max_noise_level
+        if self.noise_level > highest:
+            raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
+        if components.prompt_embeds is None and self.guidance_scale != 1:
+            raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
+        if self.consistency > 0 and not components.is_deterministic:
+            raise OptionError(
+                f"The scheduler of {name} draws noise of its own or predicts no clean latents, so they can't "
+                "follow the motion: use a model with DDIM, or a consistency of 0."
+            )
+
+
+def _default_consistency(options: UpscaleOptions, components: Components) -> float:
+    follows = options.temporal == Temporal.MOVING and components.is_deterministic
+    return components.defaults.consistency if follows else 0.0
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

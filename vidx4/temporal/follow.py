@@ -1,0 +1,112 @@
+"""What a frame has to do with the one before it: its noise, its motion, and what is unchanged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from vidx4.temporal.motion import Motion, estimate_motion
+from vidx4.temporal.noise import NoiseSpec, Role, noise_field
+from vidx4.temporal.particles import MovingNoise, Particles
+from vidx4.temporal.reuse import differs, find_unchanged
+from vidx4.video import Box
+
+
+class Temporal(StrEnum):
+    """How frames hold together."""
+
+    OFF = "off"
+    """Each frame from noise of its own."""
+    FIXED = "fixed"
+    """All frames from the same noise."""
+    MOVING = "moving"
+    """Noise, and detail with it, follows the motion."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A frame with what ties it to the frame before it; all on the CPU."""
+
+    low_res: Tensor
+    """RGB, uint8 or uint16, (3, H, W): the frame, but what counts as unchanged is the last one's."""
+    visible: Box
+    """The frame without what it was padded by."""
+    noise: dict[Role, Tensor]
+    """By role, (channels, grid H, grid W)."""
+    particles: Particles | None = None
+    """What the noise is made of where it moves."""
+    motion: Motion | None = None
+    """From the frame before; None where there is none, or nobody asked for it."""
+    changed: Tensor | None = None
+    """Where the frame or its noise differs from the last one's, (H, W); None where nothing ties them."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it is equal to the frame before it, noise and all."""
+        return self.changed is not None and not bool(self.changed.any())
+
+
+@dataclass(frozen=True)
+class Follower:
+    """Follows the frames of a shot."""
+
+    temporal: Temporal
+    seed: int
+    specs: Sequence[NoiseSpec]
+    reuse_threshold: float = 0.0
+    """Mean difference, in 8-bit levels, up to which a frame counts as equal to the last."""
+    wants_motion: bool = True
+    """Whether anything but the noise needs the motion."""
+
+    def follow(self, frame: Tensor, visible: Box, pts: int, last: Followed | None) -> Followed:
+        """Tie a frame to the last one of its shot.
+
+        Args:
+            frame: RGB, uint8 or uint16, (3, H, W).
+            visible: the frame without what it was padded by.
+            pts: when it is shown.
+            last: the frame before; None at the start of a shot.
+        """
+        if self.temporal is Temporal.OFF:
+            return Followed(frame, visible, self._drawn(frame, pts))
+        if last is None:
+            return self._first(frame, visible)
+        unchanged = find_unchanged(last.low_res, frame, self.reuse_threshold)
+        frame = torch.where(unchanged, last.low_res, frame)
+        if bool(unchanged.all()):
+            return replace(last, low_res=frame, motion=None, changed=~unchanged)
+        return self._moved(frame, pts, last, unchanged)
+
+    def _first(self, frame: Tensor, visible: Box) -> Followed:
+        if self.temporal is Temporal.FIXED:
+            return Followed(frame, visible, self._drawn(frame, None))
+        moving = self._moving_noise(frame)
+        particles = moving.start()
+        return Followed(frame, visible, moving.fields(particles), particles)
+
+    def _moved(self, frame: Tensor, pts: int, last: Followed, unchanged: Tensor) -> Followed:
+        wants_motion = self.wants_motion or last.particles is not None
+        motion = estimate_motion(last.low_res, frame, unchanged) if wants_motion else None
+        if last.particles is None or motion is None:
+            return replace(last, low_res=frame, motion=motion, changed=~unchanged)
+        moving = self._moving_noise(frame)
+        particles = moving.move(last.particles, motion, pts)
+        noise = moving.fields(particles)
+        changed = ~unchanged
+        for role, field in noise.items():
+            changed |= differs(last.noise[role], field, *frame.shape[1:])
+        return Followed(frame, last.visible, noise, particles, motion, changed)
+
+    def _moving_noise(self, frame: Tensor) -> MovingNoise:
+        return MovingNoise(self.seed, self.specs, *frame.shape[1:])
+
+    def _drawn(self, frame: Tensor, pts: int | None) -> dict[Role, Tensor]:
+        height, width = frame.shape[1:]
+        return {
+            spec.role: noise_field(
+                self.seed, spec.role, spec.channels, spec.grid * height, spec.grid * width, pts
+            )
+            for spec in self.specs
+        }

@@ -1,0 +1,145 @@
+"""Where the picture moves from one frame to the next, and where that can be trusted."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidx4.temporal.luma import luma, to_levels
+from vidx4.video import Box
+
+MIN_SIDE = 16
+"""What the flow estimator needs; smaller frames are padded."""
+
+STILL_PIXELS = 0.25
+"""A pixel that moves less, and hardly changes, stands still: its noise must not tremble."""
+STILL_LEVELS = 2.0
+
+CONSISTENCY = 0.01, 0.1
+"""Square of the disagreement between both directions: share of the squared motion, and square pixels."""
+
+RESIDUAL_LEVELS = 4.0
+RESIDUAL_PER_CONTRAST = 0.25
+"""What a moved pixel may differ by: 8-bit levels, plus a share of the contrast about it, since a small error
+of the motion makes a large difference at an edge."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the picture moves from one frame to the next; all float32 on the CPU.
+
+    What is at (x, y) in the last frame goes to (x, y) + forward; what is at (x, y) in this frame was at
+    (x, y) + backward. Trust is 1 where that is certain and 0 where something appears or disappears.
+    """
+
+    forward: Tensor
+    """In low-resolution pixels, x then y, (2, H, W)."""
+    backward: Tensor
+    forward_trust: Tensor
+    """(H, W)."""
+    backward_trust: Tensor
+
+    def cropped(self, box: Box) -> "Motion":
+        """Return the motion of a part of the picture."""
+        return Motion(*(field[..., *box.slices] for field in vars(self).values()))
+
+
+def estimate_motion(last: Tensor, frame: Tensor, unchanged: Tensor) -> Motion:
+    """Estimate motion in both directions.
+
+    The same frames give the same bits on any number of threads.
+
+    Args:
+        last: the frame before, RGB, uint8 or uint16, (3, H, W).
+        frame: the frame, of the same type and size.
+        unchanged: pixels that count as equal in both, and so as standing still, (H, W).
+    """
+    before, after = (luma(to_levels(picture)) for picture in (last, frame))
+    equal = unchanged.numpy()
+    calm = cv2.blur(np.abs(after - before), (3, 3)) < STILL_LEVELS
+    forward, backward = (
+        np.where((equal | (calm & _is_slow(flow)))[..., None], 0, flow)
+        for flow in (flow_to(before, after), flow_to(after, before))
+    )
+    return Motion(
+        _chw(forward),
+        _chw(backward),
+        torch.from_numpy(_trust(before, after, forward, backward)),
+        torch.from_numpy(_trust(after, before, backward, forward)),
+    )
+
+
+def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Estimate where what is in one picture is in another, to about 0.05 pixels.
+
+    Dense inverse search (Kroeger et al. 2016), down to the finest scale, with variational refinement.
+
+    Args:
+        start: luma, float32, 0 to 255, (H, W).
+        end: the same.
+
+    Returns:
+        Motion from each pixel of `start`, x then y, float32, (H, W, 2).
+    """
+    height, width = start.shape
+    padding = ((0, max(0, MIN_SIDE - height)), (0, max(0, MIN_SIDE - width)))
+    first, second = (np.pad(luma.round().astype(np.uint8), padding, mode="edge") for luma in (start, end))
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimator.setFinestScale(0)  # a low-resolution pixel is four wide in the result: none can be spared
+    flow: np.ndarray = estimator.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # the first guess
+    return flow[:height, :width]
+
+
+def fetch(picture: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Return what lies where a flow leads, (H, W, ...); beyond the edges, they are repeated."""
+    x, y = _targets(flow)
+    fetched: np.ndarray = cv2.remap(picture, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+    return fetched
+
+
+def is_consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Tell where the way there and the way back lead to where one began, (H, W)."""
+    returning = fetch(back, flow)
+    share, constant = CONSISTENCY
+    tolerance = share * (np.square(flow).sum(-1) + np.square(returning).sum(-1)) + constant
+    consistent: np.ndarray = np.square(flow + returning).sum(-1) < tolerance
+    return consistent
+
+
+def _is_slow(flow: np.ndarray) -> np.ndarray:
+    slow: np.ndarray = np.square(flow).sum(axis=-1) < STILL_PIXELS**2
+    return slow
+
+
+def _trust(start: np.ndarray, end: np.ndarray, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Judge `flow`, which leads from pixels of `start` to places in `end`, whose way back is `back`."""
+    residual = cv2.blur(np.abs(fetch(end, flow, cv2.INTER_CUBIC) - start), (3, 3))
+    limit = RESIDUAL_LEVELS + RESIDUAL_PER_CONTRAST * _contrast(start)
+    alike = np.clip(2 - residual / limit, 0, 1)
+    trust: np.ndarray = (alike * (_is_inside(flow) & is_consistent(flow, back))).astype(np.float32)
+    return trust
+
+
+def _is_inside(flow: np.ndarray) -> np.ndarray:
+    height, width = flow.shape[:2]
+    x, y = _targets(flow)
+    inside: np.ndarray = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
+    return inside
+
+
+def _targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    height, width = flow.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return x + flow[..., 0], y + flow[..., 1]
+
+
+def _contrast(luma: np.ndarray) -> np.ndarray:
+    kernel = np.ones((3, 3), np.uint8)
+    contrast: np.ndarray = cv2.dilate(luma, kernel) - cv2.erode(luma, kernel)
+    return contrast
+
+
+def _chw(flow: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32))

@@ -1,0 +1,165 @@
+"""Noise that moves with the picture and stays white."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidx4.temporal.motion import Motion
+from vidx4.temporal.noise import NoiseSpec, Role, noise_field
+
+DENSITY = 2
+"""Particles per low-resolution pixel along each side, at least; four times as many carry noise no better."""
+CROWD = 4
+"""A pixel that holds more than so many times its share of particles has them merged."""
+
+_COLUMNS = 4096
+"""cv2.remap takes pictures of less than 32768 pixels along each side, so particles are laid out in rows."""
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Pieces of noise that lie in the picture; float32 on the CPU."""
+
+    places: Tensor
+    """In low-resolution pixels from the top left corner, x then y, (2, P)."""
+    values: Tensor
+    """Standard normal each, (C, P)."""
+    weights: Tensor
+    """How many seeded particles each one stands for, (P,)."""
+
+    def chosen(self, keep: np.ndarray) -> "Particles":
+        """Return those of a mask, in order."""
+        chosen = torch.from_numpy(keep)
+        return Particles(self.places[:, chosen], self.values[:, chosen], self.weights[chosen])
+
+    def joined(self, others: "Particles") -> "Particles":
+        """Return these and others."""
+        return Particles(
+            torch.cat([self.places, others.places], dim=1),
+            torch.cat([self.values, others.values], dim=1),
+            torch.cat([self.weights, others.weights]),
+        )
+
+
+class MovingNoise:
+    """Makes, moves and counts the particles of one video's frames.
+
+    Every particle carries standard normal values, one per channel, from where the picture was when it was
+    seeded to wherever that goes. A cell's noise is the sum of its particles over the root of their number.
+    A particle lies in exactly one cell, so cells stay independent and of unit variance, whatever the motion:
+    nothing is interpolated. Moving all noise like this, fresh where the picture is new, is the contraction
+    rule of Deng et al. 2024 ("Infinite-Resolution Integral Noise Warping") without their bridges.
+
+    Args:
+        seed: of all noise.
+        specs: the fields that are wanted.
+        height: of a frame.
+        width: of a frame.
+    """
+
+    def __init__(self, seed: int, specs: Sequence[NoiseSpec], height: int, width: int) -> None:
+        self.seed, self.specs = seed, tuple(specs)
+        self.height, self.width = height, width
+        self.finest = max(spec.grid for spec in specs)
+        self.density = self.finest * -(-DENSITY // self.finest)
+
+    def start(self) -> Particles:
+        """Seed the first frame of a shot."""
+        return self._seed(np.ones((self.finest * self.height, self.finest * self.width), bool), pts=None)
+
+    def move(self, particles: Particles, motion: Motion, pts: int) -> Particles:
+        """Carry particles along the motion to the frame at `pts`.
+
+        Particles that leave the frame, or that something hides, end; cells that are left without any are
+        seeded anew.
+        """
+        moved = self._moved(particles, motion)
+        moved = self._merged(moved)
+        empty = self._counts(moved, self.finest) == 0
+        if not empty.any():
+            return moved
+        empty = empty.reshape(self.finest * self.height, self.finest * self.width)
+        return moved.joined(self._seed(empty, pts))
+
+    def fields(self, particles: Particles) -> dict[Role, Tensor]:
+        """Return each role's noise, float32, (channels, grid H, grid W)."""
+        channels = [spec.channels for spec in self.specs]
+        roots = np.sqrt(particles.weights.numpy())
+        shares = iter(particles.values.numpy() * roots)
+        return {
+            spec.role: self._field(spec, particles, [next(shares) for _ in range(count)])
+            for spec, count in zip(self.specs, channels, strict=True)
+        }
+
+    def _field(self, spec: NoiseSpec, particles: Particles, shares: list[np.ndarray]) -> Tensor:
+        cells, size = self._cells(particles, spec.grid)
+        roots = np.sqrt(np.bincount(cells, particles.weights.numpy(), size))
+        sums = [np.bincount(cells, share, size) / roots for share in shares]
+        field = np.stack(sums).astype(np.float32)
+        return torch.from_numpy(field).view(-1, spec.grid * self.height, spec.grid * self.width)
+
+    def _seed(self, empty: np.ndarray, pts: int | None) -> Particles:
+        """Fill the cells of a mask on the finest grid."""
+        height, width = self.density * self.height, self.density * self.width
+        per_cell = self.density // self.finest
+        y, x = np.nonzero(empty.repeat(per_cell, axis=0).repeat(per_cell, axis=1))
+        fields = [noise_field(self.seed, spec.role, spec.channels, height, width, pts) for spec in self.specs]
+        values = torch.cat(fields)[:, torch.from_numpy(y), torch.from_numpy(x)]
+        places = (torch.from_numpy(np.stack([x, y])) + 0.5) / self.density
+        return Particles(places.float(), values, torch.ones(len(x)))
+
+    def _moved(self, particles: Particles, motion: Motion) -> Particles:
+        x, y = particles.places.numpy()
+        seen = motion.forward_trust.numpy()[y.astype(np.int64), x.astype(np.int64)] > 0
+        places = particles.places + torch.from_numpy(_sampled(motion.forward, x, y))
+        x, y = places.numpy()
+        inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
+        return replace(particles, places=places).chosen(seen & inside)
+
+    def _merged(self, particles: Particles) -> Particles:
+        """Merge the particles of crowded pixels, each with those of its own cell of the density's grid.
+
+        The values of merged particles are such that no cell's noise changes.
+        """
+        pixels, _ = self._cells(particles, grid=1)
+        crowded = (self._counts(particles, grid=1) > CROWD * self.density**2)[pixels]
+        if not crowded.any():
+            return particles
+        cells, _ = self._cells(particles.chosen(crowded), self.density)
+        return particles.chosen(~crowded).joined(_fused(particles.chosen(crowded), cells))
+
+    def _counts(self, particles: Particles, grid: int) -> np.ndarray:
+        return np.bincount(*self._cells(particles, grid)[:1], minlength=self._cells(particles, grid)[1])
+
+    def _cells(self, particles: Particles, grid: int) -> tuple[np.ndarray, int]:
+        """Return the cell of each particle on a grid, and how many cells there are."""
+        x, y = (particles.places * grid).numpy().astype(np.int64)
+        return y * (grid * self.width) + x, grid * grid * self.height * self.width
+
+
+def _fused(particles: Particles, cells: np.ndarray) -> Particles:
+    """Replace the particles of each cell by one that stands for all of them, at their mean place."""
+    _, groups = np.unique(cells, return_inverse=True)
+    weights = particles.weights.numpy()
+    total = np.bincount(groups, weights)
+
+    def summed(rows: Tensor, factors: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(groups, row * factors) for row in rows.numpy()])
+
+    places = summed(particles.places, weights) / total
+    values = summed(particles.values, np.sqrt(weights)) / np.sqrt(total)
+    parts = (torch.from_numpy(part.astype(np.float32)) for part in (places, values, total))
+    return Particles(*parts)
+
+
+def _sampled(flow: Tensor, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return a flow at places, (2, P), bilinearly interpolated between the centres of its pixels."""
+    picture = np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
+    padding = -len(x) % _COLUMNS
+    map_x, map_y = (np.pad(places - 0.5, (0, padding)).reshape(-1, _COLUMNS) for places in (x, y))
+    sampled = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(sampled.reshape(-1, 2)[: len(x)].T)

@@ -1,0 +1,73 @@
+"""Clean latents that follow the motion from frame to frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidx4.temporal.warp import Warp
+from vidx4.video import Box
+
+
+@dataclass(frozen=True)
+class Link:
+    """What ties a frame, or a box of it, to the frame before."""
+
+    box: Box
+    warp: Warp | None = None
+    """None where nothing is there to follow."""
+    held: Tensor | None = None
+    """Where everything that the model sees is as it was, so the result is the last one, bool, (h, w)."""
+
+
+class Propagation:
+    """Pulls the clean latents that a denoiser predicts towards those of the frame before, along the motion.
+
+    The recurrent latent propagation of Zhou et al. 2024 ("Upscale-A-Video", equation 6), with three changes.
+    It only looks back, so no result depends on where a batch of frames ends. Latents are warped on a finer
+    grid, which doesn't blur them. And it pulls less where the motion is trusted less.
+
+    Args:
+        steps: the denoising steps in which it acts, ascending.
+        strength: from 0, nothing, to 1, the last frame's latents wherever they can be had.
+        grid: points per low-resolution pixel, along each side, that are folded into the latents' channels.
+        last: the latents of the frame before in each of the steps, (S, C, H, W); None at the start of a shot.
+        links: what ties each frame to the one before it.
+    """
+
+    def __init__(
+        self, steps: Sequence[int], strength: float, grid: int, last: Tensor | None, links: Sequence[Link]
+    ) -> None:
+        self.steps: Sequence[int] = steps
+        self._strength = strength
+        self._grid = grid
+        self._last = last
+        self._links = links
+        self._pulled: list[Tensor] = []
+
+    def __call__(self, step: int, clean: Tensor) -> Tensor:
+        """Return the clean latents of consecutive frames after a step, pulled, (N, C, h, w)."""
+        last = None if self._last is None else self._last[self.steps.index(step)]
+        pulled = []
+        for link, latents in zip(self._links, clean, strict=True):
+            last = latents if last is None else self._pull(link, last, latents)
+            pulled.append(last)
+        self._pulled.append(torch.stack(pulled))
+        return self._pulled[-1]
+
+    @property
+    def latents(self) -> Tensor:
+        """What came of it: the latents of each frame in each of the steps, (N, S, C, h, w)."""
+        return torch.stack(self._pulled, dim=1)
+
+    def _pull(self, link: Link, last: Tensor, latents: Tensor) -> Tensor:
+        if link.warp is not None and self._strength > 0:
+            weight = self._strength * link.warp.trust_at(self._grid)
+            own = F.pixel_shuffle(latents[None], self._grid)
+            pulled = torch.lerp(own, link.warp.fetch(last, self._grid), weight)
+            latents = F.pixel_unshuffle(pulled, self._grid)[0]
+        if link.held is None:
+            return latents
+        return torch.where(link.held, last[:, *link.box.slices], latents)

@@ -1,0 +1,70 @@
+"""What one batch of frames hands to the next of its shot."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vidx4.temporal.follow import Followed
+from vidx4.temporal.noise import Role
+from vidx4.temporal.particles import Particles
+from vidx4.video import Box, FrameBatch
+
+
+@dataclass(frozen=True)
+class ShotState:
+    """All that later frames of a shot depend on; a shot goes on from it as if it had never stopped."""
+
+    last: Followed
+    """The last frame."""
+    upscaled: Tensor
+    """Its result, in the frame's own type, without what the frame was padded by, (3, 4H, 4W)."""
+    latents: Tensor | None = None
+    """Its clean latents in the steps that are tied, (S, C, H, W)."""
+    tiles: tuple[Tensor, Tensor] | None = None
+    """The pixels, (T, 3, 4h, 4w), and latents, (T, S, C, h, w), of its tiles, if it is cut into any."""
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file; the same state gives the same bytes."""
+        tensors = {
+            "low_res": self.last.low_res,
+            "upscaled": self.upscaled,
+            **{f"noise.{role}": field for role, field in self.last.noise.items()},
+        }
+        if self.last.particles is not None:
+            tensors |= {f"particles.{key}": value for key, value in vars(self.last.particles).items()}
+        if self.latents is not None:
+            tensors["latents"] = self.latents
+        if self.tiles is not None:
+            tensors |= {"tiles.pixels": self.tiles[0], "tiles.latents": self.tiles[1]}
+        save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a state that `save` wrote."""
+        tensors = load_file(path)
+        particles = {
+            key.removeprefix("particles."): value
+            for key, value in tensors.items()
+            if key.startswith("particles.")
+        }
+        noise = {role: tensors[f"noise.{role}"] for role in Role if f"noise.{role}" in tensors}
+        height, width = (side // 4 for side in tensors["upscaled"].shape[1:])
+        visible = Box(0, height, 0, width)
+        last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
+        tiles = (tensors["tiles.pixels"], tensors["tiles.latents"]) if "tiles.pixels" in tensors else None
+        return cls(last, tensors["upscaled"], tensors.get("latents"), tiles)
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """What becomes of a batch of frames."""
+
+    batch: FrameBatch
+    """The frames, four times larger, at the same pts."""
+    state: ShotState | None
+    """What the next batch of the shot needs; None if it needs nothing."""
+    num_reused: float = 0.0
+    """How many frames' worth of work was not done again, since its result was there."""
