@@ -1,10 +1,13 @@
-"""Measure how near enlarged pictures come to the ones that they were reduced from.
+"""Measure how near enlarged pictures and videos come to what they were reduced from, and how steady they are.
 
 python scripts/evaluate.py pictures --pictures FOLDER --lpips FILE [--steps 1 2 4 8] [--out FOLDER]
+python scripts/evaluate.py video --clips FOLDER --pictures FOLDER --lpips FILE [--methods ...] [--out FOLDER]
 """
 
 import argparse
 import json
+import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from card import write_results
+from clips import REDUCTIONS, Clip, load_clips
+from methods import NUM_THREADS, Run, run
 from metrics import Lpips, psnr_y, ssim_y
+from slices import write_slices
+from temporal_metrics import VideoMetrics, VideoScore
 from vidx4 import Upscaler
 
 SCALE = 4
@@ -120,6 +127,109 @@ def _markdown(means: dict[str, Score]) -> str:
     return "\n".join(lines) + "\n"
 
 
+VIDEO_METHODS = [
+    "bicubic",
+    "lanczos",
+    "animevideov3",
+    "x4plus",
+    "span",
+    *(f"compact steps={steps} temporal={temporal}" for steps in (1, 4) for temporal in ("off", "fixed")),
+    *(f"compact steps={steps} temporal=moving consistency=0" for steps in (1, 4)),
+    *(f"compact steps={steps} temporal=moving" for steps in (1, 4)),
+]
+"""The last ones are as the program does it when nobody says otherwise, but for the steps."""
+
+
+def evaluate_video(arguments: argparse.Namespace) -> None:
+    """Score every method on every clip; write `video_<reduction>.json`, `.md`, and a picture per clip."""
+    lpips = Lpips(arguments.lpips)
+    clips = list(load_clips(arguments.clips, arguments.pictures, arguments.frames))
+    clips = [clip for clip in clips if not arguments.only or clip.name in arguments.only]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for reduction in arguments.reductions:
+        low_res = [REDUCTIONS[reduction](clip.frames) for clip in clips]
+        runs = {method: run(method, low_res) for method in arguments.methods}
+        _write_video(arguments, reduction, _video_scores(clips, low_res, runs, lpips), runs)
+        for i, clip in enumerate(clips):
+            results = {method: each.results[i] for method, each in runs.items()}
+            write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | results)
+
+
+def _video_scores(
+    clips: list[Clip], low_res: list[np.ndarray], runs: dict[str, Run], lpips: Lpips
+) -> dict[str, dict[str, VideoScore]]:
+    """Score by method and clip; the first is the truth itself."""
+    scores: dict[str, dict[str, VideoScore]] = {method: {} for method in ("truth", *runs)}
+    for i, (clip, frames) in enumerate(zip(clips, low_res, strict=True)):
+        metrics = VideoMetrics(clip, frames, lpips)
+        scores["truth"][clip.name] = metrics.score(clip.frames)
+        for method, each in runs.items():
+            scores[method][clip.name] = metrics.score(each.results[i])
+    return scores
+
+
+def _write_video(
+    arguments: argparse.Namespace,
+    reduction: str,
+    scores: dict[str, dict[str, VideoScore]],
+    runs: dict[str, Run],
+) -> None:
+    record = {
+        "reduction": reduction,
+        "frames": arguments.frames,
+        "processor": platform.processor() or platform.machine(),
+        "threads": NUM_THREADS,
+        "methods": {
+            method: {
+                "each": by_clip,
+                "seconds_per_frame": runs[method].seconds if method in runs else None,
+                "peak_memory": runs[method].peak_memory if method in runs else None,
+            }
+            for method, by_clip in scores.items()
+        },
+    }
+    path = arguments.out / f"video_{reduction}.json"
+    path.write_text(json.dumps(record, default=asdict, indent=2) + "\n")
+    table = _video_markdown(scores, runs)
+    path.with_suffix(".md").write_text(table)
+    print(f"{reduction}\n{table}", end="")
+
+
+VIDEO_COLUMNS = {
+    "psnr_y": ("PSNR-Y", 2, min),
+    "ssim_y": ("SSIM-Y", 3, min),
+    "lpips": ("LPIPS", 3, max),
+    "t_lpips": ("tLPIPS", 1, max),
+    "t_of": ("tOF", 2, max),
+    "warp_error": ("warping error", 2, max),
+    "flicker": ("flicker", 2, max),
+    "sticking": ("sticking %", 1, max),
+    "sharpness": ("sharpness", 3, min),
+}
+"""Measure: its heading, decimals, and which of its values is the worst."""
+
+
+def _video_markdown(scores: dict[str, dict[str, VideoScore]], runs: dict[str, Run]) -> str:
+    headings = ["method", *(heading for heading, _, _ in VIDEO_COLUMNS.values()), "s/frame", "peak MiB"]
+    lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
+    for method, by_clip in scores.items():
+        cells = [_mean_and_worst(key, list(by_clip.values())) for key in VIDEO_COLUMNS]
+        cells += (
+            [f"{mean(runs[method].seconds):.2f}", str(runs[method].peak_memory >> 20)]
+            if method in runs
+            else ["", ""]
+        )
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_and_worst(key: str, scores: list[VideoScore]) -> str:
+    """Write the mean over the clips that a measure applies to, and the worst of them."""
+    _, decimals, worst = VIDEO_COLUMNS[key]
+    values = [value for score in scores if not math.isnan(value := getattr(score, key))]
+    return f"{mean(values):.{decimals}f} ({worst(values):.{decimals}f})" if values else ""
+
+
 def main() -> None:
     """Parse the arguments and run one evaluation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -134,6 +244,16 @@ def main() -> None:
     pictures.add_argument("--seed", type=int, default=0)
     pictures.add_argument("--card", type=Path, help="a model folder whose card gets the table")
     pictures.add_argument("--out", type=Path, default=Path("evaluation"))
+    video = commands.add_parser("video", help="clips, clean and as if they were old")
+    video.set_defaults(run=evaluate_video)
+    video.add_argument("--clips", type=Path, required=True, help="a folder with the clips named in clips.py")
+    video.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures")
+    video.add_argument("--lpips", type=Path, required=True, help="LPIPS weights, .npz")
+    video.add_argument("--methods", nargs="+", default=VIDEO_METHODS, help="see methods.py")
+    video.add_argument("--reductions", nargs="+", choices=list(REDUCTIONS), default=list(REDUCTIONS))
+    video.add_argument("--frames", type=int, default=12, help="of each clip")
+    video.add_argument("--only", nargs="+", help="names of clips; all where left out")
+    video.add_argument("--out", type=Path, default=Path("evaluation"))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.conftest import MakeVideo, write_video
+from tests.conftest import MakeVideo, gradient, write_video
 from vidx4.cli import app
 from vidx4.media.probe import probe
 
@@ -46,6 +46,33 @@ def test_json_prints_one_event_a_line(make_video: MakeVideo, tmp_path: Path) -> 
     assert [e["num_done"] for e in events if e["event"] == "progress"] == [2, 4, 5]
     assert events[-1]["output"] == str(tmp_path / "out.mp4")
     assert result.stderr == ""
+
+
+def test_says_what_was_reused(tmp_path: Path) -> None:
+    source = tmp_path / "still.mkv"
+    frames = gradient(64, 48, 1) * 4
+    write_video(source, num_frames=4, frames=frames, codec="ffv1", pix_fmt="gbrp", num_b_frames=0)
+    plain = vidx4("upscale", source, *FAST)
+    assert ", 75% reused)" in plain.stderr
+    events = vidx4("upscale", source, *FAST, "--overwrite", "--json").stdout.splitlines()
+    done = json.loads(events[-1])
+    assert (done["share_reused"], done["num_shots"]) == (0.75, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--temporal", "sideways"), "choose off, fixed, moving"),
+        (("--temporal", "off", "--consistency", "0.5"), "ties frames together"),
+        (("--tile-size", "5"), "tile size must be 32 or more"),
+    ],
+)
+def test_temporal_options_that_do_not_fit_are_refused(
+    options: tuple[str, ...], message: str, make_video: MakeVideo
+) -> None:
+    result = vidx4("upscale", make_video(num_frames=2), *FAST, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_upscale_writes_a_picture(tmp_path: Path) -> None:

@@ -11,8 +11,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
+from av.video.frame import VideoFrame
 
+from tests.conftest import MakeVideo
 from tests.helpers import upscale_nearest
+from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.jobs.plan import plan_video
@@ -105,6 +109,39 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
     assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
     assert seen[-1].num_frames == 82
     assert seen[-1].seconds_left == 0
+
+
+def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVideo, tmp_path: Path) -> None:
+    """Two shots of ten frames, in batches of four."""
+    shots = torch.cat([pan(10, 1.0, 0.5), pan(10, 1.0, 0.5, "kodim23")])
+    pictures = [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in shots]
+    source = make_video(frames=pictures, width=192, height=128)
+    upscaler = Upscaler.load("compact", device="cpu", temporal="moving")
+    sizes: list[tuple[int, bool]] = []
+
+    def watch(batch: FrameBatch, state: ShotState | None) -> Upscaled:
+        sizes.append((len(batch), state is None))
+        return upscaler(batch, state)
+
+    report = run(plan_video(source, tmp_path / "out.mp4", encode=FAST), watch, batch_size=4)
+    assert sizes == [(4, True), (4, False), (2, False), (4, True), (4, False), (2, False)]
+    assert report.num_shots == 2
+
+
+def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:
+    """A cartoon on twos, without loss: half of the frames repeat the ones before them."""
+    drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)
+    pictures = [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in drawings]
+    source = make_video(
+        "source.mkv", frames=pictures, num_frames=10, codec="ffv1", pix_fmt="gbrp", num_b_frames=0
+    )
+    seen: list[Progress] = []
+    upscaler = Upscaler.load("compact", device="cpu")
+    report = upscale_video(
+        source, tmp_path / "out.mkv", upscaler=upscaler, encode=FAST, on_progress=seen.append
+    )
+    assert report.share_reused == pytest.approx(0.5)
+    assert seen[-1].share_reused == pytest.approx(0.5)
 
 
 class Interrupted:

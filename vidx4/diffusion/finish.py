@@ -27,7 +27,7 @@ def finish(
         low_res: the source, uint8 or uint16, (3, H, W).
         settings: what is wanted.
         previous: detail of the whole frame before, from `detail_of`; None where there is none.
-        warp: the way to it.
+        warp: the way to it, at the result's own points.
 
     Returns:
         In the type of `low_res`, on the CPU, (3, 4H, 4W).
@@ -36,8 +36,7 @@ def finish(
     upscaled = pixels[None]
     if previous is not None and warp is not None:
         detail = upscaled - enlarged
-        weight = settings.steadiness * warp.trust_at(SCALE)
-        upscaled = enlarged + torch.lerp(detail, warp.fetch_fine(previous), weight)
+        upscaled = enlarged + torch.lerp(detail, warp.fetch(previous), settings.steadiness * warp.trust)
     upscaled = torch.lerp(enlarged, keep_colors(upscaled, enlarged), settings.strength)
     highest = torch.iinfo(low_res.dtype).max
     return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to("cpu", low_res.dtype)

@@ -44,26 +44,22 @@ class ShotRenderer(ABC):
             frames: consecutive ones, padded to a multiple of the model's.
             state: that after the frame before; None at the start of a shot.
         """
-        for is_repeated, group in groupby(frames, key=lambda frame: frame.is_repeated):
-            run = list(group)
-            for step in self._repeat(run, state) if is_repeated else self._compute(run, state):
-                yield step
-                state = step[0]
-
-    @staticmethod
-    def _repeat(frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
-        assert state is not None
+        computed = self._compute([frame for frame in frames if not frame.is_repeated], state)
         for frame in frames:
-            yield replace(state, last=frame), 1.0
+            if state is not None and frame.is_repeated:
+                state, share_reused = replace(state, last=frame), 1.0
+            else:
+                state, share_reused = next(computed)
+            yield state, share_reused
 
     @abstractmethod
     def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
-        """Yield what comes of frames that differ from the ones before them."""
+        """Yield what comes of frames each of which differs from the one before."""
 
     def _warp(self, frame: Followed) -> Warp | None:
         if frame.motion is None or not self._settings.tied_steps:
             return None
-        return Warp.of(frame.motion, self._device)
+        return Warp.of(frame.motion, self._grid, self._device)
 
     def _tie(self, last: Tensor | None, links: Sequence[Link]) -> Propagation:
         settings = self._settings
@@ -75,7 +71,8 @@ class ShotRenderer(ABC):
         previous, warp = None, None
         if self._settings.steadiness > 0 and state is not None and frame.motion is not None:
             previous = detail_of(state.upscaled, state.last.low_res[:, *frame.visible.slices], self._device)
-            warp = Warp.of(frame.motion.cropped(frame.visible), self._device).cropped(box)
+            motion = frame.motion.cropped(frame.visible)
+            warp = Warp.of(motion, SCALE, self._device).cropped(box)
         pixels = pixels[:, : SCALE * box.height, : SCALE * box.width]
         return finish(pixels, frame.low_res[:, *box.slices], self._settings, previous, warp)
 

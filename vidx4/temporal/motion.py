@@ -88,7 +88,9 @@ def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     first, second = (np.pad(luma.round().astype(np.uint8), padding, mode="edge") for luma in (start, end))
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     estimator.setFinestScale(0)  # a low-resolution pixel is four wide in the result: none can be spared
-    flow: np.ndarray = estimator.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # the first guess
+    flow: np.ndarray = estimator.calc(
+        first, second, np.zeros((*first.shape, 2), np.float32)
+    )  # the first guess
     return flow[:height, :width]
 
 

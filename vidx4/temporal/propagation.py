@@ -26,13 +26,14 @@ class Propagation:
     """Pulls the clean latents that a denoiser predicts towards those of the frame before, along the motion.
 
     The recurrent latent propagation of Zhou et al. 2024 ("Upscale-A-Video", equation 6), with three changes.
-    It only looks back, so no result depends on where a batch of frames ends. Latents are warped on a finer
-    grid, which doesn't blur them. And it pulls less where the motion is trusted less.
+    It only looks back, so no result depends on where a batch of frames ends. Latents are warped by a cubic
+    kernel, on the grid that they unfold to. And it pulls less where the motion is trusted less.
 
     Args:
         steps: the denoising steps in which it acts, ascending.
         strength: from 0, nothing, to 1, the last frame's latents wherever they can be had.
-        grid: points per low-resolution pixel, along each side, that are folded into the latents' channels.
+        grid: points per low-resolution pixel, along each side, that are folded into the latents' channels;
+            that of the warps.
         last: the latents of the frame before in each of the steps, (S, C, H, W); None at the start of a shot.
         links: what ties each frame to the one before it.
     """
@@ -64,9 +65,8 @@ class Propagation:
 
     def _pull(self, link: Link, last: Tensor, latents: Tensor) -> Tensor:
         if link.warp is not None and self._strength > 0:
-            weight = self._strength * link.warp.trust_at(self._grid)
-            own = F.pixel_shuffle(latents[None], self._grid)
-            pulled = torch.lerp(own, link.warp.fetch(last, self._grid), weight)
+            own, before = (F.pixel_shuffle(field[None], self._grid) for field in (latents, last))
+            pulled = torch.lerp(own, link.warp.fetch(before), self._strength * link.warp.trust)
             latents = F.pixel_unshuffle(pulled, self._grid)[0]
         if link.held is None:
             return latents

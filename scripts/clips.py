@@ -1,0 +1,245 @@
+"""Videos to measure on: ground truth with its motion, and what an old camera and codec would leave of it."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+SCALE = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """How the picture moves from one frame of the truth to the next."""
+
+    flow: np.ndarray
+    """Where each pixel of the later frame was in the earlier one, relative, x then y, float32, (H, W, 2)."""
+    seen: np.ndarray
+    """Which of them were visible there, bool, (H, W)."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A few frames of ground truth."""
+
+    name: str
+    frames: np.ndarray
+    """RGB, uint8, (T, H, W, 3); sides are multiples of 8."""
+    steps: tuple[Step, ...]
+    """From each frame to the next."""
+    is_pan: bool = False
+    """Whether all of the picture moves alike, so that what stays in place can be told from what moves."""
+
+
+REAL = {
+    "bbb": ("bbb_720p_5.1.mp4", 33, 640, 360),
+    "city": ("city_cc0_mpeg2.mpg", 20, 640, 360),
+    "ducks": ("ducks_720p_aac.mp4", 10, 640, 360),
+    "lab": ("lab_pal_sd_sar16-15.mp4", 60, 480, 384),
+    "elephants": ("elephants_dream_damaged.mkv", 40, 640, 360),
+    "bottles": ("bottles_640x360.mp4", 200, 448, 248),
+}
+"""File, first frame, and size to which it is reduced, so that what a codec left of it is sharp."""
+
+Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
+"""Frames from the middle one to the matrix and shift that lead from the frame into the picture."""
+
+
+def _pan(dx: float, dy: float) -> Pose:
+    return lambda t: (np.eye(2), np.array([dx, dy]) * t)
+
+
+def _zoom(rate: float) -> Pose:
+    return lambda t: (np.eye(2) * (1 - rate * t), np.zeros(2))
+
+
+def _turn(rate: float) -> Pose:
+    def pose(t: float) -> tuple[np.ndarray, np.ndarray]:
+        sin, cos = np.sin(rate * t), np.cos(rate * t)
+        return np.array([[cos, -sin], [sin, cos]]), np.zeros(2)
+
+    return pose
+
+
+MADE: dict[str, tuple[str, Pose]] = {
+    "pan": ("kodim05.png", _pan(5.0, 3.0)),
+    "pan2": ("kodim08.png", _pan(-6.3, 2.2)),
+    "zoom": ("kodim13.png", _zoom(0.012)),
+    "turn": ("kodim21.png", _turn(0.015)),
+}
+OCCLUSION = "kodim20.png", "kodim23.png"
+"""A still picture, and one of which a disc moves over it."""
+MADE_SIZE = 512, 320
+DISC_RADIUS = 70
+DISC_SPEED = 9.0
+"""Pixels per frame."""
+
+
+def load_clips(folder: Path, pictures: Path, num_frames: int) -> Iterator[Clip]:
+    """Yield the clips of real motion in a folder, then those made from Kodak's pictures."""
+    for name, (file, start, width, height) in REAL.items():
+        frames = _read(folder / file, start, num_frames, width, height)
+        yield Clip(name, frames, tuple(_measured(a, b) for a, b in pairwise(frames)))
+    for name, (file, pose) in MADE.items():
+        yield _made(name, _open(pictures / file), pose, num_frames)
+    background, foreground = (_open(pictures / file) for file in OCCLUSION)
+    yield _occlusion(background, foreground, num_frames)
+
+
+def _read(path: Path, start: int, num_frames: int, width: int, height: int) -> np.ndarray:
+    with av.open(str(path)) as container:
+        frames = (Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0))
+        return np.stack(
+            [_reduced_to(frame, width, height) for frame in islice(frames, start, start + num_frames)]
+        )
+
+
+def _reduced_to(picture: Image.Image, width: int, height: int) -> np.ndarray:
+    """Reduce a picture so that it fills a size, and cut off what stands out."""
+    scale = max(width / picture.width, height / picture.height)
+    picture = picture.resize(
+        (round(scale * picture.width), round(scale * picture.height)), Image.Resampling.BICUBIC
+    )
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return np.asarray(picture.crop((left, top, left + width, top + height)))
+
+
+def _open(path: Path) -> np.ndarray:
+    picture = np.asarray(Image.open(path).convert("RGB"))
+    return picture if picture.shape[1] > picture.shape[0] else np.rot90(picture)
+
+
+def _measured(last: np.ndarray, frame: np.ndarray) -> Step:
+    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, frame))
+    flow, there = measure_flow(after, before), measure_flow(before, after)
+    back = fetch(there, flow, cv2.INTER_LINEAR)
+    tolerance = 0.01 * (np.square(flow).sum(-1) + np.square(back).sum(-1)) + 0.5
+    return Step(flow, (np.square(flow + back).sum(-1) < tolerance) & _inside(flow))
+
+
+def measure_flow(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return where what is in one gray picture, uint8 (H, W), is in another, relative, (H, W, 2)."""
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator.setFinestScale(0)
+    flow: np.ndarray = estimator.calc(start, end, np.zeros((*start.shape, 2), np.float32))
+    return flow
+
+
+def fetch(picture: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
+    """Return what lies where a flow leads, (H, W, ...)."""
+    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+    fetched: np.ndarray = cv2.remap(
+        picture, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    return fetched
+
+
+def _inside(flow: np.ndarray) -> np.ndarray:
+    height, width = flow.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    inside: np.ndarray = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    return inside
+
+
+def _made(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
+    times = np.arange(num_frames) - (num_frames - 1) / 2
+    frames = np.stack([_looked_at(picture, *pose(t)) for t in times])
+    flows = [_flow(pose(a), pose(b)) for a, b in pairwise(times)]
+    return Clip(name, frames, tuple(Step(flow, _inside(flow)) for flow in flows), is_pan="pan" in name)
+
+
+def _looked_at(picture: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    places = (_places() @ matrix.T + shift + (width / 2, height / 2) - 0.5).astype(np.float32)
+    return cv2.remap(
+        np.ascontiguousarray(picture),
+        places[..., 0],
+        places[..., 1],
+        cv2.INTER_LANCZOS4,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+
+
+def _places() -> np.ndarray:
+    """Return the centres of a made frame's pixels from the frame's own, x then y."""
+    width, height = MADE_SIZE
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x - width / 2 + 0.5, y - height / 2 + 0.5], axis=-1)
+
+
+def _flow(earlier: tuple[np.ndarray, np.ndarray], later: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    (matrix, shift), (later_matrix, later_shift) = earlier, later
+    places = _places()
+    shown = places @ later_matrix.T + later_shift
+    flow: np.ndarray = ((shown - shift) @ np.linalg.inv(matrix).T - places).astype(np.float32)
+    return flow
+
+
+def _occlusion(background: np.ndarray, foreground: np.ndarray, num_frames: int) -> Clip:
+    """A disc of one picture moves over another, which stands still."""
+    centers = [np.array([DISC_SPEED * (i - (num_frames - 1) / 2), 20.0]) for i in range(num_frames)]
+    behind = _looked_at(background, np.eye(2), np.zeros(2))
+    discs = [np.hypot(*np.moveaxis(_places() - center, -1, 0)) < DISC_RADIUS for center in centers]
+    fronts = [_looked_at(foreground, np.eye(2), -center) for center in centers]
+    frames = [np.where(disc[..., None], front, behind) for disc, front in zip(discs, fronts, strict=True)]
+    steps = []
+    for i, (last, disc) in enumerate(pairwise(discs)):
+        flow = np.where(disc[..., None], centers[i] - centers[i + 1], 0).astype(np.float32)
+        was_disc = fetch(last.astype(np.float32), flow, cv2.INTER_NEAREST) > 0
+        steps.append(Step(flow, was_disc == disc))
+    return Clip("occlusion", np.stack(frames), tuple(steps))
+
+
+def reduce_clean(frames: np.ndarray) -> np.ndarray:
+    """Reduce frames four times by antialiased bicubic interpolation, (T, H, W, 3)."""
+    size = frames.shape[2] // SCALE, frames.shape[1] // SCALE
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in frames]
+    )
+
+
+def reduce_old(frames: np.ndarray) -> np.ndarray:
+    """Reduce frames as a soft lens, grainy film and MPEG-2 at a low rate would."""
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), OLD_BLUR) for frame in frames])
+    rng = np.random.default_rng(0)
+    low_res = reduce_clean(blurred).astype(np.float32)
+    grain = rng.normal(0, OLD_GRAIN, (*low_res.shape[:3], 1))
+    return _coded((low_res + grain).round().clip(0, 255).astype(np.uint8))
+
+
+OLD_BLUR = 1.5
+"""Standard deviation in pixels of the truth."""
+OLD_GRAIN = 3.0
+"""Standard deviation in 8-bit levels."""
+OLD_BITS_PER_PIXEL = 1.5
+
+REDUCTIONS = {"clean": reduce_clean, "old": reduce_old}
+
+
+def _coded(frames: np.ndarray) -> np.ndarray:
+    """Encode frames with MPEG-2 and decode them."""
+    height, width = frames.shape[1:3]
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = round(OLD_BITS_PER_PIXEL * 25 * width * height)
+        stream.gop_size = 12
+        for frame in frames:
+            container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, "r") as source:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    assert len(decoded) == len(frames)
+    return np.stack(decoded)

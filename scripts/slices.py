@@ -1,0 +1,52 @@
+"""A picture of what methods make of a clip: a crop, and how one row of its pixels changes over time."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+CROP = 160
+"""Width and height of a crop, and width of a slice."""
+FRAME_HEIGHT = 8
+"""Pixels per frame in a slice."""
+MARGIN = 6
+LABEL_HEIGHT = 16
+
+
+def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
+    """Write a PNG with one column per method: crop above, slice over time below.
+
+    In a slice, steady detail makes smooth lines along the motion, flicker makes broken ones, and what sticks
+    to the screen makes vertical ones.
+
+    Args:
+        path: the file.
+        results: frames by label, (T, H, W, 3); the first is the truth.
+    """
+    truth = next(iter(results.values()))
+    top, left = _busiest(truth[len(truth) // 2])
+    columns = [_column(frames, top, left) for frames in results.values()]
+    width, height = columns[0].width + MARGIN, columns[0].height + LABEL_HEIGHT + 2 * MARGIN
+    sheet = Image.new("RGB", (width * len(columns) + MARGIN, height), "white")
+    for i, (label, column) in enumerate(zip(results, columns, strict=True)):
+        place = MARGIN + i * width
+        ImageDraw.Draw(sheet).text((place, 2), label, fill="black", font=ImageFont.load_default(11))
+        sheet.paste(column, (place, LABEL_HEIGHT + MARGIN))
+    sheet.save(path)
+
+
+def _column(frames: np.ndarray, top: int, left: int) -> Image.Image:
+    crop = frames[len(frames) // 2, top : top + CROP, left : left + CROP]
+    slice_ = frames[:, top + CROP // 2, left : left + CROP].repeat(FRAME_HEIGHT, axis=0)
+    gap = np.full((MARGIN, CROP, 3), 255, np.uint8)
+    return Image.fromarray(np.concatenate([crop, gap, slice_]))
+
+
+def _busiest(frame: np.ndarray) -> tuple[int, int]:
+    """Return the top left corner of the crop with the most detail."""
+    gray = frame.mean(axis=-1)
+    detail = np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))
+    sums = np.pad(detail.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    scores = sums[CROP:, CROP:] - sums[:-CROP, CROP:] - sums[CROP:, :-CROP] + sums[:-CROP, :-CROP]
+    top, left = np.unravel_index(scores.argmax(), scores.shape)
+    return int(top), int(left)

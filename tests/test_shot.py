@@ -1,0 +1,250 @@
+"""A shot: equal input gives equal output once, its split changes nothing, and a saved state goes on."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import sd_x4
+from tests.moving import pan
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError
+from vidx4.temporal.state import ShotState
+from vidx4.video import FrameBatch
+
+Load = Callable[..., Upscaler]
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sd_x4.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(params=["compact", "sd-x4 topology"])
+def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
+    name = "compact" if request.param == "compact" else str(tiny_folder)
+    return lambda **options: Upscaler.load(name, **{"device": "cpu", "dtype": "float32"} | options)
+
+
+def upscaled(upscaler: Upscaler, frames: Tensor, sizes: Sequence[int], folder: Path | None = None) -> Tensor:
+    """Enlarge a shot in batches of certain sizes; with a folder, its state takes the way over a file."""
+    state: ShotState | None = None
+    results, start = [], 0
+    for size in sizes:
+        batch = FrameBatch(frames[start : start + size], tuple(range(start, start + size)))
+        result = upscaler(batch, state)
+        results.append(result.batch.data)
+        state, start = result.state, start + size
+        if folder is not None and state is not None:
+            state.save(folder / "state.safetensors")
+            state = ShotState.load(folder / "state.safetensors")
+    assert start == len(frames)
+    return torch.cat(results)
+
+
+def difference(a: Tensor, b: Tensor) -> int:
+    return int((a.int() - b.int()).abs().max())
+
+
+def clip() -> Tensor:
+    """A slow pan, a frame twice, and one in which only a corner changes."""
+    frames = pan(6, 1.3, 0.6)[:, :, 20:52, 30:70].clone()
+    frames[3] = frames[2]
+    frames[5] = frames[4]
+    frames[5, :, :6, :6] += 30
+    return frames
+
+
+MODES: list[dict[str, Any]] = [
+    {"temporal": "off", "num_inference_steps": 1},
+    {"temporal": "fixed", "num_inference_steps": 1},
+    {"temporal": "moving", "num_inference_steps": 1},
+    {"temporal": "moving", "num_inference_steps": 3, "steadiness": 0.5},
+    {"temporal": "fixed", "num_inference_steps": 2, "consistency": 0.5, "tile_size": 32},
+]
+
+
+@pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
+def test_where_a_shot_is_split_changes_no_bit(load: Load, options: dict[str, Any], tmp_path: Path) -> None:
+    upscaler = load(**options)
+    whole = upscaled(upscaler, clip(), [2, 2, 2])
+    assert torch.equal(upscaled(upscaler, clip(), [2, 2, 2], tmp_path), whole)
+    assert torch.equal(upscaled(load(**options), clip(), [2, 2, 2]), whole)
+
+
+@pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
+def test_the_batch_size_changes_nothing_but_rounding(load: Load, options: dict[str, Any]) -> None:
+    upscaler = load(**options)
+    results = [upscaled(upscaler, clip(), sizes) for sizes in ([6], [1] * 6, [4, 2])]
+    assert difference(results[0], results[1]) <= 1
+    assert difference(results[0], results[2]) <= 1
+
+
+def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_folder: Path) -> None:
+    upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=4, consistency=0.5)
+    frames = clip()[[0, 1, 2, 4]]
+    together = upscaler(FrameBatch(frames, (0, 1, 2, 3))).state
+    state = None
+    for i in range(4):
+        state = upscaler(FrameBatch(frames[i : i + 1], (i,)), state).state
+    assert together is not None
+    assert state is not None
+    assert together.latents is not None
+    torch.testing.assert_close(state.latents, together.latents, rtol=0, atol=1e-5)
+
+
+def calls_of(upscaler: Upscaler) -> list[torch.Size]:
+    """Return a list that will hold the shape of all that the denoiser is asked for."""
+    shapes: list[torch.Size] = []
+    upscaler.components.unet.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    return shapes
+
+
+@pytest.mark.parametrize("temporal", ["fixed", "moving"])
+def test_a_repeated_frame_is_computed_once(load: Load, temporal: str) -> None:
+    upscaler = load(temporal=temporal, num_inference_steps=1)
+    shapes = calls_of(upscaler)
+    twos = pan(3, 1.3, 0.6)[:, :, 20:52, 30:70].repeat_interleave(2, dim=0)
+    result = upscaler(FrameBatch(twos, tuple(range(6))))
+    assert sum(shape[0] for shape in shapes) == 3
+    assert result.num_reused == 3
+    assert torch.equal(result.batch.data[::2], result.batch.data[1::2])
+    ones = upscaler(FrameBatch(twos[::2], (0, 2, 4))).batch.data
+    assert torch.equal(result.batch.data[::2], ones)
+
+
+def test_reuse_changes_no_pixel(load: Load) -> None:
+    """Without a tie, each frame alone gives what it gives after others of which parts were used again."""
+    upscaler = load(temporal="fixed", num_inference_steps=1)
+    frames = clip()
+    reused = upscaled(upscaler, frames, [1] * 6)
+    for i, frame in enumerate(frames):
+        alone = upscaler(FrameBatch(frame[None], (i,))).batch.data[0]
+        assert difference(alone, reused[i]) <= 1
+
+
+def test_without_a_tie_frames_are_independent(load: Load) -> None:
+    upscaler = load(temporal="off", num_inference_steps=2)
+    shapes = calls_of(upscaler)
+    frames = pan(1, 0, 0)[:, :, 20:52, 30:70].expand(2, -1, -1, -1)
+    result = upscaler(FrameBatch(frames, (0, 1)))
+    assert sum(shape[0] for shape in shapes) == 2 * 2
+    assert result.num_reused == 0
+    assert not torch.equal(result.batch.data[0], result.batch.data[1])
+
+
+def moving_object() -> Tensor:
+    """A square moves over a still picture, (5, 3, 96, 176)."""
+    frames = pan(1, 0, 0)[:, :, 16:112, 8:184].repeat(5, 1, 1, 1)
+    for i in range(5):
+        frames[i, :, 40:52, 10 + 4 * i : 22 + 4 * i] = pan(1, 0, 0, "kodim23")[0, :, 40:52, 60:72]
+    return frames
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 32}, {"steadiness": 0.5}], ids=str)
+def test_what_stands_still_does_not_flicker_and_is_not_computed(options: dict[str, Any]) -> None:
+    upscaler = Upscaler.load("compact", device="cpu", dtype="float32", **options)
+    frames = moving_object()
+    result = upscaler(FrameBatch(frames, tuple(range(5))))
+    assert torch.equal(result.batch.data[..., 480:], result.batch.data[:1, ..., 480:].expand(5, -1, -1, -1))
+    assert result.num_reused > (1.0 if options.get("tile_size") is None else 2.0)
+    whole = upscaler(FrameBatch(frames[4:], (4,))).batch.data
+    assert (result.batch.data[4:].float() - whole.float()).abs().mean() < 0.5
+
+
+def test_tiles_of_the_topology_are_reused_too(tiny_folder: Path) -> None:
+    upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=2, tile_size=48)
+    frames = moving_object()
+    result = upscaler(FrameBatch(frames, tuple(range(5))))
+    assert 1.5 < result.num_reused < 4
+    assert torch.equal(result.batch.data[..., 560:], result.batch.data[:1, ..., 560:].expand(5, -1, -1, -1))
+
+
+def test_tiles_blend_to_what_the_whole_gives() -> None:
+    """The bundled model sees 22 pixels far, less than half of the tiles' overlap is beyond that."""
+    frames = pan(1, 0, 0)[:, :, :128, :192]
+    whole, tiled = (
+        Upscaler.load("compact", device="cpu", dtype="float32", tile_size=size)(FrameBatch(frames, (0,)))
+        for size in (None, 96)
+    )
+    error = (whole.batch.data.float() - tiled.batch.data.float()).abs()
+    assert error.mean() < 0.1
+    assert error.max() <= 6
+
+
+def test_near_frames_are_reused_where_that_is_wanted(load: Load) -> None:
+    frames = pan(1, 0, 0)[:, :, 20:52, 30:70].repeat(3, 1, 1, 1)
+    frames[1, :, ::3] ^= 1
+    frames[2] = frames[2] // 2
+    exact, near = (
+        load(num_inference_steps=1, reuse_threshold=value)(FrameBatch(frames, (0, 1, 2)))
+        for value in (0.0, 0.5)
+    )
+    assert exact.num_reused == 0
+    assert near.num_reused == 1
+    assert torch.equal(near.batch.data[0], near.batch.data[1])
+
+
+def test_near_frames_do_not_drift() -> None:
+    """A slow fade: each frame is near the last, but what it is compared with is what was computed."""
+    upscaler = Upscaler.load("compact", device="cpu", reuse_threshold=1.5)
+    frames = torch.stack([torch.full((3, 24, 32), 100 + i, dtype=torch.uint8) for i in range(12)])
+    result = upscaler(FrameBatch(frames, tuple(range(12))))
+    levels = result.batch.data.float().mean(dim=(1, 2, 3))
+    assert (levels - torch.arange(100, 112)).abs().max() < 2
+    assert result.num_reused == 6
+
+
+@pytest.mark.parametrize("depth", [torch.uint8, torch.uint16])
+def test_ties_calm_a_noisy_still(depth: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    still = pan(1, 0, 0)[:, :, 20:52, 30:78].float()
+    frames = still + 3 * torch.randn(4, 3, 32, 48, generator=generator)
+    frames = (frames.clamp(0, 255) * (1 if depth == torch.uint8 else 257)).round().to(torch.int).to(depth)
+
+    def flicker(**options: Any) -> float:
+        upscaler = Upscaler.load("compact", device="cpu", dtype="float32", num_inference_steps=4, **options)
+        return float(upscaler(FrameBatch(frames, (0, 1, 2, 3))).batch.data.float().std(dim=0).mean())
+
+    alone, fixed = flicker(temporal="off"), flicker(temporal="fixed")
+    moving, tied = flicker(temporal="moving", consistency=0.0), flicker(temporal="moving", consistency=0.4)
+    steady = flicker(temporal="moving", consistency=0.4, steadiness=0.5)
+    assert fixed < alone
+    assert moving < alone
+    assert tied < 0.9 * moving
+    assert steady < 0.96 * tied
+
+
+def test_a_scheduler_that_draws_noise_can_not_be_tied(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ancestral"
+    pipeline = sd_x4.make_pipeline()
+    pipeline.scheduler = pipeline.low_res_scheduler
+    pipeline.save_pretrained(folder)
+    assert Upscaler.load(str(folder), device="cpu").settings.consistency == 0
+    with pytest.raises(OptionError, match="follow the motion"):
+        Upscaler.load(str(folder), device="cpu", consistency=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temporal": "sideways"}, "no temporal mode 'sideways'"),
+        ({"consistency": 1.5}, "consistency"),
+        ({"steadiness": -0.1}, "steadiness"),
+        ({"reuse_threshold": float("inf")}, "reuse threshold"),
+        ({"tile_size": 8}, "tile size"),
+        ({"temporal": "off", "consistency": 0.2}, "ties frames together"),
+        ({"temporal": "off", "reuse_threshold": 1.0}, "ties frames together"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Upscaler.load("compact", device="cpu", **options)
+
+
+def test_tiles_must_fit_the_model(tiny_folder: Path) -> None:
+    with pytest.raises(OptionError, match="multiple of 8"):
+        Upscaler.load(str(tiny_folder), device="cpu", tile_size=50)
