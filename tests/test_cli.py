@@ -51,7 +51,7 @@ def test_json_prints_one_event_a_line(make_video: MakeVideo, tmp_path: Path) -> 
 def test_says_what_was_reused(tmp_path: Path) -> None:
     source = tmp_path / "still.mkv"
     frames = gradient(64, 48, 1) * 4
-    write_video(source, num_frames=4, frames=frames, codec="ffv1", pix_fmt="gbrp", num_b_frames=0)
+    write_video(source, num_frames=4, frames=frames, codec="ffv1", pix_fmt="yuv444p", num_b_frames=0)
     plain = vidx4("upscale", source, *FAST)
     assert ", 75% reused)" in plain.stderr
     events = vidx4("upscale", source, *FAST, "--overwrite", "--json").stdout.splitlines()

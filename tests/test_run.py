@@ -133,7 +133,7 @@ def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> No
     drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)
     pictures = [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in drawings]
     source = make_video(
-        "source.mkv", frames=pictures, num_frames=10, codec="ffv1", pix_fmt="gbrp", num_b_frames=0
+        "source.mkv", frames=pictures, num_frames=10, codec="ffv1", pix_fmt="yuv444p", num_b_frames=0
     )
     seen: list[Progress] = []
     upscaler = Upscaler.load("compact", device="cpu")

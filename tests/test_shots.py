@@ -40,4 +40,6 @@ def test_closing_closes_what_it_reads_from() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    assert list(by_shot((batch for batch in ()), batch_size=2)) == []
+    nothing = decoded(20)
+    next(nothing)
+    assert list(by_shot(nothing, batch_size=2)) == []
