@@ -1,6 +1,7 @@
 """The same code on a CUDA GPU: as near to the CPU's result as half precision allows."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from tests import sd_x4
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError
+from vidx4.temporal.state import ShotState
 from vidx4.video import FrameBatch
 
 pytestmark = pytest.mark.gpu
@@ -47,3 +49,25 @@ def test_too_large_a_batch_is_a_clear_error(frames: FrameBatch) -> None:
             upscaler(FrameBatch(frames.data.repeat(1, 1, 40, 40), frames.pts))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 48}, {"steadiness": 0.5}], ids=str)
+def test_a_saved_state_goes_on_as_if_it_had_never_stopped(
+    model: str, options: dict[str, Any], frames: FrameBatch, tmp_path: Path
+) -> None:
+    upscaler = Upscaler.load(model, device="cuda", num_inference_steps=3, **options)
+    first, second = (FrameBatch(frames.data[i : i + 1], pts=(i,)) for i in (0, 1))
+    state = upscaler(first).state
+    assert state is not None
+    state.save(tmp_path / "state.safetensors")
+    loaded = ShotState.load(tmp_path / "state.safetensors", torch.device("cuda"))
+    assert torch.equal(upscaler(second, loaded).batch.data, upscaler(second, state).batch.data)
+
+
+@pytest.mark.parametrize("temporal", ["off", "fixed", "moving"])
+def test_ties_agree_with_the_cpu(model: str, temporal: str, frames: FrameBatch) -> None:
+    results = [
+        Upscaler.load(model, device=device, dtype="float32", num_inference_steps=3, temporal=temporal)(frames)
+        for device in ("cpu", "cuda")
+    ]
+    assert (results[0].batch.data.float() - results[1].batch.data.float()).abs().mean() < 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,9 +43,12 @@ class ShotState:
         save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, path)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a state that `save` wrote."""
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
+        """Read a state that `save` wrote; what the model needs of it goes to a device."""
         tensors = load_file(path)
+        for key in ("latents", "tiles.pixels", "tiles.latents"):
+            if key in tensors:
+                tensors[key] = tensors[key].to(device)
         particles = {
             key.removeprefix("particles."): value
             for key, value in tensors.items()

@@ -1,0 +1,228 @@
+"""Measure what things cost: ratios within one run, as JSON and Markdown.
+
+python scripts/bench.py temporal [--clip VIDEO] [--out FOLDER]
+
+`temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a clip of yours), and what
+holding frames together costs on the topology of sd-x4 with tiny random weights.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vidx4 import FrameBatch, Upscaler, probe
+from vidx4.media.decode import read_batches
+from vidx4.temporal.motion import Motion, estimate_motion
+from vidx4.temporal.particles import MovingNoise
+from vidx4.temporal.propagation import Link, Propagation
+from vidx4.temporal.state import ShotState
+from vidx4.temporal.warp import Warp
+from vidx4.video import Box
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from tests import sd_x4  # noqa: E402
+
+WIDTH, HEIGHT = 320, 240
+UNET_OPERATIONS, VAE_OPERATIONS = 5.312e12, 24.009e12
+"""Of sd-x4 for one 320x240 frame, per step and per frame, two per multiply-add, counted on its layers."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    what: str
+    seconds: float
+    """Per frame."""
+    ratio: float
+    """To the line that it is compared with, which has 1."""
+    share_reused: float | None = None
+
+
+def bench_temporal(arguments: argparse.Namespace) -> None:
+    """Measure reuse and the cost of temporal consistency."""
+    tables = {
+        "Reuse: `compact`, 320x240, one step (times faster than the first line)": reuse(arguments.frames),
+        "Cost: the topology of sd-x4, tiny, 320x240, 20 steps (share of the first line)": cost(),
+    }
+    if arguments.clip:
+        heading = f"Reuse: `compact` on {arguments.clip.name} (times faster than off)"
+        tables[heading] = reuse_of_clip(arguments.clip, arguments.frames)
+    write(arguments.out, "temporal", tables)
+
+
+def reuse(num_frames: int) -> list[Row]:
+    """Compare drawings that change with every frame, with every second, and an object over a still."""
+    drawings = pan(num_frames)
+    shots = {
+        "every frame another": drawings,
+        "a cartoon on twos": drawings[: num_frames // 2].repeat_interleave(2, dim=0),
+        "a cartoon on threes": drawings[: num_frames // 3].repeat_interleave(3, dim=0),
+        "a 24x24 object moves over a still": object_over_still(num_frames),
+        "a freeze frame": drawings[:1].expand(num_frames, -1, -1, -1),
+    }
+    upscaler = Upscaler.load("compact", device="cpu")
+    upscale(upscaler, drawings[:2])  # warms up
+    timed = {what: upscale(upscaler, frames) for what, frames in shots.items()}
+    slowest = timed["every frame another"][0]
+    return [Row(what, seconds, slowest / seconds, share) for what, (seconds, share) in timed.items()]
+
+
+def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
+    """Compare frames tied together, and so reused where nothing changes, with each on its own."""
+    batches = read_batches(probe(path), 1)
+    frames = torch.cat([batch.data for batch in islice(batches, num_frames)])
+    batches.close()
+    rows: list[Row] = []
+    for temporal in ("off", "fixed", "moving"):
+        upscaler = Upscaler.load("compact", device="cpu", temporal=temporal)
+        upscale(upscaler, frames[:1])
+        seconds, share = upscale(upscaler, frames)
+        rows.append(Row(temporal, seconds, rows[0].seconds / seconds if rows else 1.0, share))
+    return rows
+
+
+def cost() -> list[Row]:
+    """Compare denoising alone with what ties frames together, piece by piece."""
+    frames = pan(4)
+    with tempfile.TemporaryDirectory() as folder:
+        sd_x4.save_model(Path(folder))
+        alone = Upscaler.load(folder, device="cpu", temporal="off")
+        tied = Upscaler.load(folder, device="cpu", temporal="moving")
+        upscale(alone, frames[:1])
+        denoising, _ = upscale(alone, frames)
+        whole, _ = upscale(tied, frames)
+        pieces = dict(_pieces(tied, frames))
+    rows = [Row("off: denoising and decoding", denoising, 1.0), Row("moving, all", whole, whole / denoising)]
+    rows += [Row(f"  {what}", seconds, seconds / denoising) for what, seconds in pieces.items()]
+    rate = matrix_rate()
+    operations = 20 * UNET_OPERATIONS + VAE_OPERATIONS
+    most = sum(pieces.values()) * rate
+    rows.append(Row("at real size, by operations: at most", sum(pieces.values()), most / operations))
+    return rows
+
+
+def _pieces(upscaler: Upscaler, frames: Tensor) -> Iterator[tuple[str, float]]:
+    last, frame = frames[0], frames[1]
+    unchanged = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    motion = estimate_motion(last, frame, unchanged)
+    yield "motion, both directions", timed(lambda: estimate_motion(last, frame, unchanged))
+    specs = upscaler.components.noise_specs(upscaler.settings.num_inference_steps)
+    moving = MovingNoise(0, specs, HEIGHT, WIDTH)
+    particles = moving.start()
+    yield "noise, moved and counted", timed(lambda: moving.fields(moving.move(particles, motion, 1)))
+    latents = torch.randn(1, 4, HEIGHT, WIDTH)
+    yield "propagation, per tied step", timed(lambda: _propagate(motion, latents))
+
+
+def _propagate(motion: Motion, latents: Tensor) -> Tensor:
+    link = Link(Box(0, HEIGHT, 0, WIDTH), Warp.of(motion, 1, torch.device("cpu")))
+    return Propagation((0,), 0.2, 1, latents, [link])(0, latents)
+
+
+def timed(function: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median seconds of a call."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def upscale(upscaler: Upscaler, frames: Tensor) -> tuple[float, float]:
+    """Enlarge a shot frame by frame; return the seconds per frame, and the share of reused work."""
+    state: ShotState | None = None
+    num_reused = 0.0
+    start = time.perf_counter()
+    for i, frame in enumerate(frames):
+        upscaled = upscaler(FrameBatch(frame[None], pts=(i,)), state)
+        state, num_reused = upscaled.state, num_reused + upscaled.num_reused
+    return (time.perf_counter() - start) / len(frames), num_reused / len(frames)
+
+
+def matrix_rate(side: int = 2048) -> float:
+    """Return the operations per second of a float32 matrix product."""
+    a = torch.rand(side, side)
+    return 2 * side**3 / timed(lambda: a @ a)
+
+
+def photo() -> np.ndarray:
+    """Return a photograph twice as wide and high as a frame."""
+    with Image.open(ROOT / "tests" / "data" / "kodim23.png") as picture:
+        return np.array(picture.convert("RGB").resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.LANCZOS))
+
+
+def pan(num_frames: int) -> Tensor:
+    """Return frames that look at another part of a photograph each, (N, 3, H, W)."""
+    picture = photo()
+    places = [(3 * i % HEIGHT, 5 * i % WIDTH) for i in range(num_frames)]
+    return to_frames([picture[top : top + HEIGHT, left : left + WIDTH] for top, left in places])
+
+
+def object_over_still(num_frames: int) -> Tensor:
+    """Return frames in which a piece of a photograph moves over another part of it."""
+    picture = photo()
+    frames = [picture[:HEIGHT, :WIDTH].copy() for _ in range(num_frames)]
+    for i, frame in enumerate(frames):
+        left = 20 + 5 * i % (WIDTH - 44)
+        frame[100:124, left : left + 24] = picture[300:324, 300:324]
+    return to_frames(frames)
+
+
+def to_frames(pictures: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def write(out: Path, part: str, tables: dict[str, list[Row]]) -> None:
+    """Write the tables as JSON and Markdown."""
+    out.mkdir(parents=True, exist_ok=True)
+    machine = {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+    record = machine | {"tables": tables}
+    (out / f"bench_{part}.json").write_text(json.dumps(record, default=asdict, indent=2) + "\n")
+    text = "\n".join(markdown(heading, rows) for heading, rows in tables.items())
+    (out / f"bench_{part}.md").write_text(text)
+    print(text, end="")
+
+
+def markdown(heading: str, rows: list[Row]) -> str:
+    lines = [f"{heading}\n", "| | seconds a frame | ratio | reused |", "|---|--:|--:|--:|"]
+    for row in rows:
+        reused = "" if row.share_reused is None else f"{row.share_reused:.0%}"
+        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.2g} | {reused} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Parse the arguments and run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    temporal = commands.add_parser("temporal", help="what reuse saves, and what consistency costs")
+    temporal.set_defaults(run=bench_temporal)
+    temporal.add_argument("--frames", type=int, default=24)
+    temporal.add_argument("--clip", type=Path, help="a video to measure reuse on as well")
+    temporal.add_argument("--out", type=Path, default=Path("evaluation"))
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
