@@ -17,7 +17,7 @@ STILL_PIXELS = 0.25
 """A pixel that moves less, and hardly changes, stands still: its noise must not tremble."""
 STILL_LEVELS = 2.0
 
-CONSISTENCY = 0.01, 0.1
+CONSISTENCY = 0.01, 0.5
 """Square of the disagreement between both directions: share of the squared motion, and square pixels."""
 
 RESIDUAL_LEVELS = 4.0
