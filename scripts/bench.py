@@ -2,7 +2,7 @@
 
 python scripts/bench.py temporal [--clip VIDEO] [--out FOLDER]
 
-`temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a clip of yours), and what
+`temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a real clip), and what
 holding frames together costs on the topology of sd-x4 with tiny random weights.
 """
 
@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
 from vidx4.media.decode import read_batches
 from vidx4.temporal.motion import Motion, estimate_motion
@@ -40,6 +41,9 @@ WIDTH, HEIGHT = 320, 240
 UNET_OPERATIONS, VAE_OPERATIONS = 5.312e12, 24.009e12
 """Of sd-x4 for one 320x240 frame, per step and per frame, two per multiply-add, counted on its layers."""
 
+THRESHOLDS = 0.5, 1.0, 2.0
+"""Mean differences from the last frame, in 8-bit levels."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,17 +55,30 @@ class Row:
     ratio: float
     """To the line that it is compared with, which has 1."""
     share_reused: float | None = None
+    psnr: float | None = None
+    """PSNR-Y of the pictures, in dB, against those of exact reuse."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a shot."""
+
+    pixels: Tensor
+    """RGB, uint8, (T, 3, 4H, 4W)."""
+    seconds: float
+    """Per frame."""
+    share_reused: float
 
 
 def bench_temporal(arguments: argparse.Namespace) -> None:
     """Measure reuse and the cost of temporal consistency."""
     tables = {
         "Reuse: `compact`, 320x240, one step (times faster than the first line)": reuse(arguments.frames),
+        f"Reuse: `compact` on {arguments.clip.name} (times faster than off)": reuse_of_clip(
+            arguments.clip, arguments.frames
+        ),
         "Cost: the topology of sd-x4, tiny, 320x240, 20 steps (share of the first line)": cost(),
     }
-    if arguments.clip:
-        heading = f"Reuse: `compact` on {arguments.clip.name} (times faster than off)"
-        tables[heading] = reuse_of_clip(arguments.clip, arguments.frames)
     write(arguments.out, "temporal", tables)
 
 
@@ -77,22 +94,31 @@ def reuse(num_frames: int) -> list[Row]:
     }
     upscaler = Upscaler.load("compact", device="cpu")
     upscale(upscaler, drawings[:2])  # warms up
-    timed = {what: upscale(upscaler, frames) for what, frames in shots.items()}
-    slowest = timed["every frame another"][0]
-    return [Row(what, seconds, slowest / seconds, share) for what, (seconds, share) in timed.items()]
+    results = {what: upscale(upscaler, frames) for what, frames in shots.items()}
+    slowest = results["every frame another"].seconds
+    return [
+        Row(what, result.seconds, slowest / result.seconds, result.share_reused)
+        for what, result in results.items()
+    ]
 
 
 def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
-    """Compare frames tied together, and so reused where nothing changes, with each on its own."""
+    """Compare frames each on its own with such that are tied together and reused, exactly and nearly."""
     batches = read_batches(probe(path), 1)
     frames = torch.cat([batch.data for batch in islice(batches, num_frames)])
     batches.close()
-    rows: list[Row] = []
-    for temporal in ("off", "fixed", "moving"):
-        upscaler = Upscaler.load("compact", device="cpu", temporal=temporal)
-        upscale(upscaler, frames[:1])
-        seconds, share = upscale(upscaler, frames)
-        rows.append(Row(temporal, seconds, rows[0].seconds / seconds if rows else 1.0, share))
+    alone = upscale(Upscaler.load("compact", device="cpu", temporal="off"), frames)
+    exact = upscale(Upscaler.load("compact", device="cpu"), frames)
+    rows = [
+        Row("off", alone.seconds, 1.0),
+        Row("moving", exact.seconds, alone.seconds / exact.seconds, exact.share_reused),
+    ]
+    for threshold in THRESHOLDS:
+        near = upscale(Upscaler.load("compact", device="cpu", reuse_threshold=threshold), frames)
+        what, ratio = f"moving, reuse threshold {threshold:g}", alone.seconds / near.seconds
+        rows.append(
+            Row(what, near.seconds, ratio, near.share_reused, psnr_y(near.pixels / 255, exact.pixels / 255))
+        )
     return rows
 
 
@@ -104,8 +130,7 @@ def cost() -> list[Row]:
         alone = Upscaler.load(folder, device="cpu", temporal="off")
         tied = Upscaler.load(folder, device="cpu", temporal="moving")
         upscale(alone, frames[:1])
-        denoising, _ = upscale(alone, frames)
-        whole, _ = upscale(tied, frames)
+        denoising, whole = (upscale(upscaler, frames).seconds for upscaler in (alone, tied))
         pieces = dict(_pieces(tied, frames))
     rows = [Row("off: denoising and decoding", denoising, 1.0), Row("moving, all", whole, whole / denoising)]
     rows += [Row(f"  {what}", seconds, seconds / denoising) for what, seconds in pieces.items()]
@@ -144,15 +169,17 @@ def timed(function: Callable[[], object], repeats: int = 5) -> float:
     return median(seconds)
 
 
-def upscale(upscaler: Upscaler, frames: Tensor) -> tuple[float, float]:
-    """Enlarge a shot frame by frame; return the seconds per frame, and the share of reused work."""
+def upscale(upscaler: Upscaler, frames: Tensor) -> Result:
+    """Enlarge a shot frame by frame."""
     state: ShotState | None = None
-    num_reused = 0.0
+    pixels, num_reused = [], 0.0
     start = time.perf_counter()
     for i, frame in enumerate(frames):
         upscaled = upscaler(FrameBatch(frame[None], pts=(i,)), state)
         state, num_reused = upscaled.state, num_reused + upscaled.num_reused
-    return (time.perf_counter() - start) / len(frames), num_reused / len(frames)
+        pixels.append(upscaled.batch.data)
+    seconds = time.perf_counter() - start
+    return Result(torch.cat(pixels), seconds / len(frames), num_reused / len(frames))
 
 
 def matrix_rate(side: int = 2048) -> float:
@@ -204,10 +231,11 @@ def write(out: Path, part: str, tables: dict[str, list[Row]]) -> None:
 
 
 def markdown(heading: str, rows: list[Row]) -> str:
-    lines = [f"{heading}\n", "| | seconds a frame | ratio | reused |", "|---|--:|--:|--:|"]
+    lines = [f"{heading}\n", "| | seconds a frame | ratio | reused | PSNR-Y (dB) |", "|---|--:|--:|--:|--:|"]
     for row in rows:
         reused = "" if row.share_reused is None else f"{row.share_reused:.0%}"
-        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.2g} | {reused} |")
+        nearness = "" if row.psnr is None else f"{row.psnr:.1f}"
+        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.2g} | {reused} | {nearness} |")
     return "\n".join(lines) + "\n"
 
 
@@ -218,7 +246,7 @@ def main() -> None:
     temporal = commands.add_parser("temporal", help="what reuse saves, and what consistency costs")
     temporal.set_defaults(run=bench_temporal)
     temporal.add_argument("--frames", type=int, default=24)
-    temporal.add_argument("--clip", type=Path, help="a video to measure reuse on as well")
+    temporal.add_argument("--clip", type=Path, default=ROOT / "samples" / "nasa.mp4")
     temporal.add_argument("--out", type=Path, default=Path("evaluation"))
     arguments = parser.parse_args()
     arguments.run(arguments)

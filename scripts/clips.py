@@ -71,7 +71,7 @@ def _turn(rate: float) -> Pose:
 
 MADE: dict[str, tuple[str, Pose]] = {
     "pan": ("kodim05.png", _pan(5.0, 3.0)),
-    "pan2": ("kodim08.png", _pan(-6.3, 2.2)),
+    "slow_pan": ("kodim08.png", _pan(-2.0, 0.0)),
     "zoom": ("kodim13.png", _zoom(0.012)),
     "turn": ("kodim21.png", _turn(0.015)),
 }

@@ -7,10 +7,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 CROP = 160
 """Width and height of a crop, and width of a slice."""
-FRAME_HEIGHT = 8
+FRAME_HEIGHT = 6
 """Pixels per frame in a slice."""
 MARGIN = 6
-LABEL_HEIGHT = 16
+LINE_HEIGHT = 14
 
 
 def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
@@ -26,12 +26,14 @@ def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
     truth = next(iter(results.values()))
     top, left = _busiest(truth[len(truth) // 2])
     columns = [_column(frames, top, left) for frames in results.values()]
-    width, height = columns[0].width + MARGIN, columns[0].height + LABEL_HEIGHT + 2 * MARGIN
+    labels = [label.replace(" ", "\n") for label in results]
+    label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)
+    width, height = columns[0].width + MARGIN, columns[0].height + label_height + 2 * MARGIN
     sheet = Image.new("RGB", (width * len(columns) + MARGIN, height), "white")
-    for i, (label, column) in enumerate(zip(results, columns, strict=True)):
+    for i, (label, column) in enumerate(zip(labels, columns, strict=True)):
         place = MARGIN + i * width
         ImageDraw.Draw(sheet).text((place, 2), label, fill="black", font=ImageFont.load_default(11))
-        sheet.paste(column, (place, LABEL_HEIGHT + MARGIN))
+        sheet.paste(column, (place, label_height + MARGIN))
     sheet.save(path)
 
 
