@@ -1,10 +1,11 @@
-"""Fixtures: small videos of every kind, made on the spot."""
+"""Fixtures: small videos of every kind and small models, made on the spot."""
 
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,10 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from tests import sd_x4
+from tests.helpers import Load
+from vidx4.diffusion.upscaler import Upscaler
 
 AUDIO_RATE = 48000
 AUDIO_SAMPLES = 1024
@@ -51,6 +56,24 @@ def make_video(tmp_path: Path) -> MakeVideo:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the topology of sd-x4, tiny and random."""
+    return sd_x4.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(params=["compact", "sd-x4 topology"])
+def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
+    """Return what loads each of the models with options."""
+    name = "compact" if request.param == "compact" else str(tiny_folder)
+
+    def load_model(**options: Any) -> Upscaler:
+        defaults = {"num_inference_steps": 2, "device": "cpu", "dtype": "float32"}
+        return Upscaler.load(name, **(defaults | options))
+
+    return load_model
 
 
 def write_video(

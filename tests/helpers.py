@@ -1,5 +1,6 @@
 """What several tests share: an upscaler that needs no model, and comparisons."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import av
 import torch
 from torch import Tensor
 
+from vidx4.diffusion.upscaler import Upscaler
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
+
+Load = Callable[..., Upscaler]
+"""Loads one of the models with options: two steps in float32 on the CPU where they say nothing else."""
 
 
 def nearest(batch: FrameBatch) -> FrameBatch:

@@ -1,6 +1,6 @@
 """A shot: equal input gives equal output once, its split changes nothing, and a saved state goes on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,12 @@ import torch
 from torch import Tensor
 
 from tests import sd_x4
+from tests.helpers import Load
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.temporal.state import ShotState
 from vidx4.video import FrameBatch
-
-Load = Callable[..., Upscaler]
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sd_x4.save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(params=["compact", "sd-x4 topology"])
-def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
-    name = "compact" if request.param == "compact" else str(tiny_folder)
-    return lambda **options: Upscaler.load(name, **{"device": "cpu", "dtype": "float32"} | options)
 
 
 def upscaled(upscaler: Upscaler, frames: Tensor, sizes: Sequence[int], folder: Path | None = None) -> Tensor:

@@ -1,6 +1,5 @@
 """The façade: sizes, types, determinism, independence of the batch, and what options do."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -8,29 +7,11 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from tests import sd_x4
+from tests.helpers import Load
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, ModelError, OptionError
 from vidx4.video import FrameBatch
-
-Load = Callable[..., Upscaler]
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sd_x4.save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(params=["compact", "sd-x4 topology"])
-def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
-    name = "compact" if request.param == "compact" else str(tiny_folder)
-
-    def load_model(**options: Any) -> Upscaler:
-        defaults = {"num_inference_steps": 2, "device": "cpu", "dtype": "float32"}
-        return Upscaler.load(name, **(defaults | options))
-
-    return load_model
 
 
 def frames(count: int, height: int = 20, width: int = 28, dtype: torch.dtype = torch.uint8) -> FrameBatch:
