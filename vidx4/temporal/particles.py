@@ -133,7 +133,8 @@ class MovingNoise:
         return particles.chosen(~crowded).joined(_fused(particles.chosen(crowded), cells))
 
     def _counts(self, particles: Particles, grid: int) -> np.ndarray:
-        return np.bincount(*self._cells(particles, grid)[:1], minlength=self._cells(particles, grid)[1])
+        cells, size = self._cells(particles, grid)
+        return np.bincount(cells, minlength=size)
 
     def _cells(self, particles: Particles, grid: int) -> tuple[np.ndarray, int]:
         """Return the cell of each particle on a grid, and how many cells there are."""
