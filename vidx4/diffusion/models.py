@@ -43,14 +43,14 @@ SD_X4_DEFAULTS = ModelDefaults(
     num_inference_steps=20,
     guidance_scale=9.0,
     noise_level=20,
-    consistency=0.25,
+    consistency=0.2,
     batch_pixels=4 * 128 * 128,
 )
 COMPACT_DEFAULTS = ModelDefaults(
     num_inference_steps=1,
     guidance_scale=1.0,
     noise_level=0,
-    consistency=0.25,
+    consistency=0.2,
     # On two CPU cores, one 320x240 frame at a time takes 0.74 s and four take 1.21 s each: what they need is
     # more than the C library keeps, and clearing fresh pages costs more than a batch saves.
     batch_pixels=320 * 240,
