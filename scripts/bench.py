@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from vidx4.media.decode import read_batches
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.particles import MovingNoise
 from vidx4.temporal.propagation import Link, Propagation
-from vidx4.temporal.state import ShotState
+from vidx4.temporal.state import Upscaled
 from vidx4.temporal.warp import Warp
 from vidx4.video import Box
 
@@ -107,19 +108,24 @@ def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
     batches = read_batches(probe(path), 1)
     frames = torch.cat([batch.data for batch in islice(batches, num_frames)])
     batches.close()
-    alone = upscale(Upscaler.load("compact", device="cpu", temporal="off"), frames)
-    exact = upscale(Upscaler.load("compact", device="cpu"), frames)
-    rows = [
-        Row("off", alone.seconds, 1.0),
-        Row("moving", exact.seconds, alone.seconds / exact.seconds, exact.share_reused),
-    ]
-    for threshold in THRESHOLDS:
-        near = upscale(Upscaler.load("compact", device="cpu", reuse_threshold=threshold), frames)
-        what, ratio = f"moving, reuse threshold {threshold:g}", alone.seconds / near.seconds
-        rows.append(
-            Row(what, near.seconds, ratio, near.share_reused, psnr_y(near.pixels / 255, exact.pixels / 255))
+    options: dict[str, dict[str, Any]] = {
+        "off": {"temporal": "off"},
+        "moving": {},
+        **{f"moving, reuse threshold {x:g}": {"reuse_threshold": x} for x in THRESHOLDS},
+    }
+    upscalers = [Upscaler.load("compact", device="cpu", **chosen) for chosen in options.values()]
+    results = dict(zip(options, upscale_alike(upscalers, frames), strict=True))
+    off, exact = results["off"], results["moving"]
+    return [
+        Row(
+            what,
+            result.seconds,
+            off.seconds / result.seconds,
+            result.share_reused,
+            psnr_y(result.pixels / 255, exact.pixels / 255) if "threshold" in what else None,
         )
-    return rows
+        for what, result in results.items()
+    ]
 
 
 def cost() -> list[Row]:
@@ -130,7 +136,7 @@ def cost() -> list[Row]:
         alone = Upscaler.load(folder, device="cpu", temporal="off")
         tied = Upscaler.load(folder, device="cpu", temporal="moving")
         upscale(alone, frames[:1])
-        denoising, whole = (upscale(upscaler, frames).seconds for upscaler in (alone, tied))
+        denoising, whole = (result.seconds for result in upscale_alike([alone, tied], frames))
         pieces = dict(_pieces(tied, frames))
     rows = [Row("off: denoising and decoding", denoising, 1.0), Row("moving, all", whole, whole / denoising)]
     rows += [Row(f"  {what}", seconds, seconds / denoising) for what, seconds in pieces.items()]
@@ -171,15 +177,29 @@ def timed(function: Callable[[], object], repeats: int = 5) -> float:
 
 def upscale(upscaler: Upscaler, frames: Tensor) -> Result:
     """Enlarge a shot frame by frame."""
-    state: ShotState | None = None
-    pixels, num_reused = [], 0.0
-    start = time.perf_counter()
-    for i, frame in enumerate(frames):
-        upscaled = upscaler(FrameBatch(frame[None], pts=(i,)), state)
-        state, num_reused = upscaled.state, num_reused + upscaled.num_reused
-        pixels.append(upscaled.batch.data)
-    seconds = time.perf_counter() - start
-    return Result(torch.cat(pixels), seconds / len(frames), num_reused / len(frames))
+    return upscale_alike([upscaler], frames)[0]
+
+
+def upscale_alike(upscalers: Sequence[Upscaler], frames: Tensor) -> list[Result]:
+    """Enlarge a shot frame by frame, each with one upscaler after the other.
+
+    Where the machine is slower for a while, it is so for all of them.
+    """
+    upscaled: list[list[Upscaled]] = [[] for _ in upscalers]
+    seconds = [0.0] * len(upscalers)
+    for pts, frame in enumerate(frames):
+        for i, upscaler in enumerate(upscalers):
+            state = upscaled[i][-1].state if upscaled[i] else None
+            start = time.perf_counter()
+            upscaled[i].append(upscaler(FrameBatch(frame[None], pts=(pts,)), state))
+            seconds[i] += time.perf_counter() - start
+    return [_result(each, total) for each, total in zip(upscaled, seconds, strict=True)]
+
+
+def _result(upscaled: Sequence[Upscaled], seconds: float) -> Result:
+    pixels = torch.cat([each.batch.data for each in upscaled])
+    share_reused = sum(each.num_reused for each in upscaled) / len(upscaled)
+    return Result(pixels, seconds / len(upscaled), share_reused)
 
 
 def matrix_rate(side: int = 2048) -> float:

@@ -65,7 +65,7 @@ def test_strength_blends_with_the_bicubic_picture(load: Load) -> None:
     assert difference(load(strength=0.0)(batch).batch, plain) == 0
     half = load(strength=0.5)(batch).batch.data.float()
     middle = (plain.data.float() + full.data.float()) / 2
-    within = ((0 < plain.data) & (plain.data < 255)) & ((0 < full.data) & (full.data < 255))
+    within = ((plain.data > 0) & (plain.data < 255)) & ((full.data > 0) & (full.data < 255))
     assert within.float().mean() > 0.5
     # Overshoot is cut off only after the blend; elsewhere, each of the three is rounded.
     assert (half - middle)[within].abs().max() <= 1
