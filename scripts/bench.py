@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -30,7 +30,7 @@ from vidx4.media.decode import read_batches
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.particles import MovingNoise
 from vidx4.temporal.propagation import Link, Propagation
-from vidx4.temporal.state import Upscaled
+from vidx4.temporal.state import ShotState
 from vidx4.temporal.warp import Warp
 from vidx4.video import Box
 
@@ -60,15 +60,38 @@ class Row:
     """PSNR-Y of the pictures, in dB, against those of exact reuse."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of a shot."""
+@dataclass
+class Shot:
+    """A shot on its way through an upscaler, frame by frame."""
 
-    pixels: Tensor
-    """RGB, uint8, (T, 3, 4H, 4W)."""
-    seconds: float
-    """Per frame."""
-    share_reused: float
+    upscaler: Upscaler
+    state: ShotState | None = None
+    pictures: list[Tensor] = field(default_factory=list)
+    total_seconds: float = 0.0
+    num_reused: float = 0.0
+
+    def add(self, frame: Tensor) -> None:
+        """Enlarge the next frame, (3, H, W)."""
+        start = time.perf_counter()
+        upscaled = self.upscaler(FrameBatch(frame[None], pts=(len(self.pictures),)), self.state)
+        self.total_seconds += time.perf_counter() - start
+        self.state = upscaled.state
+        self.num_reused += upscaled.num_reused
+        self.pictures.append(upscaled.batch.data)
+
+    @property
+    def seconds(self) -> float:
+        """Per frame."""
+        return self.total_seconds / len(self.pictures)
+
+    @property
+    def share_reused(self) -> float:
+        """Of the work."""
+        return self.num_reused / len(self.pictures)
+
+    def psnr_y(self, exact: "Shot") -> float:
+        """Return the PSNR-Y against another result of the same frames, in dB."""
+        return psnr_y(*(torch.cat(shot.pictures) / 255 for shot in (self, exact)))
 
 
 def bench_temporal(arguments: argparse.Namespace) -> None:
@@ -95,12 +118,9 @@ def reuse(num_frames: int) -> list[Row]:
     }
     upscaler = Upscaler.load("compact", device="cpu")
     upscale(upscaler, drawings[:2])  # warms up
-    results = {what: upscale(upscaler, frames) for what, frames in shots.items()}
-    slowest = results["every frame another"].seconds
-    return [
-        Row(what, result.seconds, slowest / result.seconds, result.share_reused)
-        for what, result in results.items()
-    ]
+    done = {what: upscale(upscaler, frames) for what, frames in shots.items()}
+    slowest = done["every frame another"].seconds
+    return [Row(what, shot.seconds, slowest / shot.seconds, shot.share_reused) for what, shot in done.items()]
 
 
 def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
@@ -114,17 +134,18 @@ def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
         **{f"moving, reuse threshold {x:g}": {"reuse_threshold": x} for x in THRESHOLDS},
     }
     upscalers = [Upscaler.load("compact", device="cpu", **chosen) for chosen in options.values()]
-    results = dict(zip(options, upscale_alike(upscalers, frames), strict=True))
-    off, exact = results["off"], results["moving"]
+    upscale(upscalers[0], frames[:1])  # warms up
+    shots = dict(zip(options, upscale_alike(upscalers, frames), strict=True))
+    off, exact = shots["off"], shots["moving"]
     return [
         Row(
             what,
-            result.seconds,
-            off.seconds / result.seconds,
-            result.share_reused,
-            psnr_y(result.pixels / 255, exact.pixels / 255) if "threshold" in what else None,
+            shot.seconds,
+            off.seconds / shot.seconds,
+            shot.share_reused,
+            shot.psnr_y(exact) if "reuse_threshold" in options[what] else None,
         )
-        for what, result in results.items()
+        for what, shot in shots.items()
     ]
 
 
@@ -136,7 +157,7 @@ def cost() -> list[Row]:
         alone = Upscaler.load(folder, device="cpu", temporal="off")
         tied = Upscaler.load(folder, device="cpu", temporal="moving")
         upscale(alone, frames[:1])
-        denoising, whole = (result.seconds for result in upscale_alike([alone, tied], frames))
+        denoising, whole = (shot.seconds for shot in upscale_alike([alone, tied], frames))
         pieces = dict(_pieces(tied, frames))
     rows = [Row("off: denoising and decoding", denoising, 1.0), Row("moving, all", whole, whole / denoising)]
     rows += [Row(f"  {what}", seconds, seconds / denoising) for what, seconds in pieces.items()]
@@ -175,31 +196,21 @@ def timed(function: Callable[[], object], repeats: int = 5) -> float:
     return median(seconds)
 
 
-def upscale(upscaler: Upscaler, frames: Tensor) -> Result:
+def upscale(upscaler: Upscaler, frames: Tensor) -> Shot:
     """Enlarge a shot frame by frame."""
     return upscale_alike([upscaler], frames)[0]
 
 
-def upscale_alike(upscalers: Sequence[Upscaler], frames: Tensor) -> list[Result]:
+def upscale_alike(upscalers: Sequence[Upscaler], frames: Tensor) -> list[Shot]:
     """Enlarge a shot frame by frame, each with one upscaler after the other.
 
     Where the machine is slower for a while, it is so for all of them.
     """
-    upscaled: list[list[Upscaled]] = [[] for _ in upscalers]
-    seconds = [0.0] * len(upscalers)
-    for pts, frame in enumerate(frames):
-        for i, upscaler in enumerate(upscalers):
-            state = upscaled[i][-1].state if upscaled[i] else None
-            start = time.perf_counter()
-            upscaled[i].append(upscaler(FrameBatch(frame[None], pts=(pts,)), state))
-            seconds[i] += time.perf_counter() - start
-    return [_result(each, total) for each, total in zip(upscaled, seconds, strict=True)]
-
-
-def _result(upscaled: Sequence[Upscaled], seconds: float) -> Result:
-    pixels = torch.cat([each.batch.data for each in upscaled])
-    share_reused = sum(each.num_reused for each in upscaled) / len(upscaled)
-    return Result(pixels, seconds / len(upscaled), share_reused)
+    shots = [Shot(upscaler) for upscaler in upscalers]
+    for frame in frames:
+        for shot in shots:
+            shot.add(frame)
+    return shots
 
 
 def matrix_rate(side: int = 2048) -> float:
@@ -255,7 +266,7 @@ def markdown(heading: str, rows: list[Row]) -> str:
     for row in rows:
         reused = "" if row.share_reused is None else f"{row.share_reused:.0%}"
         nearness = "" if row.psnr is None else f"{row.psnr:.1f}"
-        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.2g} | {reused} | {nearness} |")
+        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.3g} | {reused} | {nearness} |")
     return "\n".join(lines) + "\n"
 
 

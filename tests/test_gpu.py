@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from tests import sd_x4
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError
 from vidx4.temporal.state import ShotState
@@ -24,8 +23,8 @@ def frames() -> FrameBatch:
 
 
 @pytest.fixture(params=["compact", "sd-x4 topology"])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "compact" if request.param == "compact" else str(sd_x4.save_model(tmp_path))
+def model(request: pytest.FixtureRequest, tiny_folder: Path) -> str:
+    return "compact" if request.param == "compact" else str(tiny_folder)
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [("float32", 1.0), ("float16", 2.0), ("bfloat16", 4.0)])

@@ -25,14 +25,9 @@ from vidx4.errors import ModelError, OptionError
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sd_x4.save_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "tiny"))
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "tiny"))
 
 
 def test_a_folder_gives_the_weights_and_prompts_that_it_was_made_from(folder: Path) -> None:

@@ -24,6 +24,11 @@ def test_times_are_exact(make_video: MakeVideo, name: str) -> None:
     assert source.stop_pts > VFR[-1]
 
 
+def test_takes_a_path_as_text(make_video: MakeVideo) -> None:
+    path = make_video()
+    assert probe(str(path)) == probe(path)
+
+
 def test_late_start(make_video: MakeVideo) -> None:
     pts = [128_000 + 512 * index for index in range(8)]
     assert probe(make_video(pts=pts)).pts == tuple(pts)

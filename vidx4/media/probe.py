@@ -44,12 +44,13 @@ class _Scan:
     """The duration of each frame by its pts, 0 where it is unknown."""
 
 
-def probe(path: Path) -> Source:
+def probe(path: str | Path) -> Source:
     """Return what a video file holds; the whole file is read, only its first frame decoded.
 
     Raises:
         SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
     """
+    path = Path(path)
     with open_source(path) as container:
         stream = _video_stream(container, path)
         streams = tuple(_describe(s) for s in container.streams if not is_chapter_track(s))
