@@ -12,6 +12,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.crops import compare, write_crops
+from vidx4.jobs.parts import Job
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.preview import plan_preview, run_preview
 from vidx4.jobs.run import run
@@ -62,7 +63,7 @@ def test_crops_show_the_part_with_detail(tmp_path: Path) -> None:
 
 def test_compare_shows_the_same_frame_of_both(tmp_path: Path) -> None:
     plan = plan_video(LONDON, tmp_path / "big.mp4", encode=EncodeOptions(preset="ultrafast"))
-    run(plan, upscale_nearest, batch_size=8)
+    run(Job(plan, upscale_nearest, 8))
     crops = compare(LONDON, plan.output)
     assert crops == tmp_path / "big_crops.png"
     with Image.open(crops) as picture:

@@ -19,8 +19,10 @@ from tests.helpers import upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.jobs.parts import Job
 from vidx4.jobs.plan import plan_video
-from vidx4.jobs.run import Progress, run, upscale_video
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.run import run, upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.temporal.state import ShotState, Upscaled
@@ -52,7 +54,7 @@ def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
 def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
     plan = plan_video(clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", encode=FAST)
-    report = run(plan, upscale_nearest, batch_size=8)
+    report = run(Job(plan, upscale_nearest, 8))
     source, output = probe(clip), probe(plan.output)
     assert (output.width, output.height) == (4 * source.width, 4 * source.height)
     assert times(plan.output) == times(clip)
@@ -93,7 +95,7 @@ def stored_planes(path: Path) -> np.ndarray:
 def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
     span = TimeRange(Fraction(1, 2), Fraction(1))
     plan = plan_video(LONDON, tmp_path / "part.mp4", span=span, encode=FAST)
-    run(plan, upscale_nearest, batch_size=8)
+    run(Job(plan, upscale_nearest, 8))
     wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
     assert times(plan.output) == [time - wanted[0] for time in wanted]
     (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
@@ -105,7 +107,7 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
     seen: list[Progress] = []
-    run(plan, upscale_nearest, batch_size=8, on_progress=seen.append)
+    run(Job(plan, upscale_nearest, 8), Control(seen.append))
     assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
     assert seen[-1].num_frames == 82
     assert seen[-1].seconds_left == 0
@@ -123,7 +125,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
         sizes.append((len(batch), state is None))
         return upscaler(batch, state)
 
-    report = run(plan_video(source, tmp_path / "out.mp4", encode=FAST), watch, batch_size=4)
+    report = run(Job(plan_video(source, tmp_path / "out.mp4", encode=FAST), watch, 4))
     assert sizes == [(4, True), (4, False), (2, False), (4, True), (4, False), (2, False)]
     assert report.num_shots == 2
 
@@ -162,7 +164,7 @@ class Interrupted:
 def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
     with pytest.raises(type(error)):
-        run(plan, Interrupted(error), batch_size=8)
+        run(Job(plan, Interrupted(error), 8))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +174,7 @@ def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         upscale_video(BEAR, output)
     assert output.read_text() == "mine"
-    run(plan_video(BEAR, output, encode=FAST, overwrite=True), upscale_nearest, batch_size=8)
+    run(Job(plan_video(BEAR, output, encode=FAST, overwrite=True), upscale_nearest, 8))
     assert probe(output).num_frames == 82
 
 
@@ -181,10 +183,10 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
 
     def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
         with pytest.raises(OutputError, match="Another job"):
-            run(plan, upscale_nearest, batch_size=8)
+            run(Job(plan, upscale_nearest, 8))
         return upscale_nearest(batch, state)
 
-    run(plan, run_again, batch_size=41)
+    run(Job(plan, run_again, 41))
     assert probe(plan.output).num_frames == 82
 
 
@@ -193,7 +195,7 @@ def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     plan.work_folder.mkdir()
     for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
         (plan.work_folder / name).write_text("left")
-    run(plan, upscale_nearest, batch_size=8)
+    run(Job(plan, upscale_nearest, 8))
     assert probe(plan.output).num_frames == 82
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
 

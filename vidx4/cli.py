@@ -2,8 +2,11 @@
 
 import inspect
 import re
+import shlex
 import signal
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import wraps
 from pathlib import Path
@@ -16,6 +19,8 @@ from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
+    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.plan import Plan
     from vidx4.media.encoder import EncodeOptions
     from vidx4.video import TimeRange
 
@@ -114,7 +119,35 @@ def _terminal_flags(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> Terminal:
-    return Terminal(quiet=quiet, json=json)
+    again = [argument for argument in sys.argv[1:] if argument != "--restart"]
+    return Terminal(quiet=quiet, json=json, command=shlex.join(["vidx4", *again]))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How a job is gone about."""
+
+    batch_size: int | None
+    overwrite: bool
+    restart: bool
+    force: bool
+    dry_run: bool
+    report: Path | None
+
+
+def _work_flags(
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, not where an earlier run ended.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin though the disk seems too small.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what will be done, and what it takes.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done as JSON.")] = None,
+) -> _Work:
+    return _Work(batch_size, overwrite, restart, force, dry_run, report)
 
 
 def _command(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -163,34 +196,58 @@ def _program(
         typer.echo(f"vidx4 {__version__}")
 
 
-@_command(options=_model_flags, encode=_encode_flags, span=_span_flags, terminal=_terminal_flags)
+@_command(
+    options=_model_flags, encode=_encode_flags, span=_span_flags, work=_work_flags, terminal=_terminal_flags
+)
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video or a still picture.")],
     options: "UpscaleOptions",
     encode: "EncodeOptions",
     span: "TimeRange",
+    work: _Work,
     terminal: Terminal,
     output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4 beside the input.")] = None,
-    batch_size: BatchSize = None,
-    overwrite: Overwrite = False,
 ) -> None:
-    """Make a video or a still picture four times larger."""
+    """Make a video or a still picture four times larger; run it again to go on where it was stopped."""
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
-    from vidx4.jobs.run import run
 
     if is_picture(source):
-        _refuse_for_picture(encode, span, batch_size)
-        written = plan_picture(source, output, overwrite=overwrite)
+        _refuse_for_picture(encode, span, work)
+        written = plan_picture(source, output, overwrite=work.overwrite)
         upscale_picture(source, written, Upscaler.from_options(options))
         terminal.done(written)
         return
-    plan = plan_video(source, output, span=span, encode=encode, overwrite=overwrite)
+    plan = plan_video(source, output, span=span, encode=encode, overwrite=work.overwrite)
     terminal.plan(plan)
-    upscaler = Upscaler.from_options(options)
-    with terminal.progress(source.name) as on_progress:
-        report = run(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
+    _carry_out(plan, Upscaler.from_options(options), work, terminal)
+
+
+def _carry_out(plan: "Plan", upscaler: "Upscaler", work: _Work, terminal: Terminal) -> None:
+    from vidx4.jobs.parts import Job
+    from vidx4.jobs.preflight import check_disk
+    from vidx4.jobs.report import write_report
+    from vidx4.jobs.run import start
+    from vidx4.media.whole import check_writable
+
+    if work.report is not None:
+        check_writable(work.report, plan.source.path, work.overwrite)
+    job = Job.of(plan, upscaler, work.batch_size)
+    with (
+        terminal.working(plan.source.path.name) as control,
+        start(job, control, restart=work.restart, is_trial=work.dry_run) as run,
+    ):
+        estimate = run.estimate()
+        terminal.estimate(estimate, job)
+        if not work.force:
+            check_disk(plan, estimate)
+        if work.dry_run:
+            terminal.trial(plan)
+            return
+        report = run.finish()
+    if work.report is not None:
+        write_report(work.report, report.facts())
     terminal.report(report)
 
 
@@ -214,8 +271,8 @@ def preview(
     plan = plan_preview(source, output, TimeRange(at, at + duration), encode=encode, overwrite=overwrite)
     terminal.plan(plan)
     upscaler = Upscaler.from_options(options)
-    with terminal.progress(source.name) as on_progress:
-        made = run_preview(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
+    with terminal.working(source.name) as control:
+        made = run_preview(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), control)
     terminal.report(made.report)
     terminal.preview(made)
 
@@ -238,8 +295,8 @@ def batch(
     upscaler = Upscaler.from_options(options)
     reports = []
     for job in jobs:
-        with terminal.progress(str(job.path.relative_to(folder))) as on_progress:
-            reports.append(run_file(job, upscaler, encode, batch_size, on_progress, overwrite=overwrite))
+        with terminal.working(str(job.path.relative_to(folder))) as control:
+            reports.append(run_file(job, upscaler, encode, batch_size, control, overwrite=overwrite))
         terminal.file(reports[-1])
     terminal.folder(reports)
 
@@ -282,11 +339,12 @@ def doctor(terminal: Terminal) -> None:
     terminal.findings(examine())
 
 
-def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange", batch_size: int | None) -> None:
-    if not span.is_whole or encode != type(encode)() or batch_size is not None:
+def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange", work: _Work) -> None:
+    plain = _Work(None, work.overwrite, restart=False, force=False, dry_run=False, report=None)
+    if not span.is_whole or encode != type(encode)() or work != plain:
         raise OptionError(
-            "A still picture has one frame and no codec: leave out --start, --stop, --batch-size, --codec, "
-            "--crf and --preset."
+            "A still picture has one frame, no codec and no parts: of the options for that, only --overwrite "
+            "has a meaning."
         )
 
 

@@ -3,9 +3,11 @@
 Vidx4Error
 ├── SourceError         a file that can't be read as a video or a picture
 ├── OutputError         a file that can't be written, or a container that can't hold what it should
+│   └── DiskFullError   a disk that is full
 ├── OptionError         options that don't fit together, the model, or the source
 ├── ModelError          a model that can't be had
-└── MemoryLimitError    a device that is too small for the settings
+├── MemoryLimitError    a device that is too small for the settings
+└── StoppedError        a job that was told to stop
 """
 
 
@@ -21,6 +23,10 @@ class OutputError(Vidx4Error):
     """A file can't be written, or the wanted container can't hold what it should."""
 
 
+class DiskFullError(OutputError):
+    """A disk is full."""
+
+
 class OptionError(Vidx4Error):
     """Options don't fit together, the model, or the source."""
 
@@ -31,3 +37,7 @@ class ModelError(Vidx4Error):
 
 class MemoryLimitError(Vidx4Error):
     """A device has too little memory for the settings."""
+
+
+class StoppedError(Vidx4Error):
+    """A job was told to stop; what is whole of it is kept."""

@@ -2,8 +2,7 @@
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,21 +12,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from vidx4.errors import OptionError, SourceError, Vidx4Error
+from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
+from vidx4.live import INTERRUPTED, PlainProgress, bar, clock, disk, mebibytes, reused, stoppable
 
 if TYPE_CHECKING:
     from vidx4.diffusion.models import KnownModel
     from vidx4.jobs.batch import FileReport
     from vidx4.jobs.doctor import Finding
+    from vidx4.jobs.folder import Part
+    from vidx4.jobs.parts import Job
     from vidx4.jobs.plan import Plan
+    from vidx4.jobs.preflight import Estimate
     from vidx4.jobs.preview import Preview
-    from vidx4.jobs.run import OnProgress, Progress, Report
-    from vidx4.video import Source
+    from vidx4.jobs.progress import Control, Progress
+    from vidx4.jobs.report import Report
+    from vidx4.live import OnProgress
+    from vidx4.video import Source, StreamInfo
 
-PLAIN_SECONDS = 10
-"""Between two lines of progress where there is no terminal."""
-
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED = 2, 1
 """Exit codes."""
 
 
@@ -37,11 +39,13 @@ class Terminal:
     Args:
         quiet: say only what went wrong.
         json: print events as JSON objects on standard output and nothing else.
+        command: what the user typed, to be typed again where work can go on.
     """
 
-    def __init__(self, *, quiet: bool, json: bool) -> None:
+    def __init__(self, *, quiet: bool, json: bool, command: str = "vidx4") -> None:
         self.quiet = quiet
         self.json = json
+        self.command = command
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -51,11 +55,10 @@ class Terminal:
         try:
             yield
         except Vidx4Error as error:
-            self.error(str(error))
-            bad_input = isinstance(error, SourceError | OptionError)
-            raise typer.Exit(BAD_INPUT if bad_input else FAILED) from error
+            self.failure(error)
+            raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt as error:
-            self.error("Interrupted: what was not finished is removed.")
+            self.error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error
         finally:
             logging.getLogger("vidx4").removeHandler(handler)
@@ -84,9 +87,16 @@ class Terminal:
         self.event("warning", message=message)
         self._say(message, "yellow")
 
-    def error(self, message: str) -> None:
+    def failure(self, error: Vidx4Error) -> None:
+        """Tell why it ends and, where that is possible, how it goes on."""
+        notes = getattr(error, "__notes__", [])
+        self.error(" ".join([str(error), *notes]), **({"command": self.command} if notes else {}))
+        if notes:
+            self._say(f"Go on with: {self.command}")
+
+    def error(self, message: str, **fields: Any) -> None:
         """Tell why it ends."""
-        self.event("error", message=message)
+        self.event("error", message=message, **fields)
         self._say(f"Error: {message}", "red")
 
     def _say(self, message: str, style: str = "", *, quietly: bool = True) -> None:
@@ -96,38 +106,77 @@ class Terminal:
     def plan(self, plan: "Plan") -> None:
         """Tell what will be done."""
         source = plan.source
+        width, height = 4 * source.width, 4 * source.height
         self.event(
             "plan",
             source=source.path,
             output=plan.output,
             num_frames=plan.num_frames,
-            width=4 * source.width,
-            height=4 * source.height,
+            seconds=plan.seconds,
+            width=width,
+            height=height,
+            codec=plan.encoder.encoder,
+            kept=[asdict(stream) for stream in plan.kept],
+            lost=[asdict(stream) for stream in plan.lost],
         )
-        sizes = f"{source.width}x{source.height} -> {4 * source.width}x{4 * source.height}"
-        self._say(f"{source.path} -> {plan.output}: {plan.num_frames} frames, {sizes}", quietly=False)
+        rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
+        what = f"{source.width}x{source.height}, {plan.num_frames} frames, {clock(plan.seconds)}{rate}"
+        self._fact("source", f"{source.path}: {what}")
+        self._fact(
+            "output", f"{plan.output}: {width}x{height}, {plan.encoder.encoder}, with {_named(plan.kept)}"
+        )
         for warning in plan.warnings:
             self.warn(warning)
+
+    def estimate(self, estimate: "Estimate", job: "Job") -> None:
+        """Tell what it will take."""
+        self.event(
+            "estimate",
+            **asdict(estimate),
+            seconds_left=estimate.seconds_left,
+            batch_size=job.batch_size,
+            tile_size=job.identity.get("tile-size"),
+        )
+        frames = f"{job.batch_size} frame{'s' if job.batch_size > 1 else ''} at once"
+        tiles = job.identity.get("tile-size")
+        self._fact(
+            "memory",
+            f"{mebibytes(estimate.memory)}, {frames}, {f'in tiles of {tiles}' if tiles else 'whole'}",
+        )
+        size, needed, free = map(disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
+        self._fact("disk", f"about {size}, {needed} until all is done; {free} are free")
+        each = f"{estimate.seconds_per_frame:.3g} s a frame"
+        self._fact("time", f"about {clock(estimate.seconds_left)}: {each}, {estimate.basis}")
+
+    def _fact(self, name: str, text: str) -> None:
+        self._say(f"{name:8}{text}", quietly=False)
+
+    def trial(self, plan: "Plan") -> None:
+        """Tell what is left of a dry run."""
+        self._say(
+            f"The frames that this was measured on are kept in {plan.work_folder} for the run.", quietly=False
+        )
 
     def report(self, report: "Report") -> None:
         """Tell what was done."""
         for warning in report.damage:
             self.warn(warning)
-        speed = f"{report.num_frames / report.seconds:.2f} fps{_reused(report.share_reused)}"
-        self._say(f"{report.num_frames} frames in {_clock(report.seconds)} ({speed})", quietly=False)
-        self.done(
-            report.output,
-            num_frames=report.num_frames,
-            num_shots=report.num_shots,
-            seconds=round(report.seconds, 3),
-            share_reused=round(report.share_reused, 4),
+        earlier = report.num_frames - report.num_new
+        speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
+        self._say(
+            f"{report.num_frames} frames{f', {earlier} of them by an earlier run,' if earlier else ''} in "
+            f"{clock(report.seconds)} ({speed}), at most {mebibytes(report.peak_memory)}",
+            quietly=False,
         )
+        stages = ", ".join(f"{name} {clock(seconds)}" for name, seconds in asdict(report.stages).items())
+        self._say(stages, quietly=False)
+        self.done(**report.facts())
 
-    def done(self, path: Path, **fields: Any) -> None:
+    def done(self, output: str | Path, **fields: Any) -> None:
         """Tell where a result lies."""
-        self.event("done", output=path, **fields)
+        self.event("done", output=output, **fields)
         if not self.json and not self.quiet:
-            print(path)  # noqa: T201
+            print(output)  # noqa: T201
 
     def preview(self, preview: "Preview") -> None:
         """Tell what the whole video would cost."""
@@ -135,7 +184,7 @@ class Terminal:
         if not self.json and not self.quiet:
             print(preview.crops)  # noqa: T201
         self._say(
-            f"At this speed the whole video takes about {_clock(preview.seconds_for_whole)}.", quietly=False
+            f"At this speed the whole video takes about {clock(preview.seconds_for_whole)}.", quietly=False
         )
 
     def file(self, report: "FileReport") -> None:
@@ -196,54 +245,43 @@ class Terminal:
         Console(highlight=False).print(table)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator["OnProgress"]:
-        """Show how far a job is, in the way that suits where the output goes."""
+    def working(self, what: str) -> Iterator["Control"]:
+        """Show how far a job is, and let the user stop it."""
+        from vidx4.jobs.progress import Control
+
+        with self._progress(what) as on_progress:
+            control = Control(on_progress, self._part)
+            with stoppable(control.stop, quiet=self.quiet or self.json):
+                yield control
+
+    @contextmanager
+    def _progress(self, what: str) -> Iterator["OnProgress"]:
+        """Show progress in the way that suits where the output goes."""
         if self.json:
             yield self._progress_event
         elif self.quiet:
             yield lambda _: None
         elif self._console.is_terminal:
-            yield from self._bar(what)
+            with bar(self._console, what) as on_progress:
+                yield on_progress
         else:
-            yield _PlainProgress(lambda line: self._say(f"{what}: {line}"))
+            yield PlainProgress(lambda line: self._say(f"{what}: {line}"))
 
     def _progress_event(self, progress: "Progress") -> None:
         self.event(
             "progress",
             num_done=progress.num_done,
             num_frames=progress.num_frames,
+            frames_per_second=round(1 / progress.seconds_per_frame, 4),
             seconds_left=round(progress.seconds_left, 1),
             share_reused=round(progress.share_reused, 4),
+            memory=progress.memory,
+            num_shots=progress.num_shots,
+            shot_seconds=round(progress.shot_seconds, 3),
         )
 
-    def _bar(self, what: str) -> Iterator["OnProgress"]:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        left, right = TextColumn("{task.description}"), TextColumn("{task.fields[speed]}")
-        columns = (left, BarColumn(), MofNCompleteColumn(), right)
-        with Bar(*columns, console=self._console) as bar:
-            task = bar.add_task(escape(what), total=None, speed="")
-
-            def update(progress: "Progress") -> None:
-                bar.update(
-                    task, total=progress.num_frames, completed=progress.num_done, speed=_speed(progress)
-                )
-
-            yield update
-
-
-class _PlainProgress:
-    """A line every few seconds."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._last = time.monotonic()
-
-    def __call__(self, progress: "Progress") -> None:
-        if time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
-            self._say(f"{progress.num_done} of {progress.num_frames} frames, {_speed(progress)}")
+    def _part(self, part: "Part") -> None:
+        self.event("part", **asdict(part))
 
 
 class _Handler(logging.Handler):
@@ -268,22 +306,18 @@ class _Once(logging.Filter):
         return is_new
 
 
-def _speed(progress: "Progress") -> str:
-    reused = _reused(progress.share_reused)
-    return f"{1 / progress.seconds_per_frame:.2f} fps, {_clock(progress.seconds_left)} left{reused}"
+def _exit_code(error: Vidx4Error) -> int:
+    match error:
+        case StoppedError():
+            return INTERRUPTED
+        case SourceError() | OptionError():
+            return BAD_INPUT
+    return FAILED
 
 
-def _reused(share: float) -> str:
-    return f", {share:.0%} reused" if share >= 0.005 else ""
-
-
-def _clock(seconds: float) -> str:
-    """Write a duration as 3.2 s, 4:05 or 1:02:03."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _named(streams: Sequence["StreamInfo"]) -> str:
+    names = (" ".join(filter(None, (stream.codec or stream.kind, stream.language))) for stream in streams)
+    return ", ".join(names) or "no other stream"
 
 
 def _facts(source: "Source") -> dict[str, Any]:

@@ -41,6 +41,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def device_name(device: torch.device) -> str:
+    """Return what kind of device it is: results are equal to the bit on one kind only."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of PyTorch means that a device, or the host, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,18 @@ class Components:
     def is_deterministic(self) -> bool:
         """Whether the scheduler predicts clean latents in each step and draws no noise."""
         return isinstance(self.scheduler, DDIMScheduler)
+
+    def digest(self) -> str:
+        """Return a digest of all weights and schedules, wherever they were loaded from."""
+        networks = (self.unet, getattr(self.autoencoder, "vae", None))
+        digest = sha256()
+        for network in filter(None, networks):
+            for name, tensor in sorted(network.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        for scheduler in (self.scheduler, self.low_res_scheduler):
+            digest.update(scheduler.to_json_string().encode())
+        return digest.hexdigest()
 
     def noise_specs(self, num_inference_steps: int) -> tuple[NoiseSpec, ...]:
         """Return the noise that a frame takes."""

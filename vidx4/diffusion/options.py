@@ -1,7 +1,7 @@
 """What the user may choose about the picture, and what is chosen where nobody says."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from vidx4.diffusion.models import Components
@@ -110,6 +110,11 @@ class Settings:
         )
         settings._check(components)
         return settings
+
+    def by_option(self) -> dict[str, Any]:
+        """Return the settings by the names that they have on the command line."""
+        settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
+        return {"steps": settings.pop("num-inference-steps"), **settings}
 
     @property
     def tied_steps(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vidx4.diffusion.device import choose_device, choose_dtype, is_out_of_memory
+from vidx4.diffusion.device import choose_device, choose_dtype, device_name, is_out_of_memory
 from vidx4.diffusion.models import Components, choose_model, load
 from vidx4.diffusion.options import Settings, UpscaleOptions
 from vidx4.diffusion.picture import Picture
@@ -81,6 +82,20 @@ class Upscaler:
         size, multiple = self.settings.tile_size, self.components.size_multiple
         if size is not None and size % multiple:
             raise OptionError(f"The tile size must be a multiple of {multiple} here, not {size}.")
+
+    @cached_property
+    def identity(self) -> dict[str, str | int | float | None]:
+        """All that decides on the pixels of a result, by the names of the options."""
+        components, options = self.components, self.options
+        return {
+            "model": components.name,
+            "weights": components.digest(),
+            "device": device_name(components.device),
+            "dtype": str(components.unet.dtype).removeprefix("torch."),
+            "prompt": options.prompt,
+            "negative-prompt": options.negative_prompt,
+            **self.settings.by_option(),
+        }
 
     def batch_size_for(self, source: Source) -> int:
         """Return how many frames of a video to pass at once, from 1 to 8."""

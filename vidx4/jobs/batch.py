@@ -9,7 +9,8 @@ from pathlib import Path
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError, Vidx4Error
 from vidx4.jobs.picture import is_picture, picture_suffix, plan_picture, upscale_picture
-from vidx4.jobs.run import OnProgress, upscale_video
+from vidx4.jobs.progress import Control
+from vidx4.jobs.run import upscale_video
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
@@ -91,7 +92,7 @@ def run_file(
     upscaler: Upscaler,
     encode: EncodeOptions = EncodeOptions(),
     batch_size: int | None = None,
-    on_progress: OnProgress | None = None,
+    control: Control | None = None,
     *,
     overwrite: bool = False,
 ) -> FileReport:
@@ -115,7 +116,7 @@ def run_file(
             encode=encode,
             batch_size=batch_size,
             overwrite=overwrite,
-            on_progress=on_progress,
+            on_progress=control.on_progress if control else None,
         )
     except Vidx4Error as error:
         return FileReport(job.path, Outcome.FAILED, None, str(error))

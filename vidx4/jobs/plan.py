@@ -1,11 +1,12 @@
 """What will be done, decided before any work."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidx4.diffusion.bicubic import SCALE
 from vidx4.errors import OptionError
-from vidx4.media.encoder import EncodeOptions, resolve
+from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
 from vidx4.media.mux import check_output
 from vidx4.media.probe import probe
 from vidx4.media.suffix import check_encoder, choose_suffix, lost_streams
@@ -21,14 +22,47 @@ class Plan:
     span: TimeRange
     encode: EncodeOptions
     overwrite: bool
-    num_frames: int
-    """Frames in the span, by the source's packets."""
+    frames: range
+    """Indices of the span's frames in the source, by its packets."""
     warnings: tuple[str, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames in the span."""
+        return len(self.frames)
+
+    @property
+    def lost(self) -> tuple[StreamInfo, ...]:
+        """Streams that the output leaves out."""
+        return lost_streams(self.source, self.output.suffix, self.span)
+
+    @property
+    def kept(self) -> tuple[StreamInfo, ...]:
+        """Streams beside the enlarged one that the output holds."""
+        lost = {self.source.video_index, *(stream.index for stream in self.lost)}
+        return tuple(stream for stream in self.source.streams if stream.index not in lost)
+
+    @property
+    def seconds(self) -> float:
+        """That the span lasts."""
+        start, stop = self.span.pts_bounds(self.source)
+        return float((stop - max(start, self.source.pts[0])) * self.source.time_base)
+
+    @property
+    def encoder(self) -> EncoderSettings:
+        """How frames are compressed."""
+        source = self.source
+        return resolve(self.encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
 
     @property
     def work_folder(self) -> Path:
         """Where unfinished parts lie, beside the output."""
-        return self.output.with_name(self.output.name + ".vidx4")
+        return work_folder_of(self.output)
+
+
+def work_folder_of(output: Path) -> Path:
+    """Return where the parts of an output lie until all are there."""
+    return output.with_name(output.name + ".vidx4")
 
 
 def plan_video(
@@ -51,18 +85,18 @@ def plan_video(
     Raises:
         SourceError: the video can't be read.
         OptionError: the span holds no frame, or the encoding can't be had.
-        OutputError: the output exists, is the source, or is of an unknown kind.
+        OutputError: the output exists, is the source, or is of an unknown kind. One that lies beside its
+            work folder may be of a run that ended just before it removed that: `run` finds out.
     """
     source = probe(path)
     output = output or default_output(path, choose_suffix(source))
-    check_output(source, output, overwrite=overwrite)
-    settings = resolve(encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
-    check_encoder(settings.encoder, source, output.suffix)
-    start, stop = span.pts_bounds(source)
-    num_frames = sum(start <= pts < stop for pts in source.pts)
-    if num_frames == 0:
+    check_output(source, output, overwrite=overwrite or work_folder_of(output).is_dir())
+    frames = range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
+    if not frames:
         raise OptionError(f"{path} has no frame in that range: it is {float(source.duration):.3f} s long.")
-    return Plan(source, output, span, encode, overwrite, num_frames, _warnings(source, output, span))
+    plan = Plan(source, output, span, encode, overwrite, frames, _warnings(source, output, span))
+    check_encoder(plan.encoder.encoder, source, output.suffix)
+    return plan
 
 
 def default_output(path: Path, suffix: str) -> Path:

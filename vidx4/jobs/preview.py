@@ -8,8 +8,11 @@ import torch
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.crops import crops_beside, write_crops
+from vidx4.jobs.parts import Job
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.run import OnProgress, Progress, Report, run
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.report import Report
+from vidx4.jobs.run import run
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
@@ -47,16 +50,15 @@ def plan_preview(
     return plan_video(path, output, span=span, encode=encode, overwrite=overwrite)
 
 
-def run_preview(
-    plan: Plan, upscaler: Upscaler, batch_size: int, on_progress: OnProgress | None = None
-) -> Preview:
+def run_preview(plan: Plan, upscaler: Upscaler, batch_size: int, control: Control | None = None) -> Preview:
     """Enlarge a range of a video, the left half plainly (bicubic) and the right half by the model.
 
     The sound is cut to the range. A picture of crops from its first frame appears beside the clip.
     """
-    watch = _Watch(on_progress)
+    control = control or Control()
+    watch = _Watch(control)
     split = _Split(upscaler)
-    report = run(plan, split, batch_size, watch)
+    report = run(Job(plan, split, batch_size), Control(watch, stop=control.stop), restart=True)
     crops = crops_beside(plan.output)
     if split.first is not None:
         write_crops(crops, *split.first)
@@ -92,11 +94,10 @@ def _joined(left: FrameBatch, right: FrameBatch) -> FrameBatch:
 class _Watch:
     """Passes progress on and remembers the speed."""
 
-    def __init__(self, on_progress: OnProgress | None) -> None:
-        self._on_progress = on_progress
+    def __init__(self, control: Control) -> None:
+        self._control = control
         self.seconds_per_frame = 0.0
 
     def __call__(self, progress: Progress) -> None:
         self.seconds_per_frame = progress.seconds_per_frame
-        if self._on_progress:
-            self._on_progress(progress)
+        self._control.on_progress(progress)

@@ -1,77 +1,153 @@
-"""One video, from source to finished file."""
+"""One video, from source to finished file: the missing parts are made, then all are joined."""
 
-import fcntl
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+import filecmp
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OutputError
+from vidx4.errors import DiskFullError
+from vidx4.jobs.folder import WorkFolder, work_folder
+from vidx4.jobs.meter import Meter
+from vidx4.jobs.parts import Job, make_parts
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.jobs.stages import ahead
-from vidx4.media.decode import read_batches
-from vidx4.media.encode import encode_part
+from vidx4.jobs.preflight import Estimate, check_disk, disk_needed, estimate
+from vidx4.jobs.progress import Control, Progress, StageSeconds, peak_memory
+from vidx4.jobs.report import Report
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.mux import join
-from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import WHOLE, FrameBatch, TimeRange
-
-LOCK = "lock"
-"""A file in the work folder, locked while a job runs: the lock dies with its process."""
-
-Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
-"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""
+from vidx4.media.mux import check_output, join
+from vidx4.video import WHOLE, TimeRange
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is."""
+class Run:
+    """A job at work in its folder.
 
-    num_done: int
-    num_frames: int
-    seconds: float
-    """Since the first frame was asked for."""
-    num_reused: float
-    """How many frames' worth of work was not done again."""
+    Args:
+        job: what is to be done.
+        folder: what is done of it.
+        control: hears of what is done from here on, and stops it.
+    """
 
-    @property
-    def seconds_per_frame(self) -> float:
-        """On average so far."""
-        return self.seconds / max(self.num_done, 1)
+    def __init__(self, job: Job, folder: WorkFolder, control: Control) -> None:
+        self._plan = job.plan
+        self._folder = folder
+        self._stages = StageSeconds()
+        self._meter = Meter(job.plan, folder, control)
+        self._parts = make_parts(job, folder, control, self._stages, self._meter.add)
 
-    @property
-    def seconds_left(self) -> float:
-        """If it goes on as it went."""
-        return self.seconds_per_frame * (self.num_frames - self.num_done)
+    def estimate(self) -> Estimate:
+        """Tell what the job will take; where nothing is done yet, the first part is made to measure it.
 
-    @property
-    def share_reused(self) -> float:
-        """Of the work so far."""
-        return self.num_reused / max(self.num_done, 1)
+        Raises:
+            StoppedError: the control said so.
+        """
+        if not self._folder.parts:
+            next(self._parts, None)
+        return estimate(self._plan, self._folder, self._meter)
+
+    def finish(self) -> Report:
+        """Make all parts that are missing and join them; the folder is emptied.
+
+        Raises:
+            StoppedError: the control said so; parts are kept.
+            OutputError: the output can't be written.
+        """
+        for _ in self._parts:
+            pass
+        with self._stages.timed("join"):
+            missing = self._join()
+        report = self._report(missing)
+        self._folder.clear()
+        return report
+
+    def _join(self) -> tuple[int, ...]:
+        plan, folder = self._plan, self._folder
+        parts = [folder.part_path(start) for start in sorted(folder.parts)]
+        if plan.overwrite or not plan.output.exists():
+            return join(parts, plan.source, plan.output, plan.span, overwrite=plan.overwrite)
+        # A run may have ended after it wrote the output: then these parts make the same.
+        twin = folder.twin_path(plan.output)
+        missing = join(parts, plan.source, twin, plan.span, overwrite=True)
+        if not filecmp.cmp(twin, plan.output, shallow=False):
+            check_output(plan.source, plan.output)
+        return missing
+
+    def _report(self, missing: tuple[int, ...]) -> Report:
+        parts, meter = self._folder.parts.values(), self._meter
+        return Report(
+            output=self._plan.output,
+            num_frames=sum(part.num_frames for part in parts),
+            num_new=meter.num_new,
+            num_parts=len(parts),
+            seconds=meter.seconds,
+            share_reused=meter.num_reused / max(meter.num_new, 1),
+            num_shots=sum(part.starts_shot for part in parts),
+            stages=self._stages,
+            peak_memory=peak_memory(),
+            warnings=self._plan.warnings,
+            damage=_damage(self._plan, missing),
+        )
+
+    def close(self) -> None:
+        """End its threads."""
+        self._parts.close()
 
 
-OnProgress = Callable[[Progress], Any]
+@contextmanager
+def start(
+    job: Job, control: Control | None = None, *, restart: bool = False, is_trial: bool = False
+) -> Iterator[Run]:
+    """Give a job that can be worked at; what an earlier run left of it is there already.
+
+    An error tells in a note what is kept.
+
+    Args:
+        job: what is to be done.
+        control: hears of it and stops it.
+        restart: whether to begin anew.
+        is_trial: whether this only estimates, so that what it makes gives way to any other job.
+
+    Raises:
+        OutputError: another process is at work for the same output, or the output exists.
+        OptionError: what is there is of another job.
+    """
+    plan = job.plan
+    with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
+        if folder.num_done < plan.num_frames:
+            check_output(plan.source, plan.output, overwrite=plan.overwrite)
+        work = Run(job, folder, control or Control())
+        try:
+            yield work
+        except DiskFullError as error:
+            error.add_note(f"About {disk_needed(plan, folder) / 1e9:.2g} GB are needed.")
+            raise
+        except BaseException as error:
+            _note_what_is_kept(error, plan, folder)
+            raise
+        finally:
+            work.close()
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a job did."""
+def _note_what_is_kept(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
+    if folder.parts:
+        error.add_note(
+            f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
+            f"({folder.size / 1e6:.1f} MB): the same command goes on."
+        )
 
-    output: Path
-    num_frames: int
-    seconds: float
-    share_reused: float
-    """Of the work, what was not done again, since its result was there."""
-    num_shots: int
-    warnings: tuple[str, ...]
-    """What the plan gave up, known before the work."""
-    damage: tuple[str, ...]
-    """What could not be decoded."""
+
+def run(job: Job, control: Control | None = None, *, restart: bool = False, force: bool = False) -> Report:
+    """Carry out a job from wherever it is; arguments and errors are those of `start` and `Run.finish`.
+
+    Raises:
+        DiskFullError: it would not fit the disk, and `force` is not set.
+    """
+    with start(job, control, restart=restart) as work:
+        if not force:
+            check_disk(job.plan, work.estimate())
+        return work.finish()
 
 
 def upscale_video(
@@ -84,9 +160,11 @@ def upscale_video(
     span: TimeRange = WHOLE,
     batch_size: int | None = None,
     overwrite: bool = False,
-    on_progress: OnProgress | None = None,
+    restart: bool = False,
+    force: bool = False,
+    on_progress: Callable[[Progress], Any] | None = None,
 ) -> Report:
-    """Make a video four times larger, with its own sound and timing.
+    """Make a video four times larger, with its own sound and timing; goes on where an earlier call ended.
 
     Args:
         path: the video.
@@ -97,77 +175,18 @@ def upscale_video(
         span: the part of the video that is wanted.
         batch_size: frames that are computed together; chosen by their size where None.
         overwrite: whether a file at `output` may be replaced.
+        restart: whether to begin anew where an earlier call has left parts.
+        force: whether to begin though the disk seems too small.
         on_progress: called after every batch.
 
     Raises:
-        Vidx4Error: what the user can mend; nothing is left at `output` then.
+        Vidx4Error: what the user can mend; nothing is left at `output` then, but whole parts are kept.
     """
     plan = plan_video(
         Path(path), Path(output) if output else None, span=span, encode=encode, overwrite=overwrite
     )
-    upscaler = upscaler or Upscaler.from_options(options)
-    return run(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), on_progress)
-
-
-def run(plan: Plan, enlarge: Enlarge, batch_size: int, on_progress: OnProgress | None = None) -> Report:
-    """Carry out a plan: decoding ahead and the model run in threads while this one encodes."""
-    start = time.monotonic()
-    counter = _Counter(plan, on_progress)
-    with _work_folder(plan.work_folder) as folder, closing(_enlarged(plan, enlarge, batch_size)) as batches:
-        part = folder / "00000000.nut"
-        encode_part(part, counter.count(batches), plan.source, plan.encode)
-        missing = join([part], plan.source, plan.output, plan.span, overwrite=plan.overwrite)
-    last = counter.progress
-    seconds = time.monotonic() - start
-    return Report(
-        plan.output,
-        last.num_done,
-        seconds,
-        last.share_reused,
-        counter.num_shots,
-        plan.warnings,
-        _damage(plan, missing),
-    )
-
-
-def _enlarged(plan: Plan, enlarge: Enlarge, batch_size: int) -> Generator[tuple[ShotBatch, Upscaled]]:
-    decoded = ahead(by_shot(read_batches(plan.source, batch_size, plan.span), batch_size))
-    return ahead(_shot_after_shot(enlarge, decoded))
-
-
-def _shot_after_shot(
-    enlarge: Enlarge, batches: Generator[ShotBatch]
-) -> Generator[tuple[ShotBatch, Upscaled]]:
-    """Enlarge batches, each going on from the last of its shot."""
-    state: ShotState | None = None
-    with closing(batches):
-        for shot_batch in batches:
-            upscaled = enlarge(shot_batch.batch, None if shot_batch.starts_shot else state)
-            state = upscaled.state
-            yield shot_batch, upscaled
-
-
-class _Counter:
-    """Counts what passes by."""
-
-    def __init__(self, plan: Plan, on_progress: OnProgress | None) -> None:
-        self.progress = Progress(0, plan.num_frames, 0.0, 0.0)
-        self.num_shots = 0
-        self._on_progress = on_progress
-        self._start = time.monotonic()
-
-    def count(self, batches: Iterable[tuple[ShotBatch, Upscaled]]) -> Iterator[FrameBatch]:
-        for shot_batch, upscaled in batches:
-            yield upscaled.batch
-            self.num_shots += shot_batch.starts_shot
-            self.progress = replace(
-                self.progress,
-                num_done=self.progress.num_done + len(upscaled.batch),
-                num_reused=self.progress.num_reused + upscaled.num_reused,
-                seconds=time.monotonic() - self._start,
-            )
-            if self._on_progress:
-                self._on_progress(self.progress)
+    job = Job.of(plan, upscaler or Upscaler.from_options(options), batch_size)
+    return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
 
 
 def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
@@ -175,28 +194,3 @@ def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
         return ()
     first = float((missing[0] - plan.source.pts[0]) * plan.source.time_base)
     return (f"{len(missing)} of {plan.num_frames} frames could not be decoded, the first at {first:.2f} s.",)
-
-
-@contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to this process alone; what a job that was killed left there is replaced."""
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder / LOCK).open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"Another job writes to {folder}: wait for it, or stop it.") from error
-        except OSError as error:
-            raise OutputError(f"{folder} can't be made: {error.strerror}.") from error
-        stack.callback(_remove, folder)
-        yield folder
-
-
-def _remove(folder: Path) -> None:
-    """Remove a work folder, but nothing that a job doesn't make."""
-    for pattern in (LOCK, "*.nut", ".*.unfinished"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    with suppress(OSError):
-        folder.rmdir()

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from heapq import heappop, heappush
 from itertools import chain, dropwhile, islice
 
@@ -22,22 +22,40 @@ from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 _logger = logging.getLogger(__name__)
 
 
-def read_batches(source: Source, batch_size: int, span: TimeRange = WHOLE) -> Generator[FrameBatch]:
+def read_batches(
+    source: Source,
+    batch_size: int,
+    span: TimeRange = WHOLE,
+    wants: Callable[[int], bool] = lambda pts: True,
+) -> Generator[FrameBatch]:
     """Yield the frames of a span in the order in which they are shown, `batch_size` at a time.
 
     A frame that can't be decoded is missing; `Source.pts` tells which. Closing the generator closes the file.
+
+    Args:
+        source: the video.
+        batch_size: the number of frames of all batches but the last.
+        span: the part of the video that is wanted.
+        wants: tells by its pts whether a frame of the span is wanted. Others are decoded all the same, since
+            what a decoder gives may depend on where it began, and cost no more than that.
 
     Raises:
         SourceError: no frame of the span can be decoded, or the picture changes its size.
     """
     start, stop = span.pts_bounds(source)
-    frames = _frames(source, start, stop)
+    frames = (frame for frame in _frames(source, start, stop) if frame.pts is not None and wants(frame.pts))
     batch = list(islice(frames, batch_size))
     if not batch:
         raise SourceError(f"No frame of {source.path} can be decoded in the range that was asked for.")
     while batch:
         yield _to_batch(source, batch)
         batch = list(islice(frames, batch_size))
+
+
+def can_seek(source: Source) -> bool:
+    """Return whether frames can be had without decoding all before them."""
+    with open_source(source.path) as container:
+        return knows_order(container)
 
 
 def _to_batch(source: Source, frames: list[VideoFrame]) -> FrameBatch:

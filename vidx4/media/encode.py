@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.color import tag_colors, to_yuv
-from vidx4.media.container import BITEXACT
+from vidx4.media.container import BITEXACT, open_source, read_frame_packets
 from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
 from vidx4.media.whole import write_whole
 from vidx4.video import FrameBatch, Source
@@ -88,3 +88,13 @@ def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[Vi
         num_frames += 1
     container.mux(stream.encode(None))
     return num_frames
+
+
+def frame_sizes(part: Path) -> tuple[list[int], list[int]]:
+    """Return the sizes in bytes of the keyframes of a part, and of its other frames."""
+    keyframes: list[int] = []
+    others: list[int] = []
+    with open_source(part) as container:
+        for packet in read_frame_packets(container, container.streams.video[0]):
+            (keyframes if packet.is_keyframe else others).append(packet.size)
+    return keyframes, others

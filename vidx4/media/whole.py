@@ -1,14 +1,20 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import file_digest as digest_of
 from hashlib import sha256
 from pathlib import Path
 
 from av.error import FFmpegError
 
-from vidx4.errors import OutputError
+from vidx4.errors import DiskFullError, OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+UNFINISHED = ".*.unfinished"
+"""Matches the names of files that are being written."""
 
 
 def check_writable(output: Path, source: Path, overwrite: bool) -> None:
@@ -35,7 +41,8 @@ def write_whole(path: Path) -> Iterator[Path]:
     After an exception, an interruption by the user included, nothing is left behind.
 
     Raises:
-        OutputError: the file can't be written.
+        DiskFullError: there is no room for the file.
+        OutputError: the file can't be written for another reason.
     """
     unfinished = path.with_name(_unfinished_name(path.name))
     try:
@@ -45,7 +52,8 @@ def write_whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
         _flush(path.parent)  # the new name, too, is to survive a power cut
     except (OSError, FFmpegError) as error:
-        raise OutputError(f"{path} can't be written: {error.strerror or error}.") from error
+        kind = DiskFullError if error.errno in _FULL else OutputError
+        raise kind(f"{path} can't be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
             unfinished.unlink()
@@ -62,3 +70,13 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as file:
+        return digest_of(file, "sha256").hexdigest()

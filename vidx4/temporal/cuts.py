@@ -27,21 +27,22 @@ FLAT_VARIANCE = 36.0
 """Contrast below which pictures are alike, in squares of 8-bit levels: black frames and faint noise."""
 
 
-def find_cuts(frames: Iterable[Tensor]) -> Iterator[bool]:
-    """Tell for each frame whether it is the first of a shot; the first frame of all is.
+def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator[bool]:
+    """Tell for each frame whether it is the first of a shot; without a past, the first frame of all is.
 
     Frames are compared after motion and brightness are made up for, so fast pans and flashes are no cuts.
     A dissolve is none, either: motion is not trusted there, and what ties frames together lets go by itself.
 
     Args:
         frames: RGB, uint8 or uint16, (3, H, W); `REACH` of them are taken before the first answer.
+        past: the frames of the same shot just before them, of which the last `REACH` count.
     """
-    past: deque[_Thumbnail] = deque(maxlen=REACH)
+    last = deque(map(_Thumbnail.of, past), maxlen=REACH)
     for thumbnail, *ahead in _windows(map(_Thumbnail.of, frames), REACH):
-        is_cut = all(_is_cut(last, next_) for last, next_ in product(reversed(past), (thumbnail, *ahead)))
+        is_cut = all(_is_cut(before, next_) for before, next_ in product(reversed(last), (thumbnail, *ahead)))
         if is_cut:
-            past.clear()
-        past.append(thumbnail)
+            last.clear()
+        last.append(thumbnail)
         yield is_cut
 
 

@@ -1,0 +1,57 @@
+"""What a job is: all that decides a pixel or a packet of its output, and how two jobs differ."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import TypeAlias
+
+from vidx4.jobs.plan import Plan
+from vidx4.media.whole import file_digest
+
+Identity: TypeAlias = Mapping[str, str | int | float | None]
+"""Names and values; the names are those of options where there is one."""
+
+_LIBRARIES = ("vidx4", "torch", "av")
+"""What computes pixels and packets: another version may do so in another way."""
+_DIGESTS = {"source": "the source has changed", "weights": "the weights of the model have changed"}
+"""What to say where a value means nothing to people."""
+_MAX_DIFFERENCES = 4
+
+
+def identify(plan: Plan, batch_size: int, upscaler: Identity) -> Identity:
+    """Return the identity of a job; the whole source is read.
+
+    Args:
+        plan: what is done.
+        batch_size: frames that are computed together, which decides on the last bits.
+        upscaler: the part that the upscaler has in it.
+    """
+    start, stop = plan.span.start, plan.span.stop
+    return {
+        **{library: version(library) for library in _LIBRARIES},
+        "source": file_digest(plan.source.path),
+        "start": None if start is None else float(start),
+        "stop": None if stop is None else float(stop),
+        "batch-size": batch_size,
+        **upscaler,
+        "codec": plan.encoder.encoder,
+        "pixel-format": plan.encoder.pix_fmt,
+        **plan.encoder.options,
+    }
+
+
+def differences(was: Identity, is_: Identity) -> str:
+    """Name in a few words what sets two jobs apart; empty for equal ones."""
+    found = list(_differences(was, is_))
+    more = len(found) - _MAX_DIFFERENCES
+    return ", ".join(found[:_MAX_DIFFERENCES] + ([f"and {more} more"] if more > 0 else []))
+
+
+def _differences(was: Identity, is_: Identity) -> Iterator[str]:
+    for name in {**was, **is_}:
+        before, now = was.get(name), is_.get(name)
+        if before != now:
+            yield _DIGESTS.get(name, f"{name} was {_shown(before)} and is {_shown(now)}")
+
+
+def _shown(value: str | float | None) -> str:
+    return "not set" if value in (None, "") else str(value)

@@ -1,0 +1,122 @@
+"""One self-contained page: before and after, the settings and what each costs."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from vidx4.media.whole import write_whole
+
+TEMPLATE = Path(__file__).with_name("page.html")
+PLACEHOLDER = "@PAGE@"
+QUALITY = 92
+"""Of the pictures. Lossless ones are about four times larger, and a page holds dozens of them."""
+THUMBNAIL_WIDTH, THUMBNAIL_QUALITY = 224, 80
+WEBP_LIMIT = 16383
+"""The longest side that a WebP file can have, in pixels."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to upscale the film, and its cost."""
+
+    label: str
+    options: Mapping[str, str]
+    """Flag name -> value, as the user wrote them: all that were given."""
+    seconds_per_frame: float
+    """Measured."""
+    seconds_for_whole: float
+    """Estimated for the whole film."""
+    command: str
+    """What to type to upscale the whole film so."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of the film, before and after; all pictures have the same size."""
+
+    seconds: float
+    """From the film's first frame."""
+    before: Image.Image
+    """The frame enlarged plainly (bicubic), RGB."""
+    after: tuple[Image.Image, ...]
+    """One for each setting, RGB."""
+
+    def __post_init__(self) -> None:
+        if any(picture.size != self.before.size for picture in self.after):
+            raise ValueError(f"pictures of different sizes at {self.seconds} s")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page shows."""
+
+    title: str
+    """The film's file name."""
+    facts: Sequence[tuple[str, str]]
+    """What is known of the film and the model: name, value."""
+    settings: Sequence[Setting]
+    moments: Sequence[Moment]
+
+    def __post_init__(self) -> None:
+        if not self.settings or not self.moments:
+            raise ValueError("a page needs a setting and a moment")
+        if any(len(moment.after) != len(self.settings) for moment in self.moments):
+            raise ValueError("every moment needs one picture for each setting")
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write an HTML file that needs nothing but itself.
+
+    Args:
+        path: the file, replaced if it exists; it appears whole or not at all.
+        page: what to show.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    head, tail = TEMPLATE.read_text("utf-8").split(PLACEHOLDER)
+    parts = head, _as_script(_as_json(page)), tail
+    with write_whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(parts)
+
+
+def _as_json(page: Page) -> str:
+    settings = [vars(setting) | {"options": dict(setting.options)} for setting in page.settings]
+    moments = [_moment(moment) for moment in page.moments]
+    facts = [list(fact) for fact in page.facts]
+    content = {"title": page.title, "facts": facts, "settings": settings, "moments": moments}
+    # ASCII: a file name need not be valid Unicode, and a lone surrogate can't be written as UTF-8.
+    return json.dumps(content, ensure_ascii=True, allow_nan=False)
+
+
+def _as_script(text: str) -> str:
+    """Return JSON that means the same and can't end, or open a comment in, the element that holds it."""
+    return text.replace("<", r"\u003c")
+
+
+def _moment(moment: Moment) -> dict[str, object]:
+    thumbnail = moment.before.copy()
+    thumbnail.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
+    pictures = (moment.before, *moment.after)
+    return {
+        "seconds": moment.seconds,
+        "width": moment.before.width,
+        "height": moment.before.height,
+        "thumbnail": _data_uri(thumbnail, THUMBNAIL_QUALITY),
+        "pictures": [_data_uri(picture, QUALITY) for picture in pictures],
+    }
+
+
+def _data_uri(picture: Image.Image, quality: int) -> str:
+    fits = max(picture.size) <= WEBP_LIMIT
+    file = BytesIO()
+    if fits:
+        picture.save(file, "WEBP", quality=quality)
+    else:
+        picture.save(file, "JPEG", quality=quality)
+    return f"data:image/{'webp' if fits else 'jpeg'};base64,{b64encode(file.getvalue()).decode()}"

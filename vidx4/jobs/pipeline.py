@@ -1,0 +1,81 @@
+"""Frames on their way from the source through the model, from any place of a video on."""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import Control, StageSeconds
+from vidx4.jobs.shots import ShotBatch, by_shot
+from vidx4.jobs.stages import ahead
+from vidx4.media.decode import read_batches
+from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.video import FrameBatch
+
+Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
+"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work begins or goes on."""
+
+    pts: int
+    """Of the first frame to be enlarged."""
+    shown_from: int
+    """A pts up to `pts`: frames from there on are of the same shot, and tell what it looks like."""
+    state: ShotState | None = None
+    """What the first frame needs of those before; None at the start of a shot."""
+
+
+class Enlarged(NamedTuple):
+    """Consecutive frames of a shot before and after."""
+
+    shot_batch: ShotBatch
+    upscaled: Upscaled
+
+
+def enlarged(
+    plan: Plan, enlarge: Enlarge, batch_size: int, place: Place, control: Control, seconds: StageSeconds
+) -> Generator[Enlarged]:
+    """Yield the frames of a plan from a place on; decoding and the model run ahead in threads of their own.
+
+    Raises:
+        StoppedError: the control says so; the batch at work is done first.
+    """
+
+    def wants(pts: int) -> bool:
+        control.check()
+        return pts >= place.shown_from
+
+    frames = read_batches(plan.source, batch_size, plan.span, wants)
+    shots = seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
+    return ahead(_enlarged(enlarge, ahead(shots), place.state, control, seconds))
+
+
+def _enlarged(
+    enlarge: Enlarge,
+    batches: Generator[ShotBatch],
+    state: ShotState | None,
+    control: Control,
+    seconds: StageSeconds,
+) -> Generator[Enlarged]:
+    """Enlarge batches, each going on from the last of its shot."""
+    with closing(batches):
+        for shot_batch in batches:
+            control.check()
+            with seconds.timed("model"):
+                upscaled = enlarge(shot_batch.batch, None if shot_batch.starts_shot else state)
+            state = upscaled.state
+            yield Enlarged(shot_batch, upscaled)
+
+
+def one_chunk(batches: Iterator[Enlarged], num_frames: int) -> Iterator[Enlarged]:
+    """Take batches up to the end of the shot, or until there are so many frames."""
+    num_taken = 0
+    for each in batches:
+        num_taken += len(each.shot_batch.batch)
+        yield each
+        if each.shot_batch.ends_shot or num_taken >= num_frames:
+            return

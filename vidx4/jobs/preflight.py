@@ -1,0 +1,91 @@
+"""What a job will take, known before it takes it."""
+
+import shutil
+from dataclasses import dataclass
+
+from vidx4.errors import DiskFullError
+from vidx4.jobs.folder import WorkFolder
+from vidx4.jobs.meter import Meter
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import peak_memory
+from vidx4.jobs.size import frames_size
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will take from here on."""
+
+    num_left: int
+    """Frames that are to be made."""
+    seconds_per_frame: float
+    """If no frame repeats the one before it."""
+    basis: str
+    """What that was measured on."""
+    output_size: int
+    """In bytes."""
+    disk_needed: int
+    """Bytes on top of those in the work folder: parts are kept until the output is written."""
+    disk_free: int
+    """Bytes where the output goes."""
+    memory: int
+    """The most that was used so far, on the CPU and the GPU, in bytes."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the output is there."""
+        return self.num_left * self.seconds_per_frame
+
+
+def estimate(plan: Plan, folder: WorkFolder, meter: Meter) -> Estimate:
+    """Tell what a job will take, from the parts that are there: one at least.
+
+    The speed is that of this run or, where it has made nothing yet, of those before. The size follows from
+    the parts and, while these are few, from other places of the video.
+    """
+    seconds_per_frame, basis = _speed(folder, meter)
+    size = frames_size(plan, folder)
+    return Estimate(
+        num_left=plan.num_frames - folder.num_done,
+        seconds_per_frame=seconds_per_frame,
+        basis=basis,
+        output_size=size + _copied(plan),
+        disk_needed=2 * size - folder.size_of_parts + _copied(plan),
+        disk_free=shutil.disk_usage(folder.path).free,
+        memory=peak_memory(),
+    )
+
+
+def check_disk(plan: Plan, estimate: Estimate) -> None:
+    """Make sure that there is room for a job.
+
+    Raises:
+        DiskFullError: there is not.
+    """
+    if estimate.disk_needed > estimate.disk_free:
+        needed, free = (f"{size / 1e9:.3g} GB" for size in (estimate.disk_needed, estimate.disk_free))
+        raise DiskFullError(
+            f"{plan.output} needs about {needed}, its parts included, and {free} are free: make room, choose "
+            "another place, or use --force to begin all the same."
+        )
+
+
+def disk_needed(plan: Plan, folder: WorkFolder) -> int:
+    """Return how many bytes a job needs on top of those in its folder, by the parts that are there."""
+    num_done, done = folder.num_done, folder.size_of_parts
+    return 2 * done * plan.num_frames // max(num_done, 1) - done + _copied(plan)
+
+
+def _speed(folder: WorkFolder, meter: Meter) -> tuple[float, str]:
+    if meter.num_new:
+        what = f"measured on {meter.num_new} frames of this video on this device"
+        return meter.seconds_per_frame(without_reuse=True), what
+    parts = sorted(folder.parts.values(), key=lambda part: part.start)
+    parts = parts[1:] or parts  # in the first, everything warms up
+    num_computed = sum(part.num_frames - part.num_reused for part in parts)
+    seconds = sum(part.seconds for part in parts)
+    return seconds / max(num_computed, 1), f"measured on the {folder.num_done} frames that are done"
+
+
+def _copied(plan: Plan) -> int:
+    """Return about what the other streams take: no more than the share of the source."""
+    return plan.source.path.stat().st_size * plan.num_frames // plan.source.num_frames

@@ -1,0 +1,125 @@
+"""What the user sees while a job runs, and how they stop it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from vidx4.jobs.progress import Progress
+
+    OnProgress: TypeAlias = Callable[[Progress], None]
+
+PLAIN_SECONDS = 10
+"""Between two lines of progress where there is no terminal."""
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended."""
+_STOPPING = b"\nStopping after the frames at work; once more stops at once.\n"
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+@contextmanager
+def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
+    """Let Ctrl-C, a hangup, or being told to end set an event; for the second time, end the program at once.
+
+    Args:
+        stop: what is set.
+        quiet: whether to say nothing of it.
+    """
+
+    def handle(_: int, __: FrameType | None) -> None:
+        # Only system calls: a handler may run while a stream's own lock is held.
+        if stop.is_set():
+            os.write(2, _SHOW_CURSOR if os.isatty(2) else b"")
+            os._exit(INTERRUPTED)
+        stop.set()
+        os.write(2, b"" if quiet else _STOPPING)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(each, handle) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
+
+
+@contextmanager
+def bar(console: Console, what: str) -> Iterator["OnProgress"]:
+    """Show one line that changes."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
+    with Bar(*columns, console=console) as shown:
+        task = shown.add_task(escape(what), total=None, state="")
+
+        def update(progress: "Progress") -> None:
+            shown.update(
+                task, total=progress.num_frames, completed=progress.num_done, state=describe(progress)
+            )
+
+        yield update
+
+
+class PlainProgress:
+    """A line every few seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._last = time.monotonic()
+
+    def __call__(self, progress: "Progress") -> None:
+        """Show progress, unless it was shown just before."""
+        if time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            self._say(describe(progress))
+
+
+def describe(progress: "Progress") -> str:
+    """Tell in one line how far a job is."""
+    facts = (
+        f"{progress.num_done}/{progress.num_frames} {progress.num_done / progress.num_frames:.0%}",
+        f"{1 / progress.seconds_per_frame:.2f} fps",
+        f"{clock(progress.seconds_left)} left{reused(progress.share_reused)}",
+        mebibytes(progress.memory),
+        f"shot at {clock(progress.shot_seconds)}",
+    )
+    return " · ".join(facts)
+
+
+def reused(share: float) -> str:
+    """Tell how much was reused, if that is worth a word."""
+    return f" · {share:.0%} reused" if share >= 0.005 else ""
+
+
+def mebibytes(size: float) -> str:
+    """Write a size of memory."""
+    return f"{size / 2**20:.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
+
+
+def disk(size: float) -> str:
+    """Write a size on disk."""
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as 3.2 s, 4:05, 1:02:03 or 2 days 3:04:05."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
+    return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"
