@@ -1,9 +1,6 @@
 """A whole job on real clips: every frame, its own time, the source's sound; nothing half-written."""
 
 import hashlib
-import signal
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -198,18 +195,6 @@ def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     run(Job(plan, upscale_nearest, 8))
     assert probe(plan.output).num_frames == 82
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
-
-
-def test_being_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
-    arguments = ["upscale", str(LONDON), str(tmp_path / "out.mp4"), "--json", "--device", "cpu"]
-    command = [sys.executable, "-m", "vidx4", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        while '"progress"' not in process.stdout.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 130
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:

@@ -120,18 +120,17 @@ def start(
         work = Run(job, folder, control or Control())
         try:
             yield work
-        except DiskFullError as error:
-            error.add_note(f"About {disk_needed(plan, folder) / 1e9:.2g} GB are needed.")
-            raise
         except BaseException as error:
-            _note_what_is_kept(error, plan, folder)
+            _note_how_it_goes_on(error, plan, folder)
             raise
         finally:
             work.close()
 
 
-def _note_what_is_kept(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
+def _note_how_it_goes_on(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     if folder.parts:
+        if isinstance(error, DiskFullError):
+            error.add_note(f"About {disk_needed(plan, folder) / 1e6:.3g} MB are needed.")
         error.add_note(
             f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
             f"({folder.size / 1e6:.1f} MB): the same command goes on."
