@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import torch
+from av.video.frame import VideoFrame
 from torch import Tensor
 
 from vidx4.diffusion.upscaler import Upscaler
@@ -42,3 +43,8 @@ def packets(path: Path, index: int) -> list[tuple[Fraction, Fraction, bytes]]:
             for packet in container.demux(container.streams[index])
             if packet.pts is not None and packet.dts is not None
         ]
+
+
+def as_frames(pixels: Tensor) -> list[VideoFrame]:
+    """Return RGB pictures, (N, 3, H, W), as frames to be encoded."""
+    return [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in pixels]

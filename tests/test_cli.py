@@ -144,11 +144,40 @@ def test_errors_are_events_too() -> None:
 
 def test_preview_tells_the_cost_of_the_whole(make_video: MakeVideo, tmp_path: Path) -> None:
     source = make_video("clip.mp4", num_frames=30)
-    result = vidx4("preview", source, "--at", "0:00.4", "--duration", "0.2", *FAST)
+    result = vidx4("preview", source, "--at", "0:00.4", "--duration", "0.2", *FAST, "--no-html")
     assert result.exit_code == 0, result.output
     assert probe(tmp_path / "clip_x4_preview.mp4").num_frames == 5
     assert (tmp_path / "clip_x4_preview_crops.png").is_file()
     assert "the whole video takes about" in result.stderr
+    assert not (tmp_path / "clip_x4_preview.html").exists()
+
+
+def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video("a clip.mp4", num_frames=30)
+    sweeps = ("--sweep", "steps=1,2", "--sweep", "noise-level=0,20")
+    result = vidx4("preview", source, "--samples", 1, "--duration", "0.1", *FAST, *sweeps, "--json")
+    assert result.exit_code == 0, result.output
+    done = json.loads(result.stdout.splitlines()[-1])
+    labels = [f"steps {steps}, noise-level {level}" for steps in (1, 2) for level in (0, 20)]
+    assert [cost["label"] for cost in done["costs"]] == labels
+    page = (tmp_path / "a clip_x4_preview.html").read_text()
+    assert f"vidx4 upscale '{source}' --device=cpu --preset=ultrafast --steps=2 --noise-level=20" in page
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("steps", "compares nothing"),
+        ("steps=", "compares nothing"),
+        ("mood=1", "no option --mood"),
+        ("steps=many", "takes no 'many'"),
+        ("steps=0", "between 1 and 999"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(sweep: str, message: str) -> None:
+    result = vidx4("preview", LONDON, "--sweep", sweep)
+    assert result.exit_code == 2
+    assert message in result.output
 
 
 def test_batch_tells_of_every_file(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from av.video.frame import VideoFrame
 
 from tests.conftest import MakeVideo
-from tests.helpers import upscale_nearest
+from tests.helpers import as_frames, upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
@@ -113,8 +112,7 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
 def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVideo, tmp_path: Path) -> None:
     """Two shots of ten frames, in batches of four."""
     shots = torch.cat([pan(10, 1.0, 0.5), pan(10, 1.0, 0.5, "kodim23")])
-    pictures = [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in shots]
-    source = make_video(frames=pictures, width=192, height=128)
+    source = make_video(frames=as_frames(shots), width=192, height=128)
     upscaler = Upscaler.load("compact", device="cpu", temporal="moving")
     sizes: list[tuple[int, bool]] = []
 
@@ -130,7 +128,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
 def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:
     """A cartoon on twos, without loss: half of the frames repeat the ones before them."""
     drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)
-    pictures = [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in drawings]
+    pictures = as_frames(drawings)
     source = make_video(
         "source.mkv", frames=pictures, num_frames=10, codec="ffv1", pix_fmt="yuv444p", num_b_frames=0
     )

@@ -6,11 +6,12 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import wraps
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.jobs.plan import Plan
+    from vidx4.jobs.preview import Choice
     from vidx4.media.encoder import EncodeOptions
     from vidx4.video import TimeRange
 
@@ -253,28 +255,112 @@ def _carry_out(plan: "Plan", upscaler: "Upscaler", work: _Work, terminal: Termin
 
 @_command(options=_model_flags, encode=_encode_flags, terminal=_terminal_flags)
 def preview(
+    context: typer.Context,
     source: Source,
     options: "UpscaleOptions",
     encode: "EncodeOptions",
     terminal: Terminal,
     output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4_preview, beside it.")] = None,
-    at: Annotated[Fraction, typer.Option(parser=_time, metavar="TIME", help="Where it begins.")] = "0",  # type: ignore[assignment]
-    duration: Annotated[Fraction, typer.Option(parser=_time, metavar="TIME", help="How long it is.")] = "2",  # type: ignore[assignment]
+    at: Annotated[
+        Fraction | None,
+        typer.Option(parser=_time, metavar="TIME", help="Show what begins here, nothing else."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Show so many moments of the whole film.")] = 3,
+    duration: Annotated[
+        Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Of each; default 1, with --at 2.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION=A,B,...", help="Compare values of an option; several make a grid."),
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Of the video: split, side or alternate.")] = "split",
+    html: Annotated[bool, typer.Option(help="Write a page to compare all on.")] = True,
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Enlarge a range of a video, bicubic on the left, the model on the right; tell the cost of all."""
+    """Show moments of a video before and after, in a video, a picture and a page, and what all would cost."""
     from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.layouts import Layout
     from vidx4.jobs.preview import plan_preview, run_preview
+    from vidx4.media.probe import probe
     from vidx4.video import TimeRange
 
-    plan = plan_preview(source, output, TimeRange(at, at + duration), encode=encode, overwrite=overwrite)
-    terminal.plan(plan)
-    upscaler = Upscaler.from_options(options)
+    given = _given(context, _model_flags, _encode_flags)
+    choices = [_choice(source, options, given, swept) for swept in _grid(sweep or [])]
+    span = None
+    if at is not None:
+        span = TimeRange(at, at + (duration or 2))
+    plan = plan_preview(
+        probe(source),
+        choices,
+        output,
+        span=span,
+        num_samples=samples,
+        duration=duration or Fraction(1),
+        layout=Layout.of(layout),
+        encode=encode,
+        with_page=html,
+        overwrite=overwrite,
+    )
+    terminal.preview_plan(plan)
+    upscaler = Upscaler.from_options(choices[0].options)
     with terminal.working(source.name) as control:
-        made = run_preview(plan, upscaler, batch_size or upscaler.batch_size_for(plan.source), control)
-    terminal.report(made.report)
+        made = run_preview(plan, upscaler, batch_size, control)
     terminal.preview(made)
+
+
+def _given(context: typer.Context, *groups: Callable[..., Any]) -> dict[str, str]:
+    """Return the flags of some groups that the user typed, and their values."""
+    names = (name for group in groups for name in inspect.signature(group).parameters)
+    typed = (name for name in names if _is_typed(context, name))
+    return {name.replace("_", "-"): str(context.params[name]) for name in typed}
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _grid(sweeps: list[str]) -> list[dict[str, str]]:
+    """Return every combination of the values to be compared; a single one if there are none."""
+    values: dict[str, list[str]] = {}
+    for sweep in sweeps:
+        flag, equals, listed = sweep.partition("=")
+        values[flag.removeprefix("--")] = [value.strip() for value in listed.split(",") if value.strip()]
+        if not equals or not values[flag.removeprefix("--")]:
+            raise OptionError(f"{sweep!r} compares nothing: write --sweep as in noise-level=0,20,60.")
+    return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+def _choice(
+    source: Path, options: "UpscaleOptions", given: dict[str, str], swept: dict[str, str]
+) -> "Choice":
+    """Return a setting: the options with the swept ones in place of theirs."""
+    from vidx4.jobs.preview import Choice
+
+    changes = {_FIELDS.get(flag, flag.replace("-", "_")): _value(flag, text) for flag, text in swept.items()}
+    flags = given | swept
+    typed = [f"--{flag}={value}" for flag, value in flags.items()]
+    name = str(source) if not str(source).startswith("-") else f"./{source}"
+    label = ", ".join(f"{flag} {value}" for flag, value in swept.items())
+    return Choice(label, replace(options, **changes), flags, shlex.join(["vidx4", "upscale", name, *typed]))
+
+
+_FIELDS = {"steps": "num_inference_steps"}
+"""Fields of `UpscaleOptions` that are called otherwise on the command line."""
+
+
+def _value(flag: str, text: str) -> Any:
+    """Return the value of a flag of the model in its type."""
+    parameter = inspect.signature(_model_flags).parameters.get(flag.replace("-", "_"))
+    if parameter is None:
+        raise OptionError(f"There is no option --{flag} of the model to compare.")
+    kind = get_args(parameter.annotation)[0]
+    kind = next((each for each in get_args(kind) if each is not type(None)), kind)
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise OptionError(f"--{flag} takes no {text!r}.") from error
 
 
 @_command(options=_model_flags, encode=_encode_flags, terminal=_terminal_flags)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.parts import Job
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preflight import Estimate
-    from vidx4.jobs.preview import Preview
+    from vidx4.jobs.preview import Preview, PreviewPlan
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
     from vidx4.live import OnProgress
@@ -178,14 +178,36 @@ class Terminal:
         if not self.json and not self.quiet:
             print(output)  # noqa: T201
 
-    def preview(self, preview: "Preview") -> None:
-        """Tell what the whole video would cost."""
-        self.event("estimate", crops=preview.crops, seconds_for_whole=round(preview.seconds_for_whole, 1))
-        if not self.json and not self.quiet:
-            print(preview.crops)  # noqa: T201
-        self._say(
-            f"At this speed the whole video takes about {clock(preview.seconds_for_whole)}.", quietly=False
+    def preview_plan(self, plan: "PreviewPlan") -> None:
+        """Tell what will be shown."""
+        source, labels = plan.scenes.source, [choice.label for choice in plan.choices]
+        moments = [float(span.start or 0) for span in plan.scenes.spans]
+        self.event(
+            "plan",
+            source=source.path,
+            outputs=plan.videos,
+            num_frames=plan.num_frames,
+            moments=moments,
+            settings=labels,
         )
+        self._fact("source", f"{source.path}: {source.width}x{source.height}, {source.num_frames} frames")
+        settings = f", {len(labels)} settings" if len(labels) > 1 else ""
+        self._fact("shown", f"from {', '.join(map(clock, moments))}: {plan.num_frames} frames{settings}")
+
+    def preview(self, preview: "Preview") -> None:
+        """Tell what was made, and what the whole video would cost."""
+        costs = [asdict(cost) for cost in preview.costs]
+        self.event("done", outputs=preview.videos, crops=preview.crops, page=preview.page, costs=costs)
+        if not self.json and not self.quiet:
+            for path in filter(None, (*preview.videos, preview.crops, preview.page)):
+                print(path)  # noqa: T201
+        for cost in preview.costs:
+            label = f"With {cost.label}" if cost.label else "So"
+            each = f"{cost.seconds_per_frame:.3g} s a frame"
+            self._say(
+                f"{label}, the whole video takes about {clock(cost.seconds_for_whole)} ({each}).",
+                quietly=False,
+            )
 
     def file(self, report: "FileReport") -> None:
         """Tell what became of one file of a folder."""

@@ -78,6 +78,17 @@ class Upscaler:
             raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
         return cls(components, options)
 
+    def with_options(self, options: UpscaleOptions) -> Self:
+        """Return an upscaler with other options; the model is loaded again only if they ask for another.
+
+        Raises:
+            ModelError: another model can't be had.
+            OptionError: the options don't fit the model or this machine.
+        """
+        if loaded_by(options) == loaded_by(self.options):
+            return type(self)(self.components, options)
+        return self.from_options(options)
+
     def _check_tiles(self) -> None:
         size, multiple = self.settings.tile_size, self.components.size_multiple
         if size is not None and size % multiple:
@@ -149,6 +160,11 @@ class Upscaler:
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
         batch = FrameBatch(still.pixels[None], pts=(0,))
         return still.with_pixels(self._upscale(batch, None, follower).batch.data[0])
+
+
+def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:
+    """Return those of the options that decide on what is loaded."""
+    return options.model, options.device, options.dtype, options.prompt, options.negative_prompt
 
 
 def _pad(frames: Tensor, multiple: int) -> Tensor:

@@ -1,5 +1,7 @@
-"""A picture that shows before and after: crops of one frame, enlarged plainly and by a model."""
+"""A picture that shows before and after: crops of frames, enlarged plainly and by a model."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from vidx4.diffusion.bicubic import SCALE, enlarge_frames
 from vidx4.errors import SourceError
+from vidx4.jobs.moments import seconds_of
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.media.whole import check_writable, write_whole
@@ -17,8 +20,22 @@ from vidx4.video import FrameBatch, Source, TimeRange
 CROP = 64
 """Side of a crop in low-resolution pixels."""
 NUM_CROPS = 3
+"""Of a frame, or of all frames together where there are more."""
 MARGIN = 8
 LABEL_HEIGHT = 24
+FONT_SIZE = 14
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One frame before and after."""
+
+    title: str
+    """Where it is from; empty where that is plain."""
+    low_res: FrameBatch
+    """(1, 3, H, W)."""
+    upscaled: Mapping[str, FrameBatch]
+    """By what made it, (1, 3, 4H, 4W)."""
 
 
 def compare(
@@ -41,7 +58,8 @@ def compare(
     if sizes[0] != sizes[1] or source.num_frames != upscaled.num_frames:
         raise SourceError(f"{upscaled_path} is not the whole of {path}, four times larger.")
     index = source.num_frames // 2
-    write_crops(crops_path, _frame(source, index), _frame(upscaled, index))
+    shown = Shown("", _frame(source, index), {"vidx4": _frame(upscaled, index)})
+    write_crops(crops_path, [shown])
     return crops_path
 
 
@@ -51,38 +69,57 @@ def crops_beside(video: Path) -> Path:
 
 
 def _frame(source: Source, index: int) -> FrameBatch:
-    seconds = (source.pts[index] - source.pts[0]) * source.time_base
-    return next(read_batches(source, 1, TimeRange(start=seconds)))
+    return next(read_batches(source, 1, TimeRange(start=seconds_of(source, index))))
 
 
-def write_crops(path: Path, low_res: FrameBatch, upscaled: FrameBatch) -> None:
-    """Write crops of one frame, bicubic on the left and the model's result on the right.
+def write_crops(path: Path, frames: Sequence[Shown]) -> None:
+    """Write crops of frames, enlarged plainly on the left and by what is named on the right of it.
 
     Args:
         path: a PNG file, replaced if it exists.
-        low_res: one frame, (1, 3, H, W).
-        upscaled: the same, (1, 3, 4H, 4W).
+        frames: each with results of the same names.
     """
-    before, after = (_eight_bits(batch)[0] for batch in (enlarge_frames(low_res), upscaled))
-    places = _busiest(_eight_bits(low_res)[0])
-    size = min(CROP, *low_res.data.shape[2:]) * SCALE
-    sheet = Image.new(
-        "RGB",
-        (2 * size + 3 * MARGIN, LABEL_HEIGHT + len(places) * (size + MARGIN)),
-        "white",
-    )
-    for column, (label, frame) in enumerate({"bicubic": before, "vidx4": after}.items()):
+    rows = [row for shown in frames for row in _rows(shown, max(1, NUM_CROPS // len(frames)))]
+    names = ["bicubic", *frames[0].upscaled]
+    size = rows[0][1][0].width
+    row_height = size + LABEL_HEIGHT if any(title for title, _ in rows) else size + MARGIN
+    sheet = Image.new("RGB", _sheet_size(len(names), len(rows), size, row_height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
+    for column, name in enumerate(names):
         left = MARGIN + column * (size + MARGIN)
-        ImageDraw.Draw(sheet).text((left, 4), label, fill="black", font=ImageFont.load_default(14))
-        for row, (top_crop, left_crop) in enumerate(places):
-            crop = frame[:, SCALE * top_crop :, SCALE * left_crop :][:, :size, :size]
-            place = (left, LABEL_HEIGHT + row * (size + MARGIN))
-            sheet.paste(Image.fromarray(_hwc(crop)), place)
+        draw.text((left, 4), _fitting(name, size, font), fill="black", font=font)
+        for row, (_, crops) in enumerate(rows):
+            sheet.paste(crops[column], (left, LABEL_HEIGHT + row * row_height))
+    for row, (title, _) in enumerate(rows):
+        draw.text((MARGIN, LABEL_HEIGHT + row * row_height + size + 2), title, fill="black", font=font)
     with write_whole(path) as partial:
         sheet.save(partial, "PNG")
 
 
-def _busiest(frame: Tensor) -> list[tuple[int, int]]:
+def _sheet_size(num_columns: int, num_rows: int, size: int, row_height: int) -> tuple[int, int]:
+    return num_columns * (size + MARGIN) + MARGIN, LABEL_HEIGHT + num_rows * row_height
+
+
+def _fitting(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
+    """Cut a text that is too long for its place."""
+    while font.getlength(text) > width:
+        text = text[:-2] + "…"
+    return text
+
+
+def _rows(shown: Shown, num_crops: int) -> list[tuple[str, list[Image.Image]]]:
+    """Return crops of a frame, one row for each place, and what to write below."""
+    pictures = [_eight_bits(each)[0] for each in (enlarge_frames(shown.low_res), *shown.upscaled.values())]
+    low_res = _eight_bits(shown.low_res)[0]
+    size = min(CROP, *low_res.shape[1:]) * SCALE
+    rows = []
+    for top, left in _busiest(low_res, num_crops):
+        crops = [picture[:, SCALE * top :, SCALE * left :][:, :size, :size] for picture in pictures]
+        rows.append((shown.title, [Image.fromarray(_hwc(crop)) for crop in crops]))
+    return rows
+
+
+def _busiest(frame: Tensor, num_crops: int) -> list[tuple[int, int]]:
     """Return the top left corners of the crops with the most detail that don't overlap."""
     luma = frame.float().mean(0)
     detail = torch.zeros_like(luma)
@@ -90,13 +127,18 @@ def _busiest(frame: Tensor) -> list[tuple[int, int]]:
     size = min(CROP, *luma.shape)
     scores = torch.nn.functional.avg_pool2d(detail[None], size, stride=1)[0]
     places: list[tuple[int, int]] = []
-    for _ in range(NUM_CROPS):
+    for _ in range(num_crops):
         if scores.max() <= 0 and places:
             break
         top, left = divmod(int(scores.argmax()), scores.shape[1])
         places.append((top, left))
         scores[max(0, top - size + 1) : top + size, max(0, left - size + 1) : left + size] = 0
     return places
+
+
+def to_picture(batch: FrameBatch) -> Image.Image:
+    """Return the first of some frames in 8 bits."""
+    return Image.fromarray(_hwc(_eight_bits(batch)[0]))
 
 
 def _eight_bits(batch: FrameBatch) -> Tensor:

@@ -90,10 +90,24 @@ def plan_video(
     """
     source = probe(path)
     output = output or default_output(path, choose_suffix(source))
+    return plan_source(source, output, span=span, encode=encode, overwrite=overwrite)
+
+
+def plan_source(
+    source: Source,
+    output: Path,
+    *,
+    span: TimeRange = WHOLE,
+    encode: EncodeOptions = EncodeOptions(),
+    overwrite: bool = False,
+) -> Plan:
+    """Decide what will be done of a video that was looked at; see `plan_video`."""
     check_output(source, output, overwrite=overwrite or work_folder_of(output).is_dir())
     frames = range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
     if not frames:
-        raise OptionError(f"{path} has no frame in that range: it is {float(source.duration):.3f} s long.")
+        raise OptionError(
+            f"{source.path} has no frame in that range: it is {float(source.duration):.3f} s long."
+        )
     plan = Plan(source, output, span, encode, overwrite, frames, _warnings(source, output, span))
     check_encoder(plan.encoder.encoder, source, output.suffix)
     return plan

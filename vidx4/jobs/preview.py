@@ -1,103 +1,225 @@
-"""A clip range beside what it came from."""
+"""Moments of a film before and after, with every setting that is considered, and what each costs."""
 
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise, product
 from pathlib import Path
 
-import torch
+from PIL import Image
 
 from vidx4.diffusion.bicubic import enlarge_frames
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.crops import crops_beside, write_crops
-from vidx4.jobs.parts import Job
-from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.progress import Control, Progress
-from vidx4.jobs.report import Report
-from vidx4.jobs.run import run
+from vidx4.jobs.crops import Shown, crops_beside, to_picture, write_crops
+from vidx4.jobs.layouts import Layout
+from vidx4.jobs.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.page import Moment, Page, Setting, write_page
+from vidx4.jobs.plan import plan_source
+from vidx4.jobs.progress import Control
+from vidx4.jobs.take import Scenes, Take, Watch, make_take
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
 from vidx4.media.whole import check_writable
-from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch, TimeRange
+from vidx4.video import Source, TimeRange
 
-LINE_WIDTH = 4
-"""Of the line between the halves, in output pixels."""
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that is considered."""
+
+    label: str
+    """Empty for the only one."""
+    options: UpscaleOptions
+    flags: Mapping[str, str]
+    """What the user gave: names and values."""
+    command: str
+    """What enlarges the whole film so."""
+
+
+@dataclass(frozen=True)
+class PreviewPlan:
+    """What is shown of a film, and where it goes."""
+
+    scenes: Scenes
+    choices: tuple[Choice, ...]
+    videos: tuple[Path, ...]
+    """One for each choice."""
+    crops: Path
+    page: Path | None
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames that are enlarged, for all choices."""
+        frames = (len(_frames(self.scenes.source, span)) for span in self.scenes.spans)
+        return len(self.choices) * sum(frames)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a setting costs."""
+
+    label: str
+    seconds_per_frame: float
+    """Measured; if no frame repeats the one before it."""
+    seconds_for_whole: float
 
 
 @dataclass(frozen=True)
 class Preview:
     """What a preview made and measured."""
 
-    report: Report
+    videos: tuple[Path, ...]
     crops: Path
-    seconds_for_whole: float
-    """What the whole video would take at the speed measured, in seconds."""
+    page: Path | None
+    costs: tuple[Cost, ...]
 
 
 def plan_preview(
-    path: Path,
-    output: Path | None,
-    span: TimeRange,
+    source: Source,
+    choices: Sequence[Choice],
+    output: Path | None = None,
     *,
+    span: TimeRange | None = None,
+    num_samples: int = 3,
+    duration: Fraction = Fraction(1),
+    layout: Layout = Layout.SPLIT,
     encode: EncodeOptions = EncodeOptions(),
+    with_page: bool = True,
     overwrite: bool = False,
-) -> Plan:
-    """Decide on the preview of a range of a video; arguments and errors are those of `plan_video`."""
-    if output is None:
-        suffix = choose_suffix(probe(path))
-        output = path.with_name(f"{path.stem}_x4_preview{suffix}")
-    check_writable(crops_beside(output), path, overwrite)
-    return plan_video(path, output, span=span, encode=encode, overwrite=overwrite)
+) -> PreviewPlan:
+    """Decide on a preview.
 
+    Args:
+        source: the film.
+        choices: the settings, one or more.
+        output: where the video goes, with the label of each setting in its name where there are several;
+            beside the source where None. Crops and page lie beside it.
+        span: what is shown; None for moments chosen over the whole film.
+        num_samples: how many such moments.
+        duration: of each, in seconds.
+        layout: how before and after are put together in the video.
+        encode: how it is compressed.
+        with_page: whether to write the page.
+        overwrite: whether files that exist may be replaced.
 
-def run_preview(plan: Plan, upscaler: Upscaler, batch_size: int, control: Control | None = None) -> Preview:
-    """Enlarge a range of a video, the left half plainly (bicubic) and the right half by the model.
-
-    The sound is cut to the range. A picture of crops from its first frame appears beside the clip.
+    Raises:
+        OptionError: the range holds no frame.
+        OutputError: a file exists, is the source, or is of an unknown kind.
     """
-    control = control or Control()
-    watch = _Watch(control)
-    split = _Split(upscaler)
-    report = run(Job(plan, split, batch_size), Control(watch, stop=control.stop), restart=True)
-    crops = crops_beside(plan.output)
-    if split.first is not None:
-        write_crops(crops, *split.first)
-    return Preview(report, crops, watch.seconds_per_frame * plan.source.num_frames)
+    if output is None:
+        output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source)}")
+    shown = [_middle(source, span)] if span else _moments(source, num_samples, duration)
+    spans, stills = zip(*shown, strict=True)
+    plan = PreviewPlan(
+        scenes=Scenes(source, spans, stills, layout, encode),
+        choices=tuple(choices),
+        videos=tuple(_with_label(output, choice.label) for choice in choices),
+        crops=crops_beside(output),
+        page=output.with_suffix(".html") if with_page else None,
+    )
+    for file in filter(None, (plan.crops, plan.page, *plan.videos)):
+        check_writable(file, source.path, overwrite)
+    for video, each in product(plan.videos, spans):
+        plan_source(source, video, span=each, encode=encode, overwrite=True)
+    return plan
 
 
-class _Split:
-    """Joins the left half of the plain enlargement to the right half of the model's result."""
-
-    def __init__(self, upscaler: Upscaler) -> None:
-        self._upscaler = upscaler
-        self.first: tuple[FrameBatch, FrameBatch] | None = None
-        """The first frame before and after."""
-
-    def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
-        upscaled = self._upscaler(batch, state)
-        self.first = self.first or (_first(batch), _first(upscaled.batch))
-        return replace(upscaled, batch=_joined(enlarge_frames(batch), upscaled.batch))
+def _with_label(output: Path, label: str) -> Path:
+    name = label.replace(", ", "_").replace(" ", "-").replace("/", "-")
+    return output.with_stem(f"{output.stem}_{name}") if name else output
 
 
-def _first(batch: FrameBatch) -> FrameBatch:
-    return FrameBatch(batch.data[:1], batch.pts[:1])
+def _middle(source: Source, span: TimeRange) -> tuple[TimeRange, int]:
+    frames = _frames(source, span)
+    return span, min((frames.start + frames.stop) // 2, source.num_frames - 1)
 
 
-def _joined(left: FrameBatch, right: FrameBatch) -> FrameBatch:
-    data = right.data.clone()
-    middle = data.shape[3] // 2
-    data[..., :middle] = left.data[..., :middle]
-    data[..., middle - LINE_WIDTH // 2 : middle + LINE_WIDTH // 2] = torch.iinfo(data.dtype).max
-    return FrameBatch(data, right.pts)
+def _frames(source: Source, span: TimeRange) -> range:
+    return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-class _Watch:
-    """Passes progress on and remembers the speed."""
+def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
+    """Return spans about the moments of a film, none of which meet."""
+    num_samples = max(1, min(num_samples, int(source.duration / duration)))
+    moments = choose_moments(source, num_samples)
+    times = [seconds_of(source, index) for index in moments]
+    borders = [Fraction(0), *((a + b) / 2 for a, b in pairwise(times)), source.duration]
+    spans = []
+    for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
+        start = max(first, min(when - duration / 2, last - duration))
+        spans.append((TimeRange(start, min(start + duration, last)), moment))
+    return spans
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self.seconds_per_frame = 0.0
 
-    def __call__(self, progress: Progress) -> None:
-        self.seconds_per_frame = progress.seconds_per_frame
-        self._control.on_progress(progress)
+def run_preview(
+    plan: PreviewPlan, upscaler: Upscaler, batch_size: int | None = None, control: Control | None = None
+) -> Preview:
+    """Enlarge what is shown with every setting, and write the videos, the crops and the page.
+
+    Args:
+        plan: what is shown.
+        upscaler: of the first setting; others load a model only if it is another.
+        batch_size: frames that are computed together; chosen by their size where None.
+        control: hears of the progress and stops it.
+
+    Raises:
+        StoppedError: the control said so; videos that are done are kept.
+    """
+    watch = Watch(control or Control(), plan.num_frames)
+    upscalers = [upscaler.with_options(choice.options) for choice in plan.choices]
+    takes = [
+        make_take(plan.scenes, video, each, batch_size, watch)
+        for video, each in zip(plan.videos, upscalers, strict=True)
+    ]
+    shown = [_shown(plan, takes, i) for i in range(len(plan.scenes.stills))]
+    write_crops(plan.crops, shown)
+    costs = tuple(_cost(plan, choice, take) for choice, take in zip(plan.choices, takes, strict=True))
+    if plan.page is not None:
+        write_page(plan.page, _page(plan, upscaler, costs, shown))
+    return Preview(plan.videos, plan.crops, plan.page, costs)
+
+
+def _shown(plan: PreviewPlan, takes: Sequence[Take], still: int) -> Shown:
+    """Return a moment with what each setting makes of it."""
+    names = [choice.label or "vidx4" for choice in plan.choices]
+    upscaled = {name: take.stills[still].after for name, take in zip(names, takes, strict=True)}
+    seconds = float(seconds_of(plan.scenes.source, plan.scenes.stills[still]))
+    return Shown(timecode(seconds), takes[0].stills[still].before, upscaled)
+
+
+def _cost(plan: PreviewPlan, choice: Choice, take: Take) -> Cost:
+    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * plan.scenes.source.num_frames)
+
+
+def _page(plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], shown: Sequence[Shown]) -> Page:
+    source, identity = plan.scenes.source, upscaler.identity
+    rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
+    size, length = f"{source.width}x{source.height}", timecode(float(source.duration))
+    film = f"{size}, {length}{rate}, {source.num_frames} frames"
+    settings = [_setting(choice, cost) for choice, cost in zip(plan.choices, costs, strict=True)]
+    moments = [_moment(source, index, each) for index, each in zip(plan.scenes.stills, shown, strict=True)]
+    model = f"{identity['model']} on {identity['device']} in {identity['dtype']}"
+    return Page(source.path.name, [("film", film), ("model", model)], settings, moments)
+
+
+def _setting(choice: Choice, cost: Cost) -> Setting:
+    label = choice.label or "as chosen"
+    return Setting(label, choice.flags, cost.seconds_per_frame, cost.seconds_for_whole, choice.command)
+
+
+def _moment(source: Source, index: int, shown: Shown) -> Moment:
+    before, *after = (
+        _upright(to_picture(batch), source)
+        for batch in (enlarge_frames(shown.low_res), *shown.upscaled.values())
+    )
+    return Moment(float(seconds_of(source, index)), before, tuple(after))
+
+
+def _upright(picture: Image.Image, source: Source) -> Image.Image:
+    """Show a picture as a player does: with its shape of pixels, turned."""
+    if source.sample_aspect_ratio != 1:
+        size = round(picture.width * source.sample_aspect_ratio), picture.height
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return picture.rotate(source.rotation, expand=True) if source.rotation else picture

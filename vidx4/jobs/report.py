@@ -20,6 +20,8 @@ class Report:
     """Of them, those that this run enlarged: others were there already."""
     num_parts: int
     seconds: float
+    seconds_per_frame: float
+    """Of this run, for a frame whose result was not there already."""
     share_reused: float
     """Of this run's work, what was not done again, since its result was there."""
     num_shots: int

@@ -82,6 +82,7 @@ class Run:
             num_new=meter.num_new,
             num_parts=len(parts),
             seconds=meter.seconds,
+            seconds_per_frame=meter.seconds_per_frame(without_reuse=True),
             share_reused=meter.num_reused / max(meter.num_new, 1),
             num_shots=sum(part.starts_shot for part in parts),
             stages=self._stages,

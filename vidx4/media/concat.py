@@ -1,0 +1,72 @@
+"""Videos that were cut from one, one after another."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.probe import probe
+from vidx4.media.suffix import format_of
+from vidx4.media.timeline import Cut
+from vidx4.media.whole import write_whole
+from vidx4.video import WHOLE
+
+
+def concatenate(pieces: Sequence[Path], output: Path) -> None:
+    """Write videos one after another into one, packet by packet.
+
+    Sound is kept packet for packet but where that of a piece still lasts when the next begins.
+
+    Args:
+        pieces: outputs of `join` for spans of one source with the same encoding and container.
+        output: a file of their kind, replaced if it exists.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    source = probe(pieces[0])
+    cut = Cut.of(source, WHOLE)
+    with write_whole(output) as unfinished, ExitStack() as stack:
+        first = stack.enter_context(open_source(pieces[0]))
+        options = muxer_options(output.suffix, source, first)
+        target = stack.enter_context(
+            av.open(str(unfinished), "w", format=format_of(output.suffix), container_options=options)
+        )
+        enlarged = first.streams[source.video_index]
+        assert isinstance(enlarged, VideoStream)
+        streams: dict[int, Stream] = {source.video_index: add_video(target, enlarged, enlarged, source)}
+        streams |= add_copies(target, first, source, output.suffix, cut)
+        describe_output(target, first, cut)
+        for packet, index in _packets(pieces, tuple(streams)):
+            packet.stream = streams[index]
+            target.mux(packet)
+
+
+def _packets(pieces: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[AnyPacket, int]]:
+    """Yield packets on the clock of the whole, and the stream that each belongs to."""
+    ends: dict[int, Fraction] = {}
+    start = Fraction(0)
+    for piece in pieces:
+        source = probe(piece)
+        with open_source(piece) as container:
+            for packet in read_packets(container, *(container.streams[index] for index in indices)):
+                index = packet.stream_index
+                _move(packet, start)
+                when = (packet.dts or 0) * packet.time_base
+                if index != source.video_index and when < ends.get(index, when):
+                    continue
+                ends[index] = when + (packet.duration or 0) * packet.time_base
+                yield packet, index
+        start += source.stop_pts * source.time_base
+
+
+def _move(packet: AnyPacket, seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts + ticks
+    packet.dts = None if packet.dts is None else packet.dts + ticks
