@@ -13,6 +13,7 @@ from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 
+LONDON = Path(__file__).parent.parent / "samples" / "london.mp4"
 VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
 LATE = [128_000 + 512 * index for index in range(25)]
 
@@ -121,3 +122,17 @@ def _damage(path: Path, index: int) -> None:
         payload = bytes(packet)
     content = path.read_bytes()
     path.write_bytes(content.replace(payload, b"\xff" * len(payload)))
+
+
+def test_what_is_damaged_decodes_alike_each_time(tmp_path: Path) -> None:
+    """A decoder with threads would fill gaps in one way now and in another then."""
+    content = bytearray(LONDON.read_bytes())
+    start = content.index(b"mdat") + 3000
+    for place in range(start, 3 * len(content) // 4, 4001):
+        content[place] ^= 0x55
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(content)
+    source = probe(damaged)
+    first, *others = (read(source).data for _ in range(4))
+    assert not torch.equal(first, read(probe(LONDON)).data)
+    assert all(torch.equal(first, other) for other in others)

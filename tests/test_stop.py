@@ -65,6 +65,19 @@ def test_told_once_it_keeps_what_is_whole_and_says_how_it_goes_on(told: int, pla
     assert [path.name for path in plan.output.parent.iterdir()] == ["clip.mp4.vidx4"]
 
 
+def test_a_hangup_that_it_was_started_to_ignore_is_ignored(plan: Plan) -> None:
+    """As `nohup` starts it."""
+    shell = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(plan, "--json")]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while '"event": "part"' not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert plan.output.exists()
+
+
 def test_told_twice_it_ends_at_once(plan: Plan) -> None:
     """At 900 steps a batch takes long: only the second signal ends it before that."""
     with started(plan, "note", "--steps", "900") as process:

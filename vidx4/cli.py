@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 import typer
 
 from vidx4.errors import OptionError
+from vidx4.live import heeded_signals
 from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -440,6 +441,6 @@ def _interrupt(*_: object) -> NoReturn:
 
 def main() -> None:
     """Run the program; being told to stop is like Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for each in heeded_signals():
+        signal.signal(each, _interrupt)
     app()

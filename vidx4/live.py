@@ -46,13 +46,18 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(each, handle) for each in signals]
+    before = {each: signal.signal(each, handle) for each in heeded_signals()}
     try:
         yield
     finally:
-        for each, handler in zip(signals, before, strict=True):
+        for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Return what may tell the program to end; `nohup`, for one, has it ignore a hangup."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
 
 
 @contextmanager

@@ -137,12 +137,9 @@ class Terminal:
             batch_size=job.batch_size,
             tile_size=job.identity.get("tile-size"),
         )
-        frames = f"{job.batch_size} frame{'s' if job.batch_size > 1 else ''} at once"
         tiles = job.identity.get("tile-size")
-        self._fact(
-            "memory",
-            f"{mebibytes(estimate.memory)}, {frames}, {f'in tiles of {tiles}' if tiles else 'whole'}",
-        )
+        cut = f"tiles of {tiles}" if tiles else "no tiles"
+        self._fact("memory", f"{mebibytes(estimate.memory)} in batches of {job.batch_size}, {cut}")
         size, needed, free = map(disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
         self._fact("disk", f"about {size}, {needed} until all is done; {free} are free")
         each = f"{estimate.seconds_per_frame:.3g} s a frame"

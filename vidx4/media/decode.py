@@ -106,7 +106,8 @@ def _decode(source: Source, target: int | None = None) -> Iterator[VideoFrame]:
     """Yield all frames, or those from the first keyframe after seeking to a target."""
     with open_source(source.path) as container:
         stream = _video_stream(container, source)
-        stream.thread_type = "AUTO"
+        # With threads, what a decoder makes of damaged packets depends on how these run.
+        stream.thread_type = "NONE"
         packets = read_frame_packets(container, stream)
         if target is not None:
             container.seek(target, stream=stream)

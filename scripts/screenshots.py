@@ -1,0 +1,105 @@
+"""Make the pictures of the program at work that the README shows.
+
+python scripts/screenshots.py [--out samples]
+
+terminal.svg is what a terminal shows of a real job; preview_page.png is the page that `vidx4 preview` wrote
+for a real clip, as Chromium shows it (which has to be installed).
+"""
+
+import argparse
+import io
+import os
+import pty
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+CLIP = Path("samples/london.mp4")
+COLUMNS = 104
+PAGE_SIZE = {"width": 1200, "height": 900}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("samples"))
+    out = parser.parse_args().out
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = Path(shutil.copy(CLIP, folder))
+        (out / "terminal.svg").write_text(terminal(folder))
+        page(clip, out / "preview_page.png")
+
+
+def terminal(folder: Path) -> str:
+    """Return what a terminal shows of a job, as SVG."""
+    command = ["vidx4", "upscale", CLIP.name, "--steps", "4", "--stop", "0.4"]
+    shown = _shown(_in_terminal(command, folder))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(f"$ {shlex.join(command)}\n{shown}"))
+    return _without_fonts(console.export_svg(title="vidx4"))
+
+
+def _in_terminal(command: list[str], folder: Path) -> str:
+    """Run the program in a terminal of its own; return all that it writes there."""
+    program = [sys.executable, "-m", *command]
+    process, master = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.environ |= {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
+        os.execv(program[0], program)
+    written = b""
+    while chunk := _read(master):
+        written += chunk
+    if os.waitpid(process, 0)[1]:
+        raise RuntimeError(f"{shlex.join(command)} failed: {written.decode()}")
+    return written.decode()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # Linux says so at the end
+        return b""
+
+
+def _shown(written: str) -> str:
+    """Return what is left on the screen: a line that was written again and again shows the last."""
+    lines = (re.split(r"\r|\x1b\[2K", line.rstrip("\r"))[-1] for line in written.split("\n"))
+    return "\n".join(
+        re.sub(r"\x1b\[\?25[lh]|\x1b\[\d*A", "", line) for line in lines if "transformers" not in line
+    )
+
+
+def _without_fonts(svg: str) -> str:
+    """Leave out the fonts, which a reader would have to fetch."""
+    return re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
+
+
+def page(clip: Path, png: Path) -> None:
+    """Write a picture of the page for two settings of a clip."""
+    flags = ["--samples", "3", "--duration", "0.1", "--sweep", "steps=1,4"]
+    subprocess.run([sys.executable, "-m", "vidx4", "preview", str(clip), *flags, "--quiet"], check=True)
+    written = clip.with_name(f"{clip.stem}_x4_preview.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        tab = browser.new_page(viewport=PAGE_SIZE)  # type: ignore[arg-type]
+        tab.goto(written.as_uri())
+        tab.wait_for_selector("#stage[data-shown]")
+        tab.keyboard.press("2")
+        tab.wait_for_selector('#stage[data-shown="0 0 2"]')
+        tab.screenshot(path=png)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
