@@ -87,9 +87,13 @@ class PlainProgress:
 
     def __call__(self, progress: "Progress") -> None:
         """Show progress, unless it was shown just before."""
+        self.show(lambda: describe(progress))
+
+    def show(self, line: Callable[[], str]) -> None:
+        """Show a line, unless one was shown just before."""
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
-            self._say(describe(progress))
+            self._say(line())
 
 
 def describe(progress: "Progress") -> str:

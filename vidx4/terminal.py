@@ -17,7 +17,6 @@ from vidx4.live import INTERRUPTED, PlainProgress, bar, clock, disk, mebibytes, 
 
 if TYPE_CHECKING:
     from vidx4.diffusion.models import KnownModel
-    from vidx4.jobs.batch import FileReport
     from vidx4.jobs.doctor import Finding
     from vidx4.jobs.folder import Part
     from vidx4.jobs.parts import Job
@@ -46,7 +45,7 @@ class Terminal:
         self.quiet = quiet
         self.json = json
         self.command = command
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -80,28 +79,29 @@ class Terminal:
     def note(self, message: str) -> None:
         """Tell something that is good to know."""
         self.event("note", message=message)
-        self._say(message, quietly=False)
+        self.say(message, quietly=False)
 
     def warn(self, message: str) -> None:
         """Tell of something that falls short."""
         self.event("warning", message=message)
-        self._say(message, "yellow")
+        self.say(message, "yellow")
 
     def failure(self, error: Vidx4Error) -> None:
         """Tell why it ends and, where that is possible, how it goes on."""
         notes = getattr(error, "__notes__", [])
         self.error(" ".join([str(error), *notes]), **({"command": self.command} if notes else {}))
         if notes:
-            self._say(f"Go on with: {self.command}")
+            self.say(f"Go on with: {self.command}")
 
     def error(self, message: str, **fields: Any) -> None:
         """Tell why it ends."""
         self.event("error", message=message, **fields)
-        self._say(f"Error: {message}", "red")
+        self.say(f"Error: {message}", "red")
 
-    def _say(self, message: str, style: str = "", *, quietly: bool = True) -> None:
+    def say(self, message: str, style: str = "", *, quietly: bool = True) -> None:
+        """Print a line for people; `quietly` tells if it is of what went wrong, which is always printed."""
         if not self.json and (quietly or not self.quiet):
-            self._console.print(escape(message), style=style)
+            self.console.print(escape(printable(message)), style=style)
 
     def plan(self, plan: "Plan") -> None:
         """Tell what will be done."""
@@ -146,11 +146,11 @@ class Terminal:
         self._fact("time", f"about {clock(estimate.seconds_left)}: {each}, {estimate.basis}")
 
     def _fact(self, name: str, text: str) -> None:
-        self._say(f"{name:8}{text}", quietly=False)
+        self.say(f"{name:8}{text}", quietly=False)
 
     def trial(self, plan: "Plan") -> None:
         """Tell what is left of a dry run."""
-        self._say(
+        self.say(
             f"The frames that this was measured on are kept in {plan.work_folder} for the run.", quietly=False
         )
 
@@ -160,13 +160,13 @@ class Terminal:
             self.warn(warning)
         earlier = report.num_frames - report.num_new
         speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
-        self._say(
+        self.say(
             f"{report.num_frames} frames{f', {earlier} of them by an earlier run,' if earlier else ''} in "
             f"{clock(report.seconds)} ({speed}), at most {mebibytes(report.peak_memory)}",
             quietly=False,
         )
         stages = ", ".join(f"{name} {clock(seconds)}" for name, seconds in asdict(report.stages).items())
-        self._say(stages, quietly=False)
+        self.say(stages, quietly=False)
         self.done(**report.facts())
 
     def done(self, output: str | Path, **fields: Any) -> None:
@@ -201,25 +201,10 @@ class Terminal:
         for cost in preview.costs:
             label = f"With {cost.label}" if cost.label else "So"
             each = f"{cost.seconds_per_frame:.3g} s a frame"
-            self._say(
+            self.say(
                 f"{label}, the whole video takes about {clock(cost.seconds_for_whole)} ({each}).",
                 quietly=False,
             )
-
-    def file(self, report: "FileReport") -> None:
-        """Tell what became of one file of a folder."""
-        self.event("file", **asdict(report))
-        if report.message:
-            names_file = str(report.path) in report.message
-            self.warn(report.message if names_file else f"{report.path}: {report.message}")
-
-    def folder(self, reports: Sequence["FileReport"]) -> None:
-        """Show what became of a folder, and fail if any file did."""
-        rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
-        if not self.json and not self.quiet:
-            self._table(["", "source", "output", ""], rows)
-        if any(report.outcome == "failed" for report in reports):
-            raise typer.Exit(FAILED)
 
     def source(self, source: "Source") -> None:
         """Show what a file holds."""
@@ -228,8 +213,8 @@ class Terminal:
             print(json.dumps(facts, default=str))  # noqa: T201
             return
         streams = facts.pop("streams")
-        self._table(["", ""], [[key.replace("_", " "), str(value)] for key, value in facts.items()])
-        self._table(list(streams[0]), [[str(value) for value in stream.values()] for stream in streams])
+        self.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in facts.items()])
+        self.table(list(streams[0]), [[str(value) for value in stream.values()] for stream in streams])
 
     def models(self, models: Sequence["KnownModel"]) -> None:
         """Show the known models."""
@@ -240,7 +225,7 @@ class Terminal:
             [m.name, m.description, f"{m.size / 1e6:.1f} MB" if m.size else "", str(m.folder or m.advice)]
             for m in models
         ]
-        self._table(["model", "what", "size", "where"], rows)
+        self.table(["model", "what", "size", "where"], rows)
 
     def findings(self, findings: Sequence["Finding"]) -> None:
         """Show what of this machine is fine and what is not."""
@@ -251,16 +236,17 @@ class Terminal:
             ["ok" if f.is_fine else "--", f.subject, f.message, "" if f.is_fine else f.advice]
             for f in findings
         ]
-        self._table(["", "", "", "what to do"], rows)
+        self.table(["", "", "", "what to do"], rows)
 
-    def _table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table on standard output."""
         from rich.table import Table
 
         table = Table(box=None, show_header=any(header), pad_edge=False)
         for title in header:
             table.add_column(title, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(printable(cell)) for cell in row))
         Console(highlight=False).print(table)
 
     @contextmanager
@@ -277,18 +263,20 @@ class Terminal:
     def _progress(self, what: str) -> Iterator["OnProgress"]:
         """Show progress in the way that suits where the output goes."""
         if self.json:
-            yield self._progress_event
+            yield self.progress_event
         elif self.quiet:
             yield lambda _: None
-        elif self._console.is_terminal:
-            with bar(self._console, what) as on_progress:
+        elif self.console.is_terminal:
+            with bar(self.console, what) as on_progress:
                 yield on_progress
         else:
-            yield PlainProgress(lambda line: self._say(f"{what}: {line}"))
+            yield PlainProgress(lambda line: self.say(f"{what}: {line}"))
 
-    def _progress_event(self, progress: "Progress") -> None:
+    def progress_event(self, progress: "Progress", **fields: Any) -> None:
+        """Tell how far a job is, as JSON."""
         self.event(
             "progress",
+            **fields,
             num_done=progress.num_done,
             num_frames=progress.num_frames,
             frames_per_second=round(1 / progress.seconds_per_frame, 4),
@@ -323,6 +311,11 @@ class _Once(logging.Filter):
         is_new = message not in self._said
         self._said.add(message)
         return is_new
+
+
+def printable(text: str) -> str:
+    """Return a text in one line; a file's name may hold line breaks, and bytes that are no text."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _exit_code(error: Vidx4Error) -> int:

@@ -1,33 +1,37 @@
 """A folder: what is left to do, one file after another, a report."""
 
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
+from PIL import Image
+
+from vidx4.diffusion.bicubic import SCALE
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OutputError, SourceError, Vidx4Error
+from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
+from vidx4.jobs.folder import num_kept
+from vidx4.jobs.identity import Identity, identify_picture
+from vidx4.jobs.parts import Job
 from vidx4.jobs.picture import is_picture, picture_suffix, plan_picture, upscale_picture
+from vidx4.jobs.plan import Plan, plan_source
+from vidx4.jobs.preflight import Estimate, check_disk
 from vidx4.jobs.progress import Control
-from vidx4.jobs.run import upscale_video
+from vidx4.jobs.records import Records, what_is_wrong
+from vidx4.jobs.run import start
+from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.suffix import choose_suffix
+from vidx4.video import Source
 
 logger = logging.getLogger(__name__)
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mj2",
-    ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts",
-    ".vob", ".webm", ".wmv", ".y4m",
-})
-PICTURE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".ico", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pcx", ".pgm", ".png", ".ppm", ".tga",
-    ".tif", ".tiff", ".webp",
-})
-# fmt: on
+Result = TypeVar("Result")
 
 
 class Outcome(StrEnum):
@@ -36,6 +40,8 @@ class Outcome(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+    LEFT = "left"
+    """For later: it was still being written, or the batch was stopped."""
 
 
 @dataclass(frozen=True)
@@ -44,84 +50,222 @@ class FileReport:
 
     path: Path
     outcome: Outcome
-    output: Path | None
+    output: Path | None = None
     message: str = ""
-    """Why it failed, or what was lost."""
+    """Why it failed or was left, or what was lost."""
+    num_frames: int = 0
+    """That were enlarged."""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class FileJob:
-    """A file of a folder and where its result goes."""
+class FileOptions:
+    """How one file is enlarged."""
+
+    upscale: UpscaleOptions = UpscaleOptions()
+    encode: EncodeOptions = EncodeOptions()
+    batch_size: int | None = None
+    changed: str = ""
+    """What of it the user chose, in a few words."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a folder that was looked at."""
 
     path: Path
-    wanted: Path
-    """The output without its suffix, which depends on what the file holds."""
+    options: FileOptions
+    output: Path
+    plan: Plan | None
+    """What will be done; None for a still picture."""
+    num_kept: int = 0
+    """Frames of it that an earlier run has made."""
+
+    @property
+    def num_left(self) -> int:
+        """Frames that are to be enlarged."""
+        return self.plan.num_frames - self.num_kept if self.plan else 1
+
+    @property
+    def work_left(self) -> int:
+        """Low-resolution pixels that are to be enlarged; pictures count for nothing."""
+        return self.num_left * self.plan.source.width * self.plan.source.height if self.plan else 0
 
 
-def plan_folder(folder: Path, output_folder: Path) -> list[FileJob]:
-    """Find the videos and pictures in a folder and all below it, by their suffix, in order.
+class Batch:
+    """Works through the files of a folder; a file that fails doesn't stop the others.
 
-    Raises:
-        SourceError: there are none.
-        OutputError: `output_folder` lies in `folder`, so that results would become sources.
+    Args:
+        selection: the files.
+        options_of: how a file is enlarged, by its path in the folder.
+        overwrite: whether outputs that exist are replaced.
+        restart: whether work begins anew where an earlier run was stopped.
+        force: whether to begin though the disk seems too small.
     """
-    if output_folder.resolve().is_relative_to(folder.resolve()):
-        raise OutputError(f"{output_folder} lies inside {folder}: choose a folder beside it.")
-    files = sorted(path for path in folder.rglob("*") if _is_wanted(path))
-    if not files:
-        raise SourceError(f"{folder} holds no video and no picture.")
-    twins = Counter(path.with_suffix("") for path in files)
-    return [
-        FileJob(path, output_folder / path.relative_to(folder).with_name(_stem(path, twins)))
-        for path in files
-    ]
+
+    def __init__(
+        self,
+        selection: Selection,
+        options_of: Callable[[str], FileOptions],
+        *,
+        overwrite: bool = False,
+        restart: bool = False,
+        force: bool = False,
+    ) -> None:
+        self.selection = selection
+        self._options_of = options_of
+        self._overwrite = overwrite
+        self._restart = restart
+        self._force = force
+        self._records = Records(selection.output_folder)
+        self._upscalers: dict[UpscaleOptions, Upscaler] = {}
+
+    def look_at(self, paths: Sequence[Path]) -> list[Item | FileReport]:
+        """Tell of each file what will be done, or why nothing is.
+
+        Raises:
+            ModelError: the model can't be had.
+        """
+        outputs = self.selection.outputs(paths)
+        return [_guarded(path, partial(self._look, path, outputs[path])) for path in paths]
+
+    def _look(self, path: Path, wanted: Path) -> Item | FileReport:
+        options = self._options_of(self.selection.name(path))
+        picture = is_picture(path)
+        source = None if picture else probe(path)
+        suffix = choose_suffix(source) if source else picture_suffix(path)
+        item = self._item(path, options, wanted.with_name(wanted.name + suffix), source)
+        if not item.output.exists() or self._overwrite:
+            return item
+        if item.num_kept and not item.num_left:
+            return item  # it ended just before its work folder was removed
+        message = self._check_done(item)
+        return FileReport(path, Outcome.SKIPPED, item.output, message)
+
+    def _item(self, path: Path, options: FileOptions, output: Path, source: Source | None) -> Item:
+        if source is None:
+            return Item(path, options, plan_picture(path, output, overwrite=True), None)
+        plan = plan_source(source, output, encode=options.encode, overwrite=True)
+        kept = 0 if self._restart else num_kept(plan.work_folder)
+        return Item(path, options, output, plan, min(kept, plan.num_frames))
+
+    def _check_done(self, item: Item) -> str:
+        """Make sure that an output is what would be made; return what is to be said of it.
+
+        Raises:
+            OutputError: it is not.
+        """
+        record = self._records.find(item.output)
+        if record is None:
+            _check_looks_done(item)
+            return "It is not known of which options it came, but it is whole."
+        if why := what_is_wrong(record, item.output, self._identity(item)):
+            raise OutputError(f"{item.output} exists already, but {why}. --overwrite replaces it.")
+        return ""
+
+    def _identity(self, item: Item) -> Identity:
+        digest = self._records.source_digest(item.output, item.path)
+        if item.plan is None:
+            return identify_picture(item.path, self._upscaler(item).identity, digest)
+        return Job.of(item.plan, self._upscaler(item), item.options.batch_size, digest).identity
+
+    def _upscaler(self, item: Item) -> Upscaler:
+        """Return what enlarges a file; a model is loaded once."""
+        options = item.options.upscale
+        if options not in self._upscalers:
+            loaded = next(iter(self._upscalers.values()), None)
+            self._upscalers[options] = (
+                loaded.with_options(options) if loaded else Upscaler.from_options(options)
+            )
+        return self._upscalers[options]
+
+    def do(
+        self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
+    ) -> FileReport:
+        """Enlarge one file; where an earlier run was stopped, this one goes on.
+
+        Args:
+            item: the file.
+            control: hears of the progress and stops it.
+            on_estimate: hears what it takes, before the most of it is done.
+
+        Raises:
+            StoppedError: the control said so; what is whole is kept.
+            ModelError: the model can't be had.
+        """
+        return _guarded(item.path, partial(self._done, item, control, on_estimate))
+
+    def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
+        upscaler = self._upscaler(item)
+        if item.plan is None:
+            plan_picture(item.path, item.output, overwrite=self._overwrite)
+            upscale_picture(item.path, item.output, upscaler)
+            self._records.add(item.output, item.path, self._identity(item))
+            return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
+        plan = replace(item.plan, overwrite=self._overwrite)
+        job = Job.of(plan, upscaler, item.options.batch_size)
+        with start(job, control, restart=self._restart) as run:
+            estimate = run.estimate()
+            on_estimate(estimate)
+            if not self._force:
+                check_disk(plan, estimate)
+            report = run.finish()
+        self._records.add(item.output, item.path, job.identity)
+        message = " ".join(report.warnings + report.damage)
+        return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)
 
 
-def _is_wanted(path: Path) -> bool:
-    suffixes = VIDEO_SUFFIXES | PICTURE_SUFFIXES
-    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-
-
-def _stem(path: Path, twins: Counter[Path]) -> str:
-    """Name the output after the file; the file's own suffix sets equal names apart."""
-    return f"{path.stem if twins[path.with_suffix('')] == 1 else path.name}_x4"
-
-
-def run_file(
-    job: FileJob,
-    upscaler: Upscaler,
-    encode: EncodeOptions = EncodeOptions(),
-    batch_size: int | None = None,
-    control: Control | None = None,
-    *,
-    overwrite: bool = False,
-) -> FileReport:
-    """Enlarge one file of a folder, unless its output is there: outputs appear whole or not at all.
-
-    What goes wrong is reported, not raised, so that one file doesn't stop the others.
-    """
+def _guarded(path: Path, work: Callable[[], Result]) -> Result | FileReport:
+    """Do something for a file; what goes wrong with it becomes a report."""
     try:
-        picture = is_picture(job.path)
-        suffix = picture_suffix(job.path) if picture else choose_suffix(probe(job.path))
-        output = job.wanted.with_name(job.wanted.name + suffix)
-        if output.exists() and not overwrite:
-            return FileReport(job.path, Outcome.SKIPPED, output)
-        if picture:
-            upscale_picture(job.path, plan_picture(job.path, output, overwrite=overwrite), upscaler)
-            return FileReport(job.path, Outcome.DONE, output)
-        report = upscale_video(
-            job.path,
-            output,
-            upscaler=upscaler,
-            encode=encode,
-            batch_size=batch_size,
-            overwrite=overwrite,
-            on_progress=control.on_progress if control else None,
-        )
+        return work()
+    except (StoppedError, ModelError):
+        raise
     except Vidx4Error as error:
-        return FileReport(job.path, Outcome.FAILED, None, str(error))
+        notes = getattr(error, "__notes__", [])
+        return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
     except Exception as error:
         # A fault of the program, too, concerns one file: the others of the night go on.
-        logger.exception("%s failed by a fault of vidx4.", job.path)
-        return FileReport(job.path, Outcome.FAILED, None, f"A fault of vidx4: {error!r}.")
-    return FileReport(job.path, Outcome.DONE, output, " ".join(report.warnings + report.damage))
+        logger.exception("%s failed by a fault of vidx4.", path)
+        return FileReport(path, Outcome.FAILED, None, f"A fault of vidx4: {error!r}.")
+
+
+def _check_looks_done(item: Item) -> None:
+    """Make sure, by what an output holds, that it is its source four times larger.
+
+    Raises:
+        OutputError: it is not, or can't be read.
+    """
+    try:
+        looks_done = _is_larger_picture(item) if item.plan is None else _is_larger_video(item.plan)
+    except SourceError:
+        looks_done = False
+    if not looks_done:
+        raise OutputError(
+            f"{item.output} exists already, and is not the whole of {item.path}, four times larger. "
+            "--overwrite replaces it."
+        )
+
+
+def _is_larger_picture(item: Item) -> bool:
+    if not is_picture(item.output):
+        return False
+    with Image.open(item.path) as small, Image.open(item.output) as large:
+        return sorted(large.size) == sorted(SCALE * side for side in small.size)
+
+
+def _is_larger_video(plan: Plan) -> bool:
+    source, output = plan.source, probe(plan.output)
+    sizes = (output.width, output.height) == (SCALE * source.width, SCALE * source.height)
+    times = [[round(1000 * pts * each.time_base) for pts in each.pts] for each in (source, output)]
+    return sizes and times[0] == times[1]
+
+
+def summary(reports: Sequence[FileReport]) -> dict[str, Any]:
+    """Return what became of all files, as JSON can hold it."""
+    return {
+        "num_files": {outcome.value: sum(each.outcome == outcome for each in reports) for outcome in Outcome},
+        "num_frames": sum(each.num_frames for each in reports),
+        "seconds": sum(each.seconds for each in reports),
+        "files": [asdict(each) for each in reports],
+    }

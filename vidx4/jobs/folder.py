@@ -83,7 +83,7 @@ class WorkFolder:
 
     def _read(self, record: Path) -> Part | None:
         """Return a part, if it is of this job and its file is what was written."""
-        facts = _read_json(record)
+        facts = read_json(record)
         try:
             part = Part(**facts["part"])
             packets = self.part_path(part.start)
@@ -94,7 +94,7 @@ class WorkFolder:
 
     def holds_other_jobs(self) -> bool:
         """Return whether there are records of parts that are not of this job."""
-        records = map(_read_json, self.path.glob(f"{_NUMBERED}{RECORD}"))
+        records = map(read_json, self.path.glob(f"{_NUMBERED}{RECORD}"))
         return any("job" in facts and facts["job"] != self._job for facts in records)
 
     @property
@@ -142,7 +142,7 @@ class WorkFolder:
             LookupError: it is not there any more.
         """
         path = self._state_path(before.stop)
-        digest = _read_json(self._record_path(before)).get("state")
+        digest = read_json(self._record_path(before)).get("state")
         if digest is None:
             return None
         if not path.is_file() or file_digest(path) != digest:
@@ -174,6 +174,12 @@ class WorkFolder:
         """Remove all files of a job but the lock."""
         self.parts.clear()
         _remove_files(self.path, _OURS[1:])
+
+
+def num_kept(path: Path) -> int:
+    """Return how many frames the parts in a work folder hold by their records, of whichever job they are."""
+    parts = (read_json(record).get("part", {}) for record in path.glob(f"{_NUMBERED}{RECORD}"))
+    return sum(part.get("num_frames", 0) for part in parts)
 
 
 @contextmanager
@@ -209,7 +215,7 @@ def work_folder(
 
 def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
     """Make sure that the parts in a folder are of the job, and leave a plan that says which job it is."""
-    facts = _read_json(folder.path / PLAN)
+    facts = read_json(folder.path / PLAN)
     was = facts.get("identity")
     if was is None and folder.holds_other_jobs():
         raise OptionError(
@@ -270,7 +276,7 @@ def _job_digest(identity: Identity) -> str:
     return sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
     """Return what a file says, nothing if it is not there or not whole."""
     try:
         facts = json.loads(path.read_bytes())

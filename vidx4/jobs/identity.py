@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeAlias
 
 from vidx4.jobs.plan import Plan
@@ -17,25 +18,33 @@ _DIGESTS = {"source": "the source has changed", "weights": "the weights of the m
 _MAX_DIFFERENCES = 4
 
 
-def identify(plan: Plan, batch_size: int, upscaler: Identity) -> Identity:
-    """Return the identity of a job; the whole source is read.
+def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str | None = None) -> Identity:
+    """Return the identity of a job.
 
     Args:
         plan: what is done.
         batch_size: frames that are computed together, which decides on the last bits.
         upscaler: the part that the upscaler has in it.
+        source_digest: that of the source where it is known; else the whole file is read.
     """
     start, stop = plan.span.start, plan.span.stop
     return {
-        **{library: version(library) for library in _LIBRARIES},
-        "source": file_digest(plan.source.path),
+        **identify_picture(plan.source.path, upscaler, source_digest),
         "start": None if start is None else float(start),
         "stop": None if stop is None else float(stop),
         "batch-size": batch_size,
-        **upscaler,
         "codec": plan.encoder.encoder,
         "pixel-format": plan.encoder.pix_fmt,
         **plan.encoder.options,
+    }
+
+
+def identify_picture(path: Path, upscaler: Identity, source_digest: str | None = None) -> Identity:
+    """Return the identity of enlarging a still picture; arguments are those of `identify`."""
+    return {
+        **{library: version(library) for library in _LIBRARIES},
+        "source": source_digest or file_digest(path),
+        **upscaler,
     }
 
 

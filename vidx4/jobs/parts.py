@@ -37,10 +37,23 @@ class Job:
     """Where the states of shots belong."""
 
     @classmethod
-    def of(cls, plan: Plan, upscaler: Upscaler, batch_size: int | None = None) -> "Job":
-        """Return the job of enlarging a video; the batch size follows from its picture where None."""
+    def of(
+        cls,
+        plan: Plan,
+        upscaler: Upscaler,
+        batch_size: int | None = None,
+        source_digest: str | None = None,
+    ) -> "Job":
+        """Return the job of enlarging a video.
+
+        Args:
+            plan: what is done.
+            upscaler: what does it.
+            batch_size: frames that are computed together; it follows from the size of the picture where None.
+            source_digest: that of the source, if it is known.
+        """
         batch_size = batch_size or upscaler.batch_size_for(plan.source)
-        identity = identify(plan, batch_size, upscaler.identity)
+        identity = identify(plan, batch_size, upscaler.identity, source_digest)
         return cls(plan, upscaler, batch_size, identity, upscaler.components.device)
 
     def chunk_frames(self, start: int) -> int:

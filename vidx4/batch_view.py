@@ -1,0 +1,192 @@
+"""What the user sees of a folder: the plan, how far it is, and what became of each file."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+
+from vidx4.live import PlainProgress, clock, describe, disk, stoppable
+from vidx4.terminal import FAILED, Terminal, printable
+
+if TYPE_CHECKING:
+    from vidx4.jobs.batch import FileReport, Item
+    from vidx4.jobs.folder import Part
+    from vidx4.jobs.passes import Total
+    from vidx4.jobs.preflight import Estimate
+    from vidx4.jobs.progress import Progress
+
+
+class BatchView:
+    """Shows a batch on a terminal, on a pipe, or as JSON events that name their file.
+
+    Args:
+        terminal: where to.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._file = ""
+        self._show: Callable[[Progress, Total], None] = lambda *_: None
+
+    @contextmanager
+    def display(self) -> Iterator[Event]:
+        """Show progress, and let the user stop the batch by the event that is given."""
+        terminal, stop = self._terminal, Event()
+        with stoppable(stop, quiet=terminal.quiet or terminal.json):
+            if terminal.json:
+                self._show = self._progress_event
+            elif terminal.console.is_terminal and not terminal.quiet:
+                with self._bars():
+                    yield stop
+                return
+            elif not terminal.quiet:
+                self._show = self._plain()
+            yield stop
+
+    def planned(self, looks: "Sequence[Item | FileReport]") -> None:
+        """Tell how much there is to do."""
+        facts = [look_facts(look) for look in looks]
+        self._terminal.event("plan", files=facts)
+        counts = Counter(fact["status"] for fact in facts)
+        frames = sum(fact["num_left"] for fact in facts)
+        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        self._terminal.say(f"{len(facts)} files: {told}; {frames} frames to be enlarged", quietly=False)
+
+    def begun(self, item: "Item", number: int, num_files: int) -> None:
+        """Tell which file's turn it is."""
+        self._file = str(item.path)
+        frames = f", {item.num_left} frames" if item.plan else ""
+        self._terminal.say(
+            f"file {number} of {num_files}: {item.path} -> {item.output}{frames}", quietly=False
+        )
+
+    def estimated(self, estimate: "Estimate", total: "Total") -> None:
+        """Tell what all files take."""
+        self._terminal.event(
+            "estimate", file=self._file, **asdict(estimate), seconds_left_of_all=total.seconds_left
+        )
+        each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
+        self._terminal.say(
+            f"all takes about {clock(total.seconds_left)}: {each}; this file about "
+            f"{disk(estimate.output_size)}",
+            quietly=False,
+        )
+
+    def progressed(self, progress: "Progress", total: "Total") -> None:
+        """Show how far the file and all files are."""
+        self._show(progress, total)
+
+    def part_made(self, part: "Part") -> None:
+        """Tell of a part that is whole."""
+        self._terminal.event("part", file=self._file, **asdict(part))
+
+    def reported(self, report: "FileReport") -> None:
+        """Tell what became of one file."""
+        self._terminal.event("file", **asdict(report))
+        if report.message and report.outcome != "skipped":
+            names_file = str(report.path) in report.message
+            self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
+
+    def _progress_event(self, progress: "Progress", total: "Total") -> None:
+        self._terminal.progress_event(
+            progress,
+            file=self._file,
+            number=total.number,
+            num_files=total.num_files,
+            share_done_of_all=round(total.share_done, 4),
+            seconds_left_of_all=round(total.seconds_left, 1),
+        )
+
+    def _plain(self) -> "Callable[[Progress, Total], None]":
+        plain = PlainProgress(self._terminal.say)
+
+        def show(progress: "Progress", total: "Total") -> None:
+            plain.show(lambda: f"{_overall(total)} · {self._file}: {describe(progress)}")
+
+        return show
+
+    @contextmanager
+    def _bars(self) -> Iterator[None]:
+        """Show a line for all files, and one for the file at work below it."""
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+        )
+        with Bars(*columns, console=self._terminal.console) as bars:
+            whole = bars.add_task("all files", total=1.0, state="")
+            file = bars.add_task("", total=None, state="")
+
+            def show(progress: "Progress", total: "Total") -> None:
+                bars.update(whole, completed=total.share_done, state=_overall(total))
+                name = escape(printable(self._file.rpartition("/")[2]))
+                total_frames, num_done = progress.num_frames, progress.num_done
+                bars.update(
+                    file, description=name, total=total_frames, completed=num_done, state=describe(progress)
+                )
+
+            self._show = show
+            yield
+
+
+def _overall(total: "Total") -> str:
+    left = clock(total.seconds_left)
+    return f"file {total.number} of {total.num_files} · {total.share_done:.0%} of all · {left} left"
+
+
+def look_facts(look: "Item | FileReport") -> dict[str, Any]:
+    """Return what was found out about a file."""
+    from vidx4.jobs.batch import Item
+
+    facts = {"path": str(look.path), "output": str(look.output or ""), "num_left": 0, "num_kept": 0}
+    if not isinstance(look, Item):
+        return {**facts, "status": look.outcome.value, "frames": "", "notes": look.message}
+    facts |= {"num_left": look.num_left, "num_kept": look.num_kept}
+    status = "resumes" if look.num_kept else "to do"
+    return {**facts, "status": status, "frames": _frames(look), "notes": look.options.changed}
+
+
+def _frames(item: "Item") -> str:
+    if item.plan is None:
+        return "a picture"
+    kept = f", {item.num_kept} of them done" if item.num_kept else ""
+    return f"{item.plan.num_frames} of {item.plan.source.width}x{item.plan.source.height}{kept}"
+
+
+def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
+    """Show what a batch would do; fail if some file can't be done."""
+    facts = [look_facts(look) for look in looks]
+    terminal.event("plan", files=facts)
+    if not terminal.json and not terminal.quiet:
+        rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
+        terminal.table(["", "source", "frames", "output", ""], rows)
+    frames = sum(fact["num_left"] for fact in facts)
+    terminal.say(f"{len(facts)} files, {frames} frames to be enlarged", quietly=False)
+    if any(fact["status"] == "failed" for fact in facts):
+        raise typer.Exit(FAILED)
+
+
+def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
+    """Show what became of a folder."""
+    if not terminal.json and not terminal.quiet:
+        rows = [
+            [each.outcome.value, str(each.path), str(each.output or ""), each.message] for each in reports
+        ]
+        terminal.table(["", "source", "output", ""], rows)
+    counts = Counter(report.outcome.value for report in reports)
+    terminal.event("done", **counts)
+    terminal.say(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), quietly=False)
+
+
+def fail_unless_well(reports: "Sequence[FileReport]") -> None:
+    """Give another exit code than 0 if a file failed or was left."""
+    if any(report.outcome in ("failed", "left") for report in reports):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,207 @@
+"""The flags of the command line, in groups that several commands share."""
+
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from vidx4.errors import OptionError
+from vidx4.terminal import Terminal
+
+if TYPE_CHECKING:
+    from vidx4.diffusion.options import UpscaleOptions
+    from vidx4.media.encoder import EncodeOptions
+    from vidx4.video import TimeRange
+
+Group = Callable[..., Any]
+"""A function whose parameters are flags and whose result is made from them."""
+
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})")
+
+
+def parse_time(text: str) -> Fraction:
+    """Parse seconds or [hh:]mm:ss, both with decimals."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.")
+    hours, minutes, seconds = match.groups(default="0")
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+
+
+def model_flags(
+    model: Annotated[str, typer.Option(help="auto, compact, sd-x4, a hub repository or a folder.")] = "auto",
+    prompt: Annotated[str, typer.Option(help="What the picture shows (sd-x4).")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="What it does not show (sd-x4).")] = "",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps: more give more texture.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Weight of the prompt; 1 is none.")] = None,
+    noise_level: Annotated[int | None, typer.Option(help="How much to restore: 0 trusts the source.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
+    strength: Annotated[float, typer.Option(help="From 0, the bicubic picture, to 1, the model's.")] = 1.0,
+    temporal: Annotated[
+        str,
+        typer.Option(
+            help="How frames hold together: off (each alone: it flickers), fixed (the same noise in all) or "
+            "moving (noise and detail follow the motion)."
+        ),
+    ] = "moving",
+    consistency: Annotated[
+        float | None, typer.Option(help="How firmly detail follows the motion, 0 to 1; more is softer.")
+    ] = None,
+    steadiness: Annotated[
+        float, typer.Option(help="The same for the finished picture, on top of it, 0 to 1.")
+    ] = 0.0,
+    reuse_threshold: Annotated[
+        float, typer.Option(help="Mean difference (of 255) up to which a frame counts as the last one.")
+    ] = 0.0,
+    tile_size: Annotated[
+        int | None, typer.Option(help="Denoise tiles of this side (of the source), each by itself.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+) -> "UpscaleOptions":
+    """Return what decides how a frame looks."""
+    from vidx4.diffusion.options import UpscaleOptions
+
+    return UpscaleOptions(
+        model=model,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        noise_level=noise_level,
+        seed=seed,
+        strength=strength,
+        temporal=temporal,
+        consistency=consistency,
+        steadiness=steadiness,
+        reuse_threshold=reuse_threshold,
+        tile_size=tile_size,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def encode_flags(
+    codec: Annotated[str, typer.Option(help="auto, h264, hevc, av1, vp9 or ffv1.")] = "auto",
+    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Speed of the encoder, in its own words.")] = None,
+) -> "EncodeOptions":
+    """Return how the frames are compressed."""
+    from vidx4.media.encoder import EncodeOptions
+
+    return EncodeOptions(codec, crf, preset)
+
+
+def span_flags(
+    start: Annotated[
+        Fraction | None, typer.Option(parser=parse_time, metavar="TIME", help="Begin here.")
+    ] = None,
+    stop: Annotated[
+        Fraction | None, typer.Option(parser=parse_time, metavar="TIME", help="End here.")
+    ] = None,
+) -> "TimeRange":
+    """Return the part of the video that is wanted."""
+    from vidx4.video import TimeRange
+
+    return TimeRange(start, stop)
+
+
+def terminal_flags(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> Terminal:
+    """Return what speaks to the user."""
+    again = [argument for argument in sys.argv[1:] if argument != "--restart"]
+    return Terminal(quiet=quiet, json=json, command=shlex.join(["vidx4", *again]))
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a job is gone about."""
+
+    batch_size: int | None
+    overwrite: bool
+    restart: bool
+    force: bool
+    dry_run: bool
+    report: Path | None
+
+
+def work_flags(
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, not where an earlier run ended.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin though the disk seems too small.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what will be done, and what it takes.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done as JSON.")] = None,
+) -> Work:
+    """Return how a job is gone about."""
+    return Work(batch_size, overwrite, restart, force, dry_run, report)
+
+
+def kinds(*groups: Group) -> dict[str, type]:
+    """Return the type of each flag of some groups, by its name on the command line."""
+    parameters = (each for group in groups for each in inspect.signature(group).parameters.values())
+    return {each.name.replace("_", "-"): _kind(each.annotation) for each in parameters}
+
+
+def _kind(annotation: Any) -> type:
+    kind: type = get_args(annotation)[0]
+    return next((each for each in get_args(kind) if each is not type(None)), kind)
+
+
+def typed(context: typer.Context, *groups: Group) -> dict[str, Any]:
+    """Return the flags of some groups that the user typed, and their values."""
+    flags = {flag: flag.replace("-", "_") for flag in kinds(*groups)}
+    return {flag: context.params[name] for flag, name in flags.items() if _is_typed(context, name)}
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def made(group: Group, values: Mapping[str, Any]) -> Any:
+    """Return what a group makes of those values that are of its flags, and of defaults."""
+    return group(**{flag.replace("-", "_"): values[flag] for flag in kinds(group) if flag in values})
+
+
+def grid(sweeps: list[str]) -> list[dict[str, Any]]:
+    """Return every combination of values of the model's flags, given as `noise-level=0,20`; one for no sweep.
+
+    Raises:
+        OptionError: there is no such flag, or it takes no such value.
+    """
+    values = dict(map(_sweep, sweeps))
+    return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+def _sweep(sweep: str) -> tuple[str, list[Any]]:
+    flag, _, listed = sweep.removeprefix("--").partition("=")
+    texts = [text.strip() for text in listed.split(",") if text.strip()]
+    if not texts:
+        raise OptionError(f"{sweep!r} compares nothing: write --sweep as in noise-level=0,20,60.")
+    known = kinds(model_flags)
+    if flag not in known:
+        raise OptionError(f"There is no option --{flag} of the model to compare.")
+    try:
+        return flag, [known[flag](text) for text in texts]
+    except ValueError as error:
+        raise OptionError(f"--{flag} takes no {listed!r}.") from error
+
+
+def as_typed(values: Mapping[str, Any]) -> list[str]:
+    """Return flags as they are typed."""
+    return [f"--{flag}={value}" for flag, value in values.items()]

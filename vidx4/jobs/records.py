@@ -1,0 +1,77 @@
+"""What is known of the outputs in a folder: which job each came of, and that it is still what was written."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidx4.jobs.folder import read_json
+from vidx4.jobs.identity import Identity, differences
+from vidx4.jobs.select import Stamp, stamp
+from vidx4.media.whole import file_digest, write_whole
+
+FILE = ".vidx4-batch.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One output."""
+
+    identity: Identity
+    """Of the job that it came of."""
+    source: Stamp
+    """Of the job's source."""
+    output: Stamp
+    digest: str
+    """Of the output."""
+
+
+class Records:
+    """The outputs of a folder, kept in a file in it.
+
+    Args:
+        folder: where the outputs are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, output: Path, source: Path, identity: Identity) -> None:
+        """Remember an output that was just written."""
+        stamps = stamp(source), stamp(output)
+        assert None not in stamps
+        record = Record(identity, *stamps, file_digest(output))  # type: ignore[arg-type]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        content = dict(self._content()) | {self._name(output): asdict(record)}
+        with write_whole(self._folder / FILE) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1))
+
+    def find(self, output: Path) -> Record | None:
+        """Return what is known of an output."""
+        try:
+            facts = dict(self._content()[self._name(output)])
+            return Record(facts["identity"], tuple(facts["source"]), tuple(facts["output"]), facts["digest"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def source_digest(self, output: Path, source: Path) -> str | None:
+        """Return the digest of an output's source, if that has not changed since it was written down."""
+        record = self.find(output)
+        known = record is not None and record.source == stamp(source)
+        return str(record.identity["source"]) if record and known and "source" in record.identity else None
+
+    def _content(self) -> Mapping[str, Any]:
+        return read_json(self._folder / FILE)
+
+    def _name(self, output: Path) -> str:
+        return output.relative_to(self._folder).as_posix()
+
+
+def what_is_wrong(record: Record, output: Path, identity: Identity) -> str:
+    """Say why an output is not what a job would make; nothing if it is."""
+    if found := differences(record.identity, identity):
+        return f"it is of another job: {found}"
+    if stamp(output) != record.output and file_digest(output) != record.digest:
+        return "it was changed after it was written"
+    return ""
