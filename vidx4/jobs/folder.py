@@ -166,6 +166,11 @@ class WorkFolder:
         return sum(part.size for part in self.parts.values())
 
     @property
+    def size_of_state(self) -> int:
+        """Of the largest state that is there, in bytes."""
+        return max((path.stat().st_size for path in self.path.glob(f"{_NUMBERED}{STATE}")), default=0)
+
+    @property
     def size(self) -> int:
         """Of all its files, in bytes."""
         return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())

@@ -49,7 +49,7 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter) -> Estimate:
         seconds_per_frame=seconds_per_frame,
         basis=basis,
         output_size=size + _copied(plan),
-        disk_needed=2 * size - folder.size_of_parts + _copied(plan),
+        disk_needed=2 * size - folder.size_of_parts + _copied(plan) + _states(folder),
         disk_free=shutil.disk_usage(folder.path).free,
         memory=peak_memory(),
     )
@@ -72,7 +72,7 @@ def check_disk(plan: Plan, estimate: Estimate) -> None:
 def disk_needed(plan: Plan, folder: WorkFolder) -> int:
     """Return how many bytes a job needs on top of those in its folder, by the parts that are there."""
     num_done, done = folder.num_done, folder.size_of_parts
-    return 2 * done * plan.num_frames // max(num_done, 1) - done + _copied(plan)
+    return 2 * done * plan.num_frames // max(num_done, 1) - done + _copied(plan) + _states(folder)
 
 
 def _speed(folder: WorkFolder, meter: Meter) -> tuple[float, str]:
@@ -84,6 +84,11 @@ def _speed(folder: WorkFolder, meter: Meter) -> tuple[float, str]:
     num_computed = sum(part.num_frames - part.num_reused for part in parts)
     seconds = sum(part.seconds for part in parts)
     return seconds / max(num_computed, 1), f"measured on the {folder.num_done} frames that are done"
+
+
+def _states(folder: WorkFolder) -> int:
+    """Return what states take at most: two are kept, and one more is being written."""
+    return 3 * folder.size_of_state
 
 
 def _copied(plan: Plan) -> int:
