@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from vidx4.live import PlainProgress, clock, describe, disk, stoppable
+from vidx4.live import PlainProgress, bars, clock, describe, disk, stoppable
 from vidx4.terminal import FAILED, Terminal, printable
 
 if TYPE_CHECKING:
@@ -113,23 +113,15 @@ class BatchView:
     @contextmanager
     def _bars(self) -> Iterator[None]:
         """Show a line for all files, and one for the file at work below it."""
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-        )
-        with Bars(*columns, console=self._terminal.console) as bars:
-            whole = bars.add_task("all files", total=1.0, state="")
-            file = bars.add_task("", total=None, state="")
+        with bars(self._terminal.console) as shown:
+            whole = shown.add_task("all files", total=1.0, state="")
+            file = shown.add_task("", total=None, state="")
 
             def show(progress: "Progress", total: "Total") -> None:
-                bars.update(whole, completed=total.share_done, state=_overall(total))
+                shown.update(whole, completed=total.share_done, state=_overall(total))
                 name = escape(printable(self._file.rpartition("/")[2]))
                 total_frames, num_done = progress.num_frames, progress.num_done
-                bars.update(
+                shown.update(
                     file, description=name, total=total_frames, completed=num_done, state=describe(progress)
                 )
 

@@ -15,6 +15,8 @@ import typer
 from vidx4.batch_view import BatchView, fail_unless_well, show_plan, show_reports
 from vidx4.errors import OptionError, StoppedError
 from vidx4.flags import (
+    BatchSize,
+    Overwrite,
     Work,
     as_typed,
     encode_flags,
@@ -80,8 +82,6 @@ def _command(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
 
 
 Source = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.", show_default=False)]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
 @app.callback(invoke_without_command=True)

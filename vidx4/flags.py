@@ -123,6 +123,10 @@ def terminal_flags(
     return Terminal(quiet=quiet, json=json, command=shlex.join(["vidx4", *again]))
 
 
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
 @dataclass(frozen=True)
 class Work:
     """How a job is gone about."""
@@ -136,8 +140,8 @@ class Work:
 
 
 def work_flags(
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames that are computed together.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    batch_size: BatchSize = None,
+    overwrite: Overwrite = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, not where an earlier run ended.")
     ] = False,

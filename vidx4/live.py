@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
     from vidx4.jobs.progress import Progress
 
     OnProgress: TypeAlias = Callable[[Progress], None]
@@ -60,14 +62,19 @@ def heeded_signals() -> list[signal.Signals]:
     return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
 
 
+def bars(console: Console) -> "Bars":
+    """Return lines that change, to be shown in a `with` block: a name, a bar, and a state in words."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
+    return Bars(*columns, console=console)
+
+
 @contextmanager
 def bar(console: Console, what: str) -> Iterator["OnProgress"]:
     """Show one line that changes."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    with Bar(*columns, console=console) as shown:
+    with bars(console) as shown:
         task = shown.add_task(escape(what), total=None, state="")
 
         def update(progress: "Progress") -> None:
