@@ -14,7 +14,9 @@ from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
 from vidx4.media.encoder import EncodeOptions, resolve
 from vidx4.media.mux import join
+from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
+from vidx4.media.target import target_of
 from vidx4.video import FrameBatch, Source
 
 FAST = EncodeOptions(preset="ultrafast")
@@ -27,7 +29,12 @@ PATCHES = [(200, 30, 40), (30, 180, 60), (40, 60, 220), (128, 128, 128), (250, 2
 def test_times_are_kept_and_bytes_repeat(make_video: MakeVideo, tmp_path: Path, codec: str) -> None:
     source = probe(make_video(pts=VFR))
     for part in (tmp_path / "a.nut", tmp_path / "b.nut"):
-        num_frames = encode_part(part, map(nearest, read_batches(source, 3)), source, EncodeOptions(codec))
+        num_frames = encode_part(
+            part,
+            map(nearest, read_batches(source, 3)),
+            source,
+            target_of(source, ".mkv", EncodeOptions(codec)),
+        )
         assert num_frames == len(VFR)
     assert (tmp_path / "a.nut").read_bytes() == (tmp_path / "b.nut").read_bytes()
     part_source = probe(tmp_path / "a.nut")
@@ -48,8 +55,9 @@ def test_colors_survive(
     source = probe(
         make_video(frames=frames, pix_fmt=pix_fmt, num_frames=6, num_audio=0, options=options, **tags)
     )
-    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 4)), source, BEST)
-    join([tmp_path / "a.nut"], source, tmp_path / "out.mp4")
+    output = plan_output(source, tmp_path / "out.mp4", encode=BEST)
+    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 4)), source, output.target)
+    join([tmp_path / "a.nut"], output)
 
     result = probe(tmp_path / "out.mp4")
     assert (result.color, result.bit_depth) == (source.color, depth)
@@ -73,8 +81,9 @@ def _to_yuv(picture: np.ndarray, pix_fmt: str, matrix: int, full_range: bool) ->
 def test_frames_are_the_frames(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video(num_audio=0))
     given = torch.cat([nearest(batch).data for batch in read_batches(source, 20)])
-    encode_part(tmp_path / "a.nut", [FrameBatch(given, source.pts)], source, EncodeOptions("ffv1"))
-    join([tmp_path / "a.nut"], source, tmp_path / "out.mkv")
+    output = plan_output(source, tmp_path / "out.mkv", encode=EncodeOptions("ffv1"))
+    encode_part(tmp_path / "a.nut", [FrameBatch(given, source.pts)], source, output.target)
+    join([tmp_path / "a.nut"], output)
     result = torch.cat([batch.data for batch in read_batches(probe(tmp_path / "out.mkv"), 20)])
     assert psnr(result, given) > 45
 
@@ -91,20 +100,22 @@ def test_an_unfinished_part_is_invisible(
         raise error
 
     with pytest.raises(error):
-        encode_part(folder / "a.nut", batches(), source, FAST)
+        encode_part(folder / "a.nut", batches(), source, target_of(source, ".mp4", FAST))
     assert list(folder.iterdir()) == []
 
 
 def test_no_frame_gives_an_empty_file(make_video: MakeVideo, tmp_path: Path) -> None:
-    assert encode_part(tmp_path / "a.nut", [], probe(make_video()), FAST) == 0
+    source = probe(make_video())
+    assert encode_part(tmp_path / "a.nut", [], source, target_of(source, ".mp4", FAST)) == 0
     assert (tmp_path / "a.nut").stat().st_size == 0
 
 
 def test_a_folder_that_cannot_be_made(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
     (tmp_path / "file").touch()
+    target = target_of(source, ".mp4", FAST)
     with pytest.raises(OutputError, match="can't be written"):
-        encode_part(tmp_path / "file" / "a.nut", map(nearest, read_batches(source, 4)), source, FAST)
+        encode_part(tmp_path / "file" / "a.nut", map(nearest, read_batches(source, 4)), source, target)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +151,8 @@ def test_options_that_do_not_fit(options: EncodeOptions) -> None:
 
 def test_time_base_of_avi(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video("a.avi", codec="mpeg4", time_base=Fraction(1001, 30000), rate=30, num_audio=0))
-    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 8)), source, FAST)
+    encode_part(
+        tmp_path / "a.nut", map(nearest, read_batches(source, 8)), source, target_of(source, ".mp4", FAST)
+    )
     times = sorted(pts for pts, _, _ in packets(tmp_path / "a.nut", 0))
     assert times == [pts * source.time_base for pts in source.pts]

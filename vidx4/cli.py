@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import wraps
 from pathlib import Path
@@ -16,6 +17,7 @@ from vidx4.batch_view import BatchView, fail_unless_well, show_plan, show_report
 from vidx4.errors import OptionError, StoppedError
 from vidx4.flags import (
     BatchSize,
+    FrameRate,
     Overwrite,
     Work,
     as_typed,
@@ -25,7 +27,10 @@ from vidx4.flags import (
     made,
     model_flags,
     parse_time,
+    read_flags,
+    size_flags,
     span_flags,
+    stream_flags,
     terminal_flags,
     typed,
     work_flags,
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview import Choice
     from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.source import ReadOptions
+    from vidx4.media.streams import StreamOptions
     from vidx4.video import TimeRange
 
 app = typer.Typer(
@@ -94,28 +101,54 @@ def _program(
         typer.echo(f"vidx4 {__version__}")
 
 
-@_command(options=model_flags, encode=encode_flags, span=span_flags, work=work_flags, terminal=terminal_flags)
+@_command(
+    options=model_flags,
+    encode=encode_flags,
+    read=read_flags,
+    streams=stream_flags,
+    span=span_flags,
+    work=work_flags,
+    terminal=terminal_flags,
+)
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video or a still picture.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A video, a still picture or a folder of numbered pictures."),
+    ],
     options: "UpscaleOptions",
     encode: "EncodeOptions",
+    read: "ReadOptions",
+    streams: "StreamOptions",
     span: "TimeRange",
     work: Work,
     terminal: Terminal,
     output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4 beside the input.")] = None,
+    frame_rate: FrameRate = None,
 ) -> None:
-    """Make a video or a still picture four times larger; run it again to go on where it was stopped."""
+    """Make a video or a still picture four times larger; run it again to go on where it was stopped.
+
+    Into a folder, or to frames/%06d.png, it writes numbered pictures.
+    """
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
 
     if is_picture(source):
-        _refuse_for_picture(encode, span, work)
+        _refuse_for_picture(encode, read, streams, span, work)
         written = plan_picture(source, output, overwrite=work.overwrite)
         upscale_picture(source, written, Upscaler.from_options(options))
         terminal.done(written)
         return
-    plan = plan_video(source, output, span=span, encode=encode, overwrite=work.overwrite)
+    plan = plan_video(
+        source,
+        output,
+        read=replace(read, frame_rate=frame_rate),
+        span=span,
+        encode=encode,
+        streams=streams,
+        overwrite=work.overwrite,
+        is_strict=work.strict,
+    )
     terminal.plan(plan)
     _carry_out(plan, Upscaler.from_options(options), work, terminal)
 
@@ -147,12 +180,13 @@ def _carry_out(plan: "Plan", upscaler: "Upscaler", work: Work, terminal: Termina
     terminal.report(report)
 
 
-@_command(options=model_flags, encode=encode_flags, terminal=terminal_flags)
+@_command(options=model_flags, encode=encode_flags, read=read_flags, terminal=terminal_flags)
 def preview(
     context: typer.Context,
     source: Source,
     options: "UpscaleOptions",
     encode: "EncodeOptions",
+    read: "ReadOptions",
     terminal: Terminal,
     output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4_preview, beside it.")] = None,
     at: Annotated[
@@ -171,22 +205,23 @@ def preview(
     layout: Annotated[str, typer.Option(help="Of the video: split, side or alternate.")] = "split",
     html: Annotated[bool, typer.Option(help="Write a page to compare all on.")] = True,
     batch_size: BatchSize = None,
+    frame_rate: FrameRate = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Show moments of a video before and after, in a video, a picture and a page, and what all would cost."""
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.jobs.layouts import Layout
     from vidx4.jobs.preview import plan_preview, run_preview
-    from vidx4.media.probe import probe
+    from vidx4.media.source import read_source
     from vidx4.video import TimeRange
 
-    given = typed(context, model_flags, encode_flags)
+    given = typed(context, model_flags, encode_flags, read_flags)
     choices = [_choice(source, given, swept) for swept in grid(sweep or [])]
     span = None
     if at is not None:
         span = TimeRange(at, at + (duration or 2))
     plan = plan_preview(
-        probe(source),
+        read_source(source, replace(read, frame_rate=frame_rate)),
         choices,
         output,
         span=span,
@@ -218,13 +253,22 @@ def _choice(source: Path, given: Mapping[str, Any], swept: Mapping[str, Any]) ->
     )
 
 
-@_command(options=model_flags, encode=encode_flags, work=work_flags, terminal=terminal_flags)
+@_command(
+    options=model_flags,
+    encode=encode_flags,
+    read=read_flags,
+    streams=stream_flags,
+    work=work_flags,
+    terminal=terminal_flags,
+)
 def batch(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="With videos and pictures.")],
     output_folder: Annotated[Path, typer.Argument(file_okay=False, help="Gets the same tree.")],
     options: "UpscaleOptions",
     encode: "EncodeOptions",
+    read: "ReadOptions",
+    streams: "StreamOptions",
     work: Work,
     terminal: Terminal,
     include: Annotated[
@@ -252,9 +296,10 @@ def batch(
     if work.report is not None:
         check_writable(work.report, folder, overwrite=True)
     selection = Selection(folder, output_folder, tuple(include or ()), tuple(exclude or ()))
-    known = kinds(model_flags, encode_flags) | {"batch-size": int}
+    groups = (model_flags, encode_flags, read_flags, stream_flags)
+    known = kinds(*groups) | {"batch-size": int}
     overrides = Overrides.load(folder, known)
-    given = typed(context, model_flags, encode_flags, work_flags)
+    given = typed(context, *groups, work_flags)
     given = {flag: value for flag, value in given.items() if flag in known}
     for pattern in ("", *overrides.by_pattern):
         _file_options({**overrides.defaults, **overrides.by_pattern.get(pattern, {}), **given})
@@ -264,6 +309,7 @@ def batch(
         overwrite=work.overwrite,
         restart=work.restart,
         force=work.force,
+        is_strict=work.strict,
     )
     if work.dry_run:
         show_plan(terminal, todo.look_at(selection.find()))
@@ -287,8 +333,14 @@ def batch(
 def _file_options(values: Mapping[str, Any]) -> "FileOptions":
     from vidx4.jobs.batch import FileOptions
 
-    upscale, encode = made(model_flags, values), made(encode_flags, values)
-    return FileOptions(upscale, encode, values.get("batch-size"), " ".join(as_typed(values)))
+    return FileOptions(
+        upscale=made(model_flags, values),
+        encode=made(encode_flags, values),
+        read=made(read_flags, values),
+        streams=made(stream_flags, values),
+        batch_size=values.get("batch-size"),
+        changed=" ".join(as_typed(values)),
+    )
 
 
 def _stopped(reports: "Sequence[FileReport]") -> StoppedError:
@@ -310,6 +362,27 @@ def compare(
     from vidx4.jobs.crops import compare
 
     terminal.done(compare(source, upscaled, crops, overwrite=overwrite))
+
+
+@_command(read=read_flags, streams=stream_flags, span=span_flags, size=size_flags, terminal=terminal_flags)
+def verify(
+    source: Source,
+    upscaled: Annotated[Path, typer.Argument(help="Its enlarged copy.", show_default=False)],
+    read: "ReadOptions",
+    streams: "StreamOptions",
+    span: "TimeRange",
+    size: tuple[int | None, int | None],
+    terminal: Terminal,
+    frame_rate: FrameRate = None,
+) -> None:
+    """Compare a video with its enlarged copy: frames, times, streams, colours; fail if anything is lost.
+
+    Options that decided what the copy holds are given again.
+    """
+    from vidx4.jobs.verify import verify
+
+    read = replace(read, frame_rate=frame_rate)
+    terminal.checks(verify(source, upscaled, read=read, streams=streams, span=span, size=size))
 
 
 @_command(terminal=terminal_flags)
@@ -336,9 +409,12 @@ def doctor(terminal: Terminal) -> None:
     terminal.findings(examine())
 
 
-def _refuse_for_picture(encode: "EncodeOptions", span: "TimeRange", work: Work) -> None:
-    plain = Work(None, work.overwrite, restart=False, force=False, dry_run=False, report=None)
-    if not span.is_whole or encode != type(encode)() or work != plain:
+def _refuse_for_picture(
+    encode: "EncodeOptions", read: "ReadOptions", streams: "StreamOptions", span: "TimeRange", work: Work
+) -> None:
+    plain = Work(None, work.overwrite, restart=False, force=False, dry_run=False, report=None, strict=False)
+    is_plain = all(each == type(each)() for each in (encode, read, streams))
+    if not span.is_whole or not is_plain or work != plain:
         raise OptionError(
             "A still picture has one frame, no codec and no parts: of the options for that, only --overwrite "
             "has a meaning."

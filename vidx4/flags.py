@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -19,6 +19,8 @@ from vidx4.terminal import Terminal
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
     from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.source import ReadOptions
+    from vidx4.media.streams import StreamOptions
     from vidx4.video import TimeRange
 
 Group = Callable[..., Any]
@@ -34,6 +36,17 @@ def parse_time(text: str) -> Fraction:
         raise typer.BadParameter(f"{text!r} is no time: give seconds or hh:mm:ss.ms.")
     hours, minutes, seconds = match.groups(default="0")
     return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+
+
+def parse_rate(text: str) -> Fraction:
+    """Parse frames per second, as in 25, 23.976 or 24000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise typer.BadParameter(f"{text!r} is no rate: give frames per second, as in 25 or 24000/1001.")
+    return rate
 
 
 def model_flags(
@@ -89,15 +102,87 @@ def model_flags(
     )
 
 
+Width = Annotated[
+    int | None, typer.Option(min=2, help="Of the result; default 4 times, or as --height makes it.")
+]
+Height = Annotated[
+    int | None, typer.Option(min=2, help="Of the result; default 4 times, or as --width makes it.")
+]
+
+
+def size_flags(width: Width = None, height: Height = None) -> tuple[int | None, int | None]:
+    """Return the width and height that are wanted of the result."""
+    return width, height
+
+
 def encode_flags(
-    codec: Annotated[str, typer.Option(help="auto, h264, hevc, av1, vp9 or ffv1.")] = "auto",
-    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger.")] = None,
+    codec: Annotated[
+        str,
+        typer.Option(
+            help="auto, h264, hevc, av1, vp9, ffv1 (lossless), prores, h264_nvenc, hevc_nvenc, av1_nvenc."
+        ),
+    ] = "auto",
+    quality: Annotated[
+        int | None,
+        typer.Option(help="0 to 100, alike for all codecs: higher is better and larger; default 80."),
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Quality in the codec's own scale: lower is better.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Speed of the encoder, in its own words.")] = None,
+    pixel_format: Annotated[
+        str | None, typer.Option(help="How pixels are stored, in FFmpeg's words: yuv422p10le ...")
+    ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(help="8, 10, 12 or 16 bits per colour; default as the source.")
+    ] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of FFmpeg's encoder; may be given again.")
+    ] = None,
+    width: Width = None,
+    height: Height = None,
 ) -> "EncodeOptions":
     """Return how the frames are compressed."""
     from vidx4.media.encoder import EncodeOptions
 
-    return EncodeOptions(codec, crf, preset)
+    return EncodeOptions(
+        codec, quality, crf, preset, pixel_format, bit_depth, tuple(encoder_option or ()), width, height
+    )
+
+
+FrameRate = Annotated[
+    Fraction | None, typer.Option(parser=parse_rate, metavar="RATE", help="Of numbered pictures; default 25.")
+]
+
+
+def read_flags(
+    video_stream: Annotated[
+        int | None, typer.Option(help="Number of the video stream to enlarge; default as players choose.")
+    ] = None,
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            help="Interlaced video: auto (frame where it is found), off, frame (as many frames) or field (twice as many)."
+        ),
+    ] = "auto",
+    inverse_telecine: Annotated[
+        str, typer.Option(help="Film with 3:2 pulldown back to 24 frames a second: auto, off or on.")
+    ] = "auto",
+) -> "ReadOptions":
+    """Return how the video is read."""
+    from vidx4.media.source import ReadOptions
+
+    return ReadOptions.of(video_stream, deinterlace, inverse_telecine)
+
+
+def stream_flags(
+    audio: Annotated[str, typer.Option(help="Sound to keep: all, none, or numbers of streams: 1,3.")] = "all",
+    subtitles: Annotated[str, typer.Option(help="Subtitles to keep: the same.")] = "all",
+) -> "StreamOptions":
+    """Return which other streams are wanted."""
+    from vidx4.media.streams import StreamOptions
+
+    return StreamOptions(audio, subtitles)
 
 
 def span_flags(
@@ -137,6 +222,7 @@ class Work:
     force: bool
     dry_run: bool
     report: Path | None
+    strict: bool
 
 
 def work_flags(
@@ -150,9 +236,10 @@ def work_flags(
         bool, typer.Option("--dry-run", help="Only tell what will be done, and what it takes.")
     ] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done as JSON.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where a frame can't be decoded.")] = False,
 ) -> Work:
     """Return how a job is gone about."""
-    return Work(batch_size, overwrite, restart, force, dry_run, report)
+    return Work(batch_size, overwrite, restart, force, dry_run, report, strict)
 
 
 def kinds(*groups: Group) -> dict[str, type]:
@@ -163,7 +250,8 @@ def kinds(*groups: Group) -> dict[str, type]:
 
 def _kind(annotation: Any) -> type:
     kind: type = get_args(annotation)[0]
-    return next((each for each in get_args(kind) if each is not type(None)), kind)
+    kind = next((each for each in get_args(kind) if each is not type(None)), kind)
+    return get_origin(kind) or kind
 
 
 def typed(context: typer.Context, *groups: Group) -> dict[str, Any]:
@@ -208,4 +296,8 @@ def _sweep(sweep: str) -> tuple[str, list[Any]]:
 
 def as_typed(values: Mapping[str, Any]) -> list[str]:
     """Return flags as they are typed."""
-    return [f"--{flag}={value}" for flag, value in values.items()]
+    return [
+        f"--{flag}={each}"
+        for flag, value in values.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]

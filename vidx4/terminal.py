@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
     from vidx4.live import OnProgress
+    from vidx4.media.verify import Check
     from vidx4.video import Source, StreamInfo
 
 BAD_INPUT, FAILED = 2, 1
@@ -106,7 +107,8 @@ class Terminal:
     def plan(self, plan: "Plan") -> None:
         """Tell what will be done."""
         source = plan.source
-        width, height = 4 * source.width, 4 * source.height
+        target = plan.written.target
+        width, height = target.width, target.height
         self.event(
             "plan",
             source=source.path,
@@ -116,6 +118,8 @@ class Terminal:
             width=width,
             height=height,
             codec=plan.encoder.encoder,
+            pixel_format=plan.encoder.pix_fmt,
+            fields=source.fields.value,
             kept=[asdict(stream) for stream in plan.kept],
             lost=[asdict(stream) for stream in plan.lost],
         )
@@ -123,7 +127,9 @@ class Terminal:
         what = f"{source.width}x{source.height}, {plan.num_frames} frames, {clock(plan.seconds)}{rate}"
         self._fact("source", f"{source.path}: {what}")
         self._fact(
-            "output", f"{plan.output}: {width}x{height}, {plan.encoder.encoder}, with {_named(plan.kept)}"
+            "output",
+            f"{plan.output}: {width}x{height}, {plan.encoder.encoder} {plan.encoder.pix_fmt}, with "
+            f"{_named(plan.kept)}",
         )
         for warning in plan.warnings:
             self.warn(warning)
@@ -215,6 +221,21 @@ class Terminal:
         streams = facts.pop("streams")
         self.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in facts.items()])
         self.table(list(streams[0]), [[str(value) for value in stream.values()] for stream in streams])
+
+    def checks(self, checks: Sequence["Check"]) -> None:
+        """Show what of a video was kept; fail if anything was lost."""
+        lost = [check for check in checks if not check.is_kept]
+        for check in checks:
+            self.event("check", **asdict(check))
+        self.event("done", num_checks=len(checks), num_lost=len(lost))
+        if not self.json and not self.quiet:
+            rows = [["ok" if c.is_kept else "LOST", c.subject, c.expected, c.found] for c in checks]
+            self.table(["", "what", "expected", "found"], rows)
+        if lost:
+            subjects = ", ".join(dict.fromkeys(check.subject for check in lost))
+            self.error(f"{len(lost)} of {len(checks)} checks fail: {subjects}.")
+            raise typer.Exit(FAILED)
+        self.say(f"All {len(checks)} checks hold.", quietly=False)
 
     def models(self, models: Sequence["KnownModel"]) -> None:
         """Show the known models."""
@@ -337,6 +358,7 @@ def _facts(source: "Source") -> dict[str, Any]:
     return {
         "path": source.path,
         "container": source.container,
+        "video_stream": source.video_index,
         "size": f"{source.width}x{source.height}",
         "sample_aspect_ratio": source.sample_aspect_ratio,
         "rotation": source.rotation,
@@ -346,9 +368,18 @@ def _facts(source: "Source") -> dict[str, Any]:
         "is_constant_rate": source.is_constant_rate,
         "time_base": source.time_base,
         "first_pts": source.pts[0],
+        "pixel_format": source.pix_fmt,
         "bit_depth": source.bit_depth,
         "color": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}",
         "full_range": color.full_range,
+        "chroma_location": color.chroma_location,
+        "hdr_metadata": _hdr(source),
         "is_interlaced": source.is_interlaced,
+        "fields": source.fields.value,
         "streams": [asdict(stream) for stream in source.streams],
     }
+
+
+def _hdr(source: "Source") -> str:
+    static = {"mastering display": source.hdr.mastering_display, "content light": source.hdr.content_light}
+    return ", ".join([*(name for name, value in static.items() if value), *source.hdr.dropped]) or "none"

@@ -1,12 +1,15 @@
 """The nouns: what a file holds, and a run of its frames."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+SCALE = 4
+"""Output pixels per low-resolution pixel, along each side, of every model here."""
 UNSPECIFIED = 2
 """The code of ITU-T H.273 for a colour property that a file doesn't state."""
 
@@ -23,11 +26,39 @@ class ColorDescription:
     """TransferCharacteristics: 16 is PQ, 18 is HLG."""
     full_range: bool = False
     """Whether luma runs over the full range of codes (JPEG) and not over 16..235 of 255 (MPEG)."""
+    chroma_location: int = 0
+    """Where chroma samples lie among those of luma, an `AVChromaLocation`: 0 is unstated, 1 left, 2 center,
+    3 top left."""
 
     @property
     def is_hdr(self) -> bool:
         """Whether the transfer function is PQ or HLG."""
         return self.transfer in (16, 18)
+
+
+@dataclass(frozen=True)
+class HdrMetadata:
+    """What a display needs to know of an HDR master, as FFmpeg's structures hold it."""
+
+    mastering_display: bytes | None = None
+    """An `AVMasteringDisplayMetadata` (SMPTE ST 2086)."""
+    content_light: bytes | None = None
+    """An `AVContentLightMetadata` (CTA-861.3)."""
+    dropped: tuple[str, ...] = ()
+    """Names of metadata that changes from frame to frame, which an enlarged copy can't carry."""
+
+
+class Fields(StrEnum):
+    """What becomes of the fields of interlaced frames before these are enlarged."""
+
+    KEEP = "keep"
+    """Frames are taken as they are."""
+    FRAME = "frame"
+    """Each frame is made whole at its own time."""
+    FIELD = "field"
+    """Each field becomes a frame: there are twice as many."""
+    FILM = "film"
+    """The 3:2 pulldown of film is undone: there are four frames for every five."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,16 @@ class Source:
     rotation: int
     """Degrees counter-clockwise by which a player turns the picture."""
     is_interlaced: bool
+    """Whether headers or the first frame say so."""
+    pix_fmt: str = "yuv420p"
+    """FFmpeg's name of how pixels are stored."""
+    top_field_first: bool | None = None
+    """Which field of an interlaced frame is the earlier one; None where nothing says so."""
+    fields: Fields = Fields.KEEP
+    """What is done about fields while decoding; `pts`, `time_base` and `frame_rate` are those after it."""
+    untreated: "Source | None" = None
+    """The same with frames as they are stored, where something is done about fields."""
+    hdr: HdrMetadata = HdrMetadata()
     display_matrix: tuple[int, ...] | None = None
     """How a player turns and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
 
@@ -87,11 +128,20 @@ class Source:
         """Seconds from the start of the first frame to the end of the last."""
         return (self.stop_pts - self.pts[0]) * self.time_base
 
+    def seconds_of(self, pts: int) -> Fraction:
+        """Return when something is shown, in seconds from the first frame."""
+        return (pts - self.pts[0]) * self.time_base
+
     @property
     def is_constant_rate(self) -> bool:
         """Whether all frames are shown for equally long, within the rounding of the time base."""
         steps = {b - a for a, b in zip(self.pts, self.pts[1:], strict=False)}
         return not steps or max(steps) - min(steps) <= 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether pixels may be transparent."""
+        return self.pix_fmt.startswith(("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya", "pal8"))
 
     @property
     def pixel_dtype(self) -> torch.dtype:

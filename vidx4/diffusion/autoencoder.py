@@ -5,8 +5,8 @@ from typing import Protocol, cast
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE
 from vidx4.diffusion.tiles import map_tiles
+from vidx4.video import SCALE
 
 TILE_SIZE = 128
 TILE_OVERLAP = 32

@@ -4,10 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.video import FrameBatch
-
-SCALE = 4
-"""Output pixels per low-resolution pixel, along each side, of every model here."""
+from vidx4.video import SCALE, FrameBatch
 
 
 def enlarge(low_res: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
-from vidx4.diffusion.bicubic import SCALE, enlarge
+from vidx4.diffusion.bicubic import enlarge
+from vidx4.video import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
 

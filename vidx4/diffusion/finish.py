@@ -5,11 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE, enlarge
+from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.color import NUM_LEVELS, keep_colors
 from vidx4.diffusion.options import Settings
 from vidx4.diffusion.sampler import to_signal
 from vidx4.temporal.warp import Warp
+from vidx4.video import SCALE
 
 BICUBIC_REACH = 2
 FINISH_REACH = math.ceil((2**NUM_LEVELS - 1) / SCALE) + BICUBIC_REACH

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE
 from vidx4.errors import SourceError
+from vidx4.video import SCALE
 
 
 @dataclass(frozen=True)

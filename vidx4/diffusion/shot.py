@@ -8,7 +8,6 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE
 from vidx4.diffusion.finish import FINISH_REACH, detail_of, finish
 from vidx4.diffusion.models import Components
 from vidx4.diffusion.options import Settings
@@ -19,7 +18,7 @@ from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.reuse import find_boxes, grow
 from vidx4.temporal.state import ShotState
 from vidx4.temporal.warp import Warp
-from vidx4.video import Box
+from vidx4.video import SCALE, Box
 
 WORTH_CUTTING = 0.8
 """Share of a frame's work from which on its boxes, margins included, are not computed apart."""

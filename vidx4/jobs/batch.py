@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from vidx4.diffusion.bicubic import SCALE
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
@@ -25,9 +24,10 @@ from vidx4.jobs.records import Records, what_is_wrong
 from vidx4.jobs.run import start
 from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.probe import probe
-from vidx4.media.suffix import choose_suffix
-from vidx4.video import Source
+from vidx4.media.source import ReadOptions, read_source
+from vidx4.media.streams import StreamOptions, choose_suffix
+from vidx4.media.verify import verify_output
+from vidx4.video import SCALE, Source
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class FileOptions:
 
     upscale: UpscaleOptions = UpscaleOptions()
     encode: EncodeOptions = EncodeOptions()
+    read: ReadOptions = ReadOptions()
+    streams: StreamOptions = StreamOptions()
     batch_size: int | None = None
     changed: str = ""
     """What of it the user chose, in a few words."""
@@ -101,6 +103,7 @@ class Batch:
         overwrite: whether outputs that exist are replaced.
         restart: whether work begins anew where an earlier run was stopped.
         force: whether to begin though the disk seems too small.
+        is_strict: whether a frame that can't be decoded is an error.
     """
 
     def __init__(
@@ -111,12 +114,14 @@ class Batch:
         overwrite: bool = False,
         restart: bool = False,
         force: bool = False,
+        is_strict: bool = False,
     ) -> None:
         self.selection = selection
         self._options_of = options_of
         self._overwrite = overwrite
         self._restart = restart
         self._force = force
+        self._is_strict = is_strict
         self._records = Records(selection.output_folder)
         self._upscalers: dict[UpscaleOptions, Upscaler] = {}
 
@@ -132,8 +137,10 @@ class Batch:
     def _look(self, path: Path, wanted: Path) -> Item | FileReport:
         options = self._options_of(self.selection.name(path))
         picture = is_picture(path)
-        source = None if picture else probe(path)
-        suffix = choose_suffix(source) if source else picture_suffix(path)
+        source = None if picture else read_source(path, options.read)
+        suffix = picture_suffix(path)
+        if source:
+            suffix = choose_suffix(source, options.encode.codec, options.streams)
         item = self._item(path, options, wanted.with_name(wanted.name + suffix), source)
         if not item.output.exists() or self._overwrite:
             return item
@@ -145,7 +152,14 @@ class Batch:
     def _item(self, path: Path, options: FileOptions, output: Path, source: Source | None) -> Item:
         if source is None:
             return Item(path, options, plan_picture(path, output, overwrite=True), None)
-        plan = plan_source(source, output, encode=options.encode, overwrite=True)
+        plan = plan_source(
+            source,
+            output,
+            encode=options.encode,
+            streams=options.streams,
+            overwrite=True,
+            is_strict=self._is_strict,
+        )
         kept = 0 if self._restart else num_kept(plan.work_folder)
         return Item(path, options, output, plan, min(kept, plan.num_frames))
 
@@ -255,10 +269,7 @@ def _is_larger_picture(item: Item) -> bool:
 
 
 def _is_larger_video(plan: Plan) -> bool:
-    source, output = plan.source, probe(plan.output)
-    sizes = (output.width, output.height) == (SCALE * source.width, SCALE * source.height)
-    times = [[round(1000 * pts * each.time_base) for pts in each.pts] for each in (source, output)]
-    return sizes and times[0] == times[1]
+    return all(check.is_kept for check in verify_output(plan.written, plan.output))
 
 
 def summary(reports: Sequence[FileReport]) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vidx4.diffusion.bicubic import SCALE, enlarge_frames
+from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import SourceError
 from vidx4.jobs.moments import seconds_of
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.media.whole import check_writable, write_whole
-from vidx4.video import FrameBatch, Source, TimeRange
+from vidx4.video import SCALE, FrameBatch, Source, TimeRange
 
 CROP = 64
 """Side of a crop in low-resolution pixels."""

@@ -28,14 +28,21 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str
         source_digest: that of the source where it is known; else the whole file is read.
     """
     start, stop = plan.span.start, plan.span.stop
+    source, target, streams = plan.source, plan.written.target, plan.written.streams
     return {
-        **identify_picture(plan.source.path, upscaler, source_digest),
+        **identify_picture(source.path, upscaler, source_digest),
+        "video-stream": source.video_index,
+        "fields": source.fields.value,
+        "field-order": None if source.top_field_first is None else int(source.top_field_first),
         "start": None if start is None else float(start),
         "stop": None if stop is None else float(stop),
         "batch-size": batch_size,
-        "codec": plan.encoder.encoder,
-        "pixel-format": plan.encoder.pix_fmt,
-        **plan.encoder.options,
+        "codec": target.encoder.encoder,
+        "pixel-format": target.encoder.pix_fmt,
+        "width": target.width,
+        "height": target.height,
+        "streams": ", ".join(f"{each.stream.index} {each.codec or ''}".strip() for each in streams.carried),
+        **target.encoder.options,
     }
 
 

@@ -122,7 +122,8 @@ def _make_part(
     begun, waited = time.monotonic(), seconds.waiting
     chunk = _Chunk(job.plan, on_batch)
     path = folder.part_path(start)
-    encode_part(path, chunk.take(batches, job.chunk_frames(start)), job.plan.source, job.plan.encode)
+    frames = chunk.take(batches, job.chunk_frames(start))
+    encode_part(path, frames, job.plan.source, job.plan.written.target)
     part = Part(
         start=start,
         stop=chunk.stop,

@@ -1,30 +1,50 @@
 """What will be done, decided before any work."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidx4.diffusion.bicubic import SCALE
 from vidx4.errors import OptionError
-from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
-from vidx4.media.mux import check_output
-from vidx4.media.probe import probe
-from vidx4.media.suffix import check_encoder, choose_suffix, lost_streams
-from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
+from vidx4.media.encoder import EncodeOptions, EncoderSettings
+from vidx4.media.output import Output, plan_output
+from vidx4.media.source import ReadOptions, read_source
+from vidx4.media.streams import StreamOptions, choose_suffix
+from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange
+
+_TREATED = {
+    Fields.KEEP: "two fields are enlarged as one frame, combs and all",
+    Fields.FRAME: "each frame is made whole from its fields (bwdif); --deinterlace field keeps the motion of both",
+    Fields.FIELD: "each field becomes a frame (bwdif), so there are twice as many",
+}
+"""What is told of interlaced video."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A video, what becomes of it, and where it goes."""
 
-    source: Source
-    output: Path
-    span: TimeRange
-    encode: EncodeOptions
+    written: Output
     overwrite: bool
     frames: range
     """Indices of the span's frames in the source, by its packets."""
-    warnings: tuple[str, ...]
+    is_strict: bool = False
+    """Whether a frame that can't be decoded is an error."""
+
+    @property
+    def source(self) -> Source:
+        """The video."""
+        return self.written.source
+
+    @property
+    def output(self) -> Path:
+        """Where the result goes."""
+        return self.written.path
+
+    @property
+    def span(self) -> TimeRange:
+        """The part of the video that is wanted."""
+        return self.written.span
 
     @property
     def num_frames(self) -> int:
@@ -33,14 +53,18 @@ class Plan:
 
     @property
     def lost(self) -> tuple[StreamInfo, ...]:
-        """Streams that the output leaves out."""
-        return lost_streams(self.source, self.output.suffix, self.span)
+        """Streams that the output leaves out though nobody asked for that."""
+        return tuple(stream for stream, _ in self.written.streams.lost)
 
     @property
     def kept(self) -> tuple[StreamInfo, ...]:
         """Streams beside the enlarged one that the output holds."""
-        lost = {self.source.video_index, *(stream.index for stream in self.lost)}
-        return tuple(stream for stream in self.source.streams if stream.index not in lost)
+        return tuple(carried.stream for carried in self.written.streams.carried)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What falls short, known before the work."""
+        return (*self.written.streams.warnings, *_warnings(self.written))
 
     @property
     def seconds(self) -> float:
@@ -51,8 +75,7 @@ class Plan:
     @property
     def encoder(self) -> EncoderSettings:
         """How frames are compressed."""
-        source = self.source
-        return resolve(self.encode, SCALE * source.width, SCALE * source.height, source.bit_depth)
+        return self.written.target.encoder
 
     @property
     def work_folder(self) -> Path:
@@ -69,28 +92,36 @@ def plan_video(
     path: Path,
     output: Path | None = None,
     *,
+    read: ReadOptions = ReadOptions(),
     span: TimeRange = WHOLE,
     encode: EncodeOptions = EncodeOptions(),
+    streams: StreamOptions = StreamOptions(),
     overwrite: bool = False,
+    is_strict: bool = False,
 ) -> Plan:
     """Look at a video and decide what will be done.
 
     Args:
         path: the video.
         output: where the result goes; beside the source and named after it where None.
+        read: which of its videos is meant, and what is done about fields.
         span: the part of the video that is wanted.
         encode: how it is encoded.
+        streams: which other streams the output holds.
         overwrite: whether a file at `output` may be replaced.
+        is_strict: whether a frame that can't be decoded is an error.
 
     Raises:
         SourceError: the video can't be read.
         OptionError: the span holds no frame, or the encoding can't be had.
-        OutputError: the output exists, is the source, or is of an unknown kind. One that lies beside its
-            work folder may be of a run that ended just before it removed that: `run` finds out.
+        OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted. One that
+            lies beside its work folder may be of a run that ended just before it removed that: `run` finds out.
     """
-    source = probe(path)
-    output = output or default_output(path, choose_suffix(source))
-    return plan_source(source, output, span=span, encode=encode, overwrite=overwrite)
+    source = read_source(path, read)
+    output = output or default_output(path, choose_suffix(source, encode.codec, streams))
+    return plan_source(
+        source, output, span=span, encode=encode, streams=streams, overwrite=overwrite, is_strict=is_strict
+    )
 
 
 def plan_source(
@@ -99,18 +130,19 @@ def plan_source(
     *,
     span: TimeRange = WHOLE,
     encode: EncodeOptions = EncodeOptions(),
+    streams: StreamOptions = StreamOptions(),
     overwrite: bool = False,
+    is_strict: bool = False,
 ) -> Plan:
     """Decide what will be done of a video that was looked at; see `plan_video`."""
-    check_output(source, output, overwrite=overwrite or work_folder_of(output).is_dir())
+    may_replace = overwrite or work_folder_of(output).is_dir()
+    written = plan_output(source, output, span, encode, streams, overwrite=may_replace)
     frames = range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
     if not frames:
         raise OptionError(
             f"{source.path} has no frame in that range: it is {float(source.duration):.3f} s long."
         )
-    plan = Plan(source, output, span, encode, overwrite, frames, _warnings(source, output, span))
-    check_encoder(plan.encoder.encoder, source, output.suffix)
-    return plan
+    return Plan(written, overwrite, frames, is_strict)
 
 
 def default_output(path: Path, suffix: str) -> Path:
@@ -118,19 +150,17 @@ def default_output(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.stem}_x4{suffix}")
 
 
-def _warnings(source: Source, output: Path, span: TimeRange) -> tuple[str, ...]:
-    unheld = lost_streams(source, output.suffix)
-    warnings = [_left_out(stream, f"{output.suffix} can't hold it") for stream in unheld]
-    for stream in lost_streams(source, output.suffix, span):
-        if stream not in unheld:
-            warnings.append(_left_out(stream, "a range holds one video stream"))
-    if source.is_interlaced:
-        warnings.append("The video is interlaced: two fields are enlarged as one frame, combs and all.")
-    if source.color.is_hdr:
-        warnings.append("The video is HDR: it keeps its transfer curve, but loses its mastering metadata.")
-    return tuple(warnings)
-
-
-def _left_out(stream: StreamInfo, why: str) -> str:
-    what = " ".join(filter(None, (stream.codec, stream.kind, stream.language)))
-    return f"Stream {stream.index} ({what}) is left out: {why}."
+def _warnings(written: Output) -> Iterator[str]:
+    source, target = written.source, written.target
+    if source.fields == Fields.FILM:
+        yield "The video is film with pulldown, which is undone: it gets back its own 24000/1001 frames a second."
+    elif source.is_interlaced or source.fields != Fields.KEEP:
+        yield f"The video is interlaced: {_TREATED[source.fields]}."
+    if source.has_alpha and "a" not in target.encoder.pix_fmt:
+        yield "The video has transparency, which is lost."
+    for name in source.hdr.dropped:
+        yield f"Its {name} metadata, made for the source frame by frame, is left out."
+    if source.color.is_hdr and target.encoder.bit_depth < 10:
+        yield "The video is HDR: in 8 bits, its gradients show bands."
+    if source.bit_depth > target.encoder.bit_depth:
+        yield f"Its {source.bit_depth} bits per colour become {target.encoder.bit_depth}."

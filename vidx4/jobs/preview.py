@@ -20,7 +20,7 @@ from vidx4.jobs.plan import plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.take import Scenes, Take, Watch, make_take
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.suffix import choose_suffix
+from vidx4.media.streams import choose_suffix
 from vidx4.media.whole import check_writable
 from vidx4.video import Source, TimeRange
 
@@ -109,7 +109,7 @@ def plan_preview(
         OutputError: a file exists, is the source, or is of an unknown kind.
     """
     if output is None:
-        output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source)}")
+        output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
     shown = [_middle(source, span)] if span else _moments(source, num_samples, duration)
     spans, stills = zip(*shown, strict=True)
     plan = PreviewPlan(

@@ -3,6 +3,7 @@
 import filecmp
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from vidx4.jobs.preflight import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.progress import Control, Progress, StageSeconds, peak_memory
 from vidx4.jobs.report import Report
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.mux import check_output, join
+from vidx4.media.mux import join
+from vidx4.media.source import ReadOptions
+from vidx4.media.streams import StreamOptions
+from vidx4.media.whole import check_writable
 from vidx4.video import WHOLE, TimeRange
 
 
@@ -66,12 +70,12 @@ class Run:
         plan, folder = self._plan, self._folder
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         if plan.overwrite or not plan.output.exists():
-            return join(parts, plan.source, plan.output, plan.span, overwrite=plan.overwrite)
+            return join(parts, plan.written, overwrite=plan.overwrite)
         # A run may have ended after it wrote the output: then these parts make the same.
         twin = folder.twin_path(plan.output)
-        missing = join(parts, plan.source, twin, plan.span, overwrite=True)
+        missing = join(parts, replace(plan.written, path=twin), overwrite=True)
         if not filecmp.cmp(twin, plan.output, shallow=False):
-            check_output(plan.source, plan.output)
+            check_writable(plan.output, plan.source.path, overwrite=False)
         return missing
 
     def _report(self, missing: tuple[int, ...]) -> Report:
@@ -117,7 +121,7 @@ def start(
     plan = job.plan
     with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
         if folder.num_done < plan.num_frames:
-            check_output(plan.source, plan.output, overwrite=plan.overwrite)
+            check_writable(plan.output, plan.source.path, plan.overwrite)
         work = Run(job, folder, control or Control())
         try:
             yield work
@@ -157,6 +161,8 @@ def upscale_video(
     upscaler: Upscaler | None = None,
     options: UpscaleOptions = UpscaleOptions(),
     encode: EncodeOptions = EncodeOptions(),
+    read: ReadOptions = ReadOptions(),
+    streams: StreamOptions = StreamOptions(),
     span: TimeRange = WHOLE,
     batch_size: int | None = None,
     overwrite: bool = False,
@@ -172,6 +178,8 @@ def upscale_video(
         upscaler: a loaded model; loaded from `options` where None.
         options: the model and how it denoises; without effect where `upscaler` is given.
         encode: codec and quality.
+        read: which of several videos is meant, and what is done about fields.
+        streams: which sound and subtitles are kept.
         span: the part of the video that is wanted.
         batch_size: frames that are computed together; chosen by their size where None.
         overwrite: whether a file at `output` may be replaced.
@@ -183,7 +191,13 @@ def upscale_video(
         Vidx4Error: what the user can mend; nothing is left at `output` then, but whole parts are kept.
     """
     plan = plan_video(
-        Path(path), Path(output) if output else None, span=span, encode=encode, overwrite=overwrite
+        Path(path),
+        Path(output) if output else None,
+        read=read,
+        span=span,
+        encode=encode,
+        streams=streams,
+        overwrite=overwrite,
     )
     job = Job.of(plan, upscaler or Upscaler.from_options(options), batch_size)
     return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)

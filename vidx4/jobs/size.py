@@ -58,7 +58,7 @@ def _plain(plan: Plan, folder: WorkFolder, start: int, num_frames: int) -> Sizes
     seconds = Fraction(source.pts[start] - source.pts[0]) * source.time_base
     batches = read_batches(source, 1, TimeRange(start=seconds))
     frames = (enlarge_frames(batch) for batch, _ in zip(batches, range(num_frames), strict=False))
-    encode_part(folder.sample_path, frames, source, plan.encode)
+    encode_part(folder.sample_path, frames, source, plan.written.target)
     return frame_sizes(folder.sample_path)
 
 

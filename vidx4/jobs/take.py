@@ -10,7 +10,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.layouts import Layout, compose
 from vidx4.jobs.parts import Job
-from vidx4.jobs.plan import plan_source
+from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.run import run
@@ -88,13 +88,19 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
     video.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vidx4-", dir=video.parent) as folder:
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
-        reports = []
-        for span, piece, composer in zip(scenes.spans, pieces, composers, strict=True):
-            plan = plan_source(scenes.source, piece, span=span, encode=scenes.encode)
-            reports.append(watch.run(Job(plan, composer, size)))
-        concatenate(pieces, video)
+        plans = [_plan(scenes, piece, span) for span, piece in zip(scenes.spans, pieces, strict=True)]
+        reports = [
+            watch.run(Job(plan, composer, size)) for plan, composer in zip(plans, composers, strict=True)
+        ]
+        concatenate(pieces, video, plans[0].written.target)
     stills = tuple(composer.still for composer in composers if composer.still is not None)
     return Take(stills, max(speed.seconds_per_frame, _encoding(reports)))
+
+
+def _plan(scenes: Scenes, piece: Path, span: TimeRange) -> Plan:
+    plan = plan_source(scenes.source, piece, span=span, encode=scenes.encode)
+    target = plan.written.target.side_by_side(2 if scenes.layout == Layout.SIDE else 1)
+    return replace(plan, written=replace(plan.written, target=target))
 
 
 def _encoding(reports: Sequence[Report]) -> float:

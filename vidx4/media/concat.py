@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from av.video.stream import VideoStream
 
 from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.output import Output
 from vidx4.media.probe import probe
+from vidx4.media.streams import choose_streams
 from vidx4.media.suffix import format_of
-from vidx4.media.timeline import Cut
+from vidx4.media.target import Target
 from vidx4.media.whole import write_whole
-from vidx4.video import WHOLE
+from vidx4.video import WHOLE, HdrMetadata
 
 
-def concatenate(pieces: Sequence[Path], output: Path) -> None:
+def concatenate(pieces: Sequence[Path], output: Path, target: Target) -> None:
     """Write videos one after another into one, packet by packet.
 
     Sound is kept packet for packet but where that of a piece still lasts when the next begins.
@@ -26,26 +29,31 @@ def concatenate(pieces: Sequence[Path], output: Path) -> None:
     Args:
         pieces: outputs of `join` for spans of one source with the same encoding and container.
         output: a file of their kind, replaced if it exists.
+        target: what their video is.
 
     Raises:
         OutputError: the file can't be written.
     """
     source = probe(pieces[0])
-    cut = Cut.of(source, WHOLE)
+    streams = choose_streams(source, output.suffix)
+    # The stream of a piece has its metadata of HDR already.
+    written = Output(output, source, WHOLE, replace(target, hdr=HdrMetadata()), streams)
     with write_whole(output) as unfinished, ExitStack() as stack:
         first = stack.enter_context(open_source(pieces[0]))
         options = muxer_options(output.suffix, source, first)
-        target = stack.enter_context(
+        container = stack.enter_context(
             av.open(str(unfinished), "w", format=format_of(output.suffix), container_options=options)
         )
-        enlarged = first.streams[source.video_index]
-        assert isinstance(enlarged, VideoStream)
-        streams: dict[int, Stream] = {source.video_index: add_video(target, enlarged, enlarged, source)}
-        streams |= add_copies(target, first, source, output.suffix, cut)
-        describe_output(target, first, cut)
-        for packet, index in _packets(pieces, tuple(streams)):
-            packet.stream = streams[index]
-            target.mux(packet)
+        video = first.streams[source.video_index]
+        assert isinstance(video, VideoStream)
+        copies: dict[int, Stream] = {
+            source.video_index: add_video(container, video, pieces[0], video, written),
+            **add_copies(container, first, written),
+        }
+        describe_output(container, first, written)
+        for packet, index in _packets(pieces, tuple(copies)):
+            packet.stream = copies[index]
+            container.mux(packet)
 
 
 def _packets(pieces: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[AnyPacket, int]]:

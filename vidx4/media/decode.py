@@ -1,6 +1,5 @@
 """Source to frames."""
 
-import logging
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
 from heapq import heappop, heappush
@@ -15,11 +14,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.color import to_rgb
+from vidx4.media.color import Converter, check_matrix
 from vidx4.media.container import AnyPacket, knows_order, open_source, packet_pts, read_frame_packets
+from vidx4.media.damage import Damage
+from vidx4.media.fields import context_start, context_stop, treated_frames
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
-
-_logger = logging.getLogger(__name__)
 
 
 def read_batches(
@@ -27,6 +26,7 @@ def read_batches(
     batch_size: int,
     span: TimeRange = WHOLE,
     wants: Callable[[int], bool] = lambda pts: True,
+    damage: Damage | None = None,
 ) -> Generator[FrameBatch]:
     """Yield the frames of a span in the order in which they are shown, `batch_size` at a time.
 
@@ -38,17 +38,21 @@ def read_batches(
         span: the part of the video that is wanted.
         wants: tells by its pts whether a frame of the span is wanted. Others are decoded all the same, since
             what a decoder gives may depend on where it began, and cost no more than that.
+        damage: gets to know what can't be decoded.
 
     Raises:
         SourceError: no frame of the span can be decoded, or the picture changes its size.
     """
+    check_matrix(source.color, source.path)
     start, stop = span.pts_bounds(source)
-    frames = (frame for frame in _frames(source, start, stop) if frame.pts is not None and wants(frame.pts))
+    shown = _frames(source, start, stop, Damage() if damage is None else damage)
+    frames = (frame for frame in shown if frame.pts is not None and wants(frame.pts))
+    converter = Converter()
     batch = list(islice(frames, batch_size))
     if not batch:
         raise SourceError(f"No frame of {source.path} can be decoded in the range that was asked for.")
     while batch:
-        yield _to_batch(source, batch)
+        yield _to_batch(source, batch, converter)
         batch = list(islice(frames, batch_size))
 
 
@@ -58,22 +62,37 @@ def can_seek(source: Source) -> bool:
         return knows_order(container)
 
 
-def _to_batch(source: Source, frames: list[VideoFrame]) -> FrameBatch:
+def _to_batch(source: Source, frames: list[VideoFrame], converter: Converter) -> FrameBatch:
     pix_fmt = "rgb24" if source.pixel_dtype == torch.uint8 else "rgb48le"
-    pixels = np.stack([to_rgb(frame, source.color, pix_fmt).to_ndarray() for frame in frames])  # (N, H, W, 3)
-    data = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    pixels = np.stack([converter.to_rgb(frame, source.color, pix_fmt).to_ndarray() for frame in frames])
+    data = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # from (N, H, W, 3)
     return FrameBatch(data, tuple(frame.pts for frame in frames if frame.pts is not None))
 
 
-def _frames(source: Source, start: int, stop: int) -> Iterator[VideoFrame]:
+def _frames(source: Source, start: int, stop: int, damage: Damage) -> Iterator[VideoFrame]:
+    """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once, with whole fields."""
+    if source.untreated is None:
+        yield from _stored_frames(source, start, stop, damage)
+        return
+    stored, first = source.untreated, context_start(source, start)
+    end = min(context_stop(source, stop), stored.stop_pts)
+    frames = _stored_frames(stored, stored.pts[first], end, damage)
+    for frame in treated_frames(frames, source, first):
+        if frame.pts is not None and start <= frame.pts < stop:
+            yield frame
+
+
+def _stored_frames(source: Source, start: int, stop: int, damage: Damage) -> Iterator[VideoFrame]:
     """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once."""
     last = start - 1
-    for frame in _frames_from(source, start):
+    for frame in _frames_from(source, start, damage):
         _check_size(source, frame)
         if frame.pts is None or frame.pts <= last or not _is_known(source, frame.pts):
             continue
         if frame.pts >= stop:
             return
+        if frame.is_corrupt:
+            damage.frames.add(source.seconds_of(frame.pts))
         last = frame.pts
         yield frame
 
@@ -83,7 +102,7 @@ def _is_known(source: Source, pts: int) -> bool:
     return index < len(source.pts) and source.pts[index] == pts
 
 
-def _frames_from(source: Source, start: int) -> Iterator[VideoFrame]:
+def _frames_from(source: Source, start: int, damage: Damage) -> Iterator[VideoFrame]:
     """Yield frames from `start` on, or from the beginning of the video.
 
     After a seek a decoder may hold frames back until it has recovered: where the first frame that is
@@ -93,17 +112,22 @@ def _frames_from(source: Source, start: int) -> Iterator[VideoFrame]:
     if index == source.num_frames:
         return
     if index > 0 and (target := _seek_target(source, start)) is not None:
-        frames = _decode(source, target)
+        frames = _decode(source, start, damage, target)
         first = next((frame for frame in frames if frame.pts is not None and frame.pts >= start), None)
         if first is not None and first.pts == source.pts[index]:
             yield first
             yield from frames
             return
-    yield from _decode(source)
+    yield from _decode(source, start, damage)
 
 
-def _decode(source: Source, target: int | None = None) -> Iterator[VideoFrame]:
-    """Yield all frames, or those from the first keyframe after seeking to a target."""
+def _decode(source: Source, start: int, damage: Damage, target: int | None = None) -> Iterator[VideoFrame]:
+    """Yield all frames, or those from the first keyframe after seeking; failures from `start` on are noted."""
+
+    def note(pts: int) -> None:
+        if pts >= start:
+            damage.packets.add(source.seconds_of(pts))
+
     with open_source(source.path) as container:
         stream = _video_stream(container, source)
         # With threads, what a decoder makes of damaged packets depends on how these run.
@@ -113,7 +137,7 @@ def _decode(source: Source, target: int | None = None) -> Iterator[VideoFrame]:
             container.seek(target, stream=stream)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         decode = _decode_packets if knows_order(container) else _decode_in_order
-        yield from decode(container, stream, packets)
+        yield from decode(container, stream, packets, note)
 
 
 def _seek_target(source: Source, start: int) -> int | None:
@@ -156,19 +180,27 @@ def _check_size(source: Source, frame: VideoFrame) -> None:
 
 
 def _decode_packets(
-    container: InputContainer, stream: VideoStream, packets: Iterator[AnyPacket]
+    container: InputContainer,
+    stream: VideoStream,
+    packets: Iterator[AnyPacket],
+    on_failure: Callable[[int], object],
 ) -> Iterator[VideoFrame]:
-    for packet in chain(packets, [None]):
+    pts = 0
+    for index, packet in enumerate(chain(packets, [None])):
+        pts = pts if packet is None else packet_pts(container, packet, index)
         try:
             yield from stream.decode(packet)
         except EndOfFileError:
             return
-        except FFmpegError as error:
-            _logger.warning("A packet of %s can't be decoded: %s", container.name, error.strerror)
+        except FFmpegError:
+            on_failure(pts)
 
 
 def _decode_in_order(
-    container: InputContainer, stream: VideoStream, packets: Iterator[AnyPacket]
+    container: InputContainer,
+    stream: VideoStream,
+    packets: Iterator[AnyPacket],
+    on_failure: Callable[[int], object],
 ) -> Iterator[VideoFrame]:
     """Decode a stream whose packets have times, but not those of their own frames.
 
@@ -181,6 +213,6 @@ def _decode_in_order(
             heappush(pending, packet_pts(container, packet, index))
             yield packet
 
-    for frame in _decode_packets(container, stream, noted()):
+    for frame in _decode_packets(container, stream, noted(), on_failure):
         frame.pts = heappop(pending) if pending else None
         yield frame

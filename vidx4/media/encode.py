@@ -13,32 +13,31 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidx4.media.color import tag_colors, to_yuv
+from vidx4.media.color import Converter, tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets
-from vidx4.media.encoder import EncodeOptions, EncoderSettings, resolve
+from vidx4.media.target import Target
 from vidx4.media.whole import write_whole
 from vidx4.video import FrameBatch, Source
 
 _MAX_RATE_DENOMINATOR = 1_000_000
 
 
-def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, options: EncodeOptions) -> int:
+def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, target: Target) -> int:
     """Compress frames to a part file, which appears at `path` when it is whole.
 
     The container is NUT, the one that keeps any time base, and the order of frames that refer to later
-    ones. The same frames give the same bytes. Without any frame the file is empty.
+    ones; but for ProRes, which only QuickTime holds. The same frames give the same bytes. Without any frame the file is empty.
 
     Args:
         path: where the part shall appear; a file that is there is replaced.
         batches: frames in ascending order of pts, all of one size, in the source's time base.
-        source: what the frames were made from; tells colours, times and the shape of pixels.
-        options: how to compress.
+        source: what the frames were made from; tells times and colours.
+        target: what they become; frames of another size are resized.
 
     Returns:
         The number of frames written.
 
     Raises:
-        OptionError: the options don't fit the codec or each other.
         OutputError: the file can't be written.
     """
     batches = iter(batches)
@@ -47,36 +46,43 @@ def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, optio
         if first is None:
             unfinished.touch()
             return 0
-        height, width = first.data.shape[2:]
-        settings = resolve(options, width, height, source.bit_depth)
-        with av.open(str(unfinished), "w", format="nut", container_options=BITEXACT) as container:
-            stream = _add_stream(container, source, settings, width, height)
-            return _encode(container, stream, _frames(chain([first], batches), source, settings.pix_fmt))
+        kind, options = _container(source, target)
+        with av.open(str(unfinished), "w", format=kind, container_options=options) as container:
+            stream = _add_stream(container, source, target)
+            return _encode(container, stream, _frames(chain([first], batches), source, target))
 
 
-def _add_stream(
-    container: OutputContainer, source: Source, settings: EncoderSettings, width: int, height: int
-) -> VideoStream:
+def _container(source: Source, target: Target) -> tuple[str, dict[str, str]]:
+    """Return the muxer of parts and its options."""
+    if target.encoder.codec != "prores":
+        return "nut", BITEXACT
+    return "mov", BITEXACT | {"video_track_timescale": str(source.time_base.denominator)}
+
+
+def _add_stream(container: OutputContainer, source: Source, target: Target) -> VideoStream:
     rate = (source.frame_rate or Fraction(1)).limit_denominator(_MAX_RATE_DENOMINATOR)
+    settings = target.encoder
     stream = container.add_stream(settings.encoder, rate=rate, options=dict(settings.options))
     assert isinstance(stream, VideoStream)
     stream.time_base = source.time_base
     context = stream.codec_context
     context.time_base = source.time_base
-    context.width, context.height, context.pix_fmt = width, height, settings.pix_fmt
-    context.sample_aspect_ratio = source.sample_aspect_ratio
+    context.width, context.height, context.pix_fmt = target.width, target.height, settings.pix_fmt
+    context.sample_aspect_ratio = target.sample_aspect_ratio
     context.thread_count = settings.num_threads
     context.flags |= Flags.bitexact
-    tag_colors(context, source.color)
+    tag_colors(context, target.color)
     return stream
 
 
-def _frames(batches: Iterable[FrameBatch], source: Source, pix_fmt: str) -> Iterator[VideoFrame]:
+def _frames(batches: Iterable[FrameBatch], source: Source, target: Target) -> Iterator[VideoFrame]:
+    converter, size = Converter(), (target.width, target.height)
     for batch in batches:
         rgb_format = "rgb24" if batch.data.dtype == torch.uint8 else "rgb48le"
         for pixels, pts in zip(batch.data.numpy(), batch.pts, strict=True):
-            rgb = np.ascontiguousarray(pixels.transpose(1, 2, 0))  # (H, W, 3)
-            frame = to_yuv(VideoFrame.from_ndarray(rgb, format=rgb_format), source.color, pix_fmt)
+            rgb = np.ascontiguousarray(target.turn(pixels).transpose(1, 2, 0))  # (H, W, 3)
+            picture = VideoFrame.from_ndarray(rgb, format=rgb_format)
+            frame = converter.to_yuv(picture, target.color, target.encoder.pix_fmt, size)
             frame.pts, frame.time_base = pts, source.time_base
             yield frame
 

@@ -1,10 +1,16 @@
 """Which encoder compresses a picture, and with which settings."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import cast
 
-from av.codec import Codec
+from av.codec import Codec, CodecContext
 from av.codec.codec import UnknownCodecError
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 
 from vidx4.errors import OptionError
 
@@ -17,10 +23,13 @@ _H264_MAX_MACROBLOCKS = 36864
 """The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest level that players commonly take."""
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
+_UNLIMITED = 2**31
+DEFAULT_QUALITY = 80
 _X26X_PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
 )
+_NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
 
 
 @dataclass(frozen=True)
@@ -28,21 +37,38 @@ class EncodeOptions:
     """How the enlarged frames are compressed."""
 
     codec: str = "auto"
-    """`h264`, `hevc`, `av1`, `vp9`, `ffv1` (lossless); or `auto`: `h264` if players take it, else `hevc`."""
+    """One of `CODECS`; or `auto`: `h264` if players take it, else `hevc`, but what the container holds."""
+    quality: int | None = None
+    """From 0 to 100, alike for all codecs, higher is better; None for 80."""
     crf: int | None = None
-    """Constant rate factor, lower is better; None for the codec's default."""
+    """The codec's own constant rate factor in place of `quality`, lower is better."""
     preset: str | None = None
     """Speed against size, a word or a number that the codec's encoder knows; None for its default."""
+    pixel_format: str | None = None
+    """FFmpeg's name of how pixels are stored, such as `yuv422p10le`; None for what suits codec and source."""
+    bit_depth: int | None = None
+    """Bits per component; None for those of the source, as far as the codec goes."""
+    encoder_options: tuple[str, ...] = ()
+    """Each `key=value`, given to FFmpeg's encoder as it is."""
+    width: int | None = None
+    """Of the finished picture in pixels; None for what `height` makes of it, or four times the source's."""
+    height: int | None = None
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
     """What FFmpeg is told."""
 
+    codec: str
     encoder: str
     pix_fmt: str
-    options: dict[str, str]
+    options: Mapping[str, str]
     num_threads: int = _NUM_THREADS
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits per component."""
+        return max(component.bits for component in VideoFormat(self.pix_fmt).components)
 
 
 @dataclass(frozen=True)
@@ -50,17 +76,25 @@ class _Encoder:
     """One of FFmpeg's encoders, and what `EncodeOptions` may say to it."""
 
     name: str
-    options: dict[str, str]
+    options: Mapping[str, str]
     crf: int | None = None
-    """The default; None where there is no such thing."""
+    """At the default quality; None where there is no such thing."""
     max_crf: int = 51
+    crf_per_quality: float = 0.3
+    """By how much the crf falls for one point of quality, so that codecs look about alike at each."""
+    crf_option: str = "crf"
     preset: str | None = None
     """The default; None where there is no such thing."""
     presets: tuple[str, ...] = ()
     preset_option: str = "preset"
     chroma: str = "420"
+    depths: Mapping[int, str] = field(default_factory=lambda: {8: "p", 10: "p10le"})
+    """How the names of pixel formats end, by bits per component."""
+    max_side: int = _UNLIMITED
+    max_pixels: int = _UNLIMITED
 
 
+_TEN_BITS = {10: "p10le"}
 _ENCODERS = {
     "h264": _Encoder(
         "libx264",
@@ -68,6 +102,8 @@ _ENCODERS = {
         crf=16,
         preset="medium",
         presets=_X26X_PRESETS,
+        max_side=16880,  # of level 6.2: ITU-T H.264, table A-1
+        max_pixels=139264 * _MACROBLOCK**2,
     ),
     "hevc": _Encoder(
         "libx265",
@@ -75,59 +111,160 @@ _ENCODERS = {
         crf=18,
         preset="medium",
         presets=_X26X_PRESETS,
+        depths={8: "p", 10: "p10le", 12: "p12le"},
+        max_side=16888,  # of level 6.2: ITU-T H.265, table A.8
+        max_pixels=35_651_584,
     ),
     "av1": _Encoder(
         "libsvtav1",
         options={"svtav1-params": "lp=4"},
         crf=20,
         max_crf=63,
+        crf_per_quality=0.4,
         preset="6",
         presets=tuple(map(str, range(11))),
+        max_side=8704,  # of level 6.3 (AV1 specification, annex A.3), in either direction
+        max_pixels=35_651_584,
     ),
     "vp9": _Encoder(
         "libvpx-vp9",
         options={"b": "0", "deadline": "good", "row-mt": "0", "tile-columns": "2"},
         crf=20,
         max_crf=63,
+        crf_per_quality=0.4,
         preset="3",
         presets=tuple(map(str, range(9))),
         preset_option="cpu-used",
+        depths={8: "p"},  # FFmpeg's wheels carry a libvpx for 8 bits
+        max_side=16384,
+        max_pixels=35_651_584,  # of level 6.2
     ),
-    "ffv1": _Encoder("ffv1", options={"level": "3", "slices": "24", "slicecrc": "1", "g": "1"}, chroma="444"),
+    "ffv1": _Encoder(
+        "ffv1",
+        options={"level": "3", "slices": "24", "slicecrc": "1", "g": "1"},
+        chroma="444",
+        depths={8: "p", 10: "p10le", 12: "p12le", 16: "p16le"},
+    ),
+    "prores": _Encoder(
+        "prores_ks", options={"vendor": "apl0"}, chroma="422", depths=_TEN_BITS, max_side=16384
+    ),
+    "png": _Encoder("png", options={"pred": "mixed"}, chroma="rgb", depths={8: "rgb24", 16: "rgb48be"}),
 }
+_ENCODERS |= {
+    f"{codec}_nvenc": _Encoder(
+        f"{codec}_nvenc",
+        options={"rc": "vbr", "b": "0"},
+        crf=crf,
+        crf_option="cq",
+        preset="p6",
+        presets=_NVENC_PRESETS,
+        depths={8: "p"} if codec == "h264" else {8: "p", 10: "p010le"},
+        max_side=4096 if codec == "h264" else 8192,
+    )
+    for codec, crf in (("h264", 18), ("hevc", 20), ("av1", 24))
+}
+CODECS = tuple(codec for codec in _ENCODERS if codec != "png")
+"""What `EncodeOptions.codec` may name beside `auto`; `ffv1` is lossless, pictures are for folders."""
+_PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
+"""FFmpeg's names, and up to which quality each is taken."""
 
 
-def resolve(options: EncodeOptions, width: int, height: int, bit_depth: int) -> EncoderSettings:
+def resolve(
+    options: EncodeOptions, width: int, height: int, bit_depth: int, *, held: tuple[str, ...] = CODECS
+) -> EncoderSettings:
     """Return the settings for pictures of a size in pixels and of a depth in bits per component.
 
+    Args:
+        options: what the user wants.
+        width: of the finished picture.
+        height: of the finished picture.
+        bit_depth: that of the source.
+        held: the codecs that the container takes; `auto` chooses among them.
+
     Raises:
-        OptionError: the options don't fit the codec or each other, or the encoder is not installed.
+        OptionError: the options don't fit the codec, the size or each other, or the encoder is not installed.
     """
-    codec = _best_codec(width, height, bit_depth) if options.codec == "auto" else options.codec
+    codec = _best_codec(width, height, bit_depth, held) if options.codec == "auto" else options.codec
     if codec not in _ENCODERS:
-        raise OptionError(f"There is no codec {codec!r}: choose auto, {', '.join(_ENCODERS)}.")
+        raise OptionError(f"There is no codec {codec!r}: choose auto, {', '.join(CODECS)}.")
     encoder = _ENCODERS[codec]
-    if not _is_installed(encoder.name):
+    if not is_installed(encoder.name):
         raise OptionError(f"The installed PyAV has no encoder {encoder.name}: choose another codec.")
-    settings = _crf(codec, encoder, options.crf) | _preset(codec, encoder, options.preset) | encoder.options
-    depth = "p" if bit_depth <= 8 else "p10le"
-    return EncoderSettings(encoder.name, f"yuv{encoder.chroma}{depth}", settings)
+    _check_size(codec, encoder, width, height)
+    pix_fmt = _pixel_format(codec, encoder, options, bit_depth)
+    settings = {**_rate(codec, encoder, options, pix_fmt), **_preset(codec, encoder, options.preset)}
+    settings |= dict(encoder.options)
+    return EncoderSettings(codec, encoder.name, pix_fmt, settings | _own_options(encoder, options))
 
 
-def _best_codec(width: int, height: int, bit_depth: int) -> str:
+def _best_codec(width: int, height: int, bit_depth: int, held: tuple[str, ...]) -> str:
     macroblocks = -(-width // _MACROBLOCK) * -(-height // _MACROBLOCK)
     fits = macroblocks <= _H264_MAX_MACROBLOCKS and max(width, height) <= _H264_MAX_SIDE
-    return "h264" if fits and bit_depth <= 8 else "hevc"
+    wanted = ("h264", "hevc") if fits and bit_depth <= 8 else ("hevc",)
+    return next((codec for codec in wanted if codec in held), held[0])
 
 
-def _crf(codec: str, encoder: _Encoder, crf: int | None) -> dict[str, str]:
+def _check_size(codec: str, encoder: _Encoder, width: int, height: int) -> None:
+    if max(width, height) > encoder.max_side or width * height > encoder.max_pixels:
+        raise OptionError(
+            f"A picture of {width}x{height} is too large for {codec}: make it smaller by --height, or use "
+            "the codec ffv1."
+        )
+
+
+def _pixel_format(codec: str, encoder: _Encoder, options: EncodeOptions, bit_depth: int) -> str:
+    if options.pixel_format is None:
+        return _usual_format(codec, encoder, options.bit_depth, bit_depth)
+    takes = [pix_fmt.name for pix_fmt in Codec(encoder.name, "w").video_formats or []]
+    if options.pixel_format not in takes:
+        raise OptionError(f"{codec} takes no pixel format {options.pixel_format!r}: {', '.join(takes)}.")
+    bits = VideoFormat(options.pixel_format).components[0].bits
+    if options.bit_depth not in (None, bits):
+        raise OptionError(
+            f"The pixel format {options.pixel_format} has {bits} bits, not {options.bit_depth}."
+        )
+    return options.pixel_format
+
+
+def _usual_format(codec: str, encoder: _Encoder, wanted: int | None, bit_depth: int) -> str:
+    depths = encoder.depths
+    if wanted is not None and wanted not in depths:
+        raise OptionError(f"{codec} takes {' or '.join(map(str, depths))} bits, not {wanted}.")
+    enough = (bits for bits in depths if bits >= bit_depth)
+    end = depths[wanted or next(enough, max(depths))]
+    if encoder.chroma == "rgb" or end.startswith("p0"):
+        return end
+    return f"yuv{encoder.chroma}{end}"
+
+
+def _rate(codec: str, encoder: _Encoder, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
+    quality = DEFAULT_QUALITY if options.quality is None else options.quality
+    if options.quality is not None and options.crf is not None:
+        raise OptionError("Give --quality or --crf, not both.")
+    if not 0 <= quality <= 100:
+        raise OptionError(f"quality {quality} is out of range: it goes from 0 to 100.")
+    if codec == "prores":
+        return _prores_profile(options, quality, pix_fmt)
     if encoder.crf is None:
-        if crf is not None:
-            raise OptionError(f"{codec} is lossless: it takes no crf.")
+        if options.crf is not None or options.quality is not None:
+            raise OptionError(
+                f"{codec} is lossless: it takes no {'quality' if options.crf is None else 'crf'}."
+            )
         return {}
-    if crf is not None and not 0 <= crf <= encoder.max_crf:
+    crf = options.crf
+    if crf is None:
+        crf = round(encoder.crf + (DEFAULT_QUALITY - quality) * encoder.crf_per_quality)
+    if not 0 <= crf <= encoder.max_crf:
         raise OptionError(f"crf {crf} is out of range: {codec} takes 0 to {encoder.max_crf}.")
-    return {"crf": str(encoder.crf if crf is None else crf)}
+    return {encoder.crf_option: str(crf)}
+
+
+def _prores_profile(options: EncodeOptions, quality: int, pix_fmt: str) -> dict[str, str]:
+    if options.crf is not None:
+        raise OptionError("prores takes no crf: --quality chooses its profile.")
+    if "444" in pix_fmt:
+        return {"profile": "4444"}
+    return {"profile": next(name for most, name in _PRORES_PROFILES if quality <= most)}
 
 
 def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]:
@@ -140,12 +277,58 @@ def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]
     return {encoder.preset_option: preset or encoder.preset}
 
 
+def _own_options(encoder: _Encoder, options: EncodeOptions) -> dict[str, str]:
+    """Return what the user tells the encoder itself; lists of parameters are added to ours."""
+    if not options.encoder_options:
+        return {}
+    supported = CodecContext.create(encoder.name, "w").supported_options
+    known = {option.name for option in (*supported.generic, *supported.private)}
+    own: dict[str, str] = {}
+    for text in options.encoder_options:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"--encoder-option takes key=value, not {text!r}.")
+        if key not in known:
+            raise OptionError(f"The encoder {encoder.name} has no option {key!r}.")
+        own |= merged({key: encoder.options.get(key, "")} | own, {key: value})
+    return own
+
+
+def merged(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Return options of an encoder with more of them; lists of parameters (`x265-params`) are joined."""
+    joined = {
+        key: f"{options[key]}:{value}" if key.endswith("-params") and options.get(key) else value
+        for key, value in more.items()
+    }
+    return {**options, **joined}
+
+
+def try_out(settings: EncoderSettings, width: int, height: int) -> None:
+    """Make sure that an encoder starts.
+
+    Raises:
+        OptionError: it doesn't: an option has a value that it doesn't take, or its hardware is not there.
+    """
+    context = cast(VideoCodecContext, CodecContext.create(settings.encoder, "w"))
+    context.width, context.height, context.pix_fmt = width, height, settings.pix_fmt
+    context.time_base = Fraction(1, 25)
+    context.options = dict(settings.options)
+    try:
+        context.open()
+    except FFmpegError as error:
+        why = "it needs an NVIDIA GPU that encodes" if "nvenc" in settings.encoder else "check its options"
+        raise OptionError(
+            f"The encoder {settings.encoder} doesn't start ({error.strerror}): {why}."
+        ) from error
+
+
 def installed_codecs() -> list[str]:
     """Return the codecs that `EncodeOptions` may name and that the installed PyAV can encode."""
-    return [codec for codec, encoder in _ENCODERS.items() if _is_installed(encoder.name)]
+    return [codec for codec in CODECS if is_installed(_ENCODERS[codec].name)]
 
 
-def _is_installed(encoder: str) -> bool:
+def is_installed(encoder: str) -> bool:
+    """Return whether the installed PyAV has one of FFmpeg's encoders."""
     try:
         Codec(encoder, "w")
     except UnknownCodecError:

@@ -1,37 +1,42 @@
 """The streams of an output, and what is written about them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from vidx4.media.chapters import chapters_of, set_chapters
 from vidx4.media.color import tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_packets
-from vidx4.media.suffix import RIFF_AUDIO, lost_streams
-from vidx4.media.timeline import Cut
+from vidx4.media.convert import add_converted
+from vidx4.media.output import Output
+from vidx4.media.suffix import RIFF_AUDIO, format_of
+from vidx4.media.template import add_hdr
 from vidx4.video import Source
-
-if TYPE_CHECKING:
-    from av.container.core import Chapter  # in the stubs only
 
 _MAX_TIMESCALE = 2**31 - 1
 _MILLISECONDS = 1000
 _ROUNDING = Fraction(2, _MILLISECONDS)
-_STALE_KEYS = frozenset({"compatible_brands", "duration", "encoder", "major_brand", "minor_version"})
+_STALE_KEYS = frozenset(
+    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software"}
+)
 _STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 """What mkvmerge writes about the packets of a stream."""
+_NO_TIME = ("1904-01-01T00:00:00", "1970-01-01T00:00:00")
+"""What is read where MP4 states no time of creation."""
 
 
 def muxer_options(suffix: str, source: Source, original: InputContainer) -> dict[str, str]:
     """Return the options with which a muxer keeps every timestamp exactly, if the container can."""
-    if suffix == ".mkv":
-        return BITEXACT
+    kind = format_of(suffix)
+    if kind not in ("mp4", "mov"):
+        return BITEXACT | ({"mpegts_copyts": "1"} if kind == "mpegts" else {})
     videos = (source.time_base, *(stream.time_base for stream in original.streams.video))
     starts = (Fraction(stream.start_time or 0) * (stream.time_base or 1) for stream in original.streams)
     return BITEXACT | {
@@ -46,19 +51,23 @@ def _common_timescale(times: Iterable[Fraction | None], fallback: int) -> int:
     return timescale if timescale <= _MAX_TIMESCALE else fallback
 
 
-def add_video(output: OutputContainer, part: VideoStream, original: Stream, source: Source) -> VideoStream:
-    """Add the enlarged video to an output."""
-    video = output.add_stream_from_template(part, opaque=True)
+def add_video(
+    container: OutputContainer, template: VideoStream, part: Path, original: Stream, output: Output
+) -> VideoStream:
+    """Add the enlarged video to an output; `template` is the stream of `part`, one of its parts."""
+    source, target = output.source, output.target
+    video = container.add_stream_from_template(template, opaque=True)
+    add_hdr(video, part, target.hdr)
     video.time_base = source.time_base
     context = video.codec_context
-    context.sample_aspect_ratio = source.sample_aspect_ratio
+    context.sample_aspect_ratio = target.sample_aspect_ratio
     if source.frame_rate and _is_steady(source):
         context.framerate = source.frame_rate  # Matroska states it, and players trust it
-    tag_colors(context, source.color)
-    if context.name == "hevc" and output.format.name != "matroska":
+    tag_colors(context, target.color)
+    if context.name == "hevc" and format_of(output.suffix) in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players take no other
-    video.set_display_matrix(source.display_matrix)
-    _describe(video, original)
+    video.set_display_matrix(target.display_matrix)
+    _describe(video, original, output.suffix)
     return video
 
 
@@ -68,25 +77,23 @@ def _is_steady(source: Source) -> bool:
     return (max(steps) - min(steps)) * source.time_base <= _ROUNDING
 
 
-def add_copies(
-    output: OutputContainer, original: InputContainer, source: Source, suffix: str, cut: Cut
-) -> dict[int, Stream]:
+def add_copies(container: OutputContainer, original: InputContainer, output: Output) -> dict[int, Stream]:
     """Add what an output holds of a source; return the streams with packets by their index there."""
-    copies = {}
-    for stream in _copied_streams(original, source, suffix, cut):
-        if suffix == ".mkv" and stream.disposition & Disposition.attached_pic:
-            _attach(output, stream, source)
+    copies: dict[int, Stream] = {}
+    for carried in output.streams.carried:
+        stream = original.streams[carried.stream.index]
+        if output.suffix == ".mkv" and stream.disposition & Disposition.attached_pic:
+            _attach(container, stream, output.source)
             continue
-        copy = copies[stream.index] = _add_copy(output, stream)
-        _describe(copy, stream)
+        if carried.codec:
+            copy = add_converted(container, stream, carried.codec)
+        else:
+            copy = _add_copy(container, stream)
+        copies[stream.index] = copy
+        _describe(copy, stream, output.suffix)
         if copy.type == "video":
             copy.disposition &= ~Disposition.default  # players are to begin with the enlarged one
     return copies
-
-
-def _copied_streams(original: InputContainer, source: Source, suffix: str, cut: Cut) -> Iterator[Stream]:
-    left_out = {stream.index for stream in lost_streams(source, suffix, cut.span)} | {source.video_index}
-    return (original.streams[stream.index] for stream in source.streams if stream.index not in left_out)
 
 
 def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
@@ -109,38 +116,27 @@ def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
     output.add_attachment(name, cover.metadata.get("mimetype", f"image/{kind}"), picture)
 
 
-def _describe(stream: Stream, original: Stream) -> None:
+def _describe(stream: Stream, original: Stream, suffix: str) -> None:
     stream.disposition = original.disposition
-    stream.metadata.update(_lasting(original.metadata))
+    stream.metadata.update(lasting(original.metadata))
+    title = original.metadata.get("title")
+    if title and format_of(suffix) in ("mp4", "mov"):
+        stream.metadata["handler_name"] = title  # what these have for it, and players show
 
 
-def describe_output(output: OutputContainer, original: InputContainer, cut: Cut) -> None:
+def describe_output(container: OutputContainer, original: InputContainer, output: Output) -> None:
     """Copy the metadata and the chapters of a source."""
-    output.metadata.update(_lasting(original.metadata))
-    chapters = (chapter for chapter in original.chapters() if cut.holds(*_bounds(chapter)))
-    output.set_chapters([_move(chapter, cut) for chapter in chapters])
+    container.metadata.update(lasting(original.metadata))
+    if format_of(output.suffix) != "mpegts":
+        set_chapters(container, chapters_of(original, output.cut))
 
 
-def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
+def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return what stays true after the packets have changed."""
     return {
         key: value
         for key, value in metadata.items()
-        if key.lower() not in _STALE_KEYS and not key.lower().startswith(_STALE_PREFIXES)
+        if key.lower() not in _STALE_KEYS
+        and not key.lower().startswith(_STALE_PREFIXES)
+        and not value.startswith(_NO_TIME)
     }
-
-
-def _bounds(chapter: "Chapter") -> tuple[Fraction, Fraction]:
-    time_base = Fraction(chapter["time_base"] or 1)
-    return chapter["start"] * time_base, chapter["end"] * time_base
-
-
-def _move(chapter: "Chapter", cut: Cut) -> "Chapter":
-    if cut.is_whole:
-        return chapter
-    time_base = Fraction(chapter["time_base"] or 1)
-    start, stop = _bounds(chapter)
-    moved = chapter.copy()
-    moved["start"] = round((max(start, cut.start) - cut.origin) / time_base)
-    moved["end"] = round((min(stop, cut.stop) - cut.origin) / time_base)
-    return moved

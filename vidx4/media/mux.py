@@ -1,107 +1,102 @@
 """Parts and every other stream of the source to the output."""
 
 import heapq
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.stream import Stream
 
-from vidx4.errors import OutputError, SourceError
+from vidx4.errors import SourceError
 from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.convert import converted
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.output import Output
 from vidx4.media.suffix import format_of
 from vidx4.media.timeline import Cut, time_copies, time_frames
+from vidx4.media.verify import check_kept
 from vidx4.media.whole import check_writable, write_whole
-from vidx4.video import WHOLE, Source, TimeRange
 
 _SEEK_MARGIN = 10
 """Seconds around a span that are read, too: subtitles last, and streams are interleaved loosely."""
-_HALF_MILLISECOND = Fraction(1, 2000)
 
 
-def check_output(source: Source, output: Path, *, overwrite: bool = False) -> None:
-    """Make sure, before any work, that an output can be written without loss to what exists.
+def join(parts: Sequence[Path], output: Output, *, overwrite: bool = False) -> tuple[int, ...]:
+    """Write the frames of the parts with everything else that an output is to hold.
 
-    Raises:
-        OutputError: the output exists and `overwrite` is not set, is the source itself, or is of a kind
-            that is not written.
-    """
-    format_of(output.suffix)
-    check_writable(output, source.path, overwrite)
-
-
-def join(
-    parts: Sequence[Path],
-    source: Source,
-    output: Path,
-    span: TimeRange = WHOLE,
-    *,
-    overwrite: bool = False,
-) -> tuple[int, ...]:
-    """Write the frames of the parts with everything else that the source holds.
-
-    Audio, subtitles, attachments, chapters and metadata are copied as they are; `lost_streams` tells what
-    the container can't hold. A whole video keeps its timestamps; a span begins at 0, with the packets
-    that overlap it and without other videos and covers.
+    Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps, but
+    in MPEG-TS; a span begins at 0, with the packets that overlap it.
 
     Args:
         parts: files of `encode_part`, in ascending order of pts.
-        source: what the parts were made from.
-        output: where the video shall appear.
-        span: what the parts cover.
-        overwrite: whether an output that exists is replaced; the source never is.
+        output: what is written, and where it shall appear when it is whole.
+        overwrite: whether a file that is there is replaced; the source never is.
 
     Returns:
         The pts of the frames of the span that no part holds, since they could not be decoded.
 
     Raises:
-        OutputError: `check_output` objects, or the file can't be written in full.
+        OutputError: the file exists, or can't be written in full.
         SourceError: the source can't be read any more, or no part holds a frame.
     """
-    check_output(source, output, overwrite=overwrite)
+    source = output.source
+    check_writable(output.path, source.path, overwrite)
     parts = [part for part in parts if part.stat().st_size]  # one without a frame is empty
     if not parts:
         raise SourceError(f"No frame of {source.path} could be decoded.")
-    cut = Cut.of(source, span)
-    with write_whole(output) as unfinished:
-        times = _mux(parts, source, unfinished, output.suffix.lower(), cut)
-        _check_written(unfinished, output, times)
-    start, stop = span.pts_bounds(source)
-    expected = (pts for pts in source.pts if start <= pts < stop)
-    present = set(times)
-    return tuple(pts for pts in expected if pts * source.time_base - cut.origin not in present)
+    start, stop = output.span.pts_bounds(source)
+    with write_whole(output.path) as unfinished:
+        present = _mux(parts, output, unfinished)
+        missing = tuple(pts for pts in source.pts if start <= pts < stop and pts not in present)
+        check_kept(output, unfinished, missing)
+    return missing
 
 
-def _mux(parts: Sequence[Path], source: Source, unfinished: Path, suffix: str, cut: Cut) -> list[Fraction]:
-    """Write the output, and return the seconds at which its frames are shown, in the order of decoding."""
-    times = []
+def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
+    """Write the output, and return the pts of its frames on the source's clock."""
+    source, cut = output.source, output.cut
+    present = set()
     with (
         open_source(source.path) as original,
         open_source(parts[0]) as part,
-        _create(unfinished, suffix, muxer_options(suffix, source, original)) as output,
+        _create(unfinished, output, original) as container,
+        ExitStack() as stack,
     ):
         template = part.streams.video[0]
-        video = add_video(output, template, original.streams[source.video_index], source)
-        copies = add_copies(output, original, source, suffix, cut)
-        describe_output(output, original, cut)
+        video = add_video(container, template, parts[0], original.streams[source.video_index], output)
+        copies = add_copies(container, original, output)
+        describe_output(container, original, output)
         frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
-        others = time_copies(_source_packets(original, tuple(copies), cut), cut)
-        for packet in heapq.merge(frames, others, key=_decoding_time):
+        packets = [frames, *_others(original, output, copies, stack)]
+        container.start_encoding()  # encoders of converted streams are ready before their packets
+        for packet in heapq.merge(*packets, key=_decoding_time):
             if packet.stream.container is original:
                 packet.stream = copies[packet.stream.index]
-            else:
-                times.append((packet.pts or 0) * packet.time_base)
+            elif packet.stream.container is not container:
+                present.add(round(((packet.pts or 0) * packet.time_base + cut.origin) / source.time_base))
                 packet.stream = video
-            output.mux(packet)
-    return times
+            container.mux(packet)
+    return present
 
 
-def _create(path: Path, suffix: str, options: dict[str, str]) -> OutputContainer:
-    return av.open(str(path), "w", format=format_of(suffix), container_options=options)
+def _others(
+    original: InputContainer, output: Output, copies: Mapping[int, Stream], stack: ExitStack
+) -> Iterator[Iterator[AnyPacket]]:
+    """Yield the packets of the copied streams, and of each that is converted."""
+    cut, new = output.cut, {each.stream.index for each in output.streams.carried if each.codec}
+    yield time_copies(_source_packets(original, tuple(copies.keys() - new), cut), cut)
+    for index in sorted(new):
+        again = stack.enter_context(open_source(output.source.path))
+        yield converted(again, again.streams[index], copies[index], cut)
+
+
+def _create(path: Path, output: Output, original: InputContainer) -> OutputContainer:
+    options = muxer_options(output.suffix, output.source, original)
+    return av.open(str(path), "w", format=format_of(output.suffix), container_options=options)
 
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
@@ -125,18 +120,3 @@ def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) 
         if not cut.is_whole and _decoding_time(packet) > cut.stop + _SEEK_MARGIN:
             return
         yield packet
-
-
-def _check_written(unfinished: Path, output: Path, times: Sequence[Fraction]) -> None:
-    """Make sure that a file holds the frames that it was given, at their times in seconds."""
-    with open_source(unfinished) as container:
-        stream = container.streams.video[0]
-        packets = [packet for packet in read_packets(container, stream) if not packet.is_discard]
-        found = sorted((packet.pts or 0) * packet.time_base for packet in packets)
-        tolerance = _HALF_MILLISECOND if container.format.name.startswith("matroska") else 0
-    given = sorted(times)
-    if len(found) != len(given) or any(abs(a - b) > tolerance for a, b in zip(found, given, strict=True)):
-        raise OutputError(
-            f"{output} could not be written: {len(given)} frames were given, and the file holds {len(found)} "
-            "or shows them at other times."
-        )

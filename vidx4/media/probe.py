@@ -19,16 +19,17 @@ from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidx4.errors import SourceError
+from vidx4.errors import OptionError, SourceError
+from vidx4.media.color import chroma_location, complete
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_frame_packets
+from vidx4.media.hdr import read_hdr
 from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
 
-_BT709, _BT601 = 1, 6
-_TALLEST_SD = 576
-_RGB_MATRIX = 0
 _FULL_RANGE = 2
 _INTERLACED_ORDERS = range(2, 6)
 """`AVFieldOrder`: 0 is unknown, 1 progressive."""
+_TOP_FIRST_ORDERS = (2, 5)
+"""Those in which the top field is shown first, whichever is coded first."""
 _ONE, _ONE_OF_W = 1 << 16, 1 << 30
 """1 in a display matrix, and in its lower right corner."""
 _QUARTER_TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
@@ -44,15 +45,20 @@ class _Scan:
     """The duration of each frame by its pts, 0 where it is unknown."""
 
 
-def probe(path: str | Path) -> Source:
+def probe(path: str | Path, video_stream: int | None = None) -> Source:
     """Return what a video file holds; the whole file is read, only its first frame decoded.
+
+    Args:
+        path: the file.
+        video_stream: the number of the video stream that is meant; None for the one that players show.
 
     Raises:
         SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
+        OptionError: there is no video stream of that number.
     """
     path = Path(path)
     with open_source(path) as container:
-        stream = _video_stream(container, path)
+        stream = _video_stream(container, path, video_stream)
         streams = tuple(_describe(s) for s in container.streams if not is_chapter_track(s))
         scan = _scan(container, stream, path)
         if _has_field_packets(container, scan.first_frame):
@@ -93,17 +99,28 @@ def _source(
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         rotation=frame.rotation % 360,
         is_interlaced=_is_interlaced(stream, frame),
+        pix_fmt=frame.format.name,
+        top_field_first=_top_field_first(stream),
+        hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
     )
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    best = container.streams.best("video")
+def _video_stream(container: InputContainer, path: Path, number: int | None) -> VideoStream:
+    best = container.streams.best("video") if number is None else _numbered(container, path, number)
     if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
         raise SourceError(f"{path} holds no video.")
     if best.codec_context is None:
         raise SourceError(f"The video of {path} is of a kind that can't be decoded.")
     return best
+
+
+def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
+    there = {stream.index: stream for stream in container.streams.video}
+    if number not in there:
+        known = ", ".join(map(str, there)) or "none"
+        raise OptionError(f"Stream {number} of {path} is no video stream: {known} would be.")
+    return there[number]
 
 
 def _describe(stream: Stream) -> StreamInfo:
@@ -195,16 +212,15 @@ def _frame_rate(num_frames: int, duration: Fraction, nominal: Fraction | None) -
 
 def _color(stream: VideoStream, frame: VideoFrame) -> ColorDescription:
     context = stream.codec_context
-    matrix = _stated(context.colorspace, frame.colorspace)
-    if frame.format.is_rgb or matrix in (_RGB_MATRIX, UNSPECIFIED):
-        matrix = _BT601 if frame.height <= _TALLEST_SD else _BT709
     is_full = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
-    return ColorDescription(
-        matrix=matrix,
+    stated = ColorDescription(
+        matrix=_stated(context.colorspace, frame.colorspace),
         primaries=_stated(context.color_primaries, frame.color_primaries),
         transfer=_stated(context.color_trc, frame.color_trc),
         full_range=is_full and not frame.format.is_rgb,
+        chroma_location=chroma_location(frame),
     )
+    return complete(stated, frame.format.name, frame.height)
 
 
 def _stated(*codes: int) -> int:
@@ -213,6 +229,11 @@ def _stated(*codes: int) -> int:
 
 def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
     return stream.codec_context.field_order in _INTERLACED_ORDERS or frame.interlaced_frame
+
+
+def _top_field_first(stream: VideoStream) -> bool | None:
+    order = stream.codec_context.field_order
+    return order in _TOP_FIRST_ORDERS if order in _INTERLACED_ORDERS else None
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

@@ -1,6 +1,7 @@
 """Which container holds what."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 
@@ -9,10 +10,26 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from vidx4.errors import OutputError
-from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
+from vidx4.media.encoder import CODECS
+from vidx4.video import Source, StreamInfo
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+FORMATS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+}
 """FFmpeg's muxer for each suffix of an output."""
+VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
+    "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
+    "mov": ("h264", "hevc", "prores"),
+    "matroska": ("h264", "hevc", "av1", "vp9", "ffv1", "prores"),
+    "webm": ("av1", "vp9"),
+    "mpegts": ("h264", "hevc"),
+}
+"""What each muxer takes of the codecs that frames are compressed by; the first suits it best."""
 RIFF_AUDIO = frozenset(
     {
         "adpcm_ima_wav",
@@ -34,8 +51,17 @@ RIFF_AUDIO = frozenset(
 """Sound that Matroska holds by the tag of AVI and WMV (`A_MS/ACM`), though its muxer doesn't say so."""
 _RIFF_TAGGED = frozenset({"asf", "avi", "matroska,webm"})
 """Containers that give such tags: the muxer takes no others, such as QuickTime's."""
-_WITHOUT_SHAPE = frozenset({"ffv1", "libsvtav1", "libvpx-vp9"})
-"""Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
+_REFUSED = {"mov": frozenset({"av1", "flac", "opus", "vp9"})}
+"""What a muxer says that it takes, and then doesn't write."""
+_TS_CODECS = frozenset(
+    {
+        *("aac", "ac3", "dca", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
+        *("dvb_subtitle", "dvb_teletext"),
+        *("klv", "scte_35", "timed_id3"),
+        *("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"),
+    }
+)
+"""What MPEG-TS has a stream type for; its muxer doesn't tell."""
 
 
 def format_of(suffix: str) -> str:
@@ -51,64 +77,39 @@ def format_of(suffix: str) -> str:
     return FORMATS[suffix.lower()]
 
 
-def check_encoder(encoder: str, source: Source, suffix: str) -> None:
-    """Make sure that a container can hold what an encoder makes of a source.
-
-    Raises:
-        OutputError: it can't, or not without a loss.
-    """
-    container = format_of(suffix)
-    if container == "mov" and encoder in _WITHOUT_SHAPE:
-        raise OutputError(f"A .mov file can't hold video of {encoder}: use .mp4, .mkv or another codec.")
-    if container == "matroska" and encoder in _WITHOUT_SHAPE and source.sample_aspect_ratio != 1:
-        raise OutputError(
-            f"The pixels of {source.path} are not square, and an .mkv file of {encoder} could not tell: "
-            "use .mp4, or the codec h264 or hevc."
-        )
-
-
-def choose_suffix(source: Source) -> str:
-    """Return the suffix of the container that keeps most of a source.
-
-    MP4 and its elder MOV keep any time base; Matroska rounds to milliseconds but holds any kind of stream.
-    A source whose times are in milliseconds already, as Matroska's are, loses nothing there.
-    """
-    if "matroska" in source.container:
-        return ".mkv"
-    suffixes = [suffix for suffix in (".mp4", ".mov", ".mkv") if not lost_streams(source, suffix)]
-    if _has_pcm(source) and ".mov" in suffixes:
-        return ".mov"  # few players take uncompressed sound in MP4
-    return next(iter(suffixes), ".mp4" if "mp4" in source.container else ".mkv")
-
-
-def _has_pcm(source: Source) -> bool:
-    return any(stream.codec.startswith("pcm_") for stream in source.streams)
-
-
-def lost_streams(source: Source, suffix: str, span: TimeRange = WHOLE) -> tuple[StreamInfo, ...]:
-    """Return the streams of a source that an output of a span leaves out.
-
-    These are what its container can't hold and, unless the span is the whole, other videos and covers: they
-    have no keyframe where it begins.
+def held_codecs(suffix: str) -> tuple[str, ...]:
+    """Return the codecs of `EncodeOptions` whose video a container takes; the first suits it best.
 
     Raises:
         OutputError: videos are not written to files of this kind.
     """
+    held = VIDEO_CODECS[format_of(suffix)]
+    return held + tuple(f"{codec}_nvenc" for codec in held if f"{codec}_nvenc" in CODECS)
+
+
+def check_codec(codec: str, suffix: str) -> None:
+    """Make sure that a container takes video of a codec.
+
+    Raises:
+        OutputError: it doesn't.
+    """
+    held = held_codecs(suffix)
+    if codec not in held:
+        takers = [each for each in FORMATS if codec in held_codecs(each)]
+        raise OutputError(
+            f"A {suffix} file can't hold video of {codec}: use {', '.join(takers)}, or the codec "
+            f"{' or '.join(each for each in held if 'nvenc' not in each)}."
+        )
+
+
+def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
+    """Return whether a container takes a stream of a source as it is."""
     container = format_of(suffix)
-    others = (stream for stream in source.streams if stream.index != source.video_index)
-    return tuple(
-        stream
-        for stream in others
-        if not _holds(container, source, stream) or (stream.kind == "video" and not span.is_whole)
-    )
-
-
-def _holds(container: str, source: Source, stream: StreamInfo) -> bool:
     match stream.kind:
         case "attachment":
             return container == "matroska"
         case "data":
-            return False
+            return container == "mpegts" and stream.codec in _TS_CODECS
         case "audio" if container == "matroska" and source.container in _RIFF_TAGGED:
             return stream.codec in _codecs(container) | RIFF_AUDIO
     return stream.codec in _codecs(container)
@@ -116,9 +117,11 @@ def _holds(container: str, source: Source, stream: StreamInfo) -> bool:
 
 @cache
 def _codecs(container: str) -> frozenset[str]:
+    if container == "mpegts":
+        return _TS_CODECS
     names = set()
     with av.open(os.devnull, "w", format=container) as output:
         for name in output.supported_codecs:
             with suppress(UnknownCodecError):  # one that only encodes has a decoder of its own
                 names.add(Codec(name).canonical_name)
-    return frozenset(names)
+    return frozenset(names) - _REFUSED.get(container, frozenset())

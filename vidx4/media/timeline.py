@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import gcd, lcm
 
 from av.stream import Disposition
 
@@ -23,27 +24,31 @@ class Cut:
     stop: Fraction
     span: TimeRange
     """What was asked for."""
+    origin: Fraction
+    """The second of the source's clock that becomes 0: a whole video stays on its clock."""
 
     @classmethod
     def of(cls, source: Source, span: TimeRange) -> "Cut":
         """Return the cut at the frames of a span."""
         start, stop = span.pts_bounds(source)
         first = source.pts[min(bisect_left(source.pts, start), source.num_frames - 1)]
-        return cls(first * source.time_base, stop * source.time_base, span)
+        begin = first * source.time_base
+        return cls(begin, stop * source.time_base, span, Fraction(0) if span.is_whole else begin)
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing is cut off."""
         return self.span.is_whole
 
-    @property
-    def origin(self) -> Fraction:
-        """The second of the source's clock that becomes 0: a whole video stays on its clock."""
-        return Fraction(0) if self.is_whole else self.start
-
     def holds(self, start: Fraction, stop: Fraction) -> bool:
         """Return whether something from `start` to `stop` overlaps the cut."""
         return self.is_whole or (start < self.stop and stop > self.start)
+
+    def clip(self, start: Fraction, stop: Fraction) -> tuple[Fraction, Fraction]:
+        """Return what of a stretch of time is inside the cut."""
+        if self.is_whole:
+            return start, stop
+        return max(start, self.start), min(stop, self.stop)
 
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
@@ -104,17 +109,24 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
         cut: what the parts cover.
         delay: by how many places a frame is decoded before it is shown, at most.
     """
-    origin = int(cut.origin / source.time_base)
+    unit = _common_unit(source.time_base, cut.origin)
+    scale, origin = int(source.time_base / unit), int(cut.origin / unit)
     durations = dict(zip(source.pts, _durations(source), strict=True))
     pending: list[int] = []
     for packet in packets:
         pts = round((packet.pts or 0) * packet.time_base / source.time_base)
         pending = pending or [pts - count * durations[pts] for count in range(delay, 0, -1)]
         heapq.heappush(pending, pts)
-        packet.time_base = source.time_base
-        packet.pts, packet.dts = pts - origin, heapq.heappop(pending) - origin
-        packet.duration = durations[pts]
+        packet.time_base = unit
+        packet.pts, packet.dts = scale * pts - origin, scale * heapq.heappop(pending) - origin
+        packet.duration = scale * durations[pts]
         yield packet
+
+
+def _common_unit(time_base: Fraction, origin: Fraction) -> Fraction:
+    """Return the largest stretch of time of which both are whole multiples."""
+    denominator = lcm(time_base.denominator, origin.denominator)
+    return Fraction(gcd(int(time_base * denominator), int(origin * denominator)), denominator)
 
 
 def _durations(source: Source) -> Iterator[int]:

@@ -1,0 +1,83 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeVideo
+from vidx4.errors import OptionError, OutputError
+from vidx4.media.probe import probe
+from vidx4.media.streams import StreamOptions, choose_streams, choose_suffix
+from vidx4.video import Source, StreamInfo
+
+
+def holding(source: Source, *kinds: tuple[str, str]) -> Source:
+    """Add streams to what is known of a source: numbers go on from 2."""
+    extra = (StreamInfo(index, *kind) for index, kind in enumerate(kinds, start=2))
+    return replace(source, streams=(*source.streams, *extra))
+
+
+def carried(
+    source: Source, suffix: str, options: StreamOptions = StreamOptions()
+) -> list[tuple[int, str | None]]:
+    streams = choose_streams(source, suffix, options=options)
+    return [(each.stream.index, each.codec) for each in streams.carried]
+
+
+def test_all_that_a_container_holds_is_copied(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("subtitle", "subrip"), ("subtitle", "ass"), ("attachment", ""))
+    assert carried(source, ".mkv") == [(1, None), (2, None), (3, None), (4, None)]
+
+
+def test_text_is_converted(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("subtitle", "subrip"))
+    assert carried(source, ".mp4") == [(1, None), (2, "mov_text")]
+    assert "Stream 2 (subrip subtitle) becomes mov_text" in choose_streams(source, ".mp4").warnings[0]
+
+
+def test_what_would_lose_is_refused(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("subtitle", "hdmv_pgs_subtitle"))
+    with pytest.raises(OutputError, match=r"stream 2 \(hdmv_pgs_subtitle subtitle\).*use \.mkv.*--subtitles"):
+        choose_streams(source, ".mp4")
+    assert carried(source, ".mp4", StreamOptions(subtitles="none")) == [(1, None)]
+    with pytest.raises(OutputError, match=r"stream 1 \(aac audio eng\)"):
+        choose_streams(source, ".webm", options=StreamOptions(subtitles="none"))
+
+
+def test_fonts_and_data_are_told_of(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("attachment", ""), ("data", "bin_data"))
+    assert [stream.index for stream, _ in choose_streams(source, ".mp4").lost] == [2, 3]
+
+
+@pytest.mark.parametrize(("audio", "expected"), [("all", [1, 2]), ("none", []), ("2", [2]), ("2,1", [1, 2])])
+def test_sound_is_chosen(make_video: MakeVideo, audio: str, expected: list[int]) -> None:
+    source = probe(make_video(num_audio=2))
+    options = StreamOptions(audio=audio)
+    assert [index for index, _ in carried(source, ".mp4", options)] == expected
+
+
+@pytest.mark.parametrize("audio", ["0", "7", "first", "1,"])
+def test_what_is_no_sound(make_video: MakeVideo, audio: str) -> None:
+    with pytest.raises(OptionError, match="--audio|no audio stream: 1 would be"):
+        choose_streams(probe(make_video()), ".mp4", options=StreamOptions(audio=audio))
+
+
+@pytest.mark.parametrize(
+    ("extra", "options", "codec", "suffix"),
+    [
+        ([("subtitle", "hdmv_pgs_subtitle")], StreamOptions(), "auto", ".mkv"),
+        ([("subtitle", "hdmv_pgs_subtitle")], StreamOptions(subtitles="none"), "auto", ".mp4"),
+        ([("audio", "pcm_s16le")], StreamOptions(), "auto", ".mov"),
+        ([], StreamOptions(), "prores", ".mov"),
+        ([("attachment", "")], StreamOptions(), "auto", ".mkv"),
+        ([("data", "bin_data")], StreamOptions(), "auto", ".mp4"),
+    ],
+)
+def test_the_container_follows(
+    make_video: MakeVideo, extra: list[tuple[str, str]], options: StreamOptions, codec: str, suffix: str
+) -> None:
+    assert choose_suffix(holding(probe(make_video()), *extra), codec, options) == suffix
+
+
+def test_suffix_of_unknown_kind(make_video: MakeVideo) -> None:
+    with pytest.raises(OutputError, match="can't be written"):
+        choose_streams(probe(make_video()), Path("a.avi").suffix)

@@ -1,0 +1,47 @@
+"""What an enlarged copy kept of its source."""
+
+from pathlib import Path
+
+from vidx4.media.encoder import CODECS, EncodeOptions
+from vidx4.media.output import plan_output
+from vidx4.media.probe import probe
+from vidx4.media.source import ReadOptions, read_source
+from vidx4.media.streams import StreamOptions
+from vidx4.media.verify import Check, verify_output
+from vidx4.video import WHOLE, TimeRange
+
+
+def verify(
+    path: str | Path,
+    upscaled: str | Path,
+    *,
+    read: ReadOptions = ReadOptions(),
+    streams: StreamOptions = StreamOptions(),
+    span: TimeRange = WHOLE,
+    size: tuple[int | None, int | None] = (None, None),
+) -> list[Check]:
+    """Compare a video with its enlarged copy.
+
+    Args:
+        path: the source.
+        upscaled: the copy.
+        read: how the source was read.
+        streams: which of its streams the copy was to hold.
+        span: the part of it that was enlarged.
+        size: the width and height that were wanted; None for what follows from the rest.
+
+    Returns:
+        What was looked at, and whether it is as it should be.
+
+    Raises:
+        SourceError: a file can't be read.
+        OptionError: the options don't fit the source.
+        OutputError: the copy is of a kind that is not written.
+    """
+    source, copy = read_source(path, read), probe(upscaled)
+    codec = copy.streams[copy.video_index].codec
+    encode = EncodeOptions(
+        codec if codec in CODECS else "auto", width=size[0], height=size[1], pixel_format=None
+    )
+    output = plan_output(source, Path(upscaled), span, encode, streams, overwrite=True)
+    return verify_output(output, Path(upscaled))

@@ -1,0 +1,105 @@
+"""What a stream becomes in a container that can't hold it as it is."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+
+from vidx4.media.clip import clip_subtitles, read_around
+from vidx4.media.container import AnyPacket
+from vidx4.media.sound import AAC_RATE, OPUS_RATE, add_sound_stream, convert_sound
+from vidx4.media.subtitles import add_text_stream, convert_text
+from vidx4.media.timeline import Cut
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a stream is converted into."""
+
+    codec: str
+    """FFmpeg's name of the codec."""
+    note: str
+    """What is to be said of that, such as `loses nothing`."""
+
+
+_TEXTS = frozenset({"mov_text", "subrip", "text", "webvtt"})
+_TEXT_CODECS: Mapping[str, Conversion] = {
+    "mp4": Conversion("mov_text", "keeps text, styles and colours, but no places on the screen"),
+    "mov": Conversion("mov_text", "keeps text, styles and colours, but no places on the screen"),
+    "matroska": Conversion("subrip", "loses nothing"),
+    "webm": Conversion("webvtt", "keeps text and styles, but no colours beyond the usual eight"),
+}
+"""How each muxer holds text; MPEG-TS holds pictures of it only."""
+_EIGHT_BITS = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_s8_planar", "pcm_sga", "pcm_u8", "pcm_vidc"})
+_PLAIN: Mapping[str, str] = {
+    **dict.fromkeys(("pcm_s16be", "pcm_s16be_planar", "pcm_s16le_planar", "pcm_u16be"), "pcm_s16le"),
+    **dict.fromkeys(("pcm_s16le", "pcm_u16le"), "pcm_s16le"),
+    **dict.fromkeys(("pcm_bluray", "pcm_dvd", "pcm_lxf", "pcm_s24be", "pcm_s24le_planar"), "pcm_s24le"),
+    **dict.fromkeys(("mlp", "pcm_s24daud", "pcm_s24le", "pcm_u24be", "pcm_u24le", "truehd"), "pcm_s24le"),
+}
+"""Sound of up to 24 bits and any number of channels, and what holds the same samples."""
+_WIDE: Mapping[str, str] = {
+    **dict.fromkeys(("pcm_s32be", "pcm_s32le", "pcm_s32le_planar", "pcm_u32be", "pcm_u32le"), "pcm_s32le"),
+    **dict.fromkeys(("pcm_f16le", "pcm_f24le", "pcm_f32be", "pcm_f32le"), "pcm_f32le"),
+    **dict.fromkeys(("pcm_f64be", "pcm_f64le"), "pcm_f64le"),
+}
+"""Sound whose samples are too fine for FLAC and ALAC."""
+_PACKED = frozenset({"alac", "ape", "flac", "shorten", "tak", "tta", "wmalossless"})
+"""Sound that was compressed without a loss."""
+_LOSSLESS = _EIGHT_BITS | _PACKED | _PLAIN.keys() | _WIDE.keys()
+
+
+def conversion(codec: str, container: str) -> Conversion | None:
+    """Return what a stream becomes in a container that can't hold it; None where it would lose what matters.
+
+    Text that is placed and coloured (ASS), pictures of text, and sound that was compressed with a loss before
+    are not converted.
+
+    Args:
+        codec: FFmpeg's name of the stream's codec.
+        container: the name of FFmpeg's muxer.
+    """
+    if codec in _TEXTS:
+        return _TEXT_CODECS.get(container)
+    if codec not in _LOSSLESS:
+        return None
+    match container:
+        case "mpegts":
+            return Conversion("aac", f"compressed with AAC at {AAC_RATE // 1000} kbit/s a channel")
+        case "webm":
+            return Conversion("opus", f"compressed with Opus at {OPUS_RATE // 1000} kbit/s a channel")
+        case "matroska":
+            return Conversion(_WIDE.get(codec, "flac"), "loses nothing")
+    return Conversion((_PLAIN | _WIDE).get(codec, "alac"), "loses nothing")
+
+
+def add_converted(output: OutputContainer, stream: Stream, codec: str) -> Stream:
+    """Add the stream of an output that holds a converted one.
+
+    Args:
+        output: whose header is not written yet.
+        stream: of the source.
+        codec: that of its `conversion`.
+    """
+    if isinstance(stream, AudioStream):
+        return add_sound_stream(output, stream, codec)
+    return add_text_stream(output, codec)
+
+
+def converted(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) -> Iterator[AnyPacket]:
+    """Yield the packets of a stream as they are in an output, on its clock.
+
+    Args:
+        original: the source, which is read by nobody else meanwhile.
+        stream: one of its streams.
+        copy: what `add_converted` made of it; the header of its container must be written.
+        cut: what is kept of the source.
+    """
+    packets = read_around(original, stream, cut)
+    if isinstance(stream, AudioStream) and isinstance(copy, AudioStream):
+        return convert_sound(packets, stream, copy, cut)
+    assert isinstance(stream, SubtitleStream)
+    return convert_text(clip_subtitles(packets, stream, cut), stream, copy)

@@ -1,0 +1,74 @@
+"""What an output is to hold, decided before any work."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.streams import StreamOptions, Streams, choose_streams
+from vidx4.media.suffix import format_of
+from vidx4.media.target import Target, target_of
+from vidx4.media.timeline import Cut
+from vidx4.media.whole import check_writable
+from vidx4.video import WHOLE, Source, TimeRange
+
+_TS_START = Fraction(1)
+"""Where a video begins in MPEG-TS that would begin earlier: decoding times can't be negative there."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to be written: the enlarged video and what it keeps of its source."""
+
+    path: Path
+    source: Source
+    span: TimeRange
+    """What is kept of the source."""
+    target: Target
+    streams: Streams
+
+    @property
+    def suffix(self) -> str:
+        """What names the container, such as `.mp4`."""
+        return self.path.suffix.lower()
+
+    @property
+    def cut(self) -> Cut:
+        """What is kept of the source, and which of its seconds becomes the output's 0."""
+        cut = Cut.of(self.source, self.span)
+        if format_of(self.suffix) == "mpegts" and cut.start - cut.origin < _TS_START:
+            # Whole seconds are exact in every time base.
+            return replace(cut, origin=Fraction(floor(cut.start)) - _TS_START)
+        return cut
+
+
+def plan_output(
+    source: Source,
+    path: Path,
+    span: TimeRange = WHOLE,
+    encode: EncodeOptions = EncodeOptions(),
+    streams: StreamOptions = StreamOptions(),
+    *,
+    overwrite: bool = False,
+) -> Output:
+    """Decide what an output holds.
+
+    Args:
+        source: what is enlarged.
+        path: where the output shall appear; its suffix names the container.
+        span: the part of the source that is wanted.
+        encode: how frames are compressed.
+        streams: which other streams are wanted.
+        overwrite: whether an output that exists is replaced; the source never is.
+
+    Raises:
+        OptionError: the options don't fit the source or each other.
+        OutputError: the output exists and `overwrite` is not set, is the source itself, or is of a kind
+            that is not written or can't hold what is wanted.
+    """
+    format_of(path.suffix)
+    check_writable(path, source.path, overwrite)
+    suffix = path.suffix.lower()
+    target = target_of(source, suffix, encode)
+    return Output(path, source, span, target, choose_streams(source, suffix, span, streams))

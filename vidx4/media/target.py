@@ -1,0 +1,168 @@
+"""What the enlarged video stream is to be, decided before any work."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from av.video.format import VideoFormat
+from numpy.typing import NDArray
+
+from vidx4.errors import OptionError, OutputError
+from vidx4.media.encoder import CODECS, EncodeOptions, EncoderSettings, merged, resolve, try_out
+from vidx4.media.hdr import encoder_options
+from vidx4.media.suffix import check_codec, format_of, held_codecs
+from vidx4.video import SCALE, ColorDescription, HdrMetadata, Source
+
+_ONE = 1 << 16
+"""1 in a display matrix."""
+_MAX_RATIO = 1 << 15
+"""The largest number that H.264 and HEVC write of the shape of a pixel, and more."""
+_LIMITED_RANGE_ONLY = frozenset({"prores"})
+"""Codecs that can't say that they use the full range."""
+_WITHOUT_SHAPE = frozenset({"libsvtav1", "libvpx-vp9", "av1_nvenc", "ffv1"})
+"""Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
+_TELLS_SITING = frozenset({"libx264", "libx265", "libsvtav1"})
+_SITINGS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
+"""FFmpeg's names of `AVChromaLocation`."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the rows and columns of a picture are changed so that it stands upright."""
+
+    is_transposed: bool = False
+    flips_rows: bool = False
+    """Whether it is turned upside down, after transposing."""
+    flips_columns: bool = False
+
+    @classmethod
+    def of(cls, matrix: tuple[int, ...] | None) -> "Turn":
+        """Return what a display matrix asks for, in FFmpeg's layout: (x, y) goes to (ax + cy, bx + dy).
+
+        Raises:
+            OptionError: it is no multiple of a quarter turn.
+        """
+        if matrix is None:
+            return cls()
+        a, b, c, d = (round(matrix[index] / _ONE) for index in (0, 1, 3, 4))
+        if sorted(map(abs, (a, d, b, c))) != [0, 0, 1, 1] or abs(a) != abs(d):
+            raise OptionError(
+                "The picture is turned by an odd angle, which this container can't tell: use .mp4."
+            )
+        if a:
+            return cls(False, d < 0, a < 0)
+        return cls(True, b < 0, c < 0)
+
+    def __call__(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Turn a picture, (C, H, W)."""
+        turned = pixels.transpose(0, 2, 1) if self.is_transposed else pixels
+        return turned[:, :: -1 if self.flips_rows else 1, :: -1 if self.flips_columns else 1]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The enlarged video stream of an output."""
+
+    encoder: EncoderSettings
+    width: int
+    """Of the stored picture in pixels."""
+    height: int
+    sample_aspect_ratio: Fraction
+    """Width of a pixel over its height."""
+    turn: Turn
+    """What is done to the frames, since the container can't tell players to."""
+    display_matrix: tuple[int, ...] | None
+    """What the container tells players to do, in FFmpeg's layout."""
+    color: ColorDescription
+    hdr: HdrMetadata
+
+    def side_by_side(self, num_pictures: int) -> "Target":
+        """Return what so many pictures beside each other become."""
+        if self.turn.is_transposed:
+            return replace(self, height=num_pictures * self.height)
+        return replace(self, width=num_pictures * self.width)
+
+
+def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
+    """Decide what becomes of the frames of a source in a container.
+
+    Raises:
+        OptionError: the options don't fit each other or the picture, or the encoder can't be had.
+        OutputError: the container can't hold video of the codec.
+    """
+    if options.codec in CODECS:
+        check_codec(options.codec, suffix)
+    carries_matrix = format_of(suffix) != "mpegts"
+    turn = Turn() if carries_matrix else Turn.of(source.display_matrix)
+    width, height = (SCALE * source.width, SCALE * source.height)
+    ratio = source.sample_aspect_ratio
+    if turn.is_transposed:
+        width, height, ratio = height, width, 1 / ratio
+    size = _final_size(width, height, options)
+    settings = resolve(options, *size, source.bit_depth, held=held_codecs(suffix))
+    _check_size(size, settings.pix_fmt)
+    ratio = (ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(_MAX_RATIO)
+    if ratio != 1 and settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in ("matroska", "webm"):
+        raise OutputError(
+            f"The pixels of {source.path} are not square, and a {suffix} file of {settings.codec} could not tell: "
+            "use .mp4, or the codec h264 or hevc, or make them square by --width and --height."
+        )
+    color = _color(source.color, settings)
+    if options.encoder_options or "nvenc" in settings.encoder:
+        try_out(settings, *size)
+    return Target(
+        encoder=replace(settings, options=_with_metadata(settings, color, source.hdr)),
+        width=size[0],
+        height=size[1],
+        sample_aspect_ratio=(ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(
+            _MAX_RATIO
+        ),
+        turn=turn,
+        display_matrix=source.display_matrix if carries_matrix else None,
+        color=color,
+        hdr=source.hdr,
+    )
+
+
+def _final_size(width: int, height: int, options: EncodeOptions) -> tuple[int, int]:
+    """Return the size that is wanted; where one side is given, the other keeps the picture's shape."""
+    match options.width, options.height:
+        case None, None:
+            return width, height
+        case int(wanted), None:
+            return wanted, _even(Fraction(height * wanted, width))
+        case None, int(wanted):
+            return _even(Fraction(width * wanted, height)), wanted
+    assert options.width is not None
+    assert options.height is not None
+    return options.width, options.height
+
+
+def _even(length: Fraction) -> int:
+    return max(2, 2 * round(length / 2))
+
+
+def _check_size(size: tuple[int, int], pix_fmt: str) -> None:
+    stored = VideoFormat(pix_fmt)
+    steps = 16 // stored.chroma_width(16), 16 // stored.chroma_height(16)
+    if any(length < 1 or length % step for length, step in zip(size, steps, strict=True)):
+        raise OptionError(f"{size[0]}x{size[1]} can't be stored as {pix_fmt}: give even lengths.")
+
+
+def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescription:
+    """Return how colours are stored."""
+    is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
+    full_range = (
+        color.full_range and settings.codec not in _LIMITED_RANGE_ONLY
+    ) or "yuvj" in settings.pix_fmt
+    return replace(
+        color, full_range=full_range, chroma_location=color.chroma_location if is_subsampled else 0
+    )
+
+
+def _with_metadata(settings: EncoderSettings, color: ColorDescription, hdr: HdrMetadata) -> dict[str, str]:
+    """Return the encoder's options with what it is to write about colours beside its context's tags."""
+    options = merged(settings.options, encoder_options(hdr, settings.encoder))
+    if settings.encoder in _TELLS_SITING and color.chroma_location in _SITINGS:
+        options["chroma_sample_location"] = _SITINGS[color.chroma_location]
+    return options

@@ -1,0 +1,228 @@
+"""Proof that an output holds what it should: every frame at its time, every packet, every tag."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+
+from av.container.streams import StreamContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from vidx4.errors import OutputError
+from vidx4.media.chapters import Chapter, chapters_of
+from vidx4.media.container import open_source
+from vidx4.media.digest import StreamDigest, digests
+from vidx4.media.hdr import is_same_hdr
+from vidx4.media.layout import lasting
+from vidx4.media.output import Output
+from vidx4.media.probe import is_chapter_track, probe
+from vidx4.media.streams import Carried
+from vidx4.media.suffix import format_of
+from vidx4.video import Source
+
+_CHAPTER_TOLERANCE = Fraction(1, 1000)
+"""Seconds; MP4 keeps chapters in milliseconds."""
+_EXACT = frozenset({"mp4", "mov"})
+"""Muxers that keep the time base of a video."""
+_STREAM_KEYS = {
+    "mp4": frozenset({"language"}),
+    "mov": frozenset({"language"}),
+    "mpegts": frozenset({"language"}),
+}
+"""What of a stream's metadata a muxer writes; Matroska and WebM write all."""
+_DISPOSITIONS = {
+    "mp4": Disposition.default | Disposition.attached_pic,
+    "mov": Disposition.default | Disposition.attached_pic,
+    "webm": Disposition.default | Disposition.forced,
+    "mpegts": Disposition(0),
+}
+"""What of a stream's dispositions a muxer writes; Matroska writes all of these."""
+_ALL_DISPOSITIONS = Disposition.default | Disposition.forced | Disposition.attached_pic
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    subject: str
+    expected: str
+    found: str
+    is_kept: bool
+
+
+def _check(subject: str, expected: object, found: object) -> Check:
+    return Check(subject, str(expected), str(found), expected == found)
+
+
+def check_kept(output: Output, path: Path, missing: Sequence[int] = ()) -> None:
+    """Make sure that a file holds all that an output should; arguments are those of `verify_output`.
+
+    Raises:
+        OutputError: it doesn't.
+    """
+    lost = [check for check in verify_output(output, path, missing) if not check.is_kept]
+    if lost:
+        what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
+        more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise OutputError(f"{output.path} could not be written so that it keeps everything: {what}{more}.")
+
+
+def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> list[Check]:
+    """Compare a file with what an output should hold.
+
+    Args:
+        output: tells what it should hold.
+        path: the file, which need not be at the output's own place.
+        missing: pts of frames of the source that could not be decoded.
+
+    Raises:
+        SourceError: a file can't be read.
+    """
+    copy = probe(path)
+    return [
+        *_frames(output, copy, missing),
+        *_picture(output, copy),
+        *_streams(output, path, copy),
+        *_description(output, path),
+    ]
+
+
+def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Check]:
+    source, cut, absent = output.source, output.cut, set(missing)
+    start, stop = output.span.pts_bounds(source)
+    pts = [each for each in source.pts if start <= each < stop and each not in absent]
+    expected = [each * source.time_base - cut.origin for each in pts]
+    found = [each * copy.time_base for each in copy.pts]
+    yield _check("number of frames", len(expected), len(found))
+    if format_of(output.suffix) in _EXACT:
+        finer = (source.time_base / copy.time_base).denominator == 1
+        yield Check("time base", str(source.time_base), str(copy.time_base), finer)
+    yield _times("time of frame", expected, found, copy.time_base / 2)
+    # A frame lasts until the next that the source has, whether that could be decoded or not.
+    ends = dict(zip(source.pts, (*source.pts[1:], source.stop_pts), strict=True))
+    has_durations = format_of(output.suffix) != "mpegts"
+    if expected and found and not absent and has_durations:
+        last = ends[pts[-1]] * source.time_base - cut.origin
+        yield _times("end of the last frame", [last], [copy.stop_pts * copy.time_base], copy.time_base)
+
+
+def _times(
+    subject: str, expected: Sequence[Fraction], found: Sequence[Fraction], tolerance: Fraction
+) -> Check:
+    for index, (given, kept) in enumerate(zip_longest(expected, found)):
+        if given is None or kept is None or abs(given - kept) > tolerance:
+            return Check(f"{subject} {index}", _seconds(given), _seconds(kept), False)
+    return Check(f"{subject}s" if len(expected) > 1 else subject, f"{len(expected)} kept", "the same", True)
+
+
+def _seconds(time: Fraction | None) -> str:
+    return "none" if time is None else f"{float(time):.6f} s"
+
+
+def _picture(output: Output, copy: Source) -> Iterator[Check]:
+    target, color = output.target, output.target.color
+    yield _check("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
+    yield _check("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
+    yield _check("display matrix", target.display_matrix, copy.display_matrix)
+    for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
+        yield _check(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
+    yield _check("bit depth", target.encoder.bit_depth, copy.bit_depth)
+    if target.hdr.mastering_display or target.hdr.content_light:
+        is_kept = is_same_hdr(target.hdr, copy.hdr)
+        yield Check("HDR metadata", "as the source's", "the same" if is_kept else "another", is_kept)
+
+
+def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
+    source, carried = output.source, output.streams.carried
+    with open_source(source.path) as original, open_source(path) as written:
+        pairs = list(_pairs(original.streams, carried, written.streams, copy.video_index))
+        given = digests(original, [stream for _, stream, _ in pairs], output.cut)
+        kept = digests(written, [twin for *_, twin in pairs if twin is not None])
+        video = original.streams[source.video_index], written.streams[copy.video_index]
+        yield from _tags(*video, output, is_copied=True)
+        for each, stream, twin in pairs:
+            name = f"{each.stream.kind} {stream.index}"
+            if twin is None:
+                yield Check(name, each.stream.codec or each.stream.details, "missing", False)
+                continue
+            yield from _packets(name, each, given[stream.index], kept[twin.index])
+            yield from _tags(stream, twin, output, is_copied=each.codec is None)
+        yield from _surplus(pairs, written.streams, copy.video_index)
+
+
+def _pairs(
+    originals: StreamContainer, carried: Sequence[Carried], written: StreamContainer, video_index: int
+) -> Iterator[tuple[Carried, Stream, Stream | None]]:
+    """Pair streams by their order among those of a kind: a container may put kinds in another order."""
+    left: dict[str, list[Stream]] = {}
+    for stream in written:
+        if stream.index != video_index and not is_chapter_track(stream):
+            left.setdefault(stream.type, []).append(stream)
+    for each in carried:
+        twins = left.get(each.stream.kind, [])
+        yield each, originals[each.stream.index], twins.pop(0) if twins else None
+
+
+def _surplus(
+    pairs: Sequence[tuple[Carried, Stream, Stream | None]], written: StreamContainer, video_index: int
+) -> Iterator[Check]:
+    known = {video_index, *(twin.index for *_, twin in pairs if twin is not None)}
+    extra = [s for s in written if s.index not in known and not is_chapter_track(s)]
+    yield _check("further streams", 0, len(extra))
+
+
+def _packets(name: str, each: Carried, given: StreamDigest, kept: StreamDigest) -> Iterator[Check]:
+    if each.codec is None:
+        yield _check(f"{name}: codec", given.codec, kept.codec)
+        yield _check(f"{name}: content", given.content, kept.content)
+        if given.has_packets and kept.has_packets:
+            yield _check(f"{name}: number of packets", len(given.times), len(kept.times))
+            tolerance = (kept.time_base + given.rounding) / 2
+            yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
+            yield _check(f"{name}: parameters", given.parameters, kept.parameters)
+    elif each.stream.kind == "audio":
+        yield _check(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
+        yield _times(f"{name}: length", [given.length], [kept.length], Fraction(1, 10))
+    else:
+        lost = [text for text in given.texts if not any(text in other for other in kept.texts)]
+        yield Check(f"{name}: texts", f"{len(given.texts)}", f"{len(given.texts) - len(lost)}", not lost)
+
+
+def _tags(stream: Stream, twin: Stream, output: Output, *, is_copied: bool) -> Iterator[Check]:
+    kind, name = format_of(output.suffix), f"{stream.type} {stream.index}"
+    keys = _STREAM_KEYS.get(kind)
+    found = {key.lower(): value for key, value in twin.metadata.items()}
+    for key, value in lasting(stream.metadata).items():
+        is_written = keys is None or key.lower() in keys
+        if is_written and value and not (key.lower() == "language" and value == "und"):
+            yield _check(f"{name}: {key}", value, found.get(key.lower(), ""))
+    if (title := stream.metadata.get("title")) and kind in _EXACT:
+        yield _check(f"{name}: title", title, found.get("handler_name", ""))
+    told = _DISPOSITIONS.get(kind, _ALL_DISPOSITIONS) & _ALL_DISPOSITIONS
+    wanted = stream.disposition & told
+    if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
+        wanted &= ~Disposition.default
+    yield Check(
+        f"{name}: dispositions", str(wanted), str(twin.disposition & told), not wanted & ~twin.disposition
+    )
+
+
+def _description(output: Output, path: Path) -> Iterator[Check]:
+    kind = format_of(output.suffix)
+    with open_source(output.source.path) as original, open_source(path) as written:
+        if kind != "mpegts":
+            found = {key.lower(): value for key, value in written.metadata.items()}
+            for key, value in lasting(original.metadata).items():
+                yield _check(f"metadata {key}", value, found.get(key.lower(), ""))
+            given, kept = chapters_of(original, output.cut), chapters_of(written)
+            yield _check("number of chapters", len(given), len(kept))
+            yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))
+
+
+def _chapter(given: Chapter, kept: Chapter) -> Check:
+    is_kept = given.title == kept.title and all(
+        abs(a - b) <= _CHAPTER_TOLERANCE for a, b in ((given.start, kept.start), (given.stop, kept.stop))
+    )
+    return Check("chapter", str(given), str(kept), is_kept)
