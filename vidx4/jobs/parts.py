@@ -14,6 +14,7 @@ from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.pipeline import Enlarge, Enlarged, Place, enlarged, one_chunk
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, StageSeconds
+from vidx4.media.damage import Damage
 from vidx4.media.encode import encode_part
 from vidx4.media.whole import file_digest
 from vidx4.temporal.cuts import REACH
@@ -73,7 +74,12 @@ OnBatch = Callable[[Enlarged, int], None]
 
 
 def make_parts(
-    job: Job, folder: WorkFolder, control: Control, seconds: StageSeconds, on_batch: OnBatch
+    job: Job,
+    folder: WorkFolder,
+    control: Control,
+    seconds: StageSeconds,
+    on_batch: OnBatch,
+    damage: Damage,
 ) -> Generator[Part]:
     """Make the parts that a folder lacks, in order, each from the nearest place from which it can be reached.
 
@@ -82,7 +88,7 @@ def make_parts(
     """
     while (gap := _first_gap(job.plan, folder)) is not None:
         start, place = _place_before(gap.start, job, folder)
-        work = enlarged(job.plan, job.enlarge, job.batch_size, place, control, seconds)
+        work = enlarged(job.plan, job.enlarge, job.batch_size, place, control, seconds, damage)
         with closing(seconds.timed_items("waiting", work)) as batches:
             while start < gap.stop:
                 part = _make_part(start, batches, job, folder, seconds, on_batch)

@@ -5,13 +5,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.jobs.stages import ahead
+from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
+
+PATIENCE = 300.0
+"""Seconds without a batch after which a decoder is given up."""
 
 Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
 """Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""
@@ -37,21 +42,31 @@ class Enlarged(NamedTuple):
 
 
 def enlarged(
-    plan: Plan, enlarge: Enlarge, batch_size: int, place: Place, control: Control, seconds: StageSeconds
+    plan: Plan,
+    enlarge: Enlarge,
+    batch_size: int,
+    place: Place,
+    control: Control,
+    seconds: StageSeconds,
+    damage: Damage,
 ) -> Generator[Enlarged]:
     """Yield the frames of a plan from a place on; decoding and the model run ahead in threads of their own.
 
     Raises:
         StoppedError: the control says so; the batch at work is done first.
+        SourceError: the decoder makes no progress, or something can't be decoded and the plan is strict.
     """
 
     def wants(pts: int) -> bool:
         control.check()
+        if plan.is_strict and damage:
+            raise SourceError(f"{plan.source.path} is damaged: {' '.join(damage.sentences())}")
         return pts >= place.shown_from
 
-    frames = read_batches(plan.source, batch_size, plan.span, wants)
+    frames = read_batches(plan.source, batch_size, plan.span, wants, damage)
     shots = seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
-    return ahead(_enlarged(enlarge, ahead(shots), place.state, control, seconds))
+    decoded = ahead(shots, patience=PATIENCE, what=f"The decoder of {plan.source.path}")
+    return ahead(_enlarged(enlarge, decoded, place.state, control, seconds))
 
 
 def _enlarged(

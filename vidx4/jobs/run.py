@@ -9,7 +9,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError
+from vidx4.errors import DiskFullError, SourceError
 from vidx4.jobs.folder import WorkFolder, work_folder
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.parts import Job, make_parts
@@ -17,6 +17,7 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.preflight import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.progress import Control, Progress, StageSeconds, peak_memory
 from vidx4.jobs.report import Report
+from vidx4.media.damage import Damage
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
 from vidx4.media.source import ReadOptions
@@ -39,7 +40,8 @@ class Run:
         self._folder = folder
         self._stages = StageSeconds()
         self._meter = Meter(job.plan, folder, control)
-        self._parts = make_parts(job, folder, control, self._stages, self._meter.add)
+        self._damage = Damage()
+        self._parts = make_parts(job, folder, control, self._stages, self._meter.add, self._damage)
 
     def estimate(self) -> Estimate:
         """Tell what the job will take; where nothing is done yet, the first part is made to measure it.
@@ -57,14 +59,22 @@ class Run:
         Raises:
             StoppedError: the control said so; parts are kept.
             OutputError: the output can't be written.
+            SourceError: something can't be decoded, and the plan is strict.
         """
         for _ in self._parts:
             pass
+        self._check_strictly()
         with self._stages.timed("join"):
             missing = self._join()
         report = self._report(missing)
         self._folder.clear()
         return report
+
+    def _check_strictly(self) -> None:
+        num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
+        found = " ".join(self._damage.sentences()) or f"{num_missing} frames are missing."
+        if self._plan.is_strict and (self._damage or num_missing):
+            raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
     def _join(self) -> tuple[int, ...]:
         plan, folder = self._plan, self._folder
@@ -92,7 +102,7 @@ class Run:
             stages=self._stages,
             peak_memory=peak_memory(),
             warnings=self._plan.warnings,
-            damage=_damage(self._plan, missing),
+            damage=(*self._damage.sentences(), *_missing(self._plan, missing)),
         )
 
     def close(self) -> None:
@@ -203,8 +213,8 @@ def upscale_video(
     return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
 
 
-def _damage(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
+def _missing(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:
     if not missing:
         return ()
-    first = float((missing[0] - plan.source.pts[0]) * plan.source.time_base)
-    return (f"{len(missing)} of {plan.num_frames} frames could not be decoded, the first at {first:.2f} s.",)
+    first = float(plan.source.seconds_of(missing[0]))
+    return (f"{len(missing)} of {plan.num_frames} frames are missing, the first at {first:.2f} s.",)

@@ -6,6 +6,8 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
+from vidx4.errors import SourceError
+
 Item = TypeVar("Item")
 
 POLL_SECONDS = 0.1
@@ -18,25 +20,41 @@ class _Stop(Generic[Item]):
         self.error = error
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
+def ahead(
+    items: Iterable[Item], depth: int = 2, *, patience: float | None = None, what: str = "A stage"
+) -> Generator[Item]:
     """Make items in a thread of their own, at most `depth` ahead of the consumer.
 
     An error while making an item is raised where the item would have come. Closing the generator ends the
     thread after the item that it is making.
+
+    Args:
+        items: made in the thread.
+        depth: how many wait for the consumer.
+        patience: seconds for which the consumer waits for an item; for ever where None.
+        what: makes them, as the start of a sentence.
+
+    Raises:
+        SourceError: no item came in time; the thread is left behind.
     """
     queue: Queue[Item | _Stop[Item]] = Queue(depth)
     closed = Event()
     thread = Thread(target=_produce, args=(items, queue, closed), daemon=True)
     thread.start()
+    is_stuck = False
     try:
-        while not isinstance(item := queue.get(), _Stop):
+        while not isinstance(item := queue.get(timeout=patience), _Stop):
             yield item
         if item.error is not None:
             raise item.error
+    except Empty:
+        is_stuck = True
+        raise SourceError(f"{what} has made no progress for {patience:.0f} s: it is given up.") from None
     finally:
         closed.set()
         _drain(queue)
-        thread.join()
+        if not is_stuck:
+            thread.join()
 
 
 def _produce(items: Iterable[Item], queue: Queue[Item | _Stop[Item]], closed: Event) -> None:

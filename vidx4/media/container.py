@@ -21,6 +21,8 @@ AnyPacket: TypeAlias = "Packet[Stream]"
 BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 """Options of a muxer: write no date, version or random number, and leave every timestamp as it is."""
 _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
+_PATIENCE = 120.0
+"""Seconds after which a file that can't be opened or read on is given up."""
 _NOT_VIDEOS = frozenset({"tty"})
 """Demuxers that make a picture of anything: `tty` draws a text file."""
 
@@ -34,7 +36,7 @@ def open_source(path: Path) -> InputContainer:
     _check_readable(path)
     try:
         # An absolute path has no protocol: a file may be called `http:x.mp4`.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(str(path.absolute()), metadata_errors="replace", timeout=_PATIENCE)
     except FFmpegError as error:
         raise SourceError(
             f"{path} can't be read as a video: it is of another kind, or cut off before its index "

@@ -151,6 +151,8 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
     first_frame: VideoFrame | None = None
     durations: dict[int, int] = {}
     for index, packet in enumerate(_frame_packets(container, stream)):
+        if packet.has_sidedata("encryption_info"):
+            raise SourceError(f"{path} is protected: its video is encrypted.")
         first_frame = first_frame or _first_frame(stream, packet)
         if not packet.is_discard:
             durations.setdefault(packet_pts(container, packet, index), packet.duration or 0)

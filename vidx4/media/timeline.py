@@ -50,6 +50,10 @@ class Cut:
             return start, stop
         return max(start, self.start), min(stop, self.stop)
 
+    def ticks(self, time_base: Fraction) -> int:
+        """Return by how many units of a time base times are moved earlier."""
+        return round(self.origin / time_base)
+
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
     """Yield the packets that overlap a cut, moved to the output's clock."""
