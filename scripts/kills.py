@@ -117,15 +117,15 @@ def _program(arguments: list[str], kill: Kill | None) -> None:
 
 
 def _arm(kill: Kill) -> None:
-    from vidx4.media import color, encode
+    from vidx4.media.color import Converter
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     match kill.moment:
         case "encode":
-            deadly = _fatal(color.to_yuv, int(kill.count), before=die)
-            vars(encode)["to_yuv"] = deadly
+            deadly = _fatal(Converter.to_yuv, int(kill.count), before=die)
+            Converter.to_yuv = deadly  # type: ignore[method-assign]
         case "before rename":
             Path.replace = _fatal(Path.replace, int(kill.count), before=die)  # type: ignore[method-assign]
         case "after rename":

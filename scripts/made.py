@@ -135,7 +135,7 @@ def _write_audio(container: OutputContainer, stream: AudioStream, start: Fractio
 
 
 def text_packet(stream: Stream, text: str, start: float, stop: float) -> "Packet[Stream]":
-    packet: "Packet[Stream]" = Packet(text.encode())
+    packet: Packet[Stream] = Packet(text.encode())
     packet.stream, packet.time_base = stream, Fraction(1, 1000)
     packet.pts = packet.dts = round(1000 * start)
     packet.duration = round(1000 * (stop - start))
@@ -234,7 +234,7 @@ def early(folder: Path) -> Path:
 
 @made
 def ten_bits_422(folder: Path) -> Path:
-    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
+    tags: dict[str, Any] = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
     pictures = frames(scene(12), "yuv422p10le")
     return write(folder / "ten_bits_422.mov", pictures, codec="prores_ks", audio_codec="pcm_s24le", **tags)
 

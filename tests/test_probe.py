@@ -66,7 +66,7 @@ def test_a_single_frame_has_a_duration(make_video: MakeVideo) -> None:
     assert source.duration == Fraction(1, 25)
 
 
-@pytest.mark.parametrize(("height", "matrix"), [(576, 6), (578, 1)])
+@pytest.mark.parametrize(("height", "matrix"), [(480, 6), (576, 5), (578, 1)])
 def test_unknown_matrix_follows_the_height(make_video: MakeVideo, height: int, matrix: int) -> None:
     source = probe(make_video(height=height, num_frames=1, num_audio=0))
     assert source.color.matrix == matrix

@@ -219,11 +219,11 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         plan_video(text)
 
 
-def test_the_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:
+def test_the_plan_names_what_becomes_another(tmp_path: Path) -> None:
     plan = plan_video(NASA, tmp_path / "out.mkv")
-    assert [warning.split(" is left out")[0] for warning in plan.warnings] == [
-        "Stream 2 (mov_text subtitle eng)",
-        "Stream 5 (mov_text subtitle eng)",
+    assert [warning.split(":")[0] for warning in plan.warnings] == [
+        "Stream 2 (mov_text subtitle eng) becomes subrip",
+        "Stream 5 (mov_text subtitle eng) becomes subrip",
     ]
 
 

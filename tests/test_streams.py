@@ -57,7 +57,7 @@ def test_sound_is_chosen(make_video: MakeVideo, audio: str, expected: list[int])
 
 @pytest.mark.parametrize("audio", ["0", "7", "first", "1,"])
 def test_what_is_no_sound(make_video: MakeVideo, audio: str) -> None:
-    with pytest.raises(OptionError, match="--audio|no audio stream: 1 would be"):
+    with pytest.raises(OptionError, match=r"--audio|no audio stream: 1 would be"):
         choose_streams(probe(make_video()), ".mp4", options=StreamOptions(audio=audio))
 
 

@@ -11,8 +11,8 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
-from made import attachments_and_ass, late, mirrored, text_track, variable
 
+from made import attachments_and_ass, late, mirrored, text_track, variable
 from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError
 from vidx4.jobs.parts import Job
@@ -23,14 +23,14 @@ from vidx4.media.container import AnyPacket
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.layout import muxer_options
 from vidx4.media.verify import check_kept, verify_output
-from vidx4.video import TimeRange
+from vidx4.video import WHOLE, TimeRange
 
 FAST = EncodeOptions(preset="ultrafast", crf=40)
 Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
 """Changes a packet, given its number in its stream, or leaves it out."""
 
 
-def enlarged(path: Path, output: Path, span: TimeRange = TimeRange()) -> Plan:
+def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
     plan = plan_video(path, output, span=span, encode=FAST)
     run(Job(plan, upscale_nearest, 8), force=True)
     return plan
@@ -141,8 +141,7 @@ def test_a_range_passes(tmp_path: Path) -> None:
     plan = enlarged(path, tmp_path / "out.mkv", span)
     assert lost(plan, plan.output) == []
     assert (
-        lost(replace(plan, written=replace(plan.written, span=TimeRange())), plan.output)[0]
-        == "number of frames"
+        lost(replace(plan, written=replace(plan.written, span=WHOLE)), plan.output)[0] == "number of frames"
     )
 
 

@@ -162,7 +162,8 @@ def read_flags(
     deinterlace: Annotated[
         str,
         typer.Option(
-            help="Interlaced video: auto (frame where it is found), off, frame (as many frames) or field (twice as many)."
+            help="Of interlaced video: auto (frame where it is found), off, frame (as many frames) or field "
+            "(twice as many)."
         ),
     ] = "auto",
     inverse_telecine: Annotated[

@@ -75,6 +75,8 @@ class StreamInfo:
     language: str = ""
     title: str = ""
     is_default: bool = False
+    is_cover: bool = False
+    """Whether it is a picture that stands for the file."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange
 
 _TREATED = {
     Fields.KEEP: "two fields are enlarged as one frame, combs and all",
-    Fields.FRAME: "each frame is made whole from its fields (bwdif); --deinterlace field keeps the motion of both",
+    Fields.FRAME: "each frame is made whole of its fields (bwdif); --deinterlace field keeps the motion of both",
     Fields.FIELD: "each field becomes a frame (bwdif), so there are twice as many",
 }
 """What is told of interlaced video."""
@@ -114,8 +114,8 @@ def plan_video(
     Raises:
         SourceError: the video can't be read.
         OptionError: the span holds no frame, or the encoding can't be had.
-        OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted. One that
-            lies beside its work folder may be of a run that ended just before it removed that: `run` finds out.
+        OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted. One
+            beside its work folder may be of a run that ended just before it removed that: `run` finds out.
     """
     source = read_source(path, read)
     output = output or default_output(path, choose_suffix(source, encode.codec, streams))
@@ -153,9 +153,11 @@ def default_output(path: Path, suffix: str) -> Path:
 def _warnings(written: Output) -> Iterator[str]:
     source, target = written.source, written.target
     if source.fields == Fields.FILM:
-        yield "The video is film with pulldown, which is undone: it gets back its own 24000/1001 frames a second."
+        yield "The video is film with pulldown, which is undone: it gets back its 24000/1001 frames a second."
     elif source.is_interlaced or source.fields != Fields.KEEP:
         yield f"The video is interlaced: {_TREATED[source.fields]}."
+    if written.suffix == ".ts":
+        yield "A .ts file holds no chapters, no titles and no covers."
     if source.has_alpha and "a" not in target.encoder.pix_fmt:
         yield "The video has transparency, which is lost."
     for name in source.hdr.dropped:

@@ -19,9 +19,10 @@ _SEEK_MARGIN = 30
 _PAGES = frozenset({"dvb_subtitle", "hdmv_pgs_subtitle"})
 """Kinds of which each picture builds on the one before, and is shown until the next."""
 _PGS_COMPOSITION, _PGS_STATE, _PGS_NUM_OBJECTS = b"\x16", 10, 13
-"""The segment that begins a picture, and where in it its kind and the number of its parts lie (US 2009/0185789)."""
+"""The segment that begins a picture; where its kind and the number of its parts lie (US 2009/0185789)."""
 _DVB_COMPOSITION, _DVB_STATE, _DVB_NO_REGION = b"\x0f\x10", 7, 2
 """The same for DVB, and the length of a page without a part (ETSI EN 300 743, 7.2.2)."""
+_SPU_HEADER = 4
 _SPU_UNIT = Fraction(1024, 90_000)
 """Seconds per unit of the dates in a DVD's subpicture."""
 
@@ -51,8 +52,8 @@ def begin_of(packet: AnyPacket) -> Fraction:
 def clip_subtitles(packets: Iterable[AnyPacket], stream: Stream, cut: Cut) -> Iterator[AnyPacket]:
     """Yield the subtitles of a cut on the output's clock.
 
-    What is shown when the cut begins is shown from there on, for as long as is left of it. Pictures that build
-    on earlier ones (PGS, DVB) come with these.
+    What is shown when the cut begins is shown from there on, for as long as is left of it. Pictures that
+    build on earlier ones (PGS, DVB) come with these.
 
     Args:
         packets: those of one stream, in order, from well before the cut on.
@@ -80,7 +81,7 @@ def _needed(early: list[AnyPacket], codec: str, new: AnyPacket) -> list[AnyPacke
 
 
 def _still_shown(early: list[AnyPacket], codec: str, cut: Cut) -> list[AnyPacket]:
-    """Return what is shown when a cut begins, of packets before; one without a duration lasts until the next."""
+    """Return what of earlier packets is shown when a cut begins; one without a duration lasts to the next."""
     if codec not in _PAGES:
         return [packet for packet in early if not packet.duration or _end(packet) > cut.start]
     if not early or _is_empty(bytes(early[-1]), codec):
@@ -95,15 +96,19 @@ def _end(packet: AnyPacket) -> Fraction:
 def _starts_afresh(payload: bytes, codec: str) -> bool:
     """Return whether a picture needs none before it."""
     if codec == "dvb_subtitle":
-        return payload[:2] == _DVB_COMPOSITION and payload[_DVB_STATE] & 0x0C != 0
-    return payload[:1] == _PGS_COMPOSITION and payload[_PGS_STATE] & 0xC0 != 0
+        return payload[:2] == _DVB_COMPOSITION and _byte(payload, _DVB_STATE) & 0x0C != 0
+    return payload[:1] == _PGS_COMPOSITION and _byte(payload, _PGS_STATE) & 0xC0 != 0
 
 
 def _is_empty(payload: bytes, codec: str) -> bool:
     """Return whether a picture only takes away the one before."""
     if codec == "dvb_subtitle":
         return payload[:2] == _DVB_COMPOSITION and int.from_bytes(payload[4:6], "big") <= _DVB_NO_REGION
-    return payload[:1] == _PGS_COMPOSITION and payload[_PGS_NUM_OBJECTS] == 0
+    return payload[:1] == _PGS_COMPOSITION and _byte(payload, _PGS_NUM_OBJECTS) == 0
+
+
+def _byte(payload: bytes, place: int) -> int:
+    return payload[place] if place < len(payload) else 0
 
 
 def _clip(packet: AnyPacket, codec: str, cut: Cut) -> AnyPacket:
@@ -132,7 +137,7 @@ def _shift_dates(payload: bytes, late: Fraction, left: Fraction) -> bytes:
     one ends it.
     """
     changed = bytearray(payload)
-    place, following = -1, int.from_bytes(payload[2:4], "big")
+    place, following = _SPU_HEADER - 1, int.from_bytes(payload[2:4], "big")
     while place < following <= len(payload) - 4:
         place = following
         date, following = struct.unpack_from(">2H", payload, place)

@@ -237,7 +237,7 @@ def _compress(full: VideoFrame) -> VideoFrame:
 
 
 def _range_of(plane: int, bits: int) -> tuple[float, int, int]:
-    """Return how many steps of the limited range in 16 bits one of the full range is, and the zeros of both."""
+    """Return how many steps of the limited range, in 16 bits, one of the full range is, and both zeros."""
     zero, extent, full_zero = (128, 224, 2 ** (bits - 1)) if plane else (16, 219, 0)
     return extent * 256 / (2**bits - 1), zero * 256, full_zero
 

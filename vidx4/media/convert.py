@@ -13,6 +13,7 @@ from vidx4.media.container import AnyPacket
 from vidx4.media.sound import AAC_RATE, OPUS_RATE, add_sound_stream, convert_sound
 from vidx4.media.subtitles import add_text_stream, convert_text
 from vidx4.media.timeline import Cut
+from vidx4.media.trim import trim_sound
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ _TEXT_CODECS: Mapping[str, Conversion] = {
 }
 """How each muxer holds text; MPEG-TS holds pictures of it only."""
 _EIGHT_BITS = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_s8_planar", "pcm_sga", "pcm_u8", "pcm_vidc"})
-_PLAIN: Mapping[str, str] = {
+_PLAIN: dict[str, str] = {
     **dict.fromkeys(("pcm_s16be", "pcm_s16be_planar", "pcm_s16le_planar", "pcm_u16be"), "pcm_s16le"),
     **dict.fromkeys(("pcm_s16le", "pcm_u16le"), "pcm_s16le"),
     **dict.fromkeys(("pcm_bluray", "pcm_dvd", "pcm_lxf", "pcm_s24be", "pcm_s24le_planar"), "pcm_s24le"),
     **dict.fromkeys(("mlp", "pcm_s24daud", "pcm_s24le", "pcm_u24be", "pcm_u24le", "truehd"), "pcm_s24le"),
 }
 """Sound of up to 24 bits and any number of channels, and what holds the same samples."""
-_WIDE: Mapping[str, str] = {
+_WIDE: dict[str, str] = {
     **dict.fromkeys(("pcm_s32be", "pcm_s32le", "pcm_s32le_planar", "pcm_u32be", "pcm_u32le"), "pcm_s32le"),
     **dict.fromkeys(("pcm_f16le", "pcm_f24le", "pcm_f32be", "pcm_f32le"), "pcm_f32le"),
     **dict.fromkeys(("pcm_f64be", "pcm_f64le"), "pcm_f64le"),
@@ -103,3 +104,21 @@ def converted(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) 
         return convert_sound(packets, stream, copy, cut)
     assert isinstance(stream, SubtitleStream)
     return convert_text(clip_subtitles(packets, stream, cut), stream, copy)
+
+
+def part_of(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) -> Iterator[AnyPacket]:
+    """Yield what a part of a video holds of a sound or of subtitles that are copied.
+
+    Args:
+        original: the source, which is read by nobody else meanwhile.
+        stream: one of its streams.
+        copy: that of the output.
+        cut: what is kept of the source.
+    """
+    packets = read_around(original, stream, cut)
+    if isinstance(stream, AudioStream):
+        yield from trim_sound(packets, stream, copy, cut)
+        return
+    for packet in clip_subtitles(packets, stream, cut):
+        packet.stream = copy
+        yield packet

@@ -70,7 +70,7 @@ def _to_batch(source: Source, frames: list[VideoFrame], converter: Converter) ->
 
 
 def _frames(source: Source, start: int, stop: int, damage: Damage) -> Iterator[VideoFrame]:
-    """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once, with whole fields."""
+    """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once, made whole."""
     if source.untreated is None:
         yield from _stored_frames(source, start, stop, damage)
         return
@@ -122,7 +122,7 @@ def _frames_from(source: Source, start: int, damage: Damage) -> Iterator[VideoFr
 
 
 def _decode(source: Source, start: int, damage: Damage, target: int | None = None) -> Iterator[VideoFrame]:
-    """Yield all frames, or those from the first keyframe after seeking; failures from `start` on are noted."""
+    """Yield all frames, or those from the first keyframe after a seek; note failures from `start` on."""
 
     def note(pts: int) -> None:
         if pts >= start:

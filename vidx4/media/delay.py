@@ -25,9 +25,9 @@ _CODEC_DELAY, _LANGUAGE, _VOID = b"\x56\xaa", b"\x22\xb5\x9c", b"\xec"
 def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
     """Make a Matroska file say how much of a sound before its beginning is decoded, but not heard.
 
-    MP4 has edit lists for that, which FFmpeg writes by itself. PyAV copies the delay from stream to stream but
-    can't set it: so the first packet is written to a file in memory, the delay is written over another element
-    of the same length, and what is read back is copied.
+    MP4 has edit lists for that, which FFmpeg writes by itself. PyAV copies the delay from stream to stream
+    but can't set it: so a packet is written to a file in memory, the delay is written over another element of
+    the same length, and what is read back is copied.
 
     Args:
         copy: a stream of an output whose header is not written yet, with the parameters of the original.
@@ -48,7 +48,8 @@ def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
         packets = chain([sample], packets)
         first = next(packets if cut.is_whole else trim_sound(packets, stream, copy, cut), sample)
     delay, known = max(Fraction(0), -begin_of(first)), _delay(tiny)
-    if abs(known - delay) > (first.time_base if known else 0):
+    is_bare = not cut.is_whole and copy.codec_context.extradata is None  # the tiny file tells what AAC lacks
+    if is_bare or abs(known - delay) > (first.time_base if known else 0):
         with av.open(BytesIO(_with_delay(tiny, delay))) as changed:
             BitStreamFilterContext("null", changed.streams.audio[0], copy)
 

@@ -19,10 +19,14 @@ NUM_PLACES, NUM_FRAMES = 6, 40
 """In how many places of a video frames are looked at, and how many in each."""
 _INTERLACED, _PROGRESSIVE = ("tff", "bff"), "progressive"
 _CADENCE_INTERLACED, _CADENCE_PROGRESSIVE = 0.7, 0.2
-"""Shares of interlaced frames in telecined video: at least, where two films' frames meet, and at most elsewhere."""
+"""Shares of interlaced frames in telecined video: at least, where two frames of film meet; at most, elsewhere."""
 _ENOUGH_CYCLES = 3
 _COMBED = 1.5
 """How much more lines stand out from the next ones than from those two away; noise gives 1."""
+_LEAST_MOVEMENT = 0.005
+"""Share of the picture that has to move for this to tell."""
+_ROUNDING = 3 / 255
+"""Difference of two lines, of 1, that rounding may cause."""
 _MOVEMENT = 8 / 255
 """Change of a pixel from frame to frame, of 1, that is taken for movement."""
 
@@ -62,9 +66,11 @@ def _marks(frames: Iterator[VideoFrame]) -> list[str]:
     before: NDArray[np.float32] | None = None
     for frame in filtered(frames, [("idet", "half_life=0")]):
         mark, luma = frame.metadata.get("lavfi.idet.single.current_frame", ""), _luma(frame)
-        # Compression alone can look like fields to idet, but it draws no combs.
-        is_told = mark not in _INTERLACED or (before is not None and _combing(luma, before) > _COMBED)
-        marks.append(mark if is_told else "")
+        if mark in _INTERLACED:
+            # Compression alone can look like fields to idet, but it draws no combs.
+            combing = None if before is None else _combing(luma, before)
+            mark = "" if combing is None else mark if combing > _COMBED else _PROGRESSIVE
+        marks.append(mark)
         before = luma
     return marks
 
@@ -76,12 +82,15 @@ def _luma(frame: VideoFrame) -> NDArray[np.float32]:
     return values[:, : plane.width : 4].astype(np.float32) / np.float32(65535)
 
 
-def _combing(luma: NDArray[np.float32], before: NDArray[np.float32]) -> float:
+def _combing(luma: NDArray[np.float32], before: NDArray[np.float32]) -> float | None:
     """Return how much lines stand out from those next to them, against those two away, where something moves.
 
-    In a picture of one moment, those two away differ more; of two moments, they are of the same one.
+    In a picture of one moment, those two away differ more; of two moments, they are of the same one. None says
+    that next to nothing moves.
     """
     moves = np.abs(luma - before)[2:-2] > _MOVEMENT
+    if moves.mean() < _LEAST_MOVEMENT:
+        return None
     near, far = (float(_standing_out(luma, distance)[moves].sum()) for distance in (1, 2))
     return near / max(far, 1e-6)
 
@@ -90,7 +99,7 @@ def _standing_out(luma: NDArray[np.float32], distance: int) -> NDArray[np.float3
     """Return the product of the differences to the lines above and below, where both have the same sign."""
     middle, last = luma[2:-2], luma.shape[0] - 2 + distance
     above, below = luma[2 - distance : -2 - distance], luma[2 + distance : last]
-    return ((above - middle) * (below - middle)).clip(min=0)
+    return ((above - middle) * (below - middle) - _ROUNDING**2).clip(min=0)
 
 
 def _decoded(source: Source, pts: int | None, num_frames: int) -> Iterator[VideoFrame]:

@@ -28,6 +28,15 @@ _STALE_KEYS = frozenset(
 )
 _STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 """What mkvmerge writes about the packets of a stream."""
+_MP4_KEYS = frozenset(
+    {
+        *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
+        *("description", "genre", "grouping", "lyrics", "show", "synopsis", "title"),
+    }
+)
+"""What MP4 has names for that all players read; for others, all are written in a form that takes any name."""
+_NAMES = {"CREATION_TIME": "creation_time"}
+"""How muxers spell what is no mere text to them."""
 _NO_TIME = ("1904-01-01T00:00:00", "1970-01-01T00:00:00")
 """What is read where MP4 states no time of creation."""
 
@@ -37,10 +46,11 @@ def muxer_options(suffix: str, source: Source, original: InputContainer) -> dict
     kind = format_of(suffix)
     if kind not in ("mp4", "mov"):
         return BITEXACT | ({"mpegts_copyts": "1"} if kind == "mpegts" else {})
+    tags = "" if lasting(original.metadata).keys() <= _MP4_KEYS else "+use_metadata_tags"
     videos = (source.time_base, *(stream.time_base for stream in original.streams.video))
     starts = (Fraction(stream.start_time or 0) * (stream.time_base or 1) for stream in original.streams)
     return BITEXACT | {
-        "movflags": "+faststart",
+        "movflags": f"+faststart{tags}",
         "video_track_timescale": str(_common_timescale(videos, source.time_base.denominator)),
         "movie_timescale": str(_common_timescale((Fraction(1, _MILLISECONDS), *starts), _MILLISECONDS)),
     }
@@ -134,7 +144,7 @@ def describe_output(container: OutputContainer, original: InputContainer, output
 def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return what stays true after the packets have changed."""
     return {
-        key: value
+        _NAMES.get(key, key): value
         for key, value in metadata.items()
         if key.lower() not in _STALE_KEYS
         and not key.lower().startswith(_STALE_PREFIXES)

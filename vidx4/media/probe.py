@@ -133,6 +133,7 @@ def _describe(stream: Stream) -> StreamInfo:
         language=stream.language or "",
         title=stream.metadata.get("title", ""),
         is_default=bool(stream.disposition & Disposition.default),
+        is_cover=bool(stream.disposition & Disposition.attached_pic),
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 
-import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.format import AudioFormat
 from av.audio.frame import AudioFrame
@@ -25,6 +24,8 @@ _ENCODERS: Mapping[str, str] = {"opus": "libopus"}
 """FFmpeg's encoder of a codec where it has another name."""
 _BIT_RATES: Mapping[str, int] = {"aac": AAC_RATE, "opus": OPUS_RATE}
 _USUAL_RATE = 48_000
+_NO_PLACES = " channels"
+"""How the name of a layout ends that only tells how many channels there are."""
 _JITTER = Fraction(1, 200)
 """Seconds by which times may be wrong without the sound having a gap."""
 
@@ -32,8 +33,8 @@ _JITTER = Fraction(1, 200)
 def add_sound_stream(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
     """Add a stream of sound that is compressed anew to an output whose header is not written yet.
 
-    Channels and sample rate are those of the source, if the codec knows them; else as many channels in its own
-    places, and 48 kHz.
+    Channels and sample rate are those of the source, if the codec knows them; else as many channels in its
+    own places, and 48 kHz.
 
     Args:
         output: takes the codec.
@@ -44,7 +45,8 @@ def add_sound_stream(output: OutputContainer, stream: AudioStream, codec: str) -
     copy = output.add_stream(encoder.name, rate=_rate(encoder, given.sample_rate))
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
-    context.format, context.layout = _format(encoder, given.format), _layout(encoder, given.layout)
+    context.format = _format(encoder, given.format)
+    context.layout = _layout(encoder, given.layout, given.format)
     context.time_base = Fraction(1, context.sample_rate)
     if codec in _BIT_RATES:
         context.bit_rate = _BIT_RATES[codec] * context.channels
@@ -52,7 +54,7 @@ def add_sound_stream(output: OutputContainer, stream: AudioStream, codec: str) -
 
 
 def _rate(encoder: Codec, given: int) -> int:
-    return given if given in (encoder.audio_rates or (given,)) else _USUAL_RATE
+    return given if given in (encoder.audio_rates or (given or _USUAL_RATE,)) else _USUAL_RATE
 
 
 def _format(encoder: Codec, given: AudioFormat) -> AudioFormat:
@@ -61,16 +63,28 @@ def _format(encoder: Codec, given: AudioFormat) -> AudioFormat:
     return next((each for each in formats if (each.bytes > 2) == (given.bytes > 2)), formats[0])
 
 
-def _layout(encoder: Codec, given: AudioLayout) -> AudioLayout:
+def _layout(encoder: Codec, given: AudioLayout, given_format: AudioFormat) -> AudioLayout:
     context = CodecContext.create(encoder, "w")
     assert isinstance(context, AudioCodecContext)
-    context.format = (encoder.audio_formats or ())[0]
+    context.format = _format(encoder, given_format)
     context.sample_rate, context.layout = _rate(encoder, _USUAL_RATE), given
-    try:
+    with suppress(FFmpegError):
         context.open()
-    except FFmpegError:
-        return AudioLayout(f"{given.nb_channels}c")  # the usual one of so many channels
-    return given
+        return _with_places(given)
+    return _usual(given)
+
+
+def name_channels(copy: AudioStream) -> None:
+    """Give the channels of a copied stream their usual places where none are stated: MP4 takes no others."""
+    copy.codec_context.layout = _with_places(copy.codec_context.layout)
+
+
+def _with_places(layout: AudioLayout) -> AudioLayout:
+    return _usual(layout) if layout.name.endswith(_NO_PLACES) else layout
+
+
+def _usual(layout: AudioLayout) -> AudioLayout:
+    return AudioLayout(f"{layout.nb_channels}c")
 
 
 def convert_sound(
@@ -86,7 +100,8 @@ def convert_sound(
         copy: what `add_sound_stream` made; the header of its container must be written.
         cut: what is kept of the source.
     """
-    context, rate = copy.codec_context, stream.codec_context.sample_rate
+    context = copy.codec_context
+    rate = stream.codec_context.sample_rate or context.sample_rate
     resampler = AudioResampler(context.format, context.layout, context.sample_rate)
     for frame in _cut(_fill_gaps(_decode(packets, stream), rate), rate, cut):
         for part in resampler.resample(frame):
@@ -108,7 +123,7 @@ def _fill_gaps(frames: Iterable[AudioFrame], rate: int) -> Iterator[AudioFrame]:
     """Yield frames each of which begins where the one before ends, with a pts in samples."""
     following: int | None = None
     for frame in frames:
-        begin = following or 0 if frame.pts is None else round(frame.pts * frame.time_base * rate)
+        begin = following or 0 if frame.pts is None else round(frame.pts * (frame.time_base or 1) * rate)
         if following is None or abs(begin - following) <= _JITTER * rate:
             following = begin if following is None else following
             begin = following
@@ -139,14 +154,17 @@ def _at(frame: AudioFrame, pts: int, rate: int) -> AudioFrame:
 
 def _silence(like: AudioFrame, samples: int) -> AudioFrame:
     middle = 128 if like.format.name.startswith("u8") else 0
-    values = np.full_like(like.to_ndarray()[:, :1], middle)
-    width = samples if like.format.is_planar else samples * like.layout.nb_channels
-    return AudioFrame.from_ndarray(values.repeat(width, axis=1), like.format, like.layout)
+    silence = AudioFrame(like.format, like.layout, samples)
+    for plane in silence.planes:
+        plane.update(bytes([middle]) * plane.buffer_size)
+    return silence
 
 
 def _crop(frame: AudioFrame, start: int, stop: int) -> AudioFrame:
     if (start, stop) == (0, frame.samples):
         return frame
-    step = 1 if frame.format.is_planar else frame.layout.nb_channels
-    samples = np.ascontiguousarray(frame.to_ndarray()[:, start * step : stop * step])
-    return AudioFrame.from_ndarray(samples, frame.format, frame.layout)
+    step = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    cropped = AudioFrame(frame.format, frame.layout, stop - start)
+    for plane, whole in zip(cropped.planes, frame.planes, strict=True):
+        plane.update(bytes(whole)[start * step : stop * step])
+    return cropped

@@ -112,7 +112,8 @@ def _numbers(source: Source, kind: str, wanted: str) -> set[int]:
 def _refusal(source: Source, stream: StreamInfo, suffix: str) -> str:
     takers = [each for each in FORMATS if each != ".m4v" and holds(each, source, stream)]
     use = f"use {' or '.join(takers)}, or leave" if takers else "leave"
-    return f"A {suffix} file can't hold {_named(stream, 's')} of {source.path}: {use} it out by --{_OPTIONS[stream.kind]}."
+    option = f"--{_OPTIONS[stream.kind]}"
+    return f"A {suffix} file can't hold {_named(stream, 's')} of {source.path}: {use} it out by {option}."
 
 
 def _named(stream: StreamInfo, letter: str = "S") -> str:

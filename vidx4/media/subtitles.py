@@ -218,7 +218,7 @@ def _vtt_style(style: _Style, tag: str, rest: str) -> _Style:
 def _read_tags(
     text: str, pattern: re.Pattern[str], restyle: Callable[[_Style, str, str], _Style]
 ) -> Iterator[_Run]:
-    """Yield the text between tags; `restyle` tells what an opening tag and what follows its name make of a style."""
+    """Yield the text between tags; `restyle` tells what an opening tag makes of a style."""
     style, opened, place = _Style(), list[tuple[str, _Style]](), 0
     for match in pattern.finditer(text):
         yield _Run(text[place : match.start()], style)

@@ -21,7 +21,9 @@ _LIMITED_RANGE_ONLY = frozenset({"prores"})
 """Codecs that can't say that they use the full range."""
 _WITHOUT_SHAPE = frozenset({"libsvtav1", "libvpx-vp9", "av1_nvenc", "ffv1"})
 """Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
-_TELLS_SITING = frozenset({"libx264", "libx265", "libsvtav1"})
+_LEFT, _TOP_LEFT = 1, 3
+_SITINGS_OF = {"libx264": range(1, 7), "libx265": range(1, 7), "libsvtav1": (_LEFT, _TOP_LEFT)}
+"""Where chroma may lie for encoders that say where."""
 _SITINGS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 """FFmpeg's names of `AVChromaLocation`."""
 
@@ -150,19 +152,18 @@ def _check_size(size: tuple[int, int], pix_fmt: str) -> None:
 
 
 def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescription:
-    """Return how colours are stored."""
+    """Return how colours are stored: chroma lies where it lay, if the encoder tells, else where most expect it."""
+    can_tell = color.chroma_location in _SITINGS_OF.get(settings.encoder, ())
     is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
-    full_range = (
-        color.full_range and settings.codec not in _LIMITED_RANGE_ONLY
-    ) or "yuvj" in settings.pix_fmt
-    return replace(
-        color, full_range=full_range, chroma_location=color.chroma_location if is_subsampled else 0
-    )
+    location = (color.chroma_location if can_tell else _LEFT) if is_subsampled else 0
+    is_full = color.full_range and settings.codec not in _LIMITED_RANGE_ONLY
+    full_range = is_full or settings.pix_fmt.startswith("yuvj") or VideoFormat(settings.pix_fmt).is_rgb
+    return replace(color, full_range=full_range, chroma_location=location)
 
 
 def _with_metadata(settings: EncoderSettings, color: ColorDescription, hdr: HdrMetadata) -> dict[str, str]:
     """Return the encoder's options with what it is to write about colours beside its context's tags."""
     options = merged(settings.options, encoder_options(hdr, settings.encoder))
-    if settings.encoder in _TELLS_SITING and color.chroma_location in _SITINGS:
+    if color.chroma_location in _SITINGS_OF.get(settings.encoder, ()):
         options["chroma_sample_location"] = _SITINGS[color.chroma_location]
     return options

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 
 from av.audio.stream import AudioStream
@@ -20,9 +20,11 @@ _NUM_BEFORE: Mapping[str, int] = {
     "opus": 4,
     "vorbis": 2,
 }
-"""How many packets a decoder needs before the one that it is to decode exactly, if not one: those of AAC (with
-SBR) and Vorbis overlap, MP3 stores bits in earlier ones, Opus settles within 80 ms (RFC 7845, 4.6)."""
+"""How many packets a decoder needs before the one that it is to decode exactly, if not one: those of AAC
+(with SBR) and Vorbis overlap, MP3 stores bits in earlier ones, Opus settles within 80 ms (RFC 7845, 4.6)."""
 _PLAIN_PCM = re.compile(r"pcm_(?:[fsu](\d+)(?:le|be)?|[am]u?law)")
+_FRAME_SIZES: Mapping[str, int] = {"ac3": 1536, "eac3": 1536, "opus": 960}
+"""The usual number of samples in a packet, where FFmpeg doesn't tell."""
 _SKIP_LAYOUT_BYTES = 10
 """Samples to skip at the start and at the end, 4 bytes each, and two reasons (`AV_PKT_DATA_SKIP_SAMPLES`)."""
 _ADTS_SYNC, _ADTS_MASK = 0xFFF0, 0xFFF6
@@ -33,9 +35,9 @@ def trim_sound(
 ) -> Iterator[AnyPacket]:
     """Yield the sound of a cut on the output's clock, such that decoders give its samples and no others.
 
-    The packets that a decoder needs before have negative times. MP4 turns these into an edit list; in Matroska
-    `declare_delay` tells of them; elsewhere they are heard a few hundredths of a second before the picture. The
-    last packet says how much of it is heard. PCM is cut where the samples are.
+    The packets that a decoder needs before have negative times. MP4 turns these into an edit list; in
+    Matroska `declare_delay` tells of them; elsewhere they are heard a few hundredths of a second before the
+    picture. The last packet says how much of it is heard. PCM is cut where the samples are.
 
     Args:
         packets: those of one stream, in order, from before the cut on.
@@ -43,16 +45,57 @@ def trim_sound(
         copy: the stream of the output.
         cut: a part of the source.
     """
-    codec = stream.codec_context.codec.canonical_name
-    if found := _PLAIN_PCM.fullmatch(codec):
+    codec, rate = stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate
+    if rate and (found := _PLAIN_PCM.fullmatch(codec)):
         width = int(found[1] or 8) // 8 * stream.codec_context.channels
-        cut_packets = _slice(packets, stream.codec_context.sample_rate, width, cut)
+        timed = _find_times(packets, rate, lambda packet: packet.size // width)
+        trimmed = _slice(timed, rate, width, cut)
     else:
-        cut_packets = _select(packets, stream, _NUM_BEFORE.get(codec, 1), cut)
-    for packet in cut_packets:
+        frame_size = _frame_size(stream, codec)
+        timed = _find_times(packets, rate, lambda packet: frame_size)
+        trimmed = _select(timed, rate, _NUM_BEFORE.get(codec, 1), cut)
+    for packet in trimmed:
         if codec == "aac" and copy.container.format.name in ("matroska", "webm"):
             packet = _without_adts(packet)
         packet.stream = copy
+        yield packet
+
+
+def _frame_size(stream: AudioStream, codec: str) -> int:
+    """Return the samples of a packet; 0 where they are not known, or not the same."""
+    header = stream.codec_context.extradata or b""
+    if codec == "flac" and header[:2] == header[2:4]:  # the least and the most
+        return int.from_bytes(header[:2], "big")
+    return stream.codec_context.frame_size or _FRAME_SIZES.get(codec, 0)
+
+
+def _find_times(
+    packets: Iterable[AnyPacket], rate: int, count: Callable[[AnyPacket], int]
+) -> Iterator[AnyPacket]:
+    """Yield packets with times in samples where those of the container are coarser.
+
+    Matroska rounds to milliseconds. Each packet tells within half of that where the first one began, as long
+    as no gap lies between: together they tell it better.
+
+    Args:
+        packets: those of one stream.
+        rate: samples per second.
+        count: tells how many samples a packet holds; 0 for unknown.
+    """
+    low = high = begin = Fraction(0)
+    total = 0
+    for packet in packets:
+        tick, samples = packet.time_base * rate, count(packet)
+        if tick > 1 and samples and abs((packet.duration or 0) * tick - samples) <= tick:
+            found = begin_of(packet) * rate - total
+            if not total or not low - tick / 2 <= found <= high + tick / 2:
+                low, high, begin = found - tick / 2, found + tick / 2, found
+            low, high = max(low, found - tick / 2), min(high, found + tick / 2)
+            if not low <= begin <= high:
+                begin = (low + high) / 2
+            packet.pts = packet.dts = round(begin + total)
+            packet.duration, packet.time_base = samples, Fraction(1, rate)
+            total += samples
         yield packet
 
 
@@ -71,9 +114,7 @@ def _slice(packets: Iterable[AnyPacket], rate: int, width: int, cut: Cut) -> Ite
             yield piece
 
 
-def _select(
-    packets: Iterable[AnyPacket], stream: AudioStream, num_before: int, cut: Cut
-) -> Iterator[AnyPacket]:
+def _select(packets: Iterable[AnyPacket], rate: int, num_before: int, cut: Cut) -> Iterator[AnyPacket]:
     before: deque[AnyPacket] = deque(maxlen=num_before)
     last: AnyPacket | None = None
     for packet in packets:
@@ -86,7 +127,7 @@ def _select(
                 last = each
             before.clear()
     if last:
-        yield _move(_shorten(last, stream.codec_context.sample_rate, cut.stop), cut)
+        yield _move(_shorten(last, rate, cut.stop), cut)
 
 
 def _end(packet: AnyPacket) -> Fraction:
@@ -108,7 +149,9 @@ def _shorten(packet: AnyPacket, rate: int, stop: Fraction) -> AnyPacket:
         return packet
     skipped = bytes(packet.get_sidedata("skip_samples")).ljust(_SKIP_LAYOUT_BYTES, b"\0")
     at_end = int.from_bytes(skipped[4:8], "little") + round(extra * rate)
-    side_data = PacketSideData(packet_sidedata_type_from_literal("skip_samples"), _SKIP_LAYOUT_BYTES)
+    side_data = PacketSideData(  # type: ignore[call-arg]  # the stubs don't show how it is made
+        packet_sidedata_type_from_literal("skip_samples"), _SKIP_LAYOUT_BYTES
+    )
     side_data.update(skipped[:4] + at_end.to_bytes(4, "little") + skipped[8:])
     packet.set_sidedata(side_data)
     packet.duration = max(1, (packet.duration or 1) - round(extra / packet.time_base))
@@ -116,8 +159,9 @@ def _shorten(packet: AnyPacket, rate: int, stop: Fraction) -> AnyPacket:
 
 
 def _without_adts(packet: AnyPacket) -> AnyPacket:
-    """Return AAC without the header that it has in MPEG-TS: FFmpeg's Matroska muxer fails to take it away
-    from a stream whose parameters are known.
+    """Return AAC without the header that it has in MPEG-TS.
+
+    FFmpeg's muxer of Matroska takes it away, but then writes wrong parameters if it knew them before.
     """
     payload = bytes(packet)
     if int.from_bytes(payload[:2], "big") & _ADTS_MASK != _ADTS_SYNC:
