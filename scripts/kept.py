@@ -318,7 +318,7 @@ Row = tuple[str, Callable[[Path, str], Path], Judge]
 PROPERTIES: list[Row] = [
     ("times of frames", _variable, _times),
     *((f"{name} sound", partial(_sound, codec), partial(_stream_kept, "audio")) for name, codec in SOUNDS),
-    *((f"{name} subtitles", partial(_text, codec), partial(_stream_kept, "subtitle")) for name, codec in TEXTS),
+    *((f"{name} subtitles", partial(_text, codec), partial(_stream_kept, "subtitle")) for name, codec in TEXTS),  # noqa: E501
     ("fonts", _with_font, partial(_equal, _attachment)),
     ("cover", _with_cover, partial(_equal, _cover)),
     ("chapters", _described, partial(_equal, _chapters)),

@@ -14,7 +14,7 @@ from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange
 
 _TREATED = {
     Fields.KEEP: "two fields are enlarged as one frame, combs and all",
-    Fields.FRAME: "each frame is made whole of its fields (bwdif); --deinterlace field keeps the motion of both",
+    Fields.FRAME: "each frame is made whole of its fields (bwdif); --deinterlace field keeps all motion",
     Fields.FIELD: "each field becomes a frame (bwdif), so there are twice as many",
 }
 """What is told of interlaced video."""

@@ -43,6 +43,7 @@ class StreamDigest:
         self._origin = origin
         self._hash = sha256(stream.data if isinstance(stream, AttachmentStream) else b"")
         self._pts = array("q")
+        self._hashes = array("Q")
         self._stop = Fraction(0)
         # QuickTime regroups samples into other packets.
         self.has_packets = not self.codec.startswith("pcm_") and stream.type != "attachment"
@@ -50,6 +51,7 @@ class StreamDigest:
     def add(self, packet: AnyPacket, payload: bytes, cut: Cut | None) -> None:
         """Add a packet; of a cut, what is inside of it."""
         self._hash.update(payload)
+        self._hashes.append(int.from_bytes(sha256(payload).digest()[:8]))
         pts = packet.pts or 0
         if cut is not None and packet.stream.type == "subtitle":
             pts = round(
@@ -63,6 +65,17 @@ class StreamDigest:
     def content(self) -> str:
         """A hash of all payloads."""
         return self._hash.hexdigest()[:16]
+
+    def last(self, num_packets: int) -> tuple[str, list[Fraction]]:
+        """Return a hash of the last packets, as many as are asked for, and their times."""
+        if not num_packets:
+            return "", []
+        return sha256(self._hashes[-num_packets:]).hexdigest()[:16], self.times[-num_packets:]
+
+    @property
+    def num_packets(self) -> int:
+        """Number of packets."""
+        return len(self._pts)
 
     @property
     def times(self) -> list[Fraction]:

@@ -26,7 +26,8 @@ def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, targe
     """Compress frames to a part file, which appears at `path` when it is whole.
 
     The container is NUT, the one that keeps any time base, and the order of frames that refer to later
-    ones; but for ProRes, which only QuickTime holds. The same frames give the same bytes. Without any frame the file is empty.
+    ones; but for ProRes, which only QuickTime holds. The same frames give the same bytes. Without any frame
+    the file is empty.
 
     Args:
         path: where the part shall appear; a file that is there is replaced.

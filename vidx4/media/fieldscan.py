@@ -19,7 +19,7 @@ NUM_PLACES, NUM_FRAMES = 6, 40
 """In how many places of a video frames are looked at, and how many in each."""
 _INTERLACED, _PROGRESSIVE = ("tff", "bff"), "progressive"
 _CADENCE_INTERLACED, _CADENCE_PROGRESSIVE = 0.7, 0.2
-"""Shares of interlaced frames in telecined video: at least, where two frames of film meet; at most, elsewhere."""
+"""Shares of interlaced frames in telecined video: at least, where frames of film meet; at most, elsewhere."""
 _ENOUGH_CYCLES = 3
 _COMBED = 1.5
 """How much more lines stand out from the next ones than from those two away; noise gives 1."""
@@ -85,8 +85,8 @@ def _luma(frame: VideoFrame) -> NDArray[np.float32]:
 def _combing(luma: NDArray[np.float32], before: NDArray[np.float32]) -> float | None:
     """Return how much lines stand out from those next to them, against those two away, where something moves.
 
-    In a picture of one moment, those two away differ more; of two moments, they are of the same one. None says
-    that next to nothing moves.
+    In a picture of one moment, those two away differ more; of two moments, they are of the same one. None
+    says that next to nothing moves.
     """
     moves = np.abs(luma - before)[2:-2] > _MOVEMENT
     if moves.mean() < _LEAST_MOVEMENT:

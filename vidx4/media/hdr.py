@@ -119,7 +119,7 @@ def _in_units(mastering: _Mastering | None) -> str:
 
 
 def to_boxes(hdr: HdrMetadata) -> bytes:
-    """Return the metadata as boxes of MP4 (ISO/IEC 14496-12, 12.1.8 and 12.1.9); empty where there is none."""
+    """Return the metadata as boxes of MP4 (ISO/IEC 14496-12, 12.1.8 and 12.1.9); empty for none."""
     mastering, light = _mastering(hdr), _light(hdr)
     boxes = b""
     if mastering:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import lcm
 from pathlib import Path
 
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
@@ -15,7 +16,9 @@ from vidx4.media.chapters import chapters_of, set_chapters
 from vidx4.media.color import tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_packets
 from vidx4.media.convert import add_converted
+from vidx4.media.delay import declare_delay
 from vidx4.media.output import Output
+from vidx4.media.sound import name_channels
 from vidx4.media.suffix import RIFF_AUDIO, format_of
 from vidx4.media.template import add_hdr
 from vidx4.video import Source
@@ -99,6 +102,9 @@ def add_copies(container: OutputContainer, original: InputContainer, output: Out
             copy = add_converted(container, stream, carried.codec)
         else:
             copy = _add_copy(container, stream)
+            if isinstance(copy, AudioStream):
+                name_channels(copy)
+                declare_delay(copy, output.source.path, stream.index, output.cut)
         copies[stream.index] = copy
         _describe(copy, stream, output.suffix)
         if copy.type == "video":

@@ -13,7 +13,7 @@ from av.stream import Stream
 
 from vidx4.errors import SourceError
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.convert import converted
+from vidx4.media.convert import converted, part_of
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
 from vidx4.media.output import Output
 from vidx4.media.suffix import format_of
@@ -21,6 +21,8 @@ from vidx4.media.timeline import Cut, time_copies, time_frames
 from vidx4.media.verify import check_kept
 from vidx4.media.whole import check_writable, write_whole
 
+_CUT_KINDS = frozenset({"audio", "subtitle"})
+"""Streams of which a part begins and ends where that of the video does, and not at a packet's borders."""
 _SEEK_MARGIN = 10
 """Seconds around a span that are read, too: subtitles last, and streams are interleaved loosely."""
 
@@ -86,12 +88,17 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
 def _others(
     original: InputContainer, output: Output, copies: Mapping[int, Stream], stack: ExitStack
 ) -> Iterator[Iterator[AnyPacket]]:
-    """Yield the packets of the copied streams, and of each that is converted."""
-    cut, new = output.cut, {each.stream.index for each in output.streams.carried if each.codec}
-    yield time_copies(_source_packets(original, tuple(copies.keys() - new), cut), cut)
-    for index in sorted(new):
+    """Yield the packets of the copied streams together, and of each that is converted or cut by itself."""
+    cut, apart = output.cut, {}
+    for each in output.streams.carried:
+        if each.codec:
+            apart[each.stream.index] = converted
+        elif each.stream.kind in _CUT_KINDS and not cut.is_whole:
+            apart[each.stream.index] = part_of
+    yield time_copies(_source_packets(original, tuple(copies.keys() - apart.keys()), cut), cut)
+    for index, packets_of in sorted(apart.items()):
         again = stack.enter_context(open_source(output.source.path))
-        yield converted(again, again.streams[index], copies[index], cut)
+        yield packets_of(again, again.streams[index], copies[index], cut)
 
 
 def _create(path: Path, output: Output, original: InputContainer) -> OutputContainer:

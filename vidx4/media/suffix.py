@@ -55,8 +55,6 @@ _REFUSED = {"mov": frozenset({"av1", "flac", "opus", "vp9"})}
 """What a muxer says that it takes, and then doesn't write."""
 _COVERS = frozenset({"matroska", "mp4"})
 """Muxers that write covers."""
-_UNNAMED_CHANNELS = "channels"
-"""In the details of sound whose channels are only counted; MP4 has to name those of PCM."""
 _TS_CODECS = frozenset(
     {
         *("aac", "ac3", "dca", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
@@ -116,8 +114,6 @@ def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
             return container == "mpegts" and stream.codec in _TS_CODECS
         case "video" if stream.is_cover:
             return container in _COVERS and stream.codec in _codecs(container)
-        case "audio" if container == "mp4" and stream.codec.startswith("pcm_"):
-            return _UNNAMED_CHANNELS not in stream.details and stream.codec in _codecs(container)
         case "audio" if container == "matroska" and source.container in _RIFF_TAGGED:
             return stream.codec in _codecs(container) | RIFF_AUDIO
     return stream.codec in _codecs(container)

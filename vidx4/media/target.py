@@ -106,7 +106,8 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     ratio = (ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(_MAX_RATIO)
     if ratio != 1 and settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in ("matroska", "webm"):
         raise OutputError(
-            f"The pixels of {source.path} are not square, and a {suffix} file of {settings.codec} could not tell: "
+            f"The pixels of {source.path} are not square, and a {suffix} file of {settings.codec} could not "
+            "tell: "
             "use .mp4, or the codec h264 or hevc, or make them square by --width and --height."
         )
     color = _color(source.color, settings)
@@ -152,7 +153,7 @@ def _check_size(size: tuple[int, int], pix_fmt: str) -> None:
 
 
 def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescription:
-    """Return how colours are stored: chroma lies where it lay, if the encoder tells, else where most expect it."""
+    """Return how colours are stored: chroma lies where it lay, if the encoder tells, else where it usually is."""
     can_tell = color.chroma_location in _SITINGS_OF.get(settings.encoder, ())
     is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
     location = (color.chroma_location if can_tell else _LEFT) if is_subsampled else 0
