@@ -103,7 +103,8 @@ def add_copies(container: OutputContainer, original: InputContainer, output: Out
         else:
             copy = _add_copy(container, stream)
             if isinstance(copy, AudioStream):
-                name_channels(copy)
+                if copy.codec_context is not None:
+                    name_channels(copy)
                 declare_delay(copy, output.source.path, stream.index, output.cut)
         copies[stream.index] = copy
         _describe(copy, stream, output.suffix)
