@@ -1,10 +1,11 @@
 """A still picture <-> pixels and what else it holds."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -18,10 +19,10 @@ class Picture:
 
     pixels: Tensor
     """RGB, uint8 or uint16, (3, H, W)."""
-    alpha: Image.Image | None
-    """Transparency, mode L."""
+    alpha: NDArray[Any] | None
+    """Transparency over the full range of its type, uint8 or uint16, (H, W)."""
     is_gray: bool
-    icc_profile: bytes | None
+    icc_profile: bytes | None = None
 
     @classmethod
     def open(cls, picture: Image.Image) -> Self:
@@ -33,7 +34,8 @@ class Picture:
         if picture.mode == "F":
             raise SourceError("A picture of floating-point numbers can't be enlarged: convert it to 16 bits.")
         picture = ImageOps.exif_transpose(picture)
-        alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+        has_alpha = picture.has_transparency_data
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A")) if has_alpha else None
         is_deep = picture.mode.startswith("I")
         if is_deep and alpha is not None:
             picture = in_eight_bits(picture)  # Pillow has no 16-bit gray with transparency
@@ -45,17 +47,27 @@ class Picture:
             icc_profile=picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None,
         )
 
-    def with_pixels(self, pixels: Tensor) -> Image.Image:
-        """Put the picture together again from enlarged pixels, (3, 4H, 4W)."""
-        array = pixels.permute(1, 2, 0).numpy()
-        if array.dtype == np.uint16:
-            picture = Image.fromarray(np.ascontiguousarray(array[..., 1]))
-        else:
-            picture = Image.fromarray(np.ascontiguousarray(array))
-            picture = picture.convert("L") if self.is_gray else picture
+    @classmethod
+    def of_channels(cls, channels: NDArray[Any]) -> Self:
+        """Take pixels apart, uint8 or uint16, (H, W, C): gray or RGB, without or with alpha."""
+        num_colors = 3 if channels.shape[2] > 2 else 1
+        colors = torch.from_numpy(np.ascontiguousarray(channels[..., :num_colors])).permute(2, 0, 1)
+        alpha = channels[..., -1] if channels.shape[2] > num_colors else None
+        return cls(colors.expand(3, -1, -1), alpha, is_gray=num_colors == 1)
+
+    def enlarged(self, pixels: Tensor) -> NDArray[Any]:
+        """Return the channels of the picture, (4H, 4W, C), from its enlarged pixels, (3, 4H, 4W)."""
+        colors = pixels.permute(1, 2, 0).numpy()
+        if self.is_gray:
+            colors = _gray(colors)
         if self.alpha is not None:
-            size = (SCALE * self.alpha.width, SCALE * self.alpha.height)
-            picture.putalpha(self.alpha.resize(size, Image.Resampling.BICUBIC))
+            colors = np.dstack((colors, _enlarged(self.alpha)))
+        return np.ascontiguousarray(colors)
+
+    def with_pixels(self, pixels: Tensor) -> Image.Image:
+        """Put a picture that Pillow has a mode for together again from enlarged pixels, (3, 4H, 4W)."""
+        channels = self.enlarged(pixels)
+        picture = Image.fromarray(channels if channels.shape[2] > 1 else channels[..., 0])
         if self.icc_profile:
             picture.info["icc_profile"] = self.icc_profile
         return picture
@@ -74,3 +86,17 @@ def _eight_bits(picture: Image.Image) -> Tensor:
 def _sixteen_bits(picture: Image.Image) -> Tensor:
     gray = np.asarray(picture).clip(0, 65535).astype(np.uint16)
     return torch.from_numpy(gray).expand(3, -1, -1)
+
+
+def _gray(colors: NDArray[Any]) -> NDArray[Any]:
+    """Return gray from RGB, (H, W, 1): in 16 bits, the green that is most of it."""
+    if colors.dtype == np.uint16:
+        return colors[..., 1:2]
+    return np.asarray(Image.fromarray(np.ascontiguousarray(colors)).convert("L"))[..., None]
+
+
+def _enlarged(alpha: NDArray[Any]) -> NDArray[Any]:
+    height, width = alpha.shape
+    exact = alpha if alpha.dtype == np.uint8 else alpha.astype(np.float32)  # Pillow resizes no 16 bits
+    larger = Image.fromarray(exact).resize((SCALE * width, SCALE * height), Image.Resampling.BICUBIC)
+    return np.asarray(larger).round().clip(0, np.iinfo(alpha.dtype).max).astype(alpha.dtype)

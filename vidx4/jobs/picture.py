@@ -1,30 +1,62 @@
 """One still picture, from file to file."""
 
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, PngImagePlugin
 
-from vidx4.diffusion.picture import in_eight_bits
+from vidx4.diffusion.picture import Picture, in_eight_bits
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.plan import default_output
+from vidx4.media.deep import Chunk, color_chunks, density_chunk, encode_png, profile_chunk, read_deep
 from vidx4.media.whole import check_writable, write_whole
+from vidx4.temporal.follow import Temporal
+from vidx4.video import FrameBatch
+
+_logger = logging.getLogger(__name__)
 
 JPEG_QUALITY = 95
-_ANIMATIONS = {"AVIF", "GIF", "PNG", "WEBP"}
+_ANIMATIONS = {"AVIF", "FLI", "GIF", "PNG", "WEBP"}
 """Formats whose further images are frames, not thumbnails, pages or views from another lens."""
 _DEEP_FORMATS = {"PNG", "TIFF"}
 """Formats that hold 16 bits."""
+_PNG, _TIFFS = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
+_PNG_DEPTH = 24
+"""Where a PNG file tells its bits per colour."""
+_STRIP_ROWS = 64
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error)
+"""What Pillow raises for damaged files, whatever it documents."""
+_Base = ExifTags.Base
+_LASTING = (
+    *(_Base.DocumentName, _Base.ImageDescription, _Base.Make, _Base.Model, _Base.Software, _Base.DateTime),
+    *(_Base.Artist, _Base.HostComputer, _Base.Copyright, _Base.Rating, _Base.RatingPercent, _Base.XPTitle),
+    *(_Base.XPComment, _Base.XPAuthor, _Base.XPKeywords, _Base.XPSubject),
+)
+"""What of EXIF data stays true of another file; its orientation doesn't, since pictures are turned upright."""
+_SIZES = (_Base.ExifImageWidth, _Base.ExifImageHeight)
 
 
 def is_picture(path: Path) -> bool:
     """Whether a file holds a still picture, by its content; of several pages, the first is meant."""
     try:
-        with Image.open(path) as picture:
+        with _open(path) as picture:
             is_animated = picture.format in _ANIMATIONS and getattr(picture, "n_frames", 1) > 1
             return picture.format != "MPEG" and not is_animated
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+    except Image.DecompressionBombError:
+        return True
+    except _DAMAGE:
+        return _has_deep_pixels(path)
 
 
 def picture_suffix(path: Path) -> str:
@@ -52,46 +84,45 @@ def plan_picture(path: Path, output: Path | None = None, *, overwrite: bool = Fa
 
 
 def upscale_picture(path: Path, output: Path, upscaler: Upscaler) -> None:
-    """Make a still picture four times larger; transparency and the colour profile are kept.
+    """Make a still picture four times larger, and turn it upright.
+
+    Transparency, the colour profile, EXIF data and the number of pixels per inch are kept as far as the format
+    of the output goes, and so are 16 bits per colour in PNG and TIFF.
 
     Raises:
         SourceError: the picture is damaged.
         OutputError: the output can't be written.
     """
-    enlarged = upscaler.picture(_read(path))
+    still = _read(path)
+    image_format = _format(output)
+    if still.is_deep and image_format not in _DEEP_FORMATS:
+        _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
+    enlarged = _enlarge(still, upscaler)
     with write_whole(output) as unfinished:
-        _save(enlarged, unfinished, _format(output))
+        if isinstance(enlarged, Image.Image):
+            _save(enlarged, unfinished, image_format, still.about)
+        else:
+            unfinished.write_bytes(_encode(enlarged, image_format, still.about))
 
 
-def _format(path: Path) -> str | None:
-    image_format = Image.registered_extensions().get(path.suffix.lower())
-    return image_format if image_format in Image.SAVE else None
+@dataclass(frozen=True)
+class _About:
+    """What a picture holds beside its pixels."""
+
+    exif: Image.Exif
+    icc_profile: bytes | None
+    dpi: tuple[float, float] | None
+    color_chunks: tuple[Chunk, ...]
+    """What a PNG file says of its colours."""
 
 
-def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path} can't be read as a picture: {error}.") from error
+@dataclass(frozen=True)
+class _Still:
+    """A picture that was read: as Pillow has it, or in 16 bits, which Pillow often has not, upright."""
 
+    pixels: Image.Image | NDArray[np.uint16]
+    about: _About
 
-def _save(picture: Image.Image, path: Path, image_format: str | None) -> None:
-    options: dict[str, object] = {"icc_profile": picture.info.get("icc_profile")}
-    if image_format in ("JPEG", "WEBP"):
-        options["quality"] = JPEG_QUALITY
-    if picture.mode == "I;16" and image_format not in _DEEP_FORMATS:
-        picture = in_eight_bits(picture)
-    if image_format == "JPEG" and picture.mode in ("RGBA", "LA"):
-        picture = _on_white(picture)
-    try:
-        picture.save(path, image_format, **options)
-    except (ValueError, KeyError) as error:
-        raise OutputError(f"The format {image_format} can't hold the picture: {error}.") from error
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    """Lay a picture on white, for formats without transparency."""
-    rgba = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    @property
+    def is_deep(self) -> bool:
+        return not isinstance(self.pixels, Image.Image) or self.pixels.mode.startswith("I")

@@ -2,13 +2,13 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import numpy as np
-import tifffile
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -16,92 +16,101 @@ from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
 
-DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
-"""Of pictures that are written in 16 bits."""
+Chunk: TypeAlias = tuple[bytes, bytes]
+"""A part of a PNG file: its name, and what it holds."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_IHDR_END = 8 + 25
-"""Bytes of a PNG before its second chunk (PNG specification, 11.2.2)."""
+_HEADER = 33
+"""Bytes of a PNG file up to its second chunk."""
+_COLOR_CHUNKS = frozenset({b"cHRM", b"cICP", b"cLLI", b"gAMA", b"mDCV", b"sRGB"})
+"""Those that tell what the numbers stand for, beside a profile (PNG, third edition, 11.3.2)."""
 _FORMATS = {1: "gray16le", 2: "ya16le", 3: "rgb48le", 4: "rgba64le"}
-"""FFmpeg's name of pixels with so many channels."""
+"""FFmpeg's names of pixels with so many channels."""
 
 
-@dataclass(frozen=True)
-class DeepPicture:
-    """A picture of 16 bits per colour."""
-
-    pixels: NDArray[np.uint16]
-    """(H, W, C): gray or RGB, without or with alpha."""
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
-    """Without the identifier that JPEG puts before it."""
-
-
-def read_deep(path: Path) -> NDArray[np.uint16] | None:
-    """Return the pixels of a PNG or TIFF file of more than 8 bits per colour, (H, W, C); None for any other.
+def read_deep(path: Path) -> NDArray[np.uint16]:
+    """Return the pixels of a PNG or TIFF file of 16 bits, (H, W, C): gray or RGB, without or with alpha.
 
     Raises:
-        SourceError: the file is damaged.
+        SourceError: the file is damaged, or of a kind that FFmpeg doesn't know.
+        OSError: the file can't be read.
     """
     try:
-        with av.open(str(path.absolute())) as container:
+        # Without its name, which FFmpeg may take for a pattern.
+        with path.open("rb") as file, av.open(file, "r") as container:
             frame = next(container.decode(video=0))
     except (FFmpegError, StopIteration) as error:
-        raise SourceError(f"{path} can't be read as a picture: it is damaged.") from error
-    components = frame.format.components
-    if max(component.bits for component in components) <= 8:
-        return None
-    has_alpha = frame.format.name.startswith(("rgba", "bgra", "ya", "gbrap"))
-    num_channels = (3 if frame.format.is_rgb else 1) + has_alpha
-    pixels = frame.reformat(format=_FORMATS[num_channels]).to_ndarray()
-    return pixels.reshape(frame.height, frame.width, num_channels).astype(np.uint16)
+        raise SourceError(f"{path} can't be read in 16 bits: it is damaged, or of a rare kind.") from error
+    if frame.is_corrupt:
+        raise SourceError(f"{path} can't be read as a picture: it is damaged.")
+    names = {component.is_alpha for component in frame.format.components}
+    num_channels = (3 if frame.format.is_rgb else 1) + (True in names)
+    return _pixels(frame.reformat(format=_FORMATS[num_channels]), num_channels)
 
 
-def write_deep(path: Path, picture: DeepPicture, suffix: str) -> None:
-    """Write a picture as PNG or, for `.tif` and `.tiff`, as TIFF.
+def _pixels(frame: VideoFrame, num_channels: int) -> NDArray[np.uint16]:
+    plane = frame.planes[0]
+    rows = np.frombuffer(bytes(plane), "<u2").reshape(frame.height, plane.line_size // 2)
+    used = rows[:, : frame.width * num_channels]
+    return used.reshape(frame.height, frame.width, num_channels).astype(np.uint16)
 
-    Raises:
-        OSError: the file can't be written.
+
+def encode_png(pixels: NDArray[np.uint16], chunks: Iterable[Chunk] = ()) -> bytes:
+    """Return a PNG file of 16 bits.
+
+    Args:
+        pixels: (H, W, C): gray or RGB, without or with alpha.
+        chunks: what else it shall hold, put before the pixels.
     """
-    if suffix.lower() == ".png":
-        path.write_bytes(_png(picture))
-        return
-    num_channels = picture.pixels.shape[2]
-    tifffile.imwrite(
-        path,
-        picture.pixels if num_channels > 1 else picture.pixels[..., 0],
-        photometric="rgb" if num_channels > 2 else "minisblack",
-        extrasamples=["unassalpha"] if num_channels in (2, 4) else None,
-        planarconfig="contig" if num_channels > 1 else None,
-        compression="zlib",
-        iccprofile=picture.icc_profile,
-        software=False,
-    )
-
-
-def _png(picture: DeepPicture) -> bytes:
-    """Return a PNG file; FFmpeg writes the pixels, and the profile and EXIF are put before them."""
-    height, width, num_channels = picture.pixels.shape
-    name = _FORMATS[num_channels]
-    plain = picture.pixels if num_channels > 2 else picture.pixels.reshape(height, -1)
-    frame = VideoFrame.from_ndarray(
-        np.ascontiguousarray(plain[..., :width] if num_channels == 1 else plain), name
-    )
     file = BytesIO()
     with av.open(file, "w", format="image2pipe") as container:
+        frame = _frame(pixels)
         stream = container.add_stream("png", rate=1, options={"pred": "mixed"})
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, name.replace("le", "be")
-        container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+        container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     png = file.getvalue()
-    chunks = b""
-    if picture.icc_profile:
-        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
-    if picture.exif:
-        chunks += _chunk(b"eXIf", picture.exif)
-    return png[:_IHDR_END] + chunks + png[_IHDR_END:]
+    return png[:_HEADER] + b"".join(map(_packed, chunks)) + png[_HEADER:]
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(name + content)
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+def _frame(pixels: NDArray[np.uint16]) -> VideoFrame:
+    height, width, num_channels = pixels.shape
+    frame = VideoFrame(width, height, _FORMATS[num_channels].replace("le", "be"))
+    plane = frame.planes[0]
+    rows = np.zeros((height, plane.line_size // 2), ">u2")
+    rows[:, : width * num_channels] = pixels.reshape(height, -1)
+    plane.update(rows.tobytes())
+    return frame
+
+
+def _packed(chunk: Chunk) -> bytes:
+    name, content = chunk
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def profile_chunk(icc_profile: bytes) -> Chunk:
+    """Return the chunk of a colour profile."""
+    return b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)
+
+
+def density_chunk(dpi: tuple[float, float]) -> Chunk:
+    """Return the chunk that tells how many pixels an inch has."""
+    return b"pHYs", struct.pack(">2IB", *(round(density / 0.0254) for density in dpi), 1)
+
+
+def color_chunks(path: Path) -> tuple[Chunk, ...]:
+    """Return what a PNG file says of its colours, but for a profile; nothing for any other file."""
+    with path.open("rb") as file:
+        is_png = file.read(8) == _SIGNATURE
+    return tuple(chunk for chunk in _chunks(path) if chunk[0] in _COLOR_CHUNKS) if is_png else ()
+
+
+def _chunks(path: Path) -> Iterator[Chunk]:
+    """Yield the chunks before the pixels."""
+    with path.open("rb") as file:
+        file.seek(len(_SIGNATURE))
+        while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
+            content = file.read(int.from_bytes(header[:4], "big"))
+            file.seek(4, 1)
+            yield header[4:], content

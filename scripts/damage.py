@@ -1,0 +1,288 @@
+"""Damage videos in many ways, and see what becomes of them: frames, or one clear sentence, and nothing else.
+
+    scripts/damage.py FOLDER --cases 2000 --seed 2026
+
+Each case damages a copy of one of ten small videos of a folder, by bits that are flipped, an end that is cut
+off, blocks that are zeroed, swapped, repeated or random, and looks at it, then enlarges at most 24 frames by
+repeating pixels. Cases run in processes of their own, with a time limit each, so that crashes and hangs are
+seen as such.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from queue import SimpleQueue
+
+NUM_CLIPS = 10
+NUM_FRAMES = 24
+MAX_PIXELS = 120_000
+LIMIT = 20.0
+"""Seconds for a case."""
+NUM_WORKERS = 2
+CASES_PER_WORKER = 100
+"""After which a worker gives way to a new one."""
+BLOCK = 2048
+GOOD = ("done", "done, told of damage", "refused with a sentence")
+BAD = ("TRACEBACK", "HANG", "KILLED", "SOURCE TOUCHED", "STRAY FILE")
+
+
+@dataclass(frozen=True)
+class Case:
+    clip: str
+    kind: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    outcome: str
+    detail: str = ""
+
+
+def flip_bits(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 10, 100, 1000))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def flip_header(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 5, 20))):
+        data[rng.randrange(min(len(data), BLOCK))] = rng.randrange(256)
+
+
+def cut(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(1, len(data)) :]
+
+
+def cut_out(data: bytearray, rng: random.Random) -> None:
+    start = rng.randrange(len(data))
+    del data[start : start + rng.randrange(1, 4 * BLOCK)]
+
+
+def zero_blocks(data: bytearray, rng: random.Random) -> None:
+    for block in _blocks(data, rng):
+        data[block] = bytes(len(data[block]))
+
+
+def random_blocks(data: bytearray, rng: random.Random) -> None:
+    for block in _blocks(data, rng):
+        data[block] = rng.randbytes(len(data[block]))
+
+
+def swap_blocks(data: bytearray, rng: random.Random) -> None:
+    first, *others = _blocks(data, rng)
+    for other in others:
+        length = min(len(data[first]), len(data[other]))
+        a, b = (slice(each.start, each.start + length) for each in (first, other))
+        data[a], data[b] = data[b], data[a]
+
+
+def repeat_block(data: bytearray, rng: random.Random) -> None:
+    block = next(_blocks(data, rng))
+    data[block.stop : block.stop] = data[block]
+
+
+def add_garbage(data: bytearray, rng: random.Random) -> None:
+    place = rng.choice((0, len(data)))
+    data[place:place] = rng.randbytes(rng.randrange(1, BLOCK))
+
+
+def _blocks(data: bytearray, rng: random.Random) -> Iterator[slice]:
+    for _ in range(rng.randrange(2, 12)):
+        start = rng.randrange(len(data))
+        yield slice(start, min(len(data), start + rng.randrange(16, BLOCK)))
+
+
+DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
+    damage.__name__.replace("_", " "): damage
+    for damage in (
+        *(flip_bits, flip_header, cut, cut_out, zero_blocks),
+        *(random_blocks, swap_blocks, repeat_block, add_garbage),
+    )
+}
+
+
+def cases(clips: Sequence[Path], num_cases: int, seed: int) -> list[Case]:
+    rng = random.Random(seed)
+    return [
+        Case(str(clips[index % len(clips)]), rng.choice(list(DAMAGES)), rng.getrandbits(32))
+        for index in range(num_cases)
+    ]
+
+
+def attempt(case: Case, folder: Path) -> Result:
+    """Damage a copy, look at it and enlarge it."""
+    clip = Path(case.clip)
+    data = bytearray(clip.read_bytes())
+    DAMAGES[case.kind](data, random.Random(case.seed))
+    source = folder / f"case{clip.suffix}"
+    source.write_bytes(data)
+    digest = sha256(data).digest()
+    result = _enlarged(source, folder)
+    if sha256(source.read_bytes()).digest() != digest:
+        return Result("SOURCE TOUCHED", result.outcome)
+    stray = [path.name for path in folder.iterdir() if path != source and not path.name.startswith("out.")]
+    return Result("STRAY FILE", ", ".join(stray)) if stray else result
+
+
+def _enlarged(source: Path, folder: Path) -> Result:
+    from kept import nearest
+    from vidx4.errors import Vidx4Error
+    from vidx4.jobs.parts import Job
+    from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.run import run
+    from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.probe import probe
+    from vidx4.video import TimeRange
+
+    encode = EncodeOptions("h264", preset="ultrafast", crf=40)
+    try:
+        known = probe(source)
+        last = known.seconds_of(known.pts[NUM_FRAMES]) if known.num_frames > NUM_FRAMES else None
+        plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
+        report = run(Job(plan, nearest, 8), force=True)
+    except Vidx4Error as error:
+        return Result(GOOD[2], str(error))
+    except Exception as error:
+        return Result("TRACEBACK", f"{type(error).__name__}: {error}")
+    return Result(GOOD[1 if report.damage else 0], " ".join(report.damage))
+
+
+def work() -> None:
+    """Do the cases that are read, one a line, and print what becomes of each."""
+    import kept  # noqa: F401  # takes seconds, which are not those of the first case
+
+    print(flush=True)
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as folder:
+            result = attempt(Case(**json.loads(line)), Path(folder))
+        print(json.dumps(asdict(result)), flush=True)
+
+
+class Worker:
+    """A process that does cases, and is replaced where it hangs or dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._num_done = 0
+
+    def do(self, case: Case) -> Result:
+        process = self._ready()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers: SimpleQueue[str] = SimpleQueue()
+        process.stdin.write(json.dumps(asdict(case)) + "\n")
+        process.stdin.flush()
+        reader = threading.Thread(target=lambda: answers.put(process.stdout.readline()))  # type: ignore[union-attr]
+        reader.start()
+        reader.join(LIMIT)
+        self._num_done += 1
+        if reader.is_alive():
+            self.close()
+            return Result("HANG")
+        answer = answers.get()
+        if not answer:
+            code = process.wait()
+            self.close()
+            return Result("KILLED", f"exit code {code}")
+        return Result(**json.loads(answer))
+
+    def _ready(self) -> "subprocess.Popen[str]":
+        if self._process is None or self._num_done >= CASES_PER_WORKER:
+            self.close()
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, "--worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert self._process.stdout is not None
+            self._process.stdout.readline()
+            self._num_done = 0
+        return self._process
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def run_all(todo: Sequence[Case]) -> Iterator[tuple[Case, Result]]:
+    """Yield what becomes of each case, by workers that do one after another."""
+    local = threading.local()
+    workers: list[Worker] = []
+
+    def do(case: Case) -> Result:
+        if not hasattr(local, "worker"):
+            local.worker = Worker()
+            workers.append(local.worker)
+        worker: Worker = local.worker
+        return worker.do(case)
+
+    try:
+        with ThreadPoolExecutor(NUM_WORKERS) as pool:
+            yield from zip(todo, pool.map(do, todo), strict=True)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def small_clips(folder: Path) -> list[Path]:
+    """Return videos with small pictures, of as many kinds as there are."""
+    by_kind: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if _num_pixels(path) <= MAX_PIXELS:
+            by_kind.setdefault(path.suffix, []).append(path)
+    ranks = ((rank, path) for paths in by_kind.values() for rank, path in enumerate(paths))
+    return [path for _, path in sorted(ranks, key=lambda ranked: ranked[0])[:NUM_CLIPS]]
+
+
+def _num_pixels(path: Path) -> int:
+    from vidx4.errors import SourceError
+    from vidx4.media.probe import probe
+
+    try:
+        source = probe(path)
+    except SourceError:
+        return MAX_PIXELS + 1
+    return source.width * source.height
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work()
+        return
+    counts: Counter[str] = Counter()
+    for case, result in run_all(cases(small_clips(arguments.folder), arguments.cases, arguments.seed)):
+        counts[result.outcome] += 1
+        if result.outcome in BAD:
+            print(f"{result.outcome}: {case}: {result.detail}", flush=True)
+        if sum(counts.values()) % 100 == 0:
+            print(dict(counts), flush=True)
+    print("| outcome | cases |\n|---|--:|")
+    for outcome in (*GOOD, *BAD):
+        print(f"| {outcome} | {counts[outcome]} |")
+    sys.exit(any(counts[outcome] for outcome in BAD))
+
+
+if __name__ == "__main__":
+    main()
