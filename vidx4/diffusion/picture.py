@@ -38,7 +38,9 @@ class Picture:
         alpha = np.asarray(picture.convert("RGBA").getchannel("A")) if has_alpha else None
         is_deep = picture.mode.startswith("I")
         if is_deep and alpha is not None:
-            picture = in_eight_bits(picture)  # Pillow has no 16-bit gray with transparency
+            picture = in_eight_bits(
+                np.asarray(picture)[..., None]
+            )  # Pillow has no 16-bit gray with transparency
         return cls(
             pixels=_sixteen_bits(picture) if is_deep and alpha is None else _eight_bits(picture),
             alpha=alpha,
@@ -73,9 +75,28 @@ class Picture:
         return picture
 
 
-def in_eight_bits(picture: Image.Image) -> Image.Image:
-    """Return a gray picture of 16 bits in 8."""
-    return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+def in_eight_bits(channels: NDArray[Any]) -> Image.Image:
+    """Return a picture of 16 bits, (H, W, C), in 8."""
+    rounded = (channels.clip(0, 65535) / 257).round().astype(np.uint8)
+    return Image.fromarray(rounded if rounded.shape[2] > 1 else rounded[..., 0])
+
+
+def upright(channels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Turn a picture, (H, W, C), as EXIF data says (Exif 2.32, 4.6.4, "Orientation")."""
+    if orientation in (5, 6, 7, 8):
+        channels = channels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        channels = channels[::-1]
+    if orientation in (2, 3, 6, 7):
+        channels = channels[:, ::-1]
+    return channels
+
+
+def straight(channels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return a picture, (H, W, C), whose colours are no longer multiplied by their alpha."""
+    colors, alpha = channels[..., :-1].astype(np.float64), channels[..., -1:]
+    plain = np.divide(colors * 65535, alpha, out=np.zeros_like(colors), where=alpha > 0)
+    return np.concatenate((plain.round().clip(0, 65535).astype(np.uint16), alpha), axis=-1)
 
 
 def _eight_bits(picture: Image.Image) -> Tensor:

@@ -1,5 +1,6 @@
 """Proof that an output holds what it should: every frame at its time, every packet, every tag."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,8 @@ from vidx4.media.streams import Carried
 from vidx4.media.suffix import format_of
 from vidx4.video import Source
 
+_DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
+"""Subtitles that are pictures."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
 """Seconds; MP4 keeps chapters in milliseconds."""
 _EXACT = frozenset({"mp4", "mov"})
@@ -153,6 +156,10 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 yield Check(name, each.stream.codec or each.stream.details, "missing", False)
                 continue
             is_cut = not output.cut.is_whole and each.stream.kind == "audio"
+            if not output.cut.is_whole and each.stream.codec in _DRAWN:
+                # What is shown when a range begins is drawn anew there, of all that built it up.
+                yield _check(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
+                continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
             yield from _tags(stream, twin, output, is_copied=each.codec is None)
         yield from _surplus(pairs, written.streams, copy.video_index)
@@ -239,8 +246,12 @@ def _description(output: Output, path: Path) -> Iterator[Check]:
 
 
 def _as_stored(key: str, value: str) -> str:
-    """Return a value without what containers spell in their own way: dates are numbers there."""
-    return value[:19].replace(" ", "T") if key == "creation_time" else value
+    """Return a value without what containers spell in their own way: dates and places are numbers there."""
+    if key == "creation_time":
+        return value[:19].replace(" ", "T")
+    if key.startswith("location"):
+        return " ".join(f"{float(number):.3f}" for number in re.findall(r"[+-][\d.]+", value))
+    return value
 
 
 def _chapter(given: Chapter, kept: Chapter) -> Check:
