@@ -26,6 +26,7 @@ from vidx4.flags import (
     kinds,
     made,
     model_flags,
+    parse_output,
     parse_time,
     read_flags,
     size_flags,
@@ -122,7 +123,9 @@ def upscale(
     span: "TimeRange",
     work: Work,
     terminal: Terminal,
-    output: Annotated[Path | None, typer.Argument(help="Default: <stem>_x4 beside the input.")] = None,
+    output: Annotated[
+        Path | None, typer.Argument(parser=parse_output, help="Default: <stem>_x4 beside the input.")
+    ] = None,
     frame_rate: FrameRate = None,
 ) -> None:
     """Make a video or a still picture four times larger; run it again to go on where it was stopped.

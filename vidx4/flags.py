@@ -49,6 +49,13 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+def parse_output(text: str) -> Path:
+    """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
+    from vidx4.media.sequence import DEFAULT_PATTERN
+
+    return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
+
+
 def model_flags(
     model: Annotated[str, typer.Option(help="auto, compact, sd-x4, a hub repository or a folder.")] = "auto",
     prompt: Annotated[str, typer.Option(help="What the picture shows (sd-x4).")] = "",

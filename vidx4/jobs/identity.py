@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vidx4.jobs.plan import Plan
+from vidx4.media.sequence import is_sequence, sequence_digest
 from vidx4.media.whole import file_digest
 
 Identity: TypeAlias = Mapping[str, str | int | float | None]
@@ -31,6 +32,7 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str
     source, target, streams = plan.source, plan.written.target, plan.written.streams
     return {
         **identify_picture(source.path, upscaler, source_digest),
+        "frame-rate": None if source.frame_rate is None else float(source.frame_rate),
         "video-stream": source.video_index,
         "fields": source.fields.value,
         "field-order": None if source.top_field_first is None else int(source.top_field_first),
@@ -50,7 +52,7 @@ def identify_picture(path: Path, upscaler: Identity, source_digest: str | None =
     """Return the identity of enlarging a still picture; arguments are those of `identify`."""
     return {
         **{library: version(library) for library in _LIBRARIES},
-        "source": source_digest or file_digest(path),
+        "source": source_digest or (sequence_digest(path) if is_sequence(path) else file_digest(path)),
         **upscaler,
     }
 

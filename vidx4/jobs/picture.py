@@ -46,7 +46,9 @@ _LASTING = (
 """What of EXIF data stays true of an enlarged picture; its orientation doesn't: it is turned upright."""
 _STALE = (_Base.ExifImageWidth, _Base.ExifImageHeight, ExifTags.IFD.Interop)
 """What is left out of the rest: sizes, and the place of a table."""
-_DEFLATE, _HORIZONTAL, _STRAIGHT_ALPHA, _PER_INCH = 8, 2, 2, 2
+_UNKNOWN, _MULTIPLIED, _STRAIGHT = range(3)
+"""What a further channel of a TIFF file is: nobody knows, or alpha."""
+_DEFLATE, _HORIZONTAL, _PER_INCH = 8, 2, 2
 """How a TIFF file is written (TIFF 6.0, and Adobe's technical notes of 2002)."""
 _JPEG_EXIF_SIZE = 65533
 """Bytes."""
@@ -156,7 +158,8 @@ def _read(path: Path) -> _Still:
 
 
 def _read_plain(path: Path) -> _Still:
-    with Image.open(path) as picture:
+    # From an open file: of one that it opens itself, Pillow scrambles TIFF pictures that are to be turned.
+    with path.open("rb") as file, Image.open(file) as picture:
         picture.load()
         return _Still(picture, _about(picture, path))
 
@@ -195,7 +198,7 @@ def _lasting_exif(exif: Image.Exif, path: Path) -> Image.Exif:
 
 
 def _has_deep_pixels(path: Path) -> bool:
-    """Return whether a file holds 16 bits per colour for which Pillow has no mode, or a PNG file any."""
+    """Return whether a file is a PNG or TIFF file of 16 bits, most of which Pillow has no mode for."""
     try:
         with path.open("rb") as file:
             start = file.read(_PNG_DEPTH + 1)
@@ -217,9 +220,11 @@ def _tiff_tags(path: Path) -> Image.Exif:
 
 def _is_deep(tags: Image.Exif) -> bool:
     bits, kinds = tags.get(_Base.BitsPerSample), tags.get(_Base.SampleFormat, 1)
-    is_unsigned = set(kinds if isinstance(kinds, tuple) else (kinds,)) == {1}
+    is_gray = not isinstance(bits, tuple) or len(bits) == 1
+    if is_gray and _Base.TileWidth in tags:
+        return False  # Pillow has a mode for that
     is_gray_or_rgb = tags.get(_Base.PhotometricInterpretation) in (0, 1, 2)
-    return isinstance(bits, tuple) and len(bits) > 1 and set(bits) == {16} and is_unsigned and is_gray_or_rgb
+    return _values(bits) == {16} and _values(kinds) == {1} and is_gray_or_rgb
 
 
 def _read_deep(path: Path) -> _Still:
@@ -238,19 +243,19 @@ def _read_deep_tiff(path: Path) -> _Still:
     if _Base.TileWidth in tags:
         raise SourceError(f"{path} holds 16 bits per colour in tiles: save it in strips, or as PNG.")
     pixels = read_deep(path)
-    match _first(tags.get(_Base.ExtraSamples)):
-        case 0:
-            pixels = pixels[..., :-1]  # nobody knows what the last channel is
-        case 1:
-            pixels = straight(pixels)
+    extra = _values(tags.get(_Base.ExtraSamples))
+    if _UNKNOWN in extra:
+        pixels = pixels[..., :-1]
+    elif _MULTIPLIED in extra:
+        pixels = straight(pixels)
     is_per_inch = tags.get(_Base.ResolutionUnit, _PER_INCH) == _PER_INCH
     density = _density((tags.get(_Base.XResolution), tags.get(_Base.YResolution))) if is_per_inch else None
     about = _About(_lasting_exif(tags, path), tags.get(_Base.InterColorProfile), density, ())
     return _Still(upright(pixels, tags.get(_Base.Orientation, 1)), about)
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, tuple) else value
+def _values(value: Any) -> set[Any]:
+    return set(value if isinstance(value, tuple) else (value,))
 
 
 def _enlarge(still: _Still, upscaler: Upscaler) -> Image.Image | NDArray[np.uint16]:
@@ -290,7 +295,7 @@ def _tiff(pixels: NDArray[np.uint16], about: _About) -> bytes:
     # Pillow adds where the tables end.
     tags[_Base.StripOffsets] = tuple(accumulate(map(len, strips[:-1]), initial=0))
     if num_channels in (2, 4):
-        tags[_Base.ExtraSamples] = _STRAIGHT_ALPHA
+        tags[_Base.ExtraSamples] = _STRAIGHT
     if about.icc_profile:
         tags[_Base.InterColorProfile] = about.icc_profile
     if about.dpi:

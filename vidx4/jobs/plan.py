@@ -8,6 +8,7 @@ from pathlib import Path
 from vidx4.errors import OptionError
 from vidx4.media.encoder import EncodeOptions, EncoderSettings
 from vidx4.media.output import Output, plan_output
+from vidx4.media.sequence import find_sequence, is_sequence, split_output
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_suffix
 from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange
@@ -85,6 +86,7 @@ class Plan:
 
 def work_folder_of(output: Path) -> Path:
     """Return where the parts of an output lie until all are there."""
+    output = output.parent if split_output(output) else output  # numbered pictures are one output
     return output.with_name(output.name + ".vidx4")
 
 
@@ -147,6 +149,9 @@ def plan_source(
 
 def default_output(path: Path, suffix: str) -> Path:
     """Return where the enlarged copy of a file goes when nobody says: beside it, marked `_x4`."""
+    if is_sequence(path):
+        folder = path if path.is_dir() else path.parent
+        return folder.absolute().with_name(f"{folder.absolute().name}_x4{suffix}")
     return path.with_name(f"{path.stem}_x4{suffix}")
 
 
@@ -156,6 +161,8 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "The video is film with pulldown, which is undone: it gets back its 24000/1001 frames a second."
     elif source.is_interlaced or source.fields != Fields.KEEP:
         yield f"The video is interlaced: {_TREATED[source.fields]}."
+    if is_sequence(source.path):
+        yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
         yield "A .ts file holds no chapters, no titles and no covers."
     if source.has_alpha and "a" not in target.encoder.pix_fmt:

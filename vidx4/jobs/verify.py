@@ -1,10 +1,12 @@
 """What an enlarged copy kept of its source."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from vidx4.media.encoder import CODECS, EncodeOptions
 from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
+from vidx4.media.sequence import DEFAULT_PATTERN, is_sequence
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions
 from vidx4.media.verify import Check, verify_output
@@ -38,10 +40,14 @@ def verify(
         OptionError: the options don't fit the source.
         OutputError: the copy is of a kind that is not written.
     """
+    upscaled = Path(upscaled)
     source, copy = read_source(path, read), probe(upscaled)
     codec = copy.streams[copy.video_index].codec
     encode = EncodeOptions(
         codec if codec in CODECS else "auto", width=size[0], height=size[1], pixel_format=None
     )
-    output = plan_output(source, Path(upscaled), span, encode, streams, overwrite=True)
-    return verify_output(output, Path(upscaled))
+    if is_sequence(upscaled):
+        upscaled = upscaled / DEFAULT_PATTERN if upscaled.is_dir() else upscaled
+        encode = replace(encode, codec="auto")
+    output = plan_output(source, upscaled, span, encode, streams, overwrite=True)
+    return verify_output(output, upscaled)

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.errors import SourceError
+from vidx4.media.sequence import is_animation, is_sequence, open_animation, open_sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -28,12 +29,16 @@ _NOT_VIDEOS = frozenset({"tty"})
 
 
 def open_source(path: Path) -> InputContainer:
-    """Open a file for reading.
+    """Open a file, or numbered pictures, for reading.
 
     Raises:
         SourceError: the file is missing, unreadable, or of no known format.
     """
+    if is_sequence(path):
+        return open_sequence(path)
     _check_readable(path)
+    if is_animation(path):
+        return open_animation(path)
     try:
         # An absolute path has no protocol: a file may be called `http:x.mp4`.
         container = av.open(str(path.absolute()), metadata_errors="replace", timeout=_PATIENCE)
@@ -51,7 +56,7 @@ def open_source(path: Path) -> InputContainer:
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SourceError(f"{path} is a folder, not a video.")
+            raise SourceError(f"{path} is a folder, and holds no numbered pictures.")
         if not path.exists():
             raise SourceError(f"{path} does not exist.")
         if not path.is_file():

@@ -16,6 +16,7 @@ from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.convert import converted, part_of
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
 from vidx4.media.output import Output
+from vidx4.media.sequence import write_sequence
 from vidx4.media.suffix import format_of
 from vidx4.media.timeline import Cut, time_copies, time_frames
 from vidx4.media.verify import check_kept
@@ -46,16 +47,38 @@ def join(parts: Sequence[Path], output: Output, *, overwrite: bool = False) -> t
         SourceError: the source can't be read any more, or no part holds a frame.
     """
     source = output.source
-    check_writable(output.path, source.path, overwrite)
+    if not output.is_pictures:
+        check_writable(output.path, source.path, overwrite)
     parts = [part for part in parts if part.stat().st_size]  # one without a frame is empty
     if not parts:
         raise SourceError(f"No frame of {source.path} could be decoded.")
-    start, stop = output.span.pts_bounds(source)
+    if output.is_pictures:
+        missing = _missing(output, _write_pictures(parts, output, overwrite))
+        check_kept(output, output.path, missing)
+        return missing
     with write_whole(output.path) as unfinished:
-        present = _mux(parts, output, unfinished)
-        missing = tuple(pts for pts in source.pts if start <= pts < stop and pts not in present)
+        missing = _missing(output, _mux(parts, output, unfinished))
         check_kept(output, unfinished, missing)
     return missing
+
+
+def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
+    start, stop = output.span.pts_bounds(output.source)
+    return tuple(pts for pts in output.source.pts if start <= pts < stop and pts not in present)
+
+
+def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> set[int]:
+    """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
+    present: set[int] = set()
+    time_base = output.source.time_base
+
+    def noted() -> Iterator[AnyPacket]:
+        for packet in _part_packets(parts):
+            present.add(round((packet.pts or 0) * packet.time_base / time_base))
+            yield packet
+
+    write_sequence(noted(), output.path.parent, output.path.name, overwrite=overwrite)
+    return present
 
 
 def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:

@@ -5,9 +5,11 @@ from fractions import Fraction
 from math import floor
 from pathlib import Path
 
+from vidx4.errors import OutputError
 from vidx4.media.encoder import EncodeOptions
+from vidx4.media.sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import StreamOptions, Streams, choose_streams
-from vidx4.media.suffix import format_of
+from vidx4.media.suffix import PICTURES, format_of
 from vidx4.media.target import Target, target_of
 from vidx4.media.timeline import Cut
 from vidx4.media.whole import check_writable
@@ -34,6 +36,11 @@ class Output:
         return self.path.suffix.lower()
 
     @property
+    def is_pictures(self) -> bool:
+        """Whether it is a folder of numbered pictures, and `path` their pattern in it."""
+        return self.suffix == PICTURES
+
+    @property
     def cut(self) -> Cut:
         """What is kept of the source, and which of its seconds becomes the output's 0."""
         cut = Cut.of(self.source, self.span)
@@ -41,6 +48,17 @@ class Output:
             # Whole seconds are exact in every time base.
             return replace(cut, origin=Fraction(floor(cut.start)) - _TS_START)
         return cut
+
+
+def _check_place(source: Source, path: Path, overwrite: bool) -> None:
+    if path.suffix.lower() != PICTURES:
+        check_writable(path, source.path, overwrite)
+    elif (numbered := split_output(path)) is None:
+        raise OutputError(
+            f"A video can't be written to one picture: for many, name them as {DEFAULT_PATTERN}."
+        )
+    else:
+        check_folder(*numbered, overwrite=overwrite)
 
 
 def plan_output(
@@ -67,8 +85,8 @@ def plan_output(
         OutputError: the output exists and `overwrite` is not set, is the source itself, or is of a kind
             that is not written or can't hold what is wanted.
     """
-    format_of(path.suffix)
-    check_writable(path, source.path, overwrite)
     suffix = path.suffix.lower()
+    format_of(suffix)
+    _check_place(source, path, overwrite)
     target = target_of(source, suffix, encode)
     return Output(path, source, span, target, choose_streams(source, suffix, span, streams))

@@ -1,6 +1,6 @@
 """A file as the user wants it read: one of its videos, with whole frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +10,7 @@ from vidx4.errors import OptionError
 from vidx4.media.fields import Deinterlace, InverseTelecine, choose_fields, treat
 from vidx4.media.fieldscan import measure_fields
 from vidx4.media.probe import probe
+from vidx4.media.sequence import is_sequence
 from vidx4.video import Fields, Source
 
 
@@ -43,6 +44,15 @@ class ReadOptions:
         return self.deinterlace == Deinterlace.OFF and self.inverse_telecine == InverseTelecine.OFF
 
 
+def _at_rate(source: Source, rate: Fraction | None) -> Source:
+    """Show numbered pictures at another rate than the usual one."""
+    if rate is None:
+        return source
+    if not is_sequence(source.path):
+        raise OptionError(f"--frame-rate is for numbered pictures: {source.path} has times of its own.")
+    return replace(source, time_base=1 / rate, frame_rate=rate)
+
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -60,7 +70,7 @@ def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
         SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
         OptionError: there is no such video stream, or nothing that could be undone.
     """
-    source = probe(path, options.video_stream)
+    source = _at_rate(probe(path, options.video_stream), options.frame_rate)
     if options.keeps_fields:
         return source
     measure = measure_fields(source)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vidx4.errors import OptionError, OutputError
 from vidx4.media.convert import conversion
-from vidx4.media.suffix import FORMATS, format_of, held_codecs, holds
+from vidx4.media.suffix import FORMATS, PICTURES, format_of, held_codecs, holds
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 ALL, NONE = "all", "none"
@@ -70,6 +70,8 @@ def choose_streams(
     for stream in _wanted(source, options):
         if stream.kind == "video" and not span.is_whole:
             lost.append((stream, "a range holds one video stream"))
+        elif suffix == PICTURES:
+            lost.append((stream, "pictures hold no other stream"))
         elif holds(suffix, source, stream):
             carried.append(Carried(stream))
         elif found := conversion(stream.codec, format_of(suffix)):

@@ -22,12 +22,15 @@ FORMATS = {
     ".ts": "mpegts",
 }
 """FFmpeg's muxer for each suffix of an output."""
+PICTURES = ".png"
+"""The suffix of an output that is a folder of numbered pictures, as in `frames/%06d.png`."""
 VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
     "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
     "mov": ("h264", "hevc", "prores"),
     "matroska": ("h264", "hevc", "av1", "vp9", "ffv1", "prores"),
     "webm": ("av1", "vp9"),
     "mpegts": ("h264", "hevc"),
+    "image2": ("png",),
 }
 """What each muxer takes of the codecs that frames are compressed by; the first suits it best."""
 RIFF_AUDIO = frozenset(
@@ -72,6 +75,8 @@ def format_of(suffix: str) -> str:
     Raises:
         OutputError: videos are not written to files of this kind.
     """
+    if suffix.lower() == PICTURES:
+        return "image2"
     if suffix.lower() not in FORMATS:
         raise OutputError(
             f"A video can't be written to a {suffix or 'nameless'} file: use {', '.join(FORMATS)}."
@@ -96,6 +101,8 @@ def check_codec(codec: str, suffix: str) -> None:
         OutputError: it doesn't.
     """
     held = held_codecs(suffix)
+    if suffix == PICTURES:
+        raise OutputError(f"Numbered pictures are PNG files: they take no codec, such as {codec}.")
     if codec not in held:
         takers = [each for each in FORMATS if codec in held_codecs(each)]
         raise OutputError(
@@ -123,6 +130,8 @@ def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
 def _codecs(container: str) -> frozenset[str]:
     if container == "mpegts":
         return _TS_CODECS
+    if container == "image2":
+        return frozenset()
     names = set()
     with av.open(os.devnull, "w", format=container) as output:
         for name in output.supported_codecs:

@@ -94,7 +94,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     """
     if options.codec in CODECS:
         check_codec(options.codec, suffix)
-    carries_matrix = format_of(suffix) != "mpegts"
+    carries_matrix = format_of(suffix) not in ("mpegts", "image2")
     turn = Turn() if carries_matrix else Turn.of(source.display_matrix)
     width, height = (SCALE * source.width, SCALE * source.height)
     ratio = source.sample_aspect_ratio

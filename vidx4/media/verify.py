@@ -84,11 +84,24 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
         SourceError: a file can't be read.
     """
     copy = probe(path)
+    if output.is_pictures:
+        return _pictures(output, copy, missing)
     return [
         *_frames(output, copy, missing),
         *_picture(output, copy),
         *_streams(output, path, copy),
         *_description(output, path),
+    ]
+
+
+def _pictures(output: Output, copy: Source, missing: Sequence[int]) -> list[Check]:
+    start, stop = output.span.pts_bounds(output.source)
+    expected = sum(start <= pts < stop for pts in output.source.pts) - len(missing)
+    target = output.target
+    return [
+        _check("number of pictures", expected, copy.num_frames),
+        _check("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}"),
+        _check("bit depth", target.encoder.bit_depth, copy.bit_depth),
     ]
 
 
