@@ -110,6 +110,8 @@ class Source:
     """Whether headers or the first frame say so."""
     pix_fmt: str = "yuv420p"
     """FFmpeg's name of how pixels are stored."""
+    has_alpha: bool = False
+    """Whether pixels of the first frame are transparent."""
     top_field_first: bool | None = None
     """Which field of an interlaced frame is the earlier one; None where nothing says so."""
     fields: Fields = Fields.KEEP
@@ -139,11 +141,6 @@ class Source:
         """Whether all frames are shown for equally long, within the rounding of the time base."""
         steps = {b - a for a, b in zip(self.pts, self.pts[1:], strict=False)}
         return not steps or max(steps) - min(steps) <= 1
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether pixels may be transparent."""
-        return self.pix_fmt.startswith(("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya", "pal8"))
 
     @property
     def pixel_dtype(self) -> torch.dtype:

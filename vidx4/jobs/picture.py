@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from vidx4.diffusion.picture import Picture, in_eight_bits, straight, upright
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.plan import default_output
 from vidx4.media.deep import Chunk, color_chunks, density_chunk, encode_png, profile_chunk, read_deep
+from vidx4.media.sequence import is_animation
 from vidx4.media.whole import check_writable, write_whole
 from vidx4.temporal.follow import Temporal
 from vidx4.video import FrameBatch
@@ -31,10 +32,13 @@ _DEEP_FORMATS = {"PNG", "TIFF"}
 """Formats that hold 16 bits."""
 _RGB_FORMATS = {"AVIF", "WEBP"}
 """Formats that hold no gray."""
-_PNG, _TIFFS = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
+_PNG, _JPEG, _TIFFS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
+_MANY_BYTES = 4096
+"""That hold all that comes before the pixels, most often."""
 _PNG_DEPTH = 24
 """Where a PNG file tells its bits per colour."""
 _STRIP_ROWS = 64
+_READ_WITH_PIXELS = {"icc_profile", "transparency"}
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error)
 """What Pillow raises for damaged files, whatever it documents."""
 _Base = ExifTags.Base
@@ -65,7 +69,21 @@ def is_picture(path: Path) -> bool:
     except Image.DecompressionBombError:
         return True
     except _DAMAGE:
-        return _has_deep_pixels(path)
+        return _begins_as_picture(path)
+
+
+def _begins_as_picture(path: Path) -> bool:
+    """Return whether a file that Pillow can't open is a still picture all the same, and what is wrong with it
+    is to be said."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_MANY_BYTES)
+    except OSError:
+        return False
+    if start.startswith(_PNG):
+        return b"acTL" not in start  # what an animation has
+    is_webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP" and not is_animation(path)
+    return is_webp or start.startswith((*_TIFFS, _JPEG))
 
 
 def picture_suffix(path: Path) -> str:
@@ -161,7 +179,9 @@ def _read_plain(path: Path) -> _Still:
     # From an open file: of one that it opens itself, Pillow scrambles TIFF pictures that are to be turned.
     with path.open("rb") as file, Image.open(file) as picture:
         picture.load()
-        return _Still(picture, _about(picture, path))
+        turned = ImageOps.exif_transpose(picture)
+        turned.info = {key: value for key, value in turned.info.items() if key in _READ_WITH_PIXELS}
+        return _Still(turned, _about(picture, path))
 
 
 def _about(picture: Image.Image, path: Path) -> _About:

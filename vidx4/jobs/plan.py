@@ -156,20 +156,24 @@ def default_output(path: Path, suffix: str) -> Path:
 
 
 def _warnings(written: Output) -> Iterator[str]:
-    source, target = written.source, written.target
-    if source.fields == Fields.FILM:
-        yield "The video is film with pulldown, which is undone: it gets back its 24000/1001 frames a second."
-    elif source.is_interlaced or source.fields != Fields.KEEP:
-        yield f"The video is interlaced: {_TREATED[source.fields]}."
+    source, depth = written.source, written.target.encoder.bit_depth
+    yield from _warnings_of_fields(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
         yield "A .ts file holds no chapters, no titles and no covers."
-    if source.has_alpha and "a" not in target.encoder.pix_fmt:
+    if source.has_alpha:
         yield "The video has transparency, which is lost."
     for name in source.hdr.dropped:
         yield f"Its {name} metadata, made for the source frame by frame, is left out."
-    if source.color.is_hdr and target.encoder.bit_depth < 10:
+    if source.color.is_hdr and depth < 10:
         yield "The video is HDR: in 8 bits, its gradients show bands."
-    if source.bit_depth > target.encoder.bit_depth:
-        yield f"Its {source.bit_depth} bits per colour become {target.encoder.bit_depth}."
+    elif source.bit_depth > depth:
+        yield f"Its {source.bit_depth} bits per colour become {depth}."
+
+
+def _warnings_of_fields(source: Source) -> Iterator[str]:
+    if source.fields == Fields.FILM:
+        yield "The video is film with pulldown, which is undone: it gets back its 24000/1001 frames a second."
+    elif source.is_interlaced or source.fields != Fields.KEEP:
+        yield f"The video is interlaced: {_TREATED[source.fields]}."

@@ -55,7 +55,7 @@ def _check_place(source: Source, path: Path, overwrite: bool) -> None:
         check_writable(path, source.path, overwrite)
     elif (numbered := split_output(path)) is None:
         raise OutputError(
-            f"A video can't be written to one picture: for many, name them as {DEFAULT_PATTERN}."
+            f"A video can't be one picture: for many, name them as {DEFAULT_PATTERN}."
         )
     else:
         check_folder(*numbered, overwrite=overwrite)

@@ -100,6 +100,7 @@ def _source(
         rotation=frame.rotation % 360,
         is_interlaced=_is_interlaced(stream, frame),
         pix_fmt=frame.format.name,
+        has_alpha=_has_alpha(stream, frame),
         top_field_first=_top_field_first(stream),
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
@@ -232,6 +233,13 @@ def _stated(*codes: int) -> int:
 
 def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
     return stream.codec_context.field_order in _INTERLACED_ORDERS or frame.interlaced_frame
+
+
+def _has_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
+    if stream.metadata.get("alpha_mode") == "1":  # of VP8 and VP9, which FFmpeg decodes without
+        return True
+    names = ("ya", "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "pal8")
+    return frame.format.name.startswith(names) and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
 def _top_field_first(stream: VideoStream) -> bool | None:

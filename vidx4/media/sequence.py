@@ -59,6 +59,10 @@ class NumberedPictures:
     names: tuple[str, ...]
     numbers: tuple[int, ...]
 
+    def file(self, index: int) -> Path:
+        """Return the path of a picture."""
+        return self.folder / self.names[index]
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is to be said of numbers that are missing: the pictures around them follow one another."""
@@ -68,8 +72,8 @@ class NumberedPictures:
         missing = sum(map(len, gaps))
         what = "1 number is" if missing == 1 else f"{missing} numbers are"
         return (
-            f"{what} missing among the pictures of {self.folder}, at first {gaps[0].start}: those that are there "
-            "follow one another.",
+            f"{what} missing among the pictures of {self.folder}, at first {gaps[0].start}: those that are "
+            "there follow one another.",
         )
 
 
@@ -174,16 +178,16 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
         SourceError: there are none, or they are of a kind that can't be read.
     """
     found = find_sequence(path)
-    files = [found.folder / name for name in found.names]
-    kind = _kind_of(files[0])
-    timing = _Timing(frame_rate.numerator, (frame_rate.denominator,) * len(files))
+    count, first = len(found.names), found.file(0)
+    kind, timing = _kind_of(first), _Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
     if kind == _WEBP:
-        height, width, _ = _decoded(_contents(files[0])).shape
+        height, width, _ = _decoded(_contents(first)).shape
         track = _Track.of_pixels(width, height, 4, timing)
-        return _open(path, track, lambda index: _pixels(files[index], (height, width)))
+        return _open(path, track, lambda index: _pixels(found.file(index), (height, width)))
     # An empty file, too, is a frame: one that can't be decoded.
-    sizes = array("Q", (max(1, _size(file)) for file in files))
-    return _open(path, _Track(kind, 24, 0, 0, sizes, timing), lambda index: _contents(files[index]) or b"\0")
+    sizes = array("Q", (max(1, _size(found.file(index))) for index in range(count)))
+    track = _Track(kind, 24, 0, 0, sizes, timing)
+    return _open(path, track, lambda index: _contents(found.file(index)) or b"\0")
 
 
 def _kind_of(file: Path) -> bytes:

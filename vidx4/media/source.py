@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidx4.errors import OptionError
-from vidx4.media.fields import Deinterlace, InverseTelecine, choose_fields, treat
+from vidx4.media.fields import Deinterlace, InverseTelecine, choose_fields, is_interlaced, treat
 from vidx4.media.fieldscan import measure_fields
 from vidx4.media.probe import probe
 from vidx4.media.sequence import is_sequence
@@ -75,4 +75,5 @@ def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
         return source
     measure = measure_fields(source)
     fields = choose_fields(source, measure, options.deinterlace, options.inverse_telecine)
+    source = replace(source, is_interlaced=is_interlaced(source, measure))
     return source if fields == Fields.KEEP else treat(source, fields, measure.top_field_first)

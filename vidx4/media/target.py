@@ -153,7 +153,7 @@ def _check_size(size: tuple[int, int], pix_fmt: str) -> None:
 
 
 def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescription:
-    """Return how colours are stored: chroma lies where it lay if the encoder tells, else where it mostly does."""
+    """Return how colours are stored: chroma lies where it lay if the encoder tells, else on the left."""
     can_tell = color.chroma_location in _SITINGS_OF.get(settings.encoder, ())
     is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
     location = (color.chroma_location if can_tell else _LEFT) if is_subsampled else 0
