@@ -5,8 +5,8 @@ from typing import Any
 
 import av
 import pytest
-from made import frames, scene, write
 
+from made import frames, scene, write
 from tests.helpers import upscale_nearest
 from vidx4.jobs.parts import Job
 from vidx4.jobs.plan import plan_video

@@ -1,15 +1,21 @@
 """Still pictures from file to file."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
+from vidx4.media.deep import encode_png, profile_chunk, read_deep
+from vidx4.temporal.follow import Follower
+from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.video import FrameBatch
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -17,6 +23,54 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     return Upscaler.load("compact", device="cpu")
+
+
+class Nearest(Upscaler):
+    """Repeats pixels: what comes out tells what went in."""
+
+    def _upscale(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
+        data = batch.data.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        return Upscaled(FrameBatch(data, batch.pts), state, 0)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def nearest() -> Nearest:
+    return Nearest.load("compact", device="cpu")
+
+
+def repeated(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels.repeat(4, axis=0).repeat(4, axis=1)
+
+
+def deep_pixels(num_channels: int) -> NDArray[np.uint16]:
+    return np.random.default_rng(num_channels).integers(0, 65536, (11, 18, num_channels)).astype(np.uint16)
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = orientation, "Kodak"
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.DateTimeOriginal: "1999:01:02 03:04:05",
+        ExifTags.Base.ExifImageWidth: 18,
+    }
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitude: (50.0, 30.0, 1.5)}
+    return exif
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def check_metadata(path: Path) -> None:
+    """Check that a file holds what `exif_of` says, but for what no longer holds, and the profile."""
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        assert exif[ExifTags.Base.Make] == "Kodak"
+        assert ExifTags.Base.Orientation not in exif
+        taken = exif.get_ifd(ExifTags.IFD.Exif)
+        assert taken[ExifTags.Base.DateTimeOriginal] == "1999:01:02 03:04:05"
+        assert ExifTags.Base.ExifImageWidth not in taken
+        assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (50.0, 30.0, 1.5)
+        assert picture.info["icc_profile"] == PROFILE
 
 
 def save(path: Path, mode: str = "RGB", count: int = 1, **options: Any) -> Path:
@@ -81,3 +135,135 @@ def test_a_damaged_picture_is_refused(upscaler: Upscaler, tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match=r"a\.png"):
         upscale_picture(path, tmp_path / "out.png", upscaler)
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_kept(num_channels: int, suffix: str, nearest: Nearest, tmp_path: Path) -> None:
+    pixels = deep_pixels(num_channels)
+    (tmp_path / "deep.png").write_bytes(encode_png(pixels))
+    first, second = tmp_path / f"first{suffix}", tmp_path / "second.png"
+    upscale_picture(tmp_path / "deep.png", first, nearest)
+    assert is_picture(first)
+    upscale_picture(first, second, nearest)  # reads what was written
+    num_colors = 1 if num_channels < 3 else 3
+    assert np.array_equal(read_deep(first)[..., :num_colors], repeated(pixels[..., :num_colors]))
+    assert np.array_equal(read_deep(second)[..., :num_colors], repeated(repeated(pixels[..., :num_colors])))
+    assert read_deep(second).shape[2] == num_channels
+
+
+def test_deep_transparency_is_kept(nearest: Nearest, tmp_path: Path) -> None:
+    pixels = deep_pixels(4)
+    pixels[..., 3] = 12345
+    (tmp_path / "deep.png").write_bytes(encode_png(pixels))
+    upscale_picture(tmp_path / "deep.png", tmp_path / "out.tif", nearest)
+    assert set(read_deep(tmp_path / "out.tif")[..., 3].flat) == {12345}
+
+
+def test_sixteen_bits_go_through_the_model_as_eight_do(upscaler: Upscaler, tmp_path: Path) -> None:
+    plain = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
+    Image.fromarray(plain).save(tmp_path / "plain.png")
+    (tmp_path / "deep.png").write_bytes(encode_png(plain.astype(np.uint16) * 257))
+    upscale_picture(tmp_path / "plain.png", tmp_path / "plain_out.png", upscaler)
+    upscale_picture(tmp_path / "deep.png", tmp_path / "deep_out.png", upscaler)
+    with Image.open(tmp_path / "plain_out.png") as picture:
+        differences = read_deep(tmp_path / "deep_out.png") / 257 - np.asarray(picture)
+    assert abs(differences).max() < 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_rounding_to_eight_bits_is_said(
+    suffix: str, nearest: Nearest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.full((8, 8, 3), 25700, np.uint16)
+    (tmp_path / "deep.png").write_bytes(encode_png(pixels))
+    with caplog.at_level(logging.WARNING):
+        upscale_picture(tmp_path / "deep.png", tmp_path / f"out{suffix}", nearest)
+    assert "8 bits" in caplog.text
+    with Image.open(tmp_path / f"out{suffix}") as picture:
+        assert abs(np.asarray(picture).mean() - 100) < 1
+
+
+@pytest.mark.parametrize("source", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_metadata_is_kept(source: str, suffix: str, nearest: Nearest, tmp_path: Path) -> None:
+    path = save(tmp_path / f"a{source}", exif=exif_of(6).tobytes(), icc_profile=PROFILE)
+    upscale_picture(path, tmp_path / f"out{suffix}", nearest)
+    check_metadata(tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as picture:
+        assert picture.size == (32, 48)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_metadata_of_sixteen_bits_is_kept(suffix: str, nearest: Nearest, tmp_path: Path) -> None:
+    pixels = deep_pixels(3)
+    exif = exif_of(6).tobytes().removeprefix(b"Exif\0\0")
+    source = encode_png(pixels, [profile_chunk(PROFILE), (b"eXIf", exif)])
+    (tmp_path / "deep.png").write_bytes(source)
+    upscale_picture(tmp_path / "deep.png", tmp_path / f"first{suffix}", nearest)
+    upscale_picture(tmp_path / f"first{suffix}", tmp_path / "second.png", nearest)
+    for name in (f"first{suffix}", "second.png"):
+        check_metadata(tmp_path / name)
+    assert np.array_equal(read_deep(tmp_path / f"first{suffix}"), repeated(np.rot90(pixels, -1)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16", "deep"])
+def test_every_orientation_is_turned_upright(
+    mode: str, orientation: int, nearest: Nearest, tmp_path: Path
+) -> None:
+    deep, exif = deep_pixels(3), exif_of(orientation)
+    plain = {"L": deep[..., 0] >> 8, "RGB": deep >> 8}.get(mode, deep[..., 0])
+    if mode == "deep":
+        chunk = b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")
+        (tmp_path / "a.png").write_bytes(encode_png(deep, [chunk]))
+    else:
+        picture = Image.fromarray(plain if mode == "I;16" else plain.astype(np.uint8))
+        picture.save(tmp_path / "a.tif", exif=exif.tobytes())
+    upscale_picture(tmp_path / ("a.png" if mode == "deep" else "a.tif"), tmp_path / "out.png", nearest)
+    flipped = {2: (0, True), 3: (2, False), 4: (2, True), 5: (-1, True), 6: (-1, False), 7: (1, True)}
+    turns, is_mirrored = flipped.get(orientation, (1 if orientation == 8 else 0, False))
+    expected = np.rot90(deep if mode == "deep" else plain, turns)
+    expected = expected[:, ::-1] if is_mirrored else expected
+    if mode in ("deep", "I;16"):
+        result = read_deep(tmp_path / "out.png").squeeze()
+    else:
+        with Image.open(tmp_path / "out.png") as opened:
+            result = np.asarray(opened)
+    assert np.array_equal(result, repeated(expected))
+
+
+def test_what_png_says_of_its_colours_is_kept(nearest: Nearest, tmp_path: Path) -> None:
+    chunks = [(b"cICP", bytes((9, 16, 0, 1))), (b"gAMA", (45455).to_bytes(4, "big"))]
+    (tmp_path / "deep.png").write_bytes(encode_png(deep_pixels(3), chunks))
+    upscale_picture(tmp_path / "deep.png", tmp_path / "out.png", nearest)
+    content = (tmp_path / "out.png").read_bytes()
+    assert all(name + value in content for name, value in chunks)
+
+
+def test_damaged_exif_does_no_harm(nearest: Nearest, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\x08\0\0\0" + b"\xff" * 40)
+    upscale_picture(path, tmp_path / "out.png", nearest)
+    assert is_picture(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("size", [30, 300])
+def test_what_begins_as_a_picture_is_told_to_be_a_damaged_one(
+    suffix: str, size: int, nearest: Nearest, tmp_path: Path
+) -> None:
+    path = save(tmp_path / f"a{suffix}", icc_profile=PROFILE)
+    path.write_bytes(path.read_bytes()[:size])
+    assert is_picture(path)
+    with pytest.raises(SourceError, match="can't be read as a picture"):
+        upscale_picture(path, tmp_path / "out.png", nearest)
+
+
+def test_a_picture_that_is_far_too_large_is_refused(
+    nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    assert is_picture(path)
+    with pytest.raises(SourceError, match="decompression bomb"):
+        upscale_picture(path, tmp_path / "out.png", nearest)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from vidx4.diffusion.picture import Picture, in_eight_bits, straight, upright
 from vidx4.diffusion.upscaler import Upscaler
@@ -73,8 +73,7 @@ def is_picture(path: Path) -> bool:
 
 
 def _begins_as_picture(path: Path) -> bool:
-    """Return whether a file that Pillow can't open is a still picture all the same, and what is wrong with it
-    is to be said."""
+    """Return whether a file that Pillow can't open is a still picture all the same, if a damaged one."""
     try:
         with path.open("rb") as file:
             start = file.read(_MANY_BYTES)
@@ -171,6 +170,8 @@ def _read(path: Path) -> _Still:
     try:
         with _quietly():
             return _read_deep(path) if _has_deep_pixels(path) else _read_plain(path)
+    except UnidentifiedImageError as error:
+        raise SourceError(f"{path} can't be read as a picture: it is damaged, or of a rare kind.") from error
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise SourceError(f"{path} can't be read as a picture: {error}.") from error
 

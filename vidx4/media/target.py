@@ -117,9 +117,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         encoder=replace(settings, options=_with_metadata(settings, color, source.hdr)),
         width=size[0],
         height=size[1],
-        sample_aspect_ratio=(ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(
-            _MAX_RATIO
-        ),
+        sample_aspect_ratio=ratio,
         turn=turn,
         display_matrix=source.display_matrix if carries_matrix else None,
         color=color,
