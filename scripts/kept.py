@@ -2,23 +2,28 @@
 
     scripts/kept.py table                what each container keeps, as a table for the README
     scripts/kept.py clips FOLDER ...     every video in folders, and the made ones, enlarged and verified
+    scripts/kept.py memory               peak memory for a minute and for half an hour of the same video
 
 Pixels are repeated four times in place of a model, so both are done in minutes; the rest is the program.
 """
 
 import argparse
+import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import av
 import torch
 from av.container import OutputContainer
+from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -35,6 +40,8 @@ from vidx4.media.verify import verify_output
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import SCALE, WHOLE, FrameBatch, TimeRange
 
+CLIP = Path(__file__).parent.parent / "samples" / "bear.webm"
+"""320x240."""
 CONTAINERS = (".mp4", ".mov", ".mkv", ".webm", ".ts")
 LARGE = 1280 * 720
 """Videos from this many pixels on are enlarged for half a second only."""
@@ -314,6 +321,44 @@ SOUNDS = (
     ("8-bit PCM", "pcm_u8"),
 )
 TEXTS = (("SRT", "subrip"), ("MP4 text", "mov_text"), ("WebVTT", "webvtt"), ("ASS", "ass"))
+
+
+def loop(clip: Path, path: Path, minutes: float, rate: int) -> Path:
+    """Write a clip's frames over and over, without sound, for so many minutes."""
+    with av.open(str(clip)) as container, av.open(str(path), "w") as output:
+        copy = output.add_stream_from_template(container.streams.video[0], opaque=True)
+        payloads = [(bytes(packet), packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+        for index, (payload, _) in zip(range(round(60 * minutes * rate)), cycle(payloads), strict=False):
+            packet: Packet[Stream] = Packet(payload)
+            packet.stream, packet.time_base = copy, Fraction(1, rate)
+            packet.pts = packet.dts = index
+            packet.is_keyframe = payloads[index % len(payloads)][1]
+            output.mux(packet)
+    return path
+
+
+def peak_memory(minutes: float, rate: int) -> int:
+    """Enlarge a loop in a process of its own; return its peak resident memory in KiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = loop(CLIP, Path(folder) / "loop.mkv", minutes, rate)
+        command = [sys.executable, __file__, "one", str(path), str(Path(folder) / "out.mkv")]
+        return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def one(path: Path, output: Path) -> None:
+    enlarge(path, output)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def memory(minutes: float, rate: int) -> None:
+    """Print the peak memory of a short and a long video, and their ratio."""
+    short, long = peak_memory(1, rate), peak_memory(minutes, rate)
+    print("| minutes | frames | peak memory |\n|--:|--:|--:|")
+    for length, peak in ((1, short), (minutes, long)):
+        print(f"| {length:g} | {round(60 * length * rate)} | {peak / 1024:.0f} MiB |")
+    print(f"ratio {long / short:.3f}")
+
+
 Row = tuple[str, Callable[[Path, str], Path], Judge]
 PROPERTIES: list[Row] = [
     ("times of frames", _variable, _times),
@@ -339,11 +384,22 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("table")
     commands.add_parser("clips").add_argument("folders", nargs="*", type=Path)
+    peak = commands.add_parser("memory")
+    peak.add_argument("--minutes", type=float, default=30)
+    peak.add_argument("--rate", type=int, default=10, help="frames a second")
+    single = commands.add_parser("one")
+    single.add_argument("path", type=Path)
+    single.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "table":
-        table()
-    else:
-        sys.exit(not clips(arguments.folders))
+    match arguments.command:
+        case "table":
+            table()
+        case "clips":
+            sys.exit(not clips(arguments.folders))
+        case "memory":
+            memory(arguments.minutes, arguments.rate)
+        case "one":
+            one(arguments.path, arguments.output)
 
 
 if __name__ == "__main__":

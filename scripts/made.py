@@ -184,7 +184,7 @@ def attachments_and_ass(folder: Path) -> Path:
         container.add_attachment("font.ttf", "font/ttf", b"glyphs" * 100)
         chapters(container, (0, 0.4), (0.4, 1))
         ass = container.add_stream("ass")
-        ass.codec_context.subtitle_header = ASS_HEADER.encode()  # type: ignore[attr-defined]
+        ass.codec_context.subtitle_header = ASS_HEADER.encode()
         srt = container.add_mux_stream("subrip")
         for stream, language in ((ass, "jpn"), (srt, "eng")):
             stream.metadata["language"], stream.time_base = language, Fraction(1, 1000)

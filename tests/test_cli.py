@@ -219,3 +219,46 @@ def test_help_and_version() -> None:
     assert "upscale" in vidx4("--help").stdout
     assert vidx4("--version").stdout.startswith("vidx4 ")
     assert vidx4().exit_code == 2
+
+
+def test_verify_tells_what_is_kept_and_what_is_lost(make_video: MakeVideo, tmp_path: Path) -> None:
+    source, output = make_video(num_frames=5), tmp_path / "big.mp4"
+    assert vidx4("upscale", source, output, *FAST).exit_code == 0
+    kept = vidx4("verify", source, output)
+    assert kept.exit_code == 0
+    assert "number of frames" in kept.stdout
+    other = vidx4("verify", make_video("other.mp4", num_frames=6), output, "--json")
+    assert other.exit_code == 1
+    events = [json.loads(line) for line in other.stdout.splitlines()]
+    lost = [event["subject"] for event in events if event["event"] == "check" and not event["is_kept"]]
+    assert lost[0] == "number of frames"
+    assert events[-1]["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--deinterlace", "maybe"], "--deinterlace takes"),
+        (["--audio", "9"], "no audio stream"),
+        (["--video-stream", "7"], "no video stream"),
+        (["--frame-rate", "24"], "numbered pictures"),
+        (["--quality", "50", "--crf", "20"], "not both"),
+        (["--codec", "prores"], "can't hold video of prores"),
+        (["--height", "33"], "even"),
+        (["--inverse-telecine", "on"], "29.97"),
+    ],
+)
+def test_options_that_do_not_fit_end_with_a_sentence(
+    make_video: MakeVideo, tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = vidx4("upscale", make_video(num_frames=5), tmp_path / "big.mp4", *options)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "big.mp4").exists()
+
+
+def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> None:
+    source, pictures = make_video(num_frames=4), f"{tmp_path}/pictures/"
+    assert vidx4("upscale", source, pictures, *FAST[2:]).exit_code == 0
+    assert len(list(Path(pictures).iterdir())) == 4
+    assert vidx4("verify", source, pictures).exit_code == 0

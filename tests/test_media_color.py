@@ -1,4 +1,5 @@
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,11 +30,12 @@ def chart() -> NDArray[np.uint16]:
 def means(frame: VideoFrame) -> NDArray[np.float64]:
     """Return the mean of each channel, of 255."""
     pixels = frame.to_ndarray()
-    return pixels.reshape(-1, 3).mean(axis=0) * (255 / np.iinfo(pixels.dtype).max)
+    peak = 255 if pixels.dtype == np.uint8 else 65535
+    return np.asarray(pixels.reshape(-1, 3).mean(axis=0) * (255 / peak), np.float64)
 
 
 def larger(frame: VideoFrame) -> VideoFrame:
-    pixels = np.ascontiguousarray(frame.to_ndarray().repeat(4, 0).repeat(4, 1))
+    pixels: Any = np.ascontiguousarray(frame.to_ndarray().repeat(4, 0).repeat(4, 1))
     return VideoFrame.from_ndarray(pixels, format=frame.format.name)
 
 
@@ -141,7 +143,7 @@ def test_ten_bits_are_not_cut_to_eight() -> None:
     ],
 )
 def test_what_is_not_stated(
-    stated: tuple[int, ...], pix_fmt: str, height: int, expected: tuple[int, ...]
+    stated: tuple[Any, ...], pix_fmt: str, height: int, expected: tuple[int, ...]
 ) -> None:
     color = complete(ColorDescription(*stated), pix_fmt, height)
     assert (color.matrix, color.primaries, color.transfer, color.chroma_location) == expected

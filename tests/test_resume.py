@@ -190,7 +190,7 @@ def test_a_foreign_file_stays(
 def changed(plan: Plan, what: str, tmp_path: Path) -> Plan:
     match what:
         case "crf":
-            return replace(plan, encode=EncodeOptions(preset="ultrafast", crf=31))
+            return plan_video(plan.source.path, plan.output, encode=EncodeOptions(preset="ultrafast", crf=31))
         case "stop":
             span = TimeRange(stop=Fraction(1))
             return plan_video(plan.source.path, plan.output, encode=FAST, span=span)

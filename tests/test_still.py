@@ -30,7 +30,7 @@ class Nearest(Upscaler):
 
     def _upscale(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
         data = batch.data.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        return Upscaled(FrameBatch(data, batch.pts), state, 0)  # type: ignore[arg-type]
+        return Upscaled(FrameBatch(data, batch.pts), state, 0)
 
 
 @pytest.fixture(scope="module")

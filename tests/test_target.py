@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from vidx4.media.probe import probe
 from vidx4.media.target import Turn, target_of
 from vidx4.video import Source
 
-FAST = {"preset": "ultrafast", "crf": 30}
+FAST: dict[str, Any] = {"preset": "ultrafast", "crf": 30}
 ONE, LAST = 1 << 16, 1 << 30
 MATRICES = {
     "upright": (1, 0, 0, 1),
@@ -99,7 +100,7 @@ def test_a_final_size_on_file(make_video: MakeVideo, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [{"width": 101}, {"height": 99}, {"width": 100, "height": 51}])
-def test_odd_lengths(make_video: MakeVideo, size: dict[str, int]) -> None:
+def test_odd_lengths(make_video: MakeVideo, size: dict[str, Any]) -> None:
     source = probe(make_video(num_frames=1))
     with pytest.raises(OptionError, match="even"):
         target_of(source, ".mp4", EncodeOptions(**size))
@@ -132,10 +133,8 @@ def deep(tmp_path: Path) -> Source:
         ("ffv1", {"pixel_format": "gbrp16le"}, "gbrp16le"),
     ],
 )
-def test_depth_follows_the_source(
-    tmp_path: Path, codec: str, options: dict[str, object], pix_fmt: str
-) -> None:
-    target = target_of(deep(tmp_path), ".mkv", EncodeOptions(codec, **options))  # type: ignore[arg-type]
+def test_depth_follows_the_source(tmp_path: Path, codec: str, options: dict[str, Any], pix_fmt: str) -> None:
+    target = target_of(deep(tmp_path), ".mkv", EncodeOptions(codec, **options))
     assert target.encoder.pix_fmt == pix_fmt
 
 
@@ -153,9 +152,9 @@ def test_depth_follows_the_source(
         ({"encoder_options": ("warp=9",)}, "no option 'warp'"),
     ],
 )
-def test_options_that_do_not_fit(options: dict[str, object], message: str) -> None:
+def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        resolve(EncodeOptions(**options), 640, 480, 8)  # type: ignore[arg-type]
+        resolve(EncodeOptions(**options), 640, 480, 8)
 
 
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec not in ("ffv1", "prores")])

@@ -235,7 +235,7 @@ def _without_chapter(container: OutputContainer, streams: dict[int, Stream]) -> 
 
 def _renamed_chapter(container: OutputContainer, streams: dict[int, Stream]) -> None:
     first, second = container.chapters()
-    container.set_chapters([first | {"metadata": {"title": "Other"}}, second])  # type: ignore[typeddict-item]
+    container.set_chapters([first | {"metadata": {"title": "Other"}}, second])
 
 
 @pytest.mark.parametrize(

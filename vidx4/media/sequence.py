@@ -43,7 +43,7 @@ DEFAULT_RATE = Fraction(25)
 DEFAULT_PATTERN = "%06d.png"
 """How numbered pictures are called that are written."""
 _SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_PATTERN = re.compile(r"%(?:0(\d+))?d")
+_PATTERN = re.compile(r"%(?:0\d+)?d(?![A-Za-z])")
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _KINDS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
 """How files begin, and what QuickTime calls pictures of their kind."""
@@ -541,7 +541,7 @@ def split_output(output: str | Path) -> tuple[Path, str] | None:
         OutputError: the pattern is not one of PNG files.
     """
     path = Path(output)
-    if _PATTERN.search(path.name):
+    if _PATTERN.search(path.name) and path.suffix.lower() in _SUFFIXES:
         if path.suffix.lower() != ".png":
             raise OutputError(f"Numbered pictures are written as PNG: {path.name} should end with .png.")
         return path.parent, path.name
@@ -612,8 +612,14 @@ def write_sequence(
 def _take_place(unfinished: Path, folder: Path, old: Path) -> None:
     _flush(unfinished)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a run that was killed just here
         folder.replace(old)
-    unfinished.replace(folder)
+    try:
+        unfinished.replace(folder)
+    except OSError:
+        if old.exists():
+            old.replace(folder)
+        raise
     _flush(folder.absolute().parent)
     shutil.rmtree(old, ignore_errors=True)
 
