@@ -25,6 +25,7 @@ from queue import SimpleQueue
 
 NUM_CLIPS = 10
 NUM_FRAMES = 24
+"""Enlarged of each at most; fewer where damage has made the picture large."""
 MAX_PIXELS = 120_000
 LIMIT = 20.0
 """Seconds for a case."""
@@ -147,7 +148,8 @@ def _enlarged(source: Path, folder: Path) -> Result:
     encode = EncodeOptions("h264", preset="ultrafast", crf=40)
     try:
         known = probe(source)
-        last = known.seconds_of(known.pts[NUM_FRAMES]) if known.num_frames > NUM_FRAMES else None
+        num_frames = max(1, min(NUM_FRAMES, NUM_FRAMES * MAX_PIXELS // (known.width * known.height)))
+        last = known.seconds_of(known.pts[num_frames]) if known.num_frames > num_frames else None
         plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
         report = run(Job(plan, nearest, 8), force=True)
     except Vidx4Error as error:

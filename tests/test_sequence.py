@@ -15,17 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
+from vidx4.media.animation import is_animation, open_animation
 from vidx4.media.deep import encode_png
-from vidx4.media.sequence import (
-    find_sequence,
-    is_animation,
-    is_sequence,
-    open_animation,
-    open_sequence,
-    sequence_digest,
-    split_output,
-    write_sequence,
-)
+from vidx4.media.numbered import split_output, write_sequence
+from vidx4.media.sequence import find_sequence, is_sequence, open_sequence, sequence_digest
 
 Pixels = NDArray[Any]
 

@@ -17,8 +17,8 @@ from vidx4.diffusion.picture import Picture, in_eight_bits, straight, upright
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs.plan import default_output
+from vidx4.media.animation import is_animation
 from vidx4.media.deep import Chunk, color_chunks, density_chunk, encode_png, profile_chunk, read_deep
-from vidx4.media.sequence import is_animation
 from vidx4.media.whole import check_writable, write_whole
 from vidx4.temporal.follow import Temporal
 from vidx4.video import FrameBatch

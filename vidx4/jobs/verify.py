@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidx4.media.encoder import CODECS, EncodeOptions
+from vidx4.media.numbered import DEFAULT_PATTERN
 from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
-from vidx4.media.sequence import DEFAULT_PATTERN, is_sequence
+from vidx4.media.sequence import is_sequence
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions
 from vidx4.media.verify import Check, verify_output

@@ -53,7 +53,7 @@ def complete(color: ColorDescription, pix_fmt: str, height: int) -> ColorDescrip
     """
     stored = VideoFormat(pix_fmt)
     matrix = color.matrix
-    if matrix in (UNSPECIFIED, _RGB_MATRIX):
+    if matrix == UNSPECIFIED or (matrix == _RGB_MATRIX and stored.is_rgb):
         matrix = _MATRIX_OF_PRIMARIES.get(color.primaries, _matrix_by_height(height))
     is_subsampled = stored.chroma_width(16) < 16
     return replace(
@@ -150,7 +150,9 @@ class Converter:
         flags = _SMOOTH if size == (rgb.width, rgb.height) else _SHARP
         wanted = VideoFormat(pix_fmt)
         if wanted.is_rgb:
-            return self._convert(rgb, pix_fmt, size, flags, {"out_range": "pc"})
+            frame = self._convert(rgb, pix_fmt, size, flags, {"out_range": "pc"})
+            frame.color_primaries, frame.color_trc = color.primaries, color.transfer
+            return frame
         options = _output(color, color.chroma_location if _is_subsampled(wanted) else 0)
         if not color.full_range:
             frame = self._convert(rgb, pix_fmt, size, flags, options)
@@ -243,9 +245,9 @@ def _range_of(plane: int, bits: int) -> tuple[float, int, int]:
 
 
 def _planar(pix_fmt: VideoFormat, bits: int) -> str:
-    """Return the name of the format of so many bits that has one plane each for luma and chroma."""
+    """Return the name of a format of so many bits with a plane for each channel, no fewer samples in any."""
     across, down = 16 // pix_fmt.chroma_width(16), 16 // pix_fmt.chroma_height(16)
-    name = {(1, 1): "yuv444p", (2, 1): "yuv422p", (1, 2): "yuv440p", (2, 2): "yuv420p"}[across, down]
+    name = {(2, 1): "yuv422p", (2, 2): "yuv420p"}.get((across, down), "yuv444p")
     return name if bits == 8 else f"{name}{bits}le"
 
 

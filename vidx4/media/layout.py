@@ -27,7 +27,7 @@ _MAX_TIMESCALE = 2**31 - 1
 _MILLISECONDS = 1000
 _ROUNDING = Fraction(2, _MILLISECONDS)
 _STALE_KEYS = frozenset(
-    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software"}
+    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software", "vendor_id"}
 )
 _STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 """What mkvmerge writes about the packets of a stream."""

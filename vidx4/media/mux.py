@@ -15,8 +15,8 @@ from vidx4.errors import SourceError
 from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.convert import converted, part_of
 from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.numbered import write_sequence
 from vidx4.media.output import Output
-from vidx4.media.sequence import write_sequence
 from vidx4.media.suffix import format_of
 from vidx4.media.timeline import Cut, time_copies, time_frames
 from vidx4.media.verify import check_kept

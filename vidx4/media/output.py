@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidx4.errors import OutputError
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.sequence import DEFAULT_PATTERN, check_folder, split_output
+from vidx4.media.numbered import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import StreamOptions, Streams, choose_streams
 from vidx4.media.suffix import PICTURES, format_of
 from vidx4.media.target import Target, target_of
@@ -54,9 +54,7 @@ def _check_place(source: Source, path: Path, overwrite: bool) -> None:
     if path.suffix.lower() != PICTURES:
         check_writable(path, source.path, overwrite)
     elif (numbered := split_output(path)) is None:
-        raise OutputError(
-            f"A video can't be one picture: for many, name them as {DEFAULT_PATTERN}."
-        )
+        raise OutputError(f"A video can't be one picture: for many, name them as {DEFAULT_PATTERN}.")
     else:
         check_folder(*numbered, overwrite=overwrite)
 

@@ -125,7 +125,7 @@ def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
 
 
 def _describe(stream: Stream) -> StreamInfo:
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else getattr(stream, "name", "")
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
