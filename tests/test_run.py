@@ -97,7 +97,9 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
     (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
     moved = {(time - wanted[0], payload) for time, _, payload in original}
     assert {(time, payload) for time, _, payload in track} <= moved
-    assert track[0][0] <= 0 < track[0][0] + track[0][1]
+    heard = [time for time, length, _ in track if time + length > 0]
+    assert heard[0] <= 0
+    assert len(track) - len(heard) <= 2  # what the decoder needs before
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:

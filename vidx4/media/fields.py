@@ -67,6 +67,8 @@ class FieldMeasure:
 
 _INTERLACED_SHARE = 0.25
 """Of the frames that tell, those that have to be of two fields in interlaced video."""
+_ORDERED_SHARE = 0.8
+"""Of these, those that have to agree which field is the earlier one: a camera doesn't change its mind."""
 _ENOUGH = 3
 """Frames that have to be of two fields, at least."""
 
@@ -76,7 +78,9 @@ def is_interlaced(source: Source, measure: FieldMeasure) -> bool:
     num_told = measure.num_interlaced + measure.num_progressive
     if num_told < _ENOUGH:
         return source.is_interlaced
-    return measure.num_interlaced >= max(_ENOUGH, _INTERLACED_SHARE * num_told)
+    in_order = max(measure.num_top_first, measure.num_bottom_first)
+    is_consistent = in_order >= _ORDERED_SHARE * measure.num_interlaced
+    return is_consistent and measure.num_interlaced >= max(_ENOUGH, _INTERLACED_SHARE * num_told)
 
 
 def choose_fields(
