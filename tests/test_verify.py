@@ -109,16 +109,18 @@ def flipped(packet: AnyPacket) -> AnyPacket:
     return changed
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Variable rate, two tracks of sound."""
-    return enlarged(variable(tmp_path), tmp_path / "out.mp4")
+    folder = tmp_path_factory.mktemp("plain")
+    return enlarged(variable(folder), folder / "out.mp4")
 
 
-@pytest.fixture
-def rich(tmp_path: Path) -> Plan:
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Chapters, metadata, a font, subtitles, languages, dispositions."""
-    return enlarged(attachments_and_ass(tmp_path), tmp_path / "out.mkv")
+    folder = tmp_path_factory.mktemp("rich")
+    return enlarged(attachments_and_ass(folder), folder / "out.mkv")
 
 
 def test_what_is_right_passes(plan: Plan) -> None:
