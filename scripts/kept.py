@@ -118,7 +118,8 @@ def _judged(path: Path, output: Path, judge: Judge) -> str:
         return "refused" if "can't hold" in str(error) or "could not tell" in str(error) else f"lost: {error}"
     if any("left out" in note for note in notes):
         return "left out, told"
-    return judge(path, output)
+    found = judge(path, output)
+    return "left out, told" if found == "lost" and any("holds no" in note for note in notes) else found
 
 
 def _times(path: Path, output: Path) -> str:
