@@ -245,7 +245,7 @@ def test_a_failure_leaves_nothing(
     output = plan_output(source, folder / "out.mp4", encode=FAST)
     encode_part(part, map(nearest, read_batches(source, 4)), source, output.target)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vidx4.media.mux.check_kept", fail)

@@ -177,7 +177,7 @@ def _carry_out(plan: "Plan", upscaler: "Upscaler", work: Work, terminal: Termina
         if work.dry_run:
             terminal.trial(plan)
             return
-        report = run.finish()
+        report = run.finish(force=work.force)
     if work.report is not None:
         write_report(work.report, report.facts())
     terminal.report(report)

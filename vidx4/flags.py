@@ -239,7 +239,12 @@ def work_flags(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, not where an earlier run ended.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin though the disk seems too small.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Begin though the disk seems too small, and end though something is lost."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what will be done, and what it takes.")
     ] = False,

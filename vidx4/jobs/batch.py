@@ -223,7 +223,7 @@ class Batch:
             on_estimate(estimate)
             if not self._force:
                 check_disk(plan, estimate)
-            report = run.finish()
+            report = run.finish(force=self._force)
         self._records.add(item.output, item.path, job.identity)
         message = " ".join(report.warnings + report.damage)
         return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)

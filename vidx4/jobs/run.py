@@ -53,8 +53,11 @@ class Run:
             next(self._parts, None)
         return estimate(self._plan, self._folder, self._meter)
 
-    def finish(self) -> Report:
+    def finish(self, *, force: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.
+
+        Args:
+            force: whether an output that lost something on the way is written all the same.
 
         Raises:
             StoppedError: the control said so; parts are kept.
@@ -65,7 +68,7 @@ class Run:
             pass
         self._check_strictly()
         with self._stages.timed("join"):
-            missing = self._join()
+            missing = self._join(may_lose=force)
         report = self._report(missing)
         self._folder.clear()
         return report
@@ -76,14 +79,14 @@ class Run:
         if self._plan.is_strict and (self._damage or num_missing):
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
-    def _join(self) -> tuple[int, ...]:
+    def _join(self, *, may_lose: bool) -> tuple[int, ...]:
         plan, folder = self._plan, self._folder
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         if plan.overwrite or not plan.output.exists():
-            return join(parts, plan.written, overwrite=plan.overwrite)
+            return join(parts, plan.written, overwrite=plan.overwrite, may_lose=may_lose)
         # A run may have ended after it wrote the output: then these parts make the same.
         twin = folder.twin_path(plan.output)
-        missing = join(parts, replace(plan.written, path=twin), overwrite=True)
+        missing = join(parts, replace(plan.written, path=twin), overwrite=True, may_lose=may_lose)
         if not filecmp.cmp(twin, plan.output, shallow=False):
             check_writable(plan.output, plan.source.path, overwrite=False)
         return missing
@@ -161,7 +164,7 @@ def run(job: Job, control: Control | None = None, *, restart: bool = False, forc
     with start(job, control, restart=restart) as work:
         if not force:
             check_disk(job.plan, work.estimate())
-        return work.finish()
+        return work.finish(force=force)
 
 
 def upscale_video(

@@ -28,7 +28,9 @@ _SEEK_MARGIN = 10
 """Seconds around a span that are read, too: subtitles last, and streams are interleaved loosely."""
 
 
-def join(parts: Sequence[Path], output: Output, *, overwrite: bool = False) -> tuple[int, ...]:
+def join(
+    parts: Sequence[Path], output: Output, *, overwrite: bool = False, may_lose: bool = False
+) -> tuple[int, ...]:
     """Write the frames of the parts with everything else that an output is to hold.
 
     Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps, but
@@ -38,6 +40,7 @@ def join(parts: Sequence[Path], output: Output, *, overwrite: bool = False) -> t
         parts: files of `encode_part`, in ascending order of pts.
         output: what is written, and where it shall appear when it is whole.
         overwrite: whether a file that is there is replaced; the source never is.
+        may_lose: whether what is not kept, as `verify` finds it, is only told.
 
     Returns:
         The pts of the frames of the span that no part holds, since they could not be decoded.
@@ -54,11 +57,11 @@ def join(parts: Sequence[Path], output: Output, *, overwrite: bool = False) -> t
         raise SourceError(f"No frame of {source.path} could be decoded.")
     if output.is_pictures:
         missing = _missing(output, _write_pictures(parts, output, overwrite))
-        check_kept(output, output.path, missing)
+        check_kept(output, output.path, missing, may_lose=may_lose)
         return missing
     with write_whole(output.path) as unfinished:
         missing = _missing(output, _mux(parts, output, unfinished))
-        check_kept(output, unfinished, missing)
+        check_kept(output, unfinished, missing, may_lose=may_lose)
     return missing
 
 

@@ -1,5 +1,6 @@
 """Proof that an output holds what it should: every frame at its time, every packet, every tag."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
 from vidx4.media.suffix import format_of
 from vidx4.video import Source
+
+_logger = logging.getLogger(__name__)
 
 _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
 """Subtitles that are pictures."""
@@ -59,17 +62,29 @@ def _check(subject: str, expected: object, found: object) -> Check:
     return Check(subject, str(expected), str(found), expected == found)
 
 
-def check_kept(output: Output, path: Path, missing: Sequence[int] = ()) -> None:
-    """Make sure that a file holds all that an output should; arguments are those of `verify_output`.
+def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_lose: bool = False) -> None:
+    """Make sure that a file holds all that an output should.
+
+    Args:
+        output: those of `verify_output`, as are the next two.
+        path: the file.
+        missing: frames that could not be decoded.
+        may_lose: whether a loss is only told.
 
     Raises:
-        OutputError: it doesn't.
+        OutputError: something is lost, and may not be.
     """
     lost = [check for check in verify_output(output, path, missing) if not check.is_kept]
-    if lost:
+    if lost and may_lose:
+        for each in lost:
+            _logger.warning("%s is %s, and should be %s.", each.subject, each.found, each.expected)
+    elif lost:
         what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise OutputError(f"{output.path} could not be written so that it keeps everything: {what}{more}.")
+        raise OutputError(
+            f"{output.path} could not be written so that it keeps everything: {what}{more}. --force "
+            "writes it all the same."
+        )
 
 
 def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> list[Check]:
