@@ -3,32 +3,44 @@
     scripts/damage.py FOLDER --cases 2000 --seed 2026
 
 Each case damages a copy of one of ten small videos of a folder, by bits that are flipped, an end that is cut
-off, blocks that are zeroed, swapped, repeated or random, and looks at it, then enlarges at most 24 frames by
-repeating pixels. Cases run in processes of their own, with a time limit each, so that crashes and hangs are
-seen as such.
+off, packets that are shuffled, blocks that are zeroed, swapped, repeated or random, and looks at it by
+`vidx4 probe`, then enlarges at most 24 frames by repeating pixels. Cases run in processes of their own, with
+a time limit each, so that crashes and hangs are seen as such.
 """
 
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
+
+import psutil
 
 NUM_CLIPS = 10
 NUM_FRAMES = 24
 """Enlarged of each at most; fewer where damage has made the picture large."""
 MAX_PIXELS = 120_000
+"""Of all frames together, 24 of so many pixels."""
+MAX_SIZE = 5_000_000
+"""Of a clip, in bytes."""
 LIMIT = 20.0
-"""Seconds for a case."""
+"""Seconds of a processor for a case."""
+CLOCK_LIMIT = 6 * LIMIT
+"""Seconds by the clock, since other programs may run beside: what waits for ever is found by these."""
 NUM_WORKERS = 2
 CASES_PER_WORKER = 100
 """After which a worker gives way to a new one."""
@@ -48,6 +60,8 @@ class Case:
 class Result:
     outcome: str
     detail: str = ""
+    seconds: float = 0.0
+    """By the clock."""
 
 
 def flip_bits(data: bytearray, rng: random.Random) -> None:
@@ -87,6 +101,23 @@ def swap_blocks(data: bytearray, rng: random.Random) -> None:
         data[a], data[b] = data[b], data[a]
 
 
+def shuffle_packets(data: bytearray, rng: random.Random) -> None:
+    places = _packet_places(bytes(data))
+    first = rng.randrange(len(places) - 1)
+    places = places[first : first + rng.randrange(3, 12)]
+    pieces = [bytes(data[start:stop]) for start, stop in pairwise(places)]
+    data[places[0] : places[-1]] = b"".join(rng.sample(pieces, len(pieces)))
+
+
+def _packet_places(data: bytes) -> list[int]:
+    """Return where packets begin, and where the data ends."""
+    import av
+
+    with av.open(BytesIO(data), "r") as container:
+        places = {packet.pos for packet in container.demux() if packet.pos is not None and packet.pos >= 0}
+    return [*sorted(places), len(data)]
+
+
 def repeat_block(data: bytearray, rng: random.Random) -> None:
     block = next(_blocks(data, rng))
     data[block.stop : block.stop] = data[block]
@@ -107,7 +138,7 @@ DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
     damage.__name__.replace("_", " "): damage
     for damage in (
         *(flip_bits, flip_header, cut, cut_out, zero_blocks),
-        *(random_blocks, swap_blocks, repeat_block, add_garbage),
+        *(random_blocks, swap_blocks, shuffle_packets, repeat_block, add_garbage),
     )
 }
 
@@ -128,11 +159,33 @@ def attempt(case: Case, folder: Path) -> Result:
     source = folder / f"case{clip.suffix}"
     source.write_bytes(data)
     digest = sha256(data).digest()
-    result = _enlarged(source, folder)
-    if sha256(source.read_bytes()).digest() != digest:
-        return Result("SOURCE TOUCHED", result.outcome)
-    stray = [path.name for path in folder.iterdir() if path != source and not path.name.startswith("out.")]
-    return Result("STRAY FILE", ", ".join(stray)) if stray else result
+    begun = time.monotonic()
+    result = _looked_at(source) or _enlarged(source, folder)
+    if not source.exists() or sha256(source.read_bytes()).digest() != digest:
+        result = Result("SOURCE TOUCHED", result.outcome)
+    elif strays := _strays(folder, source, result):
+        result = Result("STRAY FILE", f"{', '.join(strays)} after {result}")
+    return replace(result, seconds=time.monotonic() - begun)
+
+
+def _strays(folder: Path, source: Path, result: Result) -> list[str]:
+    """Return what should not be there: a job that ends well leaves its output, another its parts if any."""
+    expected = {source.name, "out.mkv" if result.outcome in GOOD[:2] else "out.mkv.vidx4"}
+    strays = [path.name for path in folder.iterdir() if path.name not in expected]
+    parts = folder / "out.mkv.vidx4"
+    return strays if any(parts.glob("0*")) or not parts.exists() else [*strays, parts.name]
+
+
+def _looked_at(source: Path) -> Result | None:
+    """Run `vidx4 probe`; return what is wrong with it, not with the file."""
+    from typer.testing import CliRunner
+
+    from vidx4.cli import app
+
+    answer = CliRunner().invoke(app, ["probe", str(source)])
+    if answer.exit_code in (0, 2):
+        return None
+    return Result("TRACEBACK", f"probe: exit code {answer.exit_code}, {answer.exception!r}")
 
 
 def _enlarged(source: Path, folder: Path) -> Result:
@@ -151,7 +204,7 @@ def _enlarged(source: Path, folder: Path) -> Result:
         num_frames = max(1, min(NUM_FRAMES, NUM_FRAMES * MAX_PIXELS // (known.width * known.height)))
         last = known.seconds_of(known.pts[num_frames]) if known.num_frames > num_frames else None
         plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
-        report = run(Job(plan, nearest, 8), force=True)
+        report = run(Job(plan, nearest, 8))  # not forced: a loss is an error
     except Vidx4Error as error:
         return Result(GOOD[2], str(error))
     except Exception as error:
@@ -182,15 +235,17 @@ class Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         answers: SimpleQueue[str] = SimpleQueue()
+        is_over = _limits(process)
         process.stdin.write(json.dumps(asdict(case)) + "\n")
         process.stdin.flush()
         reader = threading.Thread(target=lambda: answers.put(process.stdout.readline()))  # type: ignore[union-attr]
         reader.start()
-        reader.join(LIMIT)
         self._num_done += 1
-        if reader.is_alive():
-            self.close()
-            return Result("HANG")
+        while reader.is_alive():
+            reader.join(0.5)
+            if reader.is_alive() and is_over():
+                self.close()
+                return Result("HANG")
         answer = answers.get()
         if not answer:
             code = process.wait()
@@ -220,6 +275,19 @@ class Worker:
             self._process = None
 
 
+def _limits(process: "subprocess.Popen[str]") -> Callable[[], bool]:
+    """Return what tells whether a process has had more time than a case may take, from now on."""
+
+    def used() -> float:
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(process.pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
+
+    begun, before = time.monotonic(), used()
+    return lambda: used() - before > LIMIT or time.monotonic() - begun > CLOCK_LIMIT
+
+
 def run_all(todo: Sequence[Case]) -> Iterator[tuple[Case, Result]]:
     """Yield what becomes of each case, by workers that do one after another."""
     local = threading.local()
@@ -241,24 +309,30 @@ def run_all(todo: Sequence[Case]) -> Iterator[tuple[Case, Result]]:
 
 
 def small_clips(folder: Path) -> list[Path]:
-    """Return videos with small pictures, of as many kinds as there are."""
-    by_kind: dict[str, list[Path]] = {}
+    """Return small videos of as many kinds of containers as there are, those with small pictures first."""
+    by_kind: dict[str, list[tuple[int, Path]]] = {}
     for path in sorted(folder.iterdir()):
-        if _num_pixels(path) <= MAX_PIXELS:
-            by_kind.setdefault(path.suffix, []).append(path)
-    ranks = ((rank, path) for paths in by_kind.values() for rank, path in enumerate(paths))
-    return [path for _, path in sorted(ranks, key=lambda ranked: ranked[0])[:NUM_CLIPS]]
+        if path.is_file() and path.stat().st_size <= MAX_SIZE and (num_pixels := _num_pixels(path)):
+            by_kind.setdefault(path.suffix, []).append((num_pixels, path))
+    ranked = ((rank, *sized) for paths in by_kind.values() for rank, sized in enumerate(sorted(paths)))
+    return [path for _, _, path in sorted(ranked)[:NUM_CLIPS]]
 
 
 def _num_pixels(path: Path) -> int:
+    """Return how large the picture is, 0 where the file is no video."""
     from vidx4.errors import SourceError
     from vidx4.media.probe import probe
 
     try:
         source = probe(path)
     except SourceError:
-        return MAX_PIXELS + 1
+        return 0
     return source.width * source.height
+
+
+def _reason(sentence: str) -> str:
+    """Return what a sentence says, without names and numbers."""
+    return re.sub(r"/\S+", "FILE", re.sub(r"(?<![\w.])\d[\d.x]*", "N", sentence.splitlines()[0]))
 
 
 def main() -> None:
@@ -274,16 +348,32 @@ def main() -> None:
         work()
         return
     counts: Counter[str] = Counter()
-    for case, result in run_all(cases(small_clips(arguments.folder), arguments.cases, arguments.seed)):
+    reasons: Counter[str] = Counter()
+    slowest = 0.0
+    clips = small_clips(arguments.folder)
+    print("clips:", ", ".join(clip.name for clip in clips), flush=True)
+    for case, result in run_all(cases(clips, arguments.cases, arguments.seed)):
         counts[result.outcome] += 1
+        slowest = max(slowest, result.seconds)
+        if result.outcome == GOOD[2]:
+            reasons[_reason(result.detail)] += 1
         if result.outcome in BAD:
             print(f"{result.outcome}: {case}: {result.detail}", flush=True)
         if sum(counts.values()) % 100 == 0:
             print(dict(counts), flush=True)
-    print("| outcome | cases |\n|---|--:|")
-    for outcome in (*GOOD, *BAD):
-        print(f"| {outcome} | {counts[outcome]} |")
+    _show(counts, reasons)
+    print(f"\nThe slowest took {slowest:.1f} s by the clock.")
     sys.exit(any(counts[outcome] for outcome in BAD))
+
+
+def _show(counts: Counter[str], reasons: Counter[str]) -> None:
+    for title, rows in (
+        ("outcome", [(outcome, counts[outcome]) for outcome in (*GOOD, *BAD)]),
+        ("refused, since", reasons.most_common()),
+    ):
+        print(f"\n| {title} | cases |\n|---|--:|")
+        for name, count in rows:
+            print(f"| {name} | {count} |")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
 """Damaged videos: frames, or one clear sentence, and nothing else."""
 
+import os
+import random
 import shutil
+import time
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -10,10 +15,15 @@ from damage import BAD, DAMAGES, Case, attempt, cases
 from made import frames, late, program_stream, scene, text_track, write
 from tests.helpers import upscale_nearest
 from vidx4.errors import SourceError
+from vidx4.jobs import pipeline
 from vidx4.jobs.parts import Job
+from vidx4.jobs.pipeline import Place, enlarged
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.jobs.run import run
+from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
+from vidx4.media.decode import read_batches
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.template import _with_boxes
@@ -49,8 +59,6 @@ def test_a_sample_of_damages(number: int, clips: list[Path], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_every_kind_changes_the_file(kind: str, tmp_path: Path) -> None:
-    import random
-
     data = bytearray(SAMPLES.joinpath("bear.webm").read_bytes())
     before = bytes(data)
     DAMAGES[kind](data, random.Random(1))
@@ -92,13 +100,59 @@ def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
     assert run(Job(whole, upscale_nearest, 8), force=True).damage == ()
 
 
+@pytest.mark.parametrize("name", ["london.mp4", "bear.webm", "a.avi"])
+def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
+    whole = SAMPLES / name
+    if not whole.exists():
+        whole = write(
+            tmp_path / name, frames(scene(30)), codec="mpeg4", num_audio=0, time_base=Fraction(1, 25)
+        )
+    data = whole.read_bytes()
+    path = tmp_path / f"cut{whole.suffix}"
+    path.write_bytes(data[: 2 * len(data) // 3])
+    source, damage = probe(path), Damage()
+    assert source.num_frames < probe(whole).num_frames
+    num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
+    assert 0 < num_frames <= source.num_frames
+    assert damage.end == source.duration
+    assert damage.sentences()[0].startswith("The file is cut off or can't be read on at ")
+
+
+def test_a_file_longer_or_whole_is_not_cut_off(tmp_path: Path) -> None:
+    for path in SAMPLES.iterdir():
+        assert not is_cut_off(path), path
+    longer = tmp_path / "bear.webm"
+    longer.write_bytes(SAMPLES.joinpath("bear.webm").read_bytes() + bytes(100))
+    assert not is_cut_off(longer)
+
+
+def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that goes on decodes all before its place: for hours, without a frame that it wants."""
+    plan = plan_video(write(tmp_path / "a.mp4", frames(scene(20)), num_audio=0), tmp_path / "b.mkv")
+    last = plan.source.pts[-1]
+
+    class SlowControl(Control):
+        def check(self) -> None:
+            time.sleep(0.05)
+
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.5)
+    place = Place(last, last)
+    work = enlarged(plan, upscale_nearest, 8, place, SlowControl(), StageSeconds(), Damage())
+    assert [each.shot_batch.batch.pts for each in work] == [(last,)]
+
+
 def test_sentences_name_a_few_places() -> None:
     damage = Damage()
     assert not damage
-    for second in range(8):
-        damage.packets.add(probe(SAMPLES / "bear.webm").time_base * 1000 * second)
+    damage.packets.update(map(Fraction, range(8)))
+    damage.frames.add(Fraction(1, 2))
+    damage.end = Fraction(9)
     assert damage.sentences() == (
+        "The file is cut off or can't be read on at 9.00 s.",
         "8 packets could not be decoded, at 0.00 s, 1.00 s, 2.00 s, 3.00 s, 4.00 s and 3 more.",
+        "Parts of 1 frame were missing, and filled in by the decoder, at 0.50 s.",
     )
 
 
@@ -125,3 +179,60 @@ def test_an_archive_is_no_video(tmp_path: Path) -> None:
     archive.rename(tmp_path / "film.mp4")
     with pytest.raises(SourceError):
         probe(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile pipe.ts\n", "#EXTM3U\n#EXTINF:2,\npipe.ts\n", "<MPD>pipe.ts</MPD>"]
+)
+def test_what_names_a_pipe_does_not_block(text: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ts")
+    path = tmp_path / "film.m3u8"
+    path.write_text(text)
+    with pytest.raises(SourceError, match="is a list of other files"):
+        probe(path)
+
+
+def test_protected_windows_media(tmp_path: Path) -> None:
+    """A content encryption object at the end of the header (ASF specification, 3.14)."""
+    data = write(
+        tmp_path / "a.asf", frames(scene(3)), codec="wmv2", num_audio=0, time_base=Fraction(1, 1000)
+    ).read_bytes()
+    length, count = int.from_bytes(data[16:24], "little"), int.from_bytes(data[24:28], "little")
+    words = b"".join(
+        len(word).to_bytes(4, "little") + word for word in (b"secret", b"DRM\0", b"key\0", b"url\0")
+    )
+    key = (
+        UUID("2211b3fb-bd23-11d2-b4b7-00a0c955fc6e").bytes_le
+        + (24 + len(words)).to_bytes(8, "little")
+        + words
+    )
+    sizes = (length + len(key)).to_bytes(8, "little") + (count + 1).to_bytes(4, "little")
+    path = tmp_path / "b.wmv"
+    path.write_bytes(data[:16] + sizes + data[28:length] + key + data[length:])
+    with pytest.raises(SourceError, match="is protected"):
+        probe(path)
+
+
+def test_protected_matroska(tmp_path: Path) -> None:
+    """A track with an encryption key (RFC 9559, 5.1.4.1.31); room for it is taken from the padding before."""
+
+    def element(name: str, content: bytes) -> bytes:
+        return bytes.fromhex(name) + bytes([0x80 | len(content)]) + content
+
+    data = bytearray(write(tmp_path / "a.mkv", frames(scene(3)), time_base=Fraction(1, 1000)).read_bytes())
+    encryption = element("5035", element("47e1", b"\5") + element("47e2", bytes(range(1, 17))))
+    encodings = element("6d80", element("6240", element("5033", b"\1") + encryption))
+    padding, track = (data.index(bytes([name, 1]) + bytes(6)) for name in (0xEC, 0xAE))
+    tracks = data.index(bytes.fromhex("1654ae6b")) + 4
+    end = track + 9 + data[track + 8]
+    data[end:end] = encodings
+    data[track + 8] += len(encodings)
+    width = 9 - data[tracks].bit_length()
+    size = int.from_bytes(data[tracks : tracks + width], "big") + len(encodings)
+    data[tracks : tracks + width] = size.to_bytes(width, "big")
+    del data[padding + 9 : padding + 9 + len(encodings)]
+    data[padding + 8] -= len(encodings)
+    path = tmp_path / "b.mkv"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="is protected"):
+        probe(path)

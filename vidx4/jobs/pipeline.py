@@ -9,7 +9,7 @@ from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.jobs.stages import ahead
+from vidx4.jobs.stages import Pulse, ahead
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.temporal.state import ShotState, Upscaled
@@ -63,9 +63,10 @@ def enlarged(
             raise SourceError(f"{plan.source.path} is damaged: {' '.join(damage.sentences())}")
         return pts >= place.shown_from
 
-    frames = read_batches(plan.source, batch_size, plan.span, wants, damage)
+    pulse = Pulse()  # a job that goes on decodes for long before the first frame that it wants
+    frames = read_batches(plan.source, batch_size, plan.span, wants, damage, pulse.beat)
     shots = seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
-    decoded = ahead(shots, patience=PATIENCE, what=f"The decoder of {plan.source.path}")
+    decoded = ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
     return ahead(_enlarged(enlarge, decoded, place.state, control, seconds))
 
 

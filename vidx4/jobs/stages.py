@@ -1,5 +1,6 @@
 """Stages that overlap: the next items are made in a thread while the last are used."""
 
+import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from queue import Empty, Full, Queue
@@ -13,6 +14,17 @@ Item = TypeVar("Item")
 POLL_SECONDS = 0.1
 
 
+class Pulse:
+    """Tells one thread that another goes on, though it may be long until its next item."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that something was done."""
+        self.last = time.monotonic()
+
+
 class _Stop(Generic[Item]):
     """The end of the items, and the error that ended them if one did."""
 
@@ -21,7 +33,12 @@ class _Stop(Generic[Item]):
 
 
 def ahead(
-    items: Iterable[Item], depth: int = 2, *, patience: float | None = None, what: str = "A stage"
+    items: Iterable[Item],
+    depth: int = 2,
+    *,
+    patience: float | None = None,
+    pulse: Pulse | None = None,
+    what: str = "A stage",
 ) -> Generator[Item]:
     """Make items in a thread of their own, at most `depth` ahead of the consumer.
 
@@ -31,11 +48,12 @@ def ahead(
     Args:
         items: made in the thread.
         depth: how many wait for the consumer.
-        patience: seconds for which the consumer waits for an item; for ever where None.
-        what: makes them, as the start of a sentence.
+        patience: seconds for which the consumer waits for an item or a beat; for ever where None.
+        pulse: beaten in the thread by what takes long, but goes on.
+        what: makes the items, as the start of a sentence.
 
     Raises:
-        SourceError: no item came in time; the thread is left behind.
+        SourceError: neither came in time; the thread is left behind.
     """
     queue: Queue[Item | _Stop[Item]] = Queue(depth)
     closed = Event()
@@ -43,7 +61,7 @@ def ahead(
     thread.start()
     is_stuck = False
     try:
-        while not isinstance(item := queue.get(timeout=patience), _Stop):
+        while not isinstance(item := _take(queue, patience, pulse or Pulse()), _Stop):
             yield item
         if item.error is not None:
             raise item.error
@@ -54,7 +72,17 @@ def ahead(
         closed.set()
         _drain(queue)
         if not is_stuck:
-            thread.join()
+            thread.join(patience)  # it may have got stuck while nobody waited for it
+
+
+def _take(queue: Queue[Item], patience: float | None, pulse: Pulse) -> Item:
+    if patience is None:
+        return queue.get()
+    begun = time.monotonic()  # of the wait: while the consumer is at work, nothing need go on
+    while (left := max(begun, pulse.last) + patience - time.monotonic()) > 0:
+        with suppress(Empty):
+            return queue.get(timeout=left)
+    raise Empty
 
 
 def _produce(items: Iterable[Item], queue: Queue[Item | _Stop[Item]], closed: Event) -> None:

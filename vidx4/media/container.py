@@ -1,9 +1,9 @@
 """Open a file and read its packets, with errors written for the user."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -27,13 +27,20 @@ _PATIENCE = 120.0
 """Seconds after which a file that can't be opened or read on is given up."""
 _NOT_VIDEOS = frozenset({"tty"})
 """Demuxers that make a picture of anything: `tty` draws a text file."""
+_LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
+"""How files begin that make FFmpeg open others, which may be pipes and block: concat, HLS, DASH (XML)."""
+_BOXES = frozenset(
+    [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
+)
+"""At the top of MP4 and QuickTime files."""
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def open_source(path: Path) -> InputContainer:
     """Open a file, or numbered pictures, for reading.
 
     Raises:
-        SourceError: the file is missing, unreadable, or of no known format.
+        SourceError: the file is missing, unreadable, protected, or of no known format.
     """
     if is_sequence(path):
         return open_sequence(path)
@@ -51,7 +58,16 @@ def open_source(path: Path) -> InputContainer:
     if container.format.name in _NOT_VIDEOS:
         container.close()
         raise SourceError(f"{path} is not a video.")
+    if _is_protected(container):
+        container.close()
+        raise SourceError(f"{path} is protected: it can't be decoded without its key.")
     return container
+
+
+def _is_protected(container: InputContainer) -> bool:
+    """Return whether the headers of Windows Media or Matroska name a key; MP4 tells by its packets."""
+    videos = container.streams.video
+    return "ASF_Protection_Type" in container.metadata or any("enc_key_id" in s.metadata for s in videos)
 
 
 def _check_readable(path: Path) -> None:
@@ -64,7 +80,9 @@ def _check_readable(path: Path) -> None:
             raise SourceError(f"{path} is not a file.")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty.")
-        path.open("rb").close()
+        with path.open("rb") as file:
+            if file.read(32).startswith(_LISTS):
+                raise SourceError(f"{path} is a list of other files or a document, and not a video.")
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
@@ -87,19 +105,71 @@ def packet_pts(container: InputContainer, packet: AnyPacket, index: int) -> int:
     return index * (packet.duration or 1) if pts is None else pts
 
 
-def read_packets(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
-    """Yield the packets of some streams in the order of the file, which ends where it can't be read on."""
+def is_cut_off(path: Path) -> bool:
+    """Return whether a file is shorter than its own structure says; MP4, Matroska and AVI tell."""
+    if not path.is_file():  # numbered pictures
+        return False
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+        if head[4:8] in _BOXES:
+            return _end_of_boxes(file, size) > size
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8 > size + 1  # the last byte may be padding
+    return head.startswith(_EBML) and _end_of_segment(head) > size
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Return where the last of the boxes at the top ends that begins inside the file."""
+    place = 0
+    while place + 8 <= size:
+        file.seek(place)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8 or head[4:8] not in _BOXES:  # 0: up to the end of the file; else it is no box
+            return place
+        place += length
+    return place
+
+
+def _end_of_segment(head: bytes) -> int:
+    """Return where the segment ends that follows an EBML header, 0 where that is not known."""
+    place = head.find(_SEGMENT) + len(_SEGMENT)
+    if place < len(_SEGMENT) or place >= len(head) or not head[place]:
+        return 0
+    width = 9 - head[place].bit_length()
+    length = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
+    return 0 if length == (1 << 7 * width) - 1 else place + width + length
+
+
+def read_packets(
+    container: InputContainer, *streams: Stream, on_error: Callable[[], object] | None = None
+) -> Iterator[AnyPacket]:
+    """Yield the packets of some streams in the order of the file, which ends where it can't be read on.
+
+    Args:
+        container: an open file.
+        streams: of it.
+        on_error: called where it can't be read on; this is logged where None.
+    """
     try:
         for packet in container.demux(streams):
             if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder
                 yield packet
     except FFmpegError as error:
-        _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)
+        if on_error is not None:
+            on_error()
+        else:
+            _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)
 
 
-def read_frame_packets(container: InputContainer, stream: Stream) -> Iterator[AnyPacket]:
+def read_frame_packets(
+    container: InputContainer, stream: Stream, on_error: Callable[[], object] | None = None
+) -> Iterator[AnyPacket]:
     """Yield the packets of a video that hold a frame.
 
     Theora shows a frame for longer by empty packets; to a decoder, one would mean the end of the stream.
     """
-    return (packet for packet in read_packets(container, stream) if packet.size)
+    return (packet for packet in read_packets(container, stream, on_error=on_error) if packet.size)

@@ -15,24 +15,36 @@ class Damage:
     """Of packets that can't be decoded."""
     frames: set[Fraction] = field(default_factory=set)
     """Of frames that are shown, but of which the decoder says that parts are made up."""
+    end: Fraction | None = None
+    """Where the file can't be read on though more should come; None where it is read to its end."""
 
     def __bool__(self) -> bool:
-        return bool(self.packets or self.frames)
+        return bool(self.packets or self.frames) or self.end is not None
 
     def sentences(self) -> tuple[str, ...]:
         """Return what is to be said of it."""
-        found = (
-            (self.packets, "could not be decoded", "packet"),
-            (self.frames, "are damaged: their decoder filled in what is missing", "frame"),
-        )
-        return tuple(
-            f"{len(times)} {what}{'s' if len(times) > 1 else ''} {how}, {_places(times)}."
-            for times, how, what in found
-            if times
-        )
+        sentences = []
+        if self.end is not None:
+            sentences.append(f"The file is cut off or can't be read on at {_time(self.end)}.")
+        if self.packets:
+            sentences.append(
+                f"{_number(self.packets, 'packet')} could not be decoded, {_places(self.packets)}."
+            )
+        if self.frames:
+            filled = f"Parts of {_number(self.frames, 'frame')} were missing, and filled in by the decoder"
+            sentences.append(f"{filled}, {_places(self.frames)}.")
+        return tuple(sentences)
+
+
+def _number(times: set[Fraction], noun: str) -> str:
+    return f"{len(times)} {noun}{'s' if len(times) > 1 else ''}"
 
 
 def _places(times: set[Fraction]) -> str:
-    named = ", ".join(f"{float(time):.2f} s" for time in sorted(times)[:_MAX_PLACES])
+    named = ", ".join(map(_time, sorted(times)[:_MAX_PLACES]))
     more = len(times) - _MAX_PLACES
     return f"at {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _time(seconds: Fraction) -> str:
+    return f"{float(seconds):.2f} s"

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import chain, dropwhile, islice
 
@@ -15,7 +16,14 @@ from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
 from vidx4.media.color import Converter, check_matrix
-from vidx4.media.container import AnyPacket, knows_order, open_source, packet_pts, read_frame_packets
+from vidx4.media.container import (
+    AnyPacket,
+    is_cut_off,
+    knows_order,
+    open_source,
+    packet_pts,
+    read_frame_packets,
+)
 from vidx4.media.damage import Damage
 from vidx4.media.fields import context_start, context_stop, treated_frames
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
@@ -27,6 +35,7 @@ def read_batches(
     span: TimeRange = WHOLE,
     wants: Callable[[int], bool] = lambda pts: True,
     damage: Damage | None = None,
+    on_packet: Callable[[], object] = lambda: None,
 ) -> Generator[FrameBatch]:
     """Yield the frames of a span in the order in which they are shown, `batch_size` at a time.
 
@@ -39,13 +48,14 @@ def read_batches(
         wants: tells by its pts whether a frame of the span is wanted. Others are decoded all the same, since
             what a decoder gives may depend on where it began, and cost no more than that.
         damage: gets to know what can't be decoded.
+        on_packet: called for every packet, also for those of frames that are not wanted: decoding goes on.
 
     Raises:
         SourceError: no frame of the span can be decoded, or the picture changes its size.
     """
     check_matrix(source.color, source.path)
     start, stop = span.pts_bounds(source)
-    shown = _frames(source, start, stop, Damage() if damage is None else damage)
+    shown = _frames(source, start, stop, _Notes(Damage() if damage is None else damage, on_packet))
     frames = (frame for frame in shown if frame.pts is not None and wants(frame.pts))
     converter = Converter()
     batch = list(islice(frames, batch_size))
@@ -54,6 +64,14 @@ def read_batches(
     while batch:
         yield _to_batch(source, batch, converter)
         batch = list(islice(frames, batch_size))
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """Who hears of what happens."""
+
+    damage: Damage
+    on_packet: Callable[[], object]
 
 
 def can_seek(source: Source) -> bool:
@@ -69,30 +87,30 @@ def _to_batch(source: Source, frames: list[VideoFrame], converter: Converter) ->
     return FrameBatch(data, tuple(frame.pts for frame in frames if frame.pts is not None))
 
 
-def _frames(source: Source, start: int, stop: int, damage: Damage) -> Iterator[VideoFrame]:
+def _frames(source: Source, start: int, stop: int, notes: _Notes) -> Iterator[VideoFrame]:
     """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once, made whole."""
     if source.untreated is None:
-        yield from _stored_frames(source, start, stop, damage)
+        yield from _stored_frames(source, start, stop, notes)
         return
     stored, first = source.untreated, context_start(source, start)
     end = min(context_stop(source, stop), stored.stop_pts)
-    frames = _stored_frames(stored, stored.pts[first], end, damage)
+    frames = _stored_frames(stored, stored.pts[first], end, notes)
     for frame in treated_frames(frames, source, first):
         if frame.pts is not None and start <= frame.pts < stop:
             yield frame
 
 
-def _stored_frames(source: Source, start: int, stop: int, damage: Damage) -> Iterator[VideoFrame]:
+def _stored_frames(source: Source, start: int, stop: int, notes: _Notes) -> Iterator[VideoFrame]:
     """Yield the frames with `start <= pts < stop`, in ascending order of pts, each once."""
     last = start - 1
-    for frame in _frames_from(source, start, damage):
+    for frame in _frames_from(source, range(start, stop), notes):
         _check_size(source, frame)
         if frame.pts is None or frame.pts <= last or not _is_known(source, frame.pts):
             continue
         if frame.pts >= stop:
             return
         if frame.is_corrupt:
-            damage.frames.add(source.seconds_of(frame.pts))
+            notes.damage.frames.add(source.seconds_of(frame.pts))
         last = frame.pts
         yield frame
 
@@ -102,42 +120,58 @@ def _is_known(source: Source, pts: int) -> bool:
     return index < len(source.pts) and source.pts[index] == pts
 
 
-def _frames_from(source: Source, start: int, damage: Damage) -> Iterator[VideoFrame]:
-    """Yield frames from `start` on, or from the beginning of the video.
+def _frames_from(source: Source, span: range, notes: _Notes) -> Iterator[VideoFrame]:
+    """Yield frames from the start of a span of pts on, or from the beginning of the video.
 
     After a seek a decoder may hold frames back until it has recovered: where the first frame that is
     wanted does not come, all are decoded.
     """
+    start = span.start
     index = bisect_left(source.pts, start)
     if index == source.num_frames:
         return
     if index > 0 and (target := _seek_target(source, start)) is not None:
-        frames = _decode(source, start, damage, target)
+        frames = _decode(source, span, notes, target)
         first = next((frame for frame in frames if frame.pts is not None and frame.pts >= start), None)
         if first is not None and first.pts == source.pts[index]:
             yield first
             yield from frames
             return
-    yield from _decode(source, start, damage)
+    yield from _decode(source, span, notes)
 
 
-def _decode(source: Source, start: int, damage: Damage, target: int | None = None) -> Iterator[VideoFrame]:
-    """Yield all frames, or those from the first keyframe after a seek; note failures from `start` on."""
+def _decode(source: Source, span: range, notes: _Notes, target: int | None = None) -> Iterator[VideoFrame]:
+    """Yield all frames, or those from the first keyframe after a seek; note failures inside the span."""
+    damage = notes.damage
 
     def note(pts: int) -> None:
-        if pts >= start:
+        if pts in span:
             damage.packets.add(source.seconds_of(pts))
 
     with open_source(source.path) as container:
         stream = _video_stream(container, source)
         # With threads, what a decoder makes of damaged packets depends on how these run.
         stream.thread_type = "NONE"
-        packets = read_frame_packets(container, stream)
         if target is not None:
             container.seek(target, stream=stream)
+        packets = _noted_packets(container, stream, source, notes)
+        if target is not None:
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         decode = _decode_packets if knows_order(container) else _decode_in_order
         yield from decode(container, stream, packets, note)
+
+
+def _noted_packets(
+    container: InputContainer, stream: VideoStream, source: Source, notes: _Notes
+) -> Iterator[AnyPacket]:
+    def end() -> None:
+        notes.damage.end = source.seconds_of(source.stop_pts)
+
+    for packet in read_frame_packets(container, stream, on_error=end):
+        notes.on_packet()
+        yield packet
+    if is_cut_off(source.path):
+        end()
 
 
 def _seek_target(source: Source, start: int) -> int | None:
