@@ -9,12 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from uuid import UUID
 
+import av
 import pytest
 
 from damage import BAD, DAMAGES, Case, attempt, cases
 from made import frames, late, program_stream, scene, text_track, write
 from tests.helpers import upscale_nearest
-from vidx4.errors import SourceError
+from vidx4.errors import OutputError, SourceError
 from vidx4.jobs import pipeline
 from vidx4.jobs.parts import Job
 from vidx4.jobs.pipeline import Place, enlarged
@@ -26,6 +27,7 @@ from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
+from vidx4.media.streams import StreamOptions, choose_streams
 from vidx4.media.template import _with_boxes
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -171,6 +173,42 @@ def test_a_protected_file(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(data[:place] + b"encv" + data[place + 4 :])
     with pytest.raises(SourceError, match="is protected"):
         probe(tmp_path / "b.mp4")
+
+
+def _packets(path: Path) -> list[tuple[str, int, bytes]]:
+    with av.open(str(path)) as container:
+        return [
+            (packet.stream.type, packet.pos or 0, bytes(packet))
+            for packet in container.demux()
+            if packet.size
+        ]
+
+
+def test_protected_sound(tmp_path: Path) -> None:
+    """The video of a file that is encrypted as a whole is put back, as that of some shops is left open."""
+    plain = write(tmp_path / "a.mp4", frames(scene(3)), num_audio=1)
+    keys = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "01" * 16,
+        "encryption_kid": "02" * 16,
+    }
+    protected = tmp_path / "b.mp4"
+    with av.open(str(plain)) as original, av.open(str(protected), "w", container_options=keys) as output:
+        copies = [output.add_stream_from_template(stream) for stream in original.streams]
+        for packet in original.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    data = bytearray(protected.read_bytes().replace(b"encv", b"avc1", 1).replace(b"sinf", b"free", 1))
+    for (kind, _, payload), (_, place, locked) in zip(_packets(plain), _packets(protected), strict=True):
+        if kind == "video":
+            data[place : place + len(locked)] = payload
+    protected.write_bytes(data)
+    source = probe(protected)
+    assert [stream.is_protected for stream in source.streams] == [False, True]
+    with pytest.raises(OutputError, match=r"Stream 1 \(aac audio und\) of .* is protected.*--audio"):
+        choose_streams(source, ".mkv")
+    assert not choose_streams(source, ".mkv", options=StreamOptions(audio="none")).carried
 
 
 def test_an_archive_is_no_video(tmp_path: Path) -> None:

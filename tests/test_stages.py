@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.jobs.stages import Pulse, ahead
+from vidx4.jobs.stages import ahead
+from vidx4.media.watch import Pulse
 
 
 def test_keeps_every_item_in_order() -> None:

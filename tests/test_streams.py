@@ -48,6 +48,16 @@ def test_fonts_and_data_are_told_of(make_video: MakeVideo) -> None:
     assert [stream.index for stream, _ in choose_streams(source, ".mp4").lost] == [2, 3]
 
 
+def test_what_is_not_described_is_left_out(make_video: MakeVideo) -> None:
+    source = probe(make_video())
+    damaged = StreamInfo(2, "video", "h264", "0x0", is_described=False)
+    streams = choose_streams(replace(source, streams=(*source.streams, damaged)), ".mkv")
+    assert [each.stream.index for each in streams.carried] == [1]
+    assert streams.warnings == (
+        "Stream 2 (h264 video) is left out: the file is damaged where it describes it.",
+    )
+
+
 @pytest.mark.parametrize(("audio", "expected"), [("all", [1, 2]), ("none", []), ("2", [2]), ("2,1", [1, 2])])
 def test_sound_is_chosen(make_video: MakeVideo, audio: str, expected: list[int]) -> None:
     source = probe(make_video(num_audio=2))

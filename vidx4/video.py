@@ -77,6 +77,10 @@ class StreamInfo:
     is_default: bool = False
     is_cover: bool = False
     """Whether it is a picture that stands for the file."""
+    is_protected: bool = False
+    """Whether it is encrypted."""
+    is_described: bool = True
+    """Whether headers tell what every container has to know of it, such as its size or rate."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.jobs.stages import Pulse, ahead
+from vidx4.jobs.stages import ahead
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
+from vidx4.media.watch import PATIENCE, Pulse
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
-
-PATIENCE = 300.0
-"""Seconds without a batch after which a decoder is given up."""
 
 Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
 """Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""

@@ -8,21 +8,11 @@ from threading import Event, Thread
 from typing import Generic, TypeVar
 
 from vidx4.errors import SourceError
+from vidx4.media.watch import Pulse, gave_up
 
 Item = TypeVar("Item")
 
 POLL_SECONDS = 0.1
-
-
-class Pulse:
-    """Tells one thread that another goes on, though it may be long until its next item."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def beat(self) -> None:
-        """Say that something was done."""
-        self.last = time.monotonic()
 
 
 class _Stop(Generic[Item]):
@@ -67,7 +57,8 @@ def ahead(
             raise item.error
     except Empty:
         is_stuck = True
-        raise SourceError(f"{what} has made no progress for {patience:.0f} s: it is given up.") from None
+        assert patience is not None
+        raise SourceError(gave_up(what, patience)) from None
     finally:
         closed.set()
         _drain(queue)

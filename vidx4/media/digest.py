@@ -38,6 +38,8 @@ class StreamDigest:
         self.codec = _LAYERS.get(codec, codec)
         self.time_base = Fraction(stream.time_base or 1)
         self.parameters = _parameters(stream)
+        self.is_coarse = isinstance(stream, AudioStream) and self.time_base * stream.rate > 1
+        """Whether times are known to less than a sample of sound."""
         self.texts: list[str] = []
         """What subtitles say."""
         self._origin = origin

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vidx4.media.container import open_source, read_frame_packets
 from vidx4.media.fields import CYCLE, FieldMeasure, filtered
+from vidx4.media.watch import Pulse, watched
 from vidx4.video import Source
 
 NUM_PLACES, NUM_FRAMES = 6, 40
@@ -37,8 +38,11 @@ def measure_fields(source: Source) -> FieldMeasure:
     Each is told to be of one moment or of two by FFmpeg's `idet`, from how its lines differ from those around
     and from those of its neighbours. Telecined film shows two frames of two moments in every five, always the
     same two.
+
+    Raises:
+        SourceError: the decoder makes no progress.
     """
-    places = list(_places(source))
+    places = watched(lambda pulse: list(_places(source, pulse)), f"The decoder of {source.path}")
     marks = [mark for place in places for mark in place]
     top, bottom = (sum(mark == order for mark in marks) for order in _INTERLACED)
     by_flags = source.top_field_first
@@ -51,14 +55,14 @@ def measure_fields(source: Source) -> FieldMeasure:
     )
 
 
-def _places(source: Source) -> Iterator[list[str]]:
+def _places(source: Source, pulse: Pulse) -> Iterator[list[str]]:
     """Yield what `idet` says of each frame in a row, for every place."""
     if source.num_frames <= NUM_PLACES * NUM_FRAMES:
-        yield _marks(_decoded(source, None, source.num_frames))
+        yield _marks(_decoded(source, None, source.num_frames, pulse))
         return
     for number in range(NUM_PLACES):
         pts = source.pts[number * source.num_frames // NUM_PLACES]
-        yield _marks(_decoded(source, pts, NUM_FRAMES))
+        yield _marks(_decoded(source, pts, NUM_FRAMES, pulse))
 
 
 def _marks(frames: Iterator[VideoFrame]) -> list[str]:
@@ -102,7 +106,7 @@ def _standing_out(luma: NDArray[np.float32], distance: int) -> NDArray[np.float3
     return ((above - middle) * (below - middle) - _ROUNDING**2).clip(min=0)
 
 
-def _decoded(source: Source, pts: int | None, num_frames: int) -> Iterator[VideoFrame]:
+def _decoded(source: Source, pts: int | None, num_frames: int, pulse: Pulse) -> Iterator[VideoFrame]:
     """Decode some frames from the keyframe about a time; what can't be decoded is left out."""
     with open_source(source.path) as container:
         stream = container.streams[source.video_index]
@@ -111,13 +115,14 @@ def _decoded(source: Source, pts: int | None, num_frames: int) -> Iterator[Video
             with suppress(FFmpegError):  # then it is the beginning that is looked at
                 container.seek(pts, stream=stream)
         size = source.width, source.height
-        frames = (frame for frame in _decode(container, stream) if (frame.width, frame.height) == size)
+        frames = (frame for frame in _decode(container, stream, pulse) if (frame.width, frame.height) == size)
         yield from islice(frames, num_frames)
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _decode(container: InputContainer, stream: VideoStream, pulse: Pulse) -> Iterator[VideoFrame]:
     packets = read_frame_packets(container, stream)
     for packet in dropwhile(lambda packet: not packet.is_keyframe, packets):
+        pulse.beat()
         with suppress(FFmpegError):
             yield from stream.decode(packet)
     with suppress(FFmpegError):

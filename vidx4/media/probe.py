@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +21,9 @@ from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.color import chroma_location, complete
-from vidx4.media.container import AnyPacket, open_source, packet_pts, read_frame_packets
+from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.hdr import read_hdr
+from vidx4.media.watch import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
 
 _FULL_RANGE = 2
@@ -43,6 +44,8 @@ class _Scan:
     first_frame: VideoFrame
     durations: dict[int, int]
     """The duration of each frame by its pts, 0 where it is unknown."""
+    protected: frozenset[int]
+    """Indices of other streams that are encrypted."""
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -57,13 +60,17 @@ def probe(path: str | Path, video_stream: int | None = None) -> Source:
         OptionError: there is no video stream of that number.
     """
     path = Path(path)
+    return watched(lambda pulse: _probe(path, video_stream, pulse), f"Reading {path}")
+
+
+def _probe(path: Path, video_stream: int | None, pulse: Pulse) -> Source:
     with open_source(path) as container:
         stream = _video_stream(container, path, video_stream)
-        streams = tuple(_describe(s) for s in container.streams if not is_chapter_track(s))
-        scan = _scan(container, stream, path)
+        scan = _scan(container, stream, path, pulse)
         if _has_field_packets(container, scan.first_frame):
-            scan = _Scan(scan.first_frame, dict.fromkeys(_decoded_pts(path, stream.index), 0))
-        return _source(path, container, stream, streams, scan)
+            shown = dict.fromkeys(_decoded_pts(path, stream.index, pulse), 0)
+            scan = replace(scan, durations=shown)
+        return _source(path, container, stream, scan)
 
 
 def is_chapter_track(stream: Stream) -> bool:
@@ -71,13 +78,7 @@ def is_chapter_track(stream: Stream) -> bool:
     return stream.type == "data" and stream.discard == Discard.all
 
 
-def _source(
-    path: Path,
-    container: InputContainer,
-    stream: VideoStream,
-    streams: tuple[StreamInfo, ...],
-    scan: _Scan,
-) -> Source:
+def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _Scan) -> Source:
     frame = scan.first_frame
     time_base = Fraction(stream.time_base or 1)
     rate = stream.average_rate or stream.guessed_rate
@@ -93,7 +94,11 @@ def _source(
         pts=pts,
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
-        streams=streams,
+        streams=tuple(
+            _describe(each, is_protected=each.index in scan.protected)
+            for each in container.streams
+            if not is_chapter_track(each)
+        ),
         color=_color(stream, frame),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
@@ -112,7 +117,7 @@ def _video_stream(container: InputContainer, path: Path, number: int | None) -> 
     if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
         raise SourceError(f"{path} holds no video.")
     if best.codec_context is None:
-        raise SourceError(f"The video of {path} is of a kind that can't be decoded.")
+        raise SourceError(f"The video of {path} is of a kind that can't be decoded, or it is protected.")
     return best
 
 
@@ -124,7 +129,7 @@ def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
     return there[number]
 
 
-def _describe(stream: Stream) -> StreamInfo:
+def _describe(stream: Stream, *, is_protected: bool) -> StreamInfo:
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else getattr(stream, "name", "")
     return StreamInfo(
         index=stream.index,
@@ -135,7 +140,18 @@ def _describe(stream: Stream) -> StreamInfo:
         title=stream.metadata.get("title", ""),
         is_default=bool(stream.disposition & Disposition.default),
         is_cover=bool(stream.disposition & Disposition.attached_pic),
+        is_protected=is_protected,
+        is_described=_is_described(stream),
     )
+
+
+def _is_described(stream: Stream) -> bool:
+    match stream:
+        case VideoStream():
+            return bool(stream.codec_context and stream.width and stream.height)
+        case AudioStream():
+            return bool(stream.codec_context and stream.sample_rate and stream.channels)
+    return True
 
 
 def _details(stream: Stream) -> str:
@@ -149,10 +165,12 @@ def _details(stream: Stream) -> str:
     return ""
 
 
-def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
+def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pulse) -> _Scan:
     first_frame: VideoFrame | None = None
     durations: dict[int, int] = {}
-    for index, packet in enumerate(_frame_packets(container, stream)):
+    protected: set[int] = set()
+    for index, packet in enumerate(_frame_packets(container, stream, protected)):
+        pulse.beat()
         if packet.has_sidedata("encryption_info"):
             raise SourceError(f"{path} is protected: its video is encrypted.")
         first_frame = first_frame or _first_frame(stream, packet)
@@ -161,15 +179,26 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Scan:
     first_frame = first_frame or _first_frame(stream, None)
     if first_frame is None or not durations:
         raise SourceError(f"No frame of {path} can be decoded.")
-    return _Scan(first_frame, durations)
+    return _Scan(first_frame, durations, frozenset(protected))
 
 
-def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[AnyPacket]:
-    """Yield one packet for each frame that is shown."""
-    packets = read_frame_packets(container, stream)
+def _frame_packets(
+    container: InputContainer, stream: VideoStream, protected: set[int]
+) -> Iterator[AnyPacket]:
+    """Yield one packet for each frame that is shown, and add other streams that are encrypted to a set."""
+    packets = _of_stream(read_packets(container, *container.streams), stream, protected)
     if stream.codec_context.codec.canonical_name != "vp9":
         return packets
     return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
+
+
+def _of_stream(packets: Iterable[AnyPacket], stream: Stream, protected: set[int]) -> Iterator[AnyPacket]:
+    for packet in packets:
+        if packet.stream_index != stream.index:
+            if packet.has_sidedata("encryption_info"):
+                protected.add(packet.stream_index)
+        elif packet.size:
+            yield packet
 
 
 def _merge_hidden_frames(packets: Iterable[AnyPacket], merge: BitStreamFilterContext) -> Iterator[AnyPacket]:
@@ -189,11 +218,12 @@ def _has_field_packets(container: InputContainer, frame: VideoFrame) -> bool:
     return container.format.name == "mpegts" and frame.interlaced_frame
 
 
-def _decoded_pts(path: Path, index: int) -> Iterator[int]:
+def _decoded_pts(path: Path, index: int, pulse: Pulse) -> Iterator[int]:
     with open_source(path) as container:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
         for packet in container.demux(stream):
+            pulse.beat()
             try:
                 yield from (frame.pts for frame in stream.decode(packet) if frame.pts is not None)
             except FFmpegError:

@@ -63,15 +63,15 @@ def choose_streams(
 
     Raises:
         OptionError: the options name streams that are not there.
-        OutputError: the container can't hold a wanted stream.
+        OutputError: the container can't hold a wanted stream, or it is protected.
     """
     carried: list[Carried] = []
     lost: list[tuple[StreamInfo, str]] = []
     for stream in _wanted(source, options):
-        if stream.kind == "video" and not span.is_whole:
-            lost.append((stream, "a range holds one video stream"))
-        elif suffix == PICTURES:
-            lost.append((stream, "pictures hold no other stream"))
+        if why := _hindrance(stream, suffix, span):
+            lost.append((stream, why))
+        elif stream.is_protected:
+            raise OutputError(_protection(source, stream))
         elif holds(suffix, source, stream):
             carried.append(Carried(stream))
         elif found := conversion(stream.codec, format_of(suffix)):
@@ -81,6 +81,19 @@ def choose_streams(
         else:
             lost.append((stream, f"{suffix} can't hold it"))
     return Streams(tuple(carried), tuple(lost))
+
+
+def _hindrance(stream: StreamInfo, suffix: str, span: TimeRange) -> str:
+    """Return why a stream is left out whatever the container takes; nothing where it need not be."""
+    if stream.kind == "video" and not span.is_whole:
+        return "a range holds one video stream"
+    if suffix == PICTURES:
+        return "pictures hold no other stream"
+    if not stream.is_described:
+        return "the file is damaged where it describes it"
+    if stream.is_protected and stream.kind not in _OPTIONS:
+        return "it is protected"
+    return ""
 
 
 def _wanted(source: Source, options: StreamOptions) -> Iterator[StreamInfo]:
@@ -109,6 +122,11 @@ def _numbers(source: Source, kind: str, wanted: str) -> set[int]:
         known = ", ".join(map(str, sorted(there))) or "none"
         raise OptionError(f"Stream {number} of {source.path} is no {kind} stream: {known} would be.")
     return numbers
+
+
+def _protection(source: Source, stream: StreamInfo) -> str:
+    what = f"{_named(stream)} of {source.path} is protected"
+    return f"{what}: it is of no use without its key. Leave it out by --{_OPTIONS[stream.kind]}."
 
 
 def _refusal(source: Source, stream: StreamInfo, suffix: str) -> str:

@@ -223,7 +223,8 @@ def _packets(
         if given.has_packets:  # in the output, those that its decoder needs stand before them
             (content, times), (other, found) = (each.last(given.num_packets) for each in (given, kept))
             yield _check(f"{name}: content", content, other)
-            yield _times(f"{name}: time of packet", times, found, (kept.time_base + given.rounding) / 2)
+            slack = given.time_base if given.is_coarse else given.rounding  # `trim` finds the exact times
+            yield _times(f"{name}: time of packet", times, found, (kept.time_base + slack) / 2)
     elif each.codec is None:
         yield _check(f"{name}: codec", given.codec, kept.codec)
         yield _check(f"{name}: content", given.content, kept.content)
