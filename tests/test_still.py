@@ -11,7 +11,10 @@ from PIL import ExifTags, Image, ImageCms
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, SourceError
-from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
+from vidx4.jobs import picture as picture_module
+from vidx4.jobs.picture import plan_picture, upscale_picture
+from vidx4.jobs.still import is_picture
+from vidx4.jobs.verify import verify
 from vidx4.media.deep import encode_png, profile_chunk, read_deep
 from vidx4.temporal.follow import Follower
 from vidx4.temporal.state import ShotState, Upscaled
@@ -192,6 +195,35 @@ def test_metadata_is_kept(source: str, suffix: str, nearest: Nearest, tmp_path: 
     check_metadata(tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as picture:
         assert picture.size == (32, 48)
+    assert lost(path, tmp_path / f"out{suffix}") == []
+
+
+def lost(path: Path, upscaled: Path) -> list[str]:
+    return [check.subject for check in verify(path, upscaled) if not check.is_kept]
+
+
+def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
+    transparent = np.dstack([deep_pixels(3), np.full((11, 18, 1), 30000, np.uint16)])
+    exif = exif_of(1).tobytes().removeprefix(b"Exif\0\0")
+    source = tmp_path / "deep.png"
+    source.write_bytes(encode_png(transparent, [profile_chunk(PROFILE), (b"eXIf", exif)]))
+    upscale_picture(source, tmp_path / "out.png", nearest)
+    assert lost(source, tmp_path / "out.png") == []
+    save(tmp_path / "other.png")
+    assert lost(source, tmp_path / "other.png") == [
+        *("size", "bits per colour", "transparency", "colour profile", "EXIF data"),
+    ]
+
+
+def test_a_loss_is_told(
+    nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = save(tmp_path / "a.jpg", dpi=(300, 300))
+    upscale_picture(source, tmp_path / "out.png", nearest)
+    assert not caplog.records
+    monkeypatch.setattr(picture_module, "_options", lambda *_: {})
+    upscale_picture(source, tmp_path / "lost.png", nearest)
+    assert "pixels per inch is 0 x 0, and should be 300 x 300" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

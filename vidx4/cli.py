@@ -133,8 +133,9 @@ def upscale(
     Into a folder, or to frames/%06d.png, it writes numbered pictures.
     """
     from vidx4.diffusion.upscaler import Upscaler
-    from vidx4.jobs.picture import is_picture, plan_picture, upscale_picture
+    from vidx4.jobs.picture import plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.still import is_picture
 
     if is_picture(source):
         _refuse_for_picture(encode, read, streams, span, work)

@@ -16,13 +16,14 @@ from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vid
 from vidx4.jobs.folder import num_kept
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.parts import Job
-from vidx4.jobs.picture import is_picture, picture_suffix, plan_picture, upscale_picture
+from vidx4.jobs.picture import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.preflight import Estimate, check_disk
 from vidx4.jobs.progress import Control
 from vidx4.jobs.records import Records, what_is_wrong
 from vidx4.jobs.run import start
 from vidx4.jobs.select import Selection
+from vidx4.jobs.still import is_picture
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_suffix

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vidx4.jobs.picture import verify_picture
+from vidx4.jobs.still import is_picture
 from vidx4.media.encoder import CODECS, EncodeOptions
 from vidx4.media.numbered import DEFAULT_PATTERN
-from vidx4.media.output import plan_output
+from vidx4.media.output import Output
 from vidx4.media.probe import probe
 from vidx4.media.sequence import is_sequence
 from vidx4.media.source import ReadOptions, read_source
-from vidx4.media.streams import StreamOptions
+from vidx4.media.streams import StreamOptions, choose_streams
+from vidx4.media.target import target_of
 from vidx4.media.verify import Check, verify_output
 from vidx4.video import WHOLE, TimeRange
 
@@ -23,7 +26,7 @@ def verify(
     span: TimeRange = WHOLE,
     size: tuple[int | None, int | None] = (None, None),
 ) -> list[Check]:
-    """Compare a video with its enlarged copy.
+    """Compare a video or a still picture with its enlarged copy.
 
     Args:
         path: the source.
@@ -41,14 +44,17 @@ def verify(
         OptionError: the options don't fit the source.
         OutputError: the copy is of a kind that is not written.
     """
-    upscaled = Path(upscaled)
+    path, upscaled = Path(path), Path(upscaled)
+    if path.is_file() and is_picture(path):
+        return verify_picture(path, upscaled)
     source, copy = read_source(path, read), probe(upscaled)
     codec = copy.streams[copy.video_index].codec
-    encode = EncodeOptions(
-        codec if codec in CODECS else "auto", width=size[0], height=size[1], pixel_format=None
-    )
+    encode = EncodeOptions(codec if codec in CODECS else "auto", width=size[0], height=size[1])
+    written = upscaled
     if is_sequence(upscaled):
-        upscaled = upscaled / DEFAULT_PATTERN if upscaled.is_dir() else upscaled
+        written = upscaled / DEFAULT_PATTERN if upscaled.is_dir() else upscaled
         encode = replace(encode, codec="auto")
-    output = plan_output(source, upscaled, span, encode, streams, overwrite=True)
+    suffix = written.suffix.lower()
+    target = target_of(source, suffix, encode)
+    output = Output(written, source, span, target, choose_streams(source, suffix, span, streams))
     return verify_output(output, upscaled)

@@ -57,9 +57,10 @@ class Check:
     found: str
     is_kept: bool
 
-
-def _check(subject: str, expected: object, found: object) -> Check:
-    return Check(subject, str(expected), str(found), expected == found)
+    @classmethod
+    def of(cls, subject: str, expected: object, found: object) -> "Check":
+        """Compare two values."""
+        return cls(subject, str(expected), str(found), expected == found)
 
 
 def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_lose: bool = False) -> None:
@@ -74,16 +75,25 @@ def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_l
     Raises:
         OutputError: something is lost, and may not be.
     """
-    lost = [check for check in verify_output(output, path, missing) if not check.is_kept]
+    require_kept(verify_output(output, path, missing), output.path, may_lose=may_lose)
+
+
+def require_kept(checks: Sequence[Check], path: Path, *, may_lose: bool) -> None:
+    """Make sure that all checks of what is to be written to a path hold, or tell of those that don't.
+
+    Raises:
+        OutputError: something is lost, and may not be.
+    """
+    lost = [check for check in checks if not check.is_kept]
     if lost and may_lose:
         for each in lost:
-            _logger.warning("%s is %s, and should be %s.", each.subject, each.found, each.expected)
+            _logger.warning("%s: %s is %s, and should be %s.", path, each.subject, each.found, each.expected)
     elif lost:
         what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise OutputError(
-            f"{output.path} could not be written so that it keeps everything: {what}{more}. --force "
-            "writes it all the same."
+            f"{path} could not be written so that it keeps everything: {what}{more}. --force writes it all "
+            "the same."
         )
 
 
@@ -114,9 +124,9 @@ def _pictures(output: Output, copy: Source, missing: Sequence[int]) -> list[Chec
     expected = sum(start <= pts < stop for pts in output.source.pts) - len(missing)
     target = output.target
     return [
-        _check("number of pictures", expected, copy.num_frames),
-        _check("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}"),
-        _check("bit depth", target.encoder.bit_depth, copy.bit_depth),
+        Check.of("number of pictures", expected, copy.num_frames),
+        Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}"),
+        Check.of("bit depth", target.encoder.bit_depth, copy.bit_depth),
     ]
 
 
@@ -126,7 +136,7 @@ def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Ch
     pts = [each for each in source.pts if start <= each < stop and each not in absent]
     expected = [each * source.time_base - cut.origin for each in pts]
     found = [each * copy.time_base for each in copy.pts]
-    yield _check("number of frames", len(expected), len(found))
+    yield Check.of("number of frames", len(expected), len(found))
     if format_of(output.suffix) in _EXACT:
         finer = (source.time_base / copy.time_base).denominator == 1
         yield Check("time base", str(source.time_base), str(copy.time_base), finer)
@@ -159,12 +169,12 @@ def _seconds(time: Fraction | None) -> str:
 
 def _picture(output: Output, copy: Source) -> Iterator[Check]:
     target, color = output.target, output.target.color
-    yield _check("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
-    yield _check("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
-    yield _check("display matrix", target.display_matrix, copy.display_matrix)
+    yield Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
+    yield Check.of("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
+    yield Check.of("display matrix", target.display_matrix, copy.display_matrix)
     for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
-        yield _check(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
-    yield _check("bit depth", target.encoder.bit_depth, copy.bit_depth)
+        yield Check.of(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
+    yield Check.of("bit depth", target.encoder.bit_depth, copy.bit_depth)
     if target.hdr.mastering_display or target.hdr.content_light:
         is_kept = is_same_hdr(target.hdr, copy.hdr)
         yield Check("HDR metadata", "as the source's", "the same" if is_kept else "another", is_kept)
@@ -186,7 +196,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
             is_cut = not output.cut.is_whole and each.stream.kind == "audio"
             if not output.cut.is_whole and each.stream.codec in _DRAWN:
                 # What is shown when a range begins is drawn anew there, of all that built it up.
-                yield _check(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
+                yield Check.of(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
             yield from _tags(stream, twin, output, is_copied=each.codec is None)
@@ -211,30 +221,30 @@ def _surplus(
 ) -> Iterator[Check]:
     known = {video_index, *(twin.index for *_, twin in pairs if twin is not None)}
     extra = [s for s in written if s.index not in known and not is_chapter_track(s)]
-    yield _check("further streams", 0, len(extra))
+    yield Check.of("further streams", 0, len(extra))
 
 
 def _packets(
     name: str, each: Carried, given: StreamDigest, kept: StreamDigest, *, is_cut: bool
 ) -> Iterator[Check]:
     if each.codec is None and is_cut:
-        yield _check(f"{name}: codec", given.codec, kept.codec)
-        yield _check(f"{name}: parameters", given.parameters, kept.parameters)
+        yield Check.of(f"{name}: codec", given.codec, kept.codec)
+        yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
         if given.has_packets:  # in the output, those that its decoder needs stand before them
             (content, times), (other, found) = (each.last(given.num_packets) for each in (given, kept))
-            yield _check(f"{name}: content", content, other)
+            yield Check.of(f"{name}: content", content, other)
             slack = given.time_base if given.is_coarse else given.rounding  # `trim` finds the exact times
             yield _times(f"{name}: time of packet", times, found, (kept.time_base + slack) / 2)
     elif each.codec is None:
-        yield _check(f"{name}: codec", given.codec, kept.codec)
-        yield _check(f"{name}: content", given.content, kept.content)
+        yield Check.of(f"{name}: codec", given.codec, kept.codec)
+        yield Check.of(f"{name}: content", given.content, kept.content)
         if given.has_packets and kept.has_packets:
-            yield _check(f"{name}: number of packets", len(given.times), len(kept.times))
+            yield Check.of(f"{name}: number of packets", len(given.times), len(kept.times))
             tolerance = (kept.time_base + given.rounding) / 2
             yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
-            yield _check(f"{name}: parameters", given.parameters, kept.parameters)
+            yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
     elif each.stream.kind == "audio":
-        yield _check(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
+        yield Check.of(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
         yield _times(f"{name}: length", [given.length], [kept.length], Fraction(1, 10))
     else:
         lost = [text for text in given.texts if not any(text in other for other in kept.texts)]
@@ -248,9 +258,9 @@ def _tags(stream: Stream, twin: Stream, output: Output, *, is_copied: bool) -> I
     for key, value in lasting(stream.metadata).items():
         is_written = key.lower() in keys if keys else key != "creation_time"
         if is_written and value and not (key.lower() == "language" and value == "und"):
-            yield _check(f"{name}: {key}", value, found.get(key.lower(), ""))
+            yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
     if (title := stream.metadata.get("title")) and kind in _EXACT:
-        yield _check(f"{name}: title", title, found.get("handler_name", ""))
+        yield Check.of(f"{name}: title", title, found.get("handler_name", ""))
     told = _DISPOSITIONS.get(kind, _ALL_DISPOSITIONS) & _ALL_DISPOSITIONS
     wanted = stream.disposition & told
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
@@ -270,7 +280,7 @@ def _description(output: Output, path: Path) -> Iterator[Check]:
                 is_kept = _as_stored(key, value) == _as_stored(key, other)
                 yield Check(f"metadata {key}", value, other, is_kept)
             given, kept = chapters_of(original, output.cut), chapters_of(written)
-            yield _check("number of chapters", len(given), len(kept))
+            yield Check.of("number of chapters", len(given), len(kept))
             yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))
 
 
