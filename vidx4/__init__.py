@@ -4,8 +4,8 @@
 
     upscale_video("old.mp4", "new.mp4")
 
-`Upscaler` enlarges batches of frames and still pictures; `upscale_video` a whole file. Names load on first
-use, so importing the package takes no time.
+`Upscaler` enlarges batches of frames and still pictures, `upscale_video` a whole file, and `verify` tells
+what a copy kept. Names load on first use, so importing the package takes no time.
 """
 
 from importlib import import_module
@@ -16,21 +16,27 @@ __version__ = "0.1.0"
 __all__ = [
     "EncodeOptions",
     "FrameBatch",
+    "ReadOptions",
+    "StreamOptions",
     "UpscaleOptions",
     "Upscaler",
     "Vidx4Error",
     "probe",
     "upscale_video",
+    "verify",
 ]
 
 _HOMES = {
     "EncodeOptions": "vidx4.media.encoder",
     "FrameBatch": "vidx4.video",
+    "ReadOptions": "vidx4.media.source",
+    "StreamOptions": "vidx4.media.streams",
     "UpscaleOptions": "vidx4.diffusion.options",
     "Upscaler": "vidx4.diffusion.upscaler",
     "Vidx4Error": "vidx4.errors",
     "probe": "vidx4.media.probe",
     "upscale_video": "vidx4.jobs.run",
+    "verify": "vidx4.jobs.verify",
 }
 
 if TYPE_CHECKING:
@@ -38,8 +44,11 @@ if TYPE_CHECKING:
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.errors import Vidx4Error
     from vidx4.jobs.run import upscale_video
+    from vidx4.jobs.verify import verify
     from vidx4.media.encoder import EncodeOptions
     from vidx4.media.probe import probe
+    from vidx4.media.source import ReadOptions
+    from vidx4.media.streams import StreamOptions
     from vidx4.video import FrameBatch
 
 
