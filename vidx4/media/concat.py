@@ -1,7 +1,6 @@
 """Videos that were cut from one, one after another."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +10,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.layout import add_copies, add_video, describe_output, finish_layout, muxer_options
 from vidx4.media.output import Output
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams
@@ -38,12 +37,22 @@ def concatenate(pieces: Sequence[Path], output: Path, target: Target) -> None:
     streams = choose_streams(source, output.suffix)
     # The stream of a piece has its metadata of HDR already.
     written = Output(output, source, WHOLE, replace(target, hdr=HdrMetadata()), streams)
-    with write_whole(output) as unfinished, ExitStack() as stack:
-        first = stack.enter_context(open_source(pieces[0]))
-        options = muxer_options(output.suffix, source, first)
-        container = stack.enter_context(
-            av.open(str(unfinished), "w", format=format_of(output.suffix), container_options=options)
-        )
+    with write_whole(output) as unfinished:
+        _write(pieces, written, unfinished)
+        finish_layout(unfinished, written)
+
+
+def _write(pieces: Sequence[Path], written: Output, unfinished: Path) -> None:
+    source = written.source
+    with (
+        open_source(pieces[0]) as first,
+        av.open(
+            str(unfinished),
+            "w",
+            format=format_of(written.suffix),
+            container_options=muxer_options(written.suffix, source, first),
+        ) as container,
+    ):
         video = first.streams[source.video_index]
         assert isinstance(video, VideoStream)
         copies: dict[int, Stream] = {

@@ -158,6 +158,8 @@ def read_packets(
         for packet in container.demux(streams):
             if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder
                 yield packet
+    except IndexError:
+        return  # PyAV flushes streams that it doesn't know: those that appear in the middle of a file
     except FFmpegError as error:
         if on_error is not None:
             on_error()

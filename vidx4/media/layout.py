@@ -17,9 +17,10 @@ from vidx4.media.color import tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_packets
 from vidx4.media.convert import add_converted
 from vidx4.media.delay import declare_delay
+from vidx4.media.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.output import Output
 from vidx4.media.sound import name_channels
-from vidx4.media.suffix import RIFF_AUDIO, format_of
+from vidx4.media.suffix import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.template import add_hdr
 from vidx4.video import Source
 
@@ -81,7 +82,20 @@ def add_video(
         context.codec_tag = "hvc1"  # Apple's players take no other
     video.set_display_matrix(target.display_matrix)
     _describe(video, original, output.suffix)
+    if _has_late_shape(output):
+        leave_room(video)
     return video
+
+
+def _has_late_shape(output: Output) -> bool:
+    ratio = output.target.sample_aspect_ratio
+    return format_of(output.suffix) in MATROSKA and ratio != 1 and holds_shape(ratio)
+
+
+def finish_layout(path: Path, output: Output) -> None:
+    """Write what can't be written before a file is whole."""
+    if _has_late_shape(output):
+        write_shape(path, output.target.sample_aspect_ratio)
 
 
 def _is_steady(source: Source) -> bool:

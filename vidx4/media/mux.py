@@ -14,7 +14,7 @@ from av.stream import Stream
 from vidx4.errors import SourceError
 from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.convert import converted, part_of
-from vidx4.media.layout import add_copies, add_video, describe_output, muxer_options
+from vidx4.media.layout import add_copies, add_video, describe_output, finish_layout, muxer_options
 from vidx4.media.numbered import write_sequence
 from vidx4.media.output import Output
 from vidx4.media.suffix import format_of
@@ -61,6 +61,7 @@ def join(
         return missing
     with write_whole(output.path) as unfinished:
         missing = _missing(output, _mux(parts, output, unfinished))
+        finish_layout(unfinished, output)
         check_kept(output, unfinished, missing, may_lose=may_lose)
     return missing
 

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median_low
 from typing import cast
@@ -222,7 +222,8 @@ def _decoded_pts(path: Path, index: int, pulse: Pulse) -> Iterator[int]:
     with open_source(path) as container:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
-        for packet in container.demux(stream):
+        packets = read_packets(container, stream, on_error=lambda: None)  # which was told already
+        for packet in chain(packets, (None,)):
             pulse.beat()
             try:
                 yield from (frame.pts for frame in stream.decode(packet) if frame.pts is not None)

@@ -22,6 +22,8 @@ FORMATS = {
     ".ts": "mpegts",
 }
 """FFmpeg's muxer for each suffix of an output."""
+MATROSKA = frozenset({"matroska", "webm"})
+"""Muxers of one format, of which WebM is a part."""
 PICTURES = ".png"
 """The suffix of an output that is a folder of numbered pictures, as in `frames/%06d.png`."""
 VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {

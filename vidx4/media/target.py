@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from vidx4.errors import OptionError, OutputError
 from vidx4.media.encoder import CODECS, EncodeOptions, EncoderSettings, merged, resolve, try_out
 from vidx4.media.hdr import encoder_options
-from vidx4.media.suffix import check_codec, format_of, held_codecs
+from vidx4.media.matroska import holds_shape
+from vidx4.media.suffix import MATROSKA, check_codec, format_of, held_codecs
 from vidx4.video import SCALE, ColorDescription, HdrMetadata, Source
 
 _ONE = 1 << 16
@@ -20,7 +21,7 @@ _MAX_RATIO = 1 << 15
 _LIMITED_RANGE_ONLY = frozenset({"prores"})
 """Codecs that can't say that they use the full range."""
 _WITHOUT_SHAPE = frozenset({"libsvtav1", "libvpx-vp9", "av1_nvenc", "ffv1"})
-"""Encoders that don't write the shape of pixels themselves, and PyAV can't tell it to Matroska's muxer."""
+"""Encoders that don't write the shape of pixels themselves."""
 _LEFT, _TOP_LEFT = 1, 3
 _SITINGS_OF = {"libx264": range(1, 7), "libx265": range(1, 7), "libsvtav1": (_LEFT, _TOP_LEFT)}
 """Where chroma may lie for encoders that say where."""
@@ -104,11 +105,11 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     settings = resolve(options, *size, source.bit_depth, held=held_codecs(suffix))
     _check_size(size, settings.pix_fmt)
     ratio = (ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(_MAX_RATIO)
-    if ratio != 1 and settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in ("matroska", "webm"):
+    if settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in MATROSKA and not holds_shape(ratio):
         raise OutputError(
-            f"The pixels of {source.path} are not square, and a {suffix} file of {settings.codec} could not "
-            "tell: "
-            "use .mp4, or the codec h264 or hevc, or make them square by --width and --height."
+            f"The pixels of {source.path} are {ratio} as wide as high, and a {suffix} file of "
+            f"{settings.codec} can't tell: use .mp4, or the codec h264 or hevc, or make them square by "
+            "--width and --height."
         )
     color = _color(source.color, settings)
     if options.encoder_options or "nvenc" in settings.encoder:
