@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from fractions import Fraction
 from functools import partial
 from itertools import cycle
@@ -27,7 +27,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from made import MADE, chapters, frames, scene, text_packet, write
+from made import MADE, chapters, frames, scene, text_packet, with_aperture, write
 from vidx4.errors import OutputError, Vidx4Error
 from vidx4.jobs.parts import Job
 from vidx4.jobs.plan import plan_video
@@ -197,6 +197,11 @@ def _shape(path: Path) -> object:
     return probe(path).sample_aspect_ratio
 
 
+def _aperture(path: Path, output: Path) -> str:
+    given, kept = (astuple(probe(each).margins) for each in (path, output))
+    return "kept" if tuple(SCALE * width for width in given) == kept else "lost"
+
+
 def _matrix(path: Path, output: Path) -> str:
     source, copy = probe(path), probe(output)
     if source.display_matrix == copy.display_matrix:
@@ -308,6 +313,10 @@ def _anamorphic(folder: Path, suffix: str) -> Path:
     return _plain(folder, "shape.mp4", sample_aspect_ratio=Fraction(16, 15))
 
 
+def _cropped(folder: Path, suffix: str) -> Path:
+    return with_aperture(_plain(folder, "cropped.mp4"))
+
+
 def _variable(folder: Path, suffix: str) -> Path:
     return _plain(folder, "variable.mp4", pts=[12345, 12901, 13400, 14007, 14500, 20000, 20513, 21111])
 
@@ -372,6 +381,7 @@ PROPERTIES: list[Row] = [
     ("titles of streams", _described, partial(_equal, _stream_title)),
     ("languages", _described, partial(_equal, _language)),
     ("shape of pixels", _anamorphic, partial(_equal, _shape)),
+    ("clean aperture", _cropped, _aperture),
     ("rotation, mirror", _turned, _matrix),
     ("colour tags, range", _tagged, partial(_equal, _colors)),
     ("HDR10 metadata", _hdr10, _hdr),

@@ -18,7 +18,13 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vidx4.media.aperture import to_box
+from vidx4.media.probe import probe
+from vidx4.media.template import with_boxes
+from vidx4.video import Margins
+
 WIDTH, HEIGHT = 96, 64
+MARGINS = Margins(left=4, top=8, right=12, bottom=6)
 SAMPLE_RATE, SAMPLES = 48000, 1024
 ASS_HEADER = """[Script Info]
 ScriptType: v4.00+
@@ -48,6 +54,13 @@ def scene(num_frames: int, *, start: int = 0) -> Iterator[np.ndarray]:
         shift = x + 2 * index
         waves = [np.sin(shift / 9) + np.cos(y / 7), np.sin(shift / 5 + y / 11), np.cos((shift - y) / 8)]
         yield np.stack([32768 + 12000 * wave for wave in waves], axis=-1).clip(0, 65535).astype(np.uint16)
+
+
+def with_aperture(path: Path) -> Path:
+    """Say in an MP4 or QuickTime file that only what is inside of `MARGINS` is to be shown."""
+    source = probe(path)
+    path.write_bytes(with_boxes(path.read_bytes(), to_box(MARGINS, source.width, source.height)))
+    return path
 
 
 def frames(pictures: Iterable[np.ndarray], pix_fmt: str = "yuv420p") -> Iterator[VideoFrame]:

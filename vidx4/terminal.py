@@ -362,6 +362,8 @@ def _facts(source: "Source") -> dict[str, Any]:
         "size": f"{source.width}x{source.height}",
         "sample_aspect_ratio": source.sample_aspect_ratio,
         "rotation": source.rotation,
+        "margins": " ".join(f"{side} {width}" for side, width in asdict(source.margins).items() if width)
+        or "none",
         "num_frames": source.num_frames,
         "duration": f"{float(source.duration):.3f} s",
         "frame_rate": f"{float(source.frame_rate):.3f} fps" if source.frame_rate else None,

@@ -48,6 +48,19 @@ class HdrMetadata:
     """Names of metadata that changes from frame to frame, which an enlarged copy can't carry."""
 
 
+@dataclass(frozen=True)
+class Margins:
+    """What players leave away around a stored picture, in pixels; what they show is the clean aperture."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+    def __bool__(self) -> bool:
+        return self != Margins()
+
+
 class Fields(StrEnum):
     """What becomes of the fields of interlaced frames before these are enlarged."""
 
@@ -125,6 +138,7 @@ class Source:
     hdr: HdrMetadata = HdrMetadata()
     display_matrix: tuple[int, ...] | None = None
     """How a player turns and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
+    margins: Margins = Margins()
 
     @property
     def num_frames(self) -> int:

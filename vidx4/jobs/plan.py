@@ -163,6 +163,8 @@ def _warnings(written: Output) -> Iterator[str]:
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
         yield "A .ts file holds no chapters, no titles and no covers."
+    if source.margins and not written.target.margins:
+        yield "What the file says of the edges of its picture is lost: players will show them."
     if source.has_alpha:
         yield "The video has transparency, which is lost."
     for name in source.hdr.dropped:

@@ -12,16 +12,18 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from vidx4.media.aperture import to_box
 from vidx4.media.chapters import chapters_of, set_chapters
 from vidx4.media.color import tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_packets
 from vidx4.media.convert import add_converted
 from vidx4.media.delay import declare_delay
+from vidx4.media.hdr import to_boxes
 from vidx4.media.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.output import Output
 from vidx4.media.sound import name_channels
 from vidx4.media.suffix import MATROSKA, RIFF_AUDIO, format_of
-from vidx4.media.template import add_hdr
+from vidx4.media.template import add_boxes
 from vidx4.video import Source
 
 _MAX_TIMESCALE = 2**31 - 1
@@ -71,7 +73,7 @@ def add_video(
     """Add the enlarged video to an output; `template` is the stream of `part`, one of its parts."""
     source, target = output.source, output.target
     video = container.add_stream_from_template(template, opaque=True)
-    add_hdr(video, part, target.hdr)
+    add_boxes(video, part, to_boxes(target.hdr) + to_box(target.margins, target.width, target.height))
     video.time_base = source.time_base
     context = video.codec_context
     context.sample_aspect_ratio = target.sample_aspect_ratio

@@ -1,7 +1,7 @@
-"""What Matroska and WebM say of the shape of pixels, which PyAV can't tell FFmpeg's muxer.
+"""What Matroska and WebM say of how a picture is shown, where PyAV can't tell FFmpeg.
 
-The muxer leaves room in the name of the video track; when the file is whole, that becomes the size at which
-the picture is shown. Elements are those of RFC 8794 (EBML) and RFC 9559 (Matroska).
+For the shape of pixels, the name of the video track leaves room; when the file is whole, that becomes the
+size at which the picture is shown. Elements are those of RFC 8794 (EBML) and RFC 9559 (Matroska).
 """
 
 import zlib
@@ -13,12 +13,16 @@ from typing import BinaryIO, Self
 
 from av.video.stream import VideoStream
 
+from vidx4.video import Margins
+
 _SEGMENT, _TRACKS, _TRACK = (bytes.fromhex(name) for name in ("18538067", "1654ae6b", "ae"))
 _NAME, _VIDEO, _PIXEL_WIDTH, _PIXEL_HEIGHT = (bytes.fromhex(name) for name in ("536e", "e0", "b0", "ba"))
 _DISPLAY = _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _ = tuple(
     bytes.fromhex(name) for name in ("54b0", "54ba", "54b2")
 )
 """The last one is the unit of the others, pixels where it is not there."""
+_PIXEL_CROPS = tuple(bytes.fromhex(name) for name in ("54cc", "54bb", "54dd", "54aa"))
+"""Left, top, right, bottom."""
 _CRC, _VOID = b"\xbf", b"\xec"
 _ROOM = " " * 40
 """More than both numbers take, and larger sizes of what they are in."""
@@ -52,6 +56,23 @@ def write_shape(path: Path, ratio: Fraction) -> None:
         tracks = [_with_shape(each, ratio) for each in _Element.all_of(file.read(length))]
         file.seek(place)
         file.write(_joined(_with_checksum(tracks)))
+
+
+def read_margins(file: BinaryIO) -> Margins:
+    """Return what is left away around the picture of the first video track of a file."""
+    _enter(file, _SEGMENT)
+    tracks = _Element.all_of(file.read(_enter(file, _TRACKS)))
+    parts = (part for track in tracks if track.name == _TRACK for part in _Element.all_of(track.content))
+    video = next(part for part in parts if part.name == _VIDEO)
+    return _margins(_numbers(_Element.all_of(video.content)))
+
+
+def _numbers(elements: Iterable["_Element"]) -> dict[bytes, int]:
+    return {each.name: int.from_bytes(each.content) for each in elements}
+
+
+def _margins(numbers: dict[bytes, int]) -> Margins:
+    return Margins(*(numbers.get(name, 0) for name in _PIXEL_CROPS))
 
 
 def _enter(file: BinaryIO, name: bytes) -> int:
@@ -132,9 +153,12 @@ def _changed(part: _Element, ratio: Fraction) -> _Element:
 def _shown(video: _Element, ratio: Fraction) -> Iterator[_Element]:
     """Yield what a video track says of its picture, with the size at which that is shown."""
     told = list(_Element.all_of(video.content))
-    numbers = {each.name: int.from_bytes(each.content) for each in told}
+    numbers = _numbers(told)
+    margins = _margins(numbers)  # the size is that of what is shown
+    width = numbers[_PIXEL_WIDTH] - margins.left - margins.right
+    height = numbers[_PIXEL_HEIGHT] - margins.top - margins.bottom
     yield from (each for each in told if each.name not in _DISPLAY)
-    across, down = _size(numbers[_PIXEL_WIDTH], numbers[_PIXEL_HEIGHT], ratio)
+    across, down = _size(width, height, ratio)
     yield _Element.number(_DISPLAY_WIDTH, across)
     yield _Element.number(_DISPLAY_HEIGHT, down)
 

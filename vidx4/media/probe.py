@@ -20,11 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
+from vidx4.media.aperture import margins_of
 from vidx4.media.color import chroma_location, complete
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.hdr import read_hdr
 from vidx4.media.watch import Pulse, watched
-from vidx4.video import UNSPECIFIED, ColorDescription, Source, StreamInfo
+from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
 _FULL_RANGE = 2
 _INTERLACED_ORDERS = range(2, 6)
@@ -109,7 +110,12 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         top_field_first=_top_field_first(stream),
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
+        margins=margins_of(stream) if _may_have_margins(container) else Margins(),
     )
+
+
+def _may_have_margins(container: InputContainer) -> bool:
+    return container.format.name.startswith(("matroska", "mov"))
 
 
 def _video_stream(container: InputContainer, path: Path, number: int | None) -> VideoStream:

@@ -8,11 +8,12 @@ from av.video.format import VideoFormat
 from numpy.typing import NDArray
 
 from vidx4.errors import OptionError, OutputError
+from vidx4.media.aperture import enlarged
 from vidx4.media.encoder import CODECS, EncodeOptions, EncoderSettings, merged, resolve, try_out
 from vidx4.media.hdr import encoder_options
 from vidx4.media.matroska import holds_shape
 from vidx4.media.suffix import MATROSKA, check_codec, format_of, held_codecs
-from vidx4.video import SCALE, ColorDescription, HdrMetadata, Source
+from vidx4.video import SCALE, ColorDescription, HdrMetadata, Margins, Source
 
 _ONE = 1 << 16
 """1 in a display matrix."""
@@ -78,6 +79,8 @@ class Target:
     """What the container tells players to do, in FFmpeg's layout."""
     color: ColorDescription
     hdr: HdrMetadata
+    margins: Margins
+    """What the container tells players to leave away."""
 
     def side_by_side(self, num_pictures: int) -> "Target":
         """Return what so many pictures beside each other become."""
@@ -123,7 +126,12 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         display_matrix=source.display_matrix if carries_matrix else None,
         color=color,
         hdr=source.hdr,
+        margins=_margins(source, size) if carries_matrix else Margins(),
     )
+
+
+def _margins(source: Source, size: tuple[int, int]) -> Margins:
+    return enlarged(source.margins, Fraction(size[0], source.width), Fraction(size[1], source.height))
 
 
 def _final_size(width: int, height: int, options: EncodeOptions) -> tuple[int, int]:

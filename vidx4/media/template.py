@@ -1,4 +1,4 @@
-"""What containers say about HDR, which PyAV has no way to set."""
+"""What containers say about the picture that PyAV has no way to set: HDR, the clean aperture."""
 
 import struct
 from io import BytesIO
@@ -10,8 +10,6 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidx4.media.container import open_source, read_frame_packets
-from vidx4.media.hdr import to_boxes
-from vidx4.video import HdrMetadata
 
 _HEADER = 8
 """Bytes of a box before its content: size and name (ISO/IEC 14496-12, 4.2)."""
@@ -21,8 +19,8 @@ _STSD_PREFIX = 8
 _UNDO_MP4 = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
-def add_hdr(video: VideoStream, part: Path, hdr: HdrMetadata) -> None:
-    """Make the video stream of an output carry metadata of HDR in its container.
+def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
+    """Make the video stream of an output carry in its container what boxes of MP4 say.
 
     PyAV copies such metadata from stream to stream but can't set it: so the part's first packet is written to
     an MP4 file in memory, the metadata is added to its header, and what is read back is copied.
@@ -30,12 +28,11 @@ def add_hdr(video: VideoStream, part: Path, hdr: HdrMetadata) -> None:
     Args:
         video: was made after the part's stream.
         part: a file of `encode_part` that holds a frame.
-        hdr: what is added.
+        boxes: what is added to those of a sample entry.
     """
-    boxes = to_boxes(hdr)
     if not boxes:
         return
-    with open_source(part) as container, av.open(BytesIO(_with_boxes(_tiny_mp4(container), boxes))) as tiny:
+    with open_source(part) as container, av.open(BytesIO(with_boxes(_tiny_mp4(container), boxes))) as tiny:
         template = tiny.streams.video[0]
         # MP4 has its own form of these headers; packets of parts, and so all muxers, expect the usual one.
         BitStreamFilterContext(
@@ -56,7 +53,7 @@ def _tiny_mp4(container: InputContainer) -> bytes:
     return file.getvalue()
 
 
-def _with_boxes(mp4: bytes, boxes: bytes) -> bytes:
+def with_boxes(mp4: bytes, boxes: bytes) -> bytes:
     """Add boxes to the sample entry of the only track of a file whose `moov` comes last."""
     data = bytearray(mp4)
     start, stop, sizes = 0, len(data), []

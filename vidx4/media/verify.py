@@ -172,6 +172,7 @@ def _picture(output: Output, copy: Source) -> Iterator[Check]:
     yield Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
     yield Check.of("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
     yield Check.of("display matrix", target.display_matrix, copy.display_matrix)
+    yield Check.of("margins", target.margins, copy.margins)
     for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
         yield Check.of(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
     yield Check.of("bit depth", target.encoder.bit_depth, copy.bit_depth)
