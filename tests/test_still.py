@@ -128,9 +128,11 @@ def test_sixteen_bits_are_scaled_where_the_format_has_eight(upscaler: Upscaler, 
 
 def test_what_a_format_can_not_hold_is_a_clear_error(upscaler: Upscaler, tmp_path: Path) -> None:
     path = save(tmp_path / "clear.png", mode="RGBA")
-    with pytest.raises(OutputError, match="EPS"):
-        upscale_picture(path, tmp_path / "out.eps", upscaler)
-    assert not (tmp_path / "out.eps").exists()
+    with pytest.raises(OutputError, match="PCX"):
+        upscale_picture(path, tmp_path / "out.pcx", upscaler)
+    assert not (tmp_path / "out.pcx").exists()
+    with pytest.raises(OutputError, match=r"can't be written to a \.pdf file"):
+        plan_picture(path, tmp_path / "out.pdf")
 
 
 def test_a_damaged_picture_is_refused(upscaler: Upscaler, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ _DESCRIBED_FORMATS = {"AVIF", "JPEG", "PNG", "TIFF", "WEBP"}
 """Formats with a colour profile and EXIF data."""
 _MEASURED_FORMATS = {"JPEG", "PNG", "TIFF"}
 """Formats that tell pixels per inch; JPEG in whole numbers."""
+_UNREADABLE = {"EPS", "PALM", "PDF", "WMF"}
+"""Formats that Pillow writes, but doesn't read without other programs."""
 _STRIP_ROWS = 64
 _DEFLATE, _HORIZONTAL = 8, 2
 """How a TIFF file is written (TIFF 6.0, and Adobe's technical notes of 2002)."""
@@ -127,7 +129,7 @@ def _fingerprint(data: bytes | None) -> str:
 
 def _format(path: Path) -> str | None:
     image_format = Image.registered_extensions().get(path.suffix.lower())
-    return image_format if image_format in Image.SAVE else None
+    return image_format if image_format in Image.SAVE.keys() - _UNREADABLE else None
 
 
 def _enlarge(still: Still, upscaler: Upscaler) -> Image.Image | NDArray[np.uint16]:
