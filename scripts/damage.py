@@ -45,7 +45,7 @@ NUM_WORKERS = 2
 CASES_PER_WORKER = 100
 """After which a worker gives way to a new one."""
 BLOCK = 2048
-GOOD = ("done", "done, told of damage", "refused with a sentence")
+GOOD = ("done", "done, told of damage", "refused with a sentence", "refused after the work")
 BAD = ("TRACEBACK", "HANG", "KILLED", "SOURCE TOUCHED", "STRAY FILE")
 
 
@@ -190,7 +190,7 @@ def _looked_at(source: Path) -> Result | None:
 
 def _enlarged(source: Path, folder: Path) -> Result:
     from kept import nearest
-    from vidx4.errors import Vidx4Error
+    from vidx4.errors import OutputError, Vidx4Error
     from vidx4.jobs.parts import Job
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.run import run
@@ -206,7 +206,7 @@ def _enlarged(source: Path, folder: Path) -> Result:
         plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
         report = run(Job(plan, nearest, 8))  # not forced: a loss is an error
     except Vidx4Error as error:
-        return Result(GOOD[2], str(error))
+        return Result(GOOD[3 if isinstance(error, OutputError) else 2], str(error))
     except Exception as error:
         return Result("TRACEBACK", f"{type(error).__name__}: {error}")
     return Result(GOOD[1 if report.damage else 0], " ".join(report.damage))
@@ -355,9 +355,9 @@ def main() -> None:
     for case, result in run_all(cases(clips, arguments.cases, arguments.seed)):
         counts[result.outcome] += 1
         slowest = max(slowest, result.seconds)
-        if result.outcome == GOOD[2]:
+        if result.outcome in GOOD[2:]:
             reasons[_reason(result.detail)] += 1
-        if result.outcome in BAD:
+        if result.outcome in (GOOD[3], *BAD):
             print(f"{result.outcome}: {case}: {result.detail}", flush=True)
         if sum(counts.values()) % 100 == 0:
             print(dict(counts), flush=True)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from fractions import Fraction
 from functools import partial
 from itertools import cycle
@@ -63,7 +63,7 @@ def enlarge(path: Path, output: Path, span: TimeRange = WHOLE) -> tuple[str, ...
     codec = "av1" if output.suffix == ".webm" else "hevc" if deep else "h264"
     options = EncodeOptions(codec, preset=PRESETS[codec], crf=40)
     plan = plan_video(path, output, span=span, encode=options, overwrite=True)
-    report = run(Job(plan, nearest, 8), restart=True, force=True)
+    report = run(Job(plan, nearest, 8), restart=True)
     return (*plan.warnings, *report.damage)
 
 
@@ -96,9 +96,11 @@ def _clip(path: Path, folder: Path) -> tuple[str, bool]:
         return f"| {path.name} | {output.suffix} | - | lost | {error} |", False
     plan = plan_video(path, output, span=span, overwrite=True)
     num_frames = probe(output).num_frames
-    checks = verify_output(replace(plan.written, target=plan.written.target), output)
+    checks = verify_output(plan.written, output)
     output.unlink()
-    return f"| {path.name} | {output.suffix} | {num_frames} | {len(checks)} | {' '.join(notes)} |", True
+    lost = [f"{check.subject} is {check.found}." for check in checks if not check.is_kept]
+    row = f"| {path.name} | {output.suffix} | {num_frames} | {len(checks)} | {' '.join((*notes, *lost))} |"
+    return row, not lost
 
 
 def table() -> None:
@@ -115,7 +117,7 @@ def _judged(path: Path, output: Path, judge: Judge) -> str:
     try:
         notes = enlarge(path, output)
     except OutputError as error:
-        return "refused" if "can't hold" in str(error) or "could not tell" in str(error) else f"lost: {error}"
+        return "refused" if "can't hold" in str(error) or "can't tell" in str(error) else f"lost: {error}"
     if any("left out" in note for note in notes):
         return "left out, told"
     found = judge(path, output)

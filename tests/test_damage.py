@@ -82,7 +82,7 @@ def damaged(tmp_path: Path) -> Path:
 def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", encode=FAST)
-    report = run(Job(plan, upscale_nearest, 8), force=True)
+    report = run(Job(plan, upscale_nearest, 8))
     assert report.damage
     assert " s" in report.damage[0]
     assert probe(plan.output).num_frames <= plan.num_frames
@@ -94,12 +94,12 @@ def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", encode=FAST, is_strict=True)
     with pytest.raises(SourceError, match=r"a\.mp4 is damaged: .* at \d"):
-        run(Job(plan, upscale_nearest, 8), force=True)
+        run(Job(plan, upscale_nearest, 8))
     assert not plan.output.exists()
     whole = plan_video(
         write(tmp_path / "b.mp4", frames(scene(5))), tmp_path / "b_out.mp4", encode=FAST, is_strict=True
     )
-    assert run(Job(whole, upscale_nearest, 8), force=True).damage == ()
+    assert run(Job(whole, upscale_nearest, 8)).damage == ()
 
 
 @pytest.mark.parametrize("name", ["london.mp4", "bear.webm", "a.avi"])

@@ -51,7 +51,7 @@ def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> Non
     presets = {"hevc": "ultrafast", "av1": "10", "vp9": "8"}
     encode = EncodeOptions(codec, preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
     plan = plan_video(hdr10, tmp_path / f"out{suffix}", encode=encode)
-    run(Job(plan, upscale_nearest, 8), force=True)  # verifies it, too
+    run(Job(plan, upscale_nearest, 8))  # verifies it, too
     source, output = probe(hdr10), probe(plan.output)
     assert is_same_hdr(source.hdr, output.hdr)
     assert output.color.transfer == 16
@@ -64,7 +64,7 @@ def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> 
     """Decoders that never see the container find it."""
     preset = {"hevc": "ultrafast", "av1": "10"}[codec]
     plan = plan_video(hdr10, tmp_path / "out.mp4", encode=EncodeOptions(codec, preset=preset))
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     with av.open(str(plan.output)) as container, av.open(str(tmp_path / "bare.nut"), "w") as bare:
         stream = bare.add_stream_from_template(container.streams.video[0], opaque=True)
         for packet in container.demux(video=0):

@@ -61,7 +61,7 @@ def test_an_odd_angle_has_no_turn() -> None:
 def test_it_is_turned_where_the_container_can_not_say_so(tmp_path: Path) -> None:
     path = mirrored(tmp_path)
     plan = plan_video(path, tmp_path / "out.ts", encode=EncodeOptions(**FAST))
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     source, output = probe(path), probe(plan.output)
     assert (output.width, output.height) == (4 * source.height, 4 * source.width)
     assert output.sample_aspect_ratio == 1 / source.sample_aspect_ratio
@@ -94,7 +94,7 @@ def test_a_final_size(
 def test_a_final_size_on_file(make_video: MakeVideo, tmp_path: Path) -> None:
     encode = EncodeOptions(**FAST, height=120)
     plan = plan_video(make_video(), tmp_path / "out.mp4", encode=encode)
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     assert (probe(plan.output).width, probe(plan.output).height) == (160, 120)
     assert all(check.is_kept for check in verify(plan.source.path, plan.output, size=(None, 120)))
     assert not all(check.is_kept for check in verify(plan.source.path, plan.output))
@@ -216,13 +216,13 @@ def test_every_codec_is_written_and_verified(make_video: MakeVideo, tmp_path: Pa
         for suffix in suffixes:
             encode = EncodeOptions(codec, preset=presets.get(codec))
             plan = plan_video(path, tmp_path / f"{codec}{suffix}", encode=encode)
-            run(Job(plan, upscale_nearest, 8), force=True)
+            run(Job(plan, upscale_nearest, 8))
             assert probe(plan.output).num_frames == 6
 
 
 def test_hevc_is_tagged_for_apple_and_mp4_starts_fast(make_video: MakeVideo, tmp_path: Path) -> None:
     plan = plan_video(make_video(), tmp_path / "out.mp4", encode=EncodeOptions("hevc", preset="ultrafast"))
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     data = plan.output.read_bytes()
     assert b"hvc1" in data
     assert data.index(b"moov") < data.index(b"mdat")

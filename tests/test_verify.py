@@ -1,6 +1,6 @@
 """A good output passes; every planted fault is found, and by its own name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from made import attachments_and_ass, late, mirrored, text_track, variable
+from made import attachments_and_ass, frames, late, mirrored, scene, text_track, variable, write
 from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError
 from vidx4.jobs.parts import Job
@@ -32,7 +32,7 @@ Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
 
 def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
     plan = plan_video(path, output, span=span, encode=FAST)
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     return plan
 
 
@@ -137,6 +137,27 @@ def test_other_kinds_pass(make: Callable[[Path], Path], tmp_path: Path) -> None:
         assert lost(plan, plan.output) == []
 
 
+@pytest.mark.parametrize("suffix", [".mkv"])
+def test_drawn_subtitles_in_pieces_pass(suffix: str, tmp_path: Path) -> None:
+    """Blu-ray discs hold each segment of a picture by itself, Matroska all of them together."""
+    segments = [b"\x16\0\x0b" + bytes(10) + b"\1", b"\x17\0\1\0", b"\x80\0\0"]
+
+    def prepare(container: OutputContainer, video: VideoStream) -> list[Stream]:
+        return [container.add_mux_stream("hdmv_pgs_subtitle")]
+
+    def fill(container: OutputContainer, streams: Sequence[Stream]) -> None:
+        for number, segment in enumerate(2 * segments):
+            packet: AnyPacket = Packet(segment)
+            packet.stream, packet.time_base = streams[0], Fraction(1, 90_000)
+            packet.pts = packet.dts = 90_000 + 9_000 * (number // 3) + number
+            container.mux(packet)
+
+    path = write(tmp_path / "disc.m2ts", frames(scene(10)), num_audio=0, prepare=prepare, fill=fill)
+    with av.open(str(path)) as container:
+        assert [bytes(packet) for packet in container.demux(subtitles=0) if packet.size] == 2 * segments
+    enlarged(path, tmp_path / f"b{suffix}")
+
+
 def test_a_range_passes(tmp_path: Path) -> None:
     path = attachments_and_ass(tmp_path)
     span = TimeRange(Fraction(1, 4), Fraction(3, 4))
@@ -204,7 +225,7 @@ def test_a_wrong_tag_of_colour(tmp_path: Path, attribute: str, value: int, subje
     """Without a tag in the codec's own stream, the container's is what counts."""
     path = variable(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", encode=EncodeOptions("ffv1"))
-    run(Job(plan, upscale_nearest, 8), force=True)
+    run(Job(plan, upscale_nearest, 8))
     assert lost(plan, plan.output) == []
 
     def change(container: OutputContainer, streams: dict[int, Stream]) -> None:

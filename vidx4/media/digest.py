@@ -18,6 +18,8 @@ _ADTS_HEADER, _ADTS_CRC = 7, 2
 """Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska leave away."""
 _EMPTY_TEXT = b"\0\0"
 """What MP4 shows between two texts."""
+_PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
+"""A picture of these subtitles is a set of segments, which Matroska keeps in one packet, others in many."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
 """The layers of MPEG audio, which MP4 and MPEG-TS don't tell apart; every frame says which it is of."""
 _SAME_EXTRADATA = frozenset({"alac", "flac", "vorbis"})
@@ -47,12 +49,17 @@ class StreamDigest:
         self._pts = array("q")
         self._hashes = array("Q")
         self._stop = Fraction(0)
+        self._is_amid_set = False
         # QuickTime regroups samples into other packets.
         self.has_packets = not self.codec.startswith("pcm_") and stream.type != "attachment"
 
     def add(self, packet: AnyPacket, payload: bytes, cut: Cut | None) -> None:
         """Add a packet; of a cut, what is inside of it."""
         self._hash.update(payload)
+        if self._is_amid_set:
+            self._is_amid_set = not payload.endswith(_END_OF_SET)
+            return
+        self._is_amid_set = self.codec == _PGS and not payload.endswith(_END_OF_SET)
         self._hashes.append(int.from_bytes(sha256(payload).digest()[:8]))
         pts = packet.pts or 0
         if cut is not None and packet.stream.type == "subtitle":
