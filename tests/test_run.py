@@ -71,14 +71,14 @@ def test_the_same_command_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_batch_sizes_change_no_pixel_by_more_than_one_level(tmp_path: Path) -> None:
     lossless = EncodeOptions(codec="ffv1")
-    span = TimeRange(stop=Fraction(1, 12))
+    span = TimeRange(stop=Fraction(1, 20))
     upscaler = Upscaler.load("compact", device="cpu", num_inference_steps=2)
     frames = []
-    for batch_size in (1, 4):
+    for batch_size in (1, 2):
         output = tmp_path / f"{batch_size}.mkv"
         upscale_video(LONDON, output, upscaler=upscaler, encode=lossless, span=span, batch_size=batch_size)
         frames.append(stored_planes(output))
-    assert frames[0].shape == (5, 3, 960, 1280)
+    assert frames[0].shape == (3, 3, 960, 1280)
     assert np.abs(frames[0] - frames[1]).max() <= 1
 
 

@@ -91,6 +91,7 @@ def make_parts(
         work = enlarged(job.plan, job.enlarge, job.batch_size, place, control, seconds, damage)
         with closing(seconds.timed_items("waiting", work)) as batches:
             while start < gap.stop:
+                control.check()  # some frames may be enlarged ahead already
                 part = _make_part(start, batches, job, folder, seconds, on_batch)
                 control.on_part(part)
                 yield part
