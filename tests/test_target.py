@@ -1,5 +1,6 @@
 """The enlarged stream: its size, shape, turn, and how it is stored."""
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,8 @@ from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_batches
 from vidx4.media.encoder import CODECS, EncodeOptions, merged, resolve, try_out
 from vidx4.media.probe import probe
-from vidx4.media.target import Turn, target_of
+from vidx4.media.target import target_of
+from vidx4.media.turn import Turn
 from vidx4.video import Source
 
 FAST: dict[str, Any] = {"preset": "ultrafast", "crf": 30}
@@ -53,9 +55,43 @@ def test_a_turn_follows_the_matrix(name: str) -> None:
     assert Turn.of(matrix(name))(picture)[0].tolist() == expected
 
 
-def test_an_odd_angle_has_no_turn() -> None:
-    with pytest.raises(OptionError, match="odd angle"):
-        Turn.of((46341, 46341, 0, -46341, 46341, 0, 0, 0, LAST))
+@pytest.mark.parametrize(
+    "odd",
+    [(46341, 46341, -46341, 46341), (56756, 32768, -32768, 56756), (ONE, 0, 0, 3 * ONE // 2)],
+    ids=["45 degrees", "30 degrees", "scaled"],
+)
+def test_an_odd_angle_has_no_turn(odd: tuple[int, ...], make_video: MakeVideo) -> None:
+    a, b, c, d = odd
+    source = replace(probe(make_video()), display_matrix=(a, b, 0, c, d, 0, 0, 0, LAST))
+    for suffix in (".ts", ".mkv"):
+        with pytest.raises(OptionError, match="odd angle or scaled"):
+            target_of(source, suffix, EncodeOptions())
+    assert target_of(source, ".mp4", EncodeOptions()).display_matrix == source.display_matrix
+
+
+@pytest.mark.parametrize("name", ["right", "upside down", "mirrored"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_a_turned_picture_is_moved_back(
+    name: str, suffix: str, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Phones write matrices that move the picture back to 0, by its size (QuickTime File Format, tkhd)."""
+    path = make_video(num_audio=0, num_frames=3)
+    a, b, c, d = MATRICES[name]
+    back = [max(0, -(a * 64 + c * 48)), max(0, -(b * 64 + d * 48))]
+    moved = (*matrix(name)[:6], ONE * back[0], ONE * back[1], LAST)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *moved)
+    path.write_bytes(data)
+    source = probe(path)
+    assert source.display_matrix == moved
+    codec = "vp9" if suffix == ".webm" else "h264"
+    plan = plan_video(path, tmp_path / f"out{suffix}", encode=EncodeOptions(codec))
+    run(Job(plan, upscale_nearest, 8))
+    copy = probe(plan.output)
+    assert copy.display_matrix is not None
+    assert copy.display_matrix[:6] == moved[:6]
+    times = 4 if suffix in (".mp4", ".mov") else 0  # Matroska tells angles only
+    assert copy.display_matrix[6:8] == tuple(times * ONE * pixels for pixels in back)
 
 
 def test_it_is_turned_where_the_container_can_not_say_so(tmp_path: Path) -> None:

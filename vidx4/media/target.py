@@ -3,9 +3,7 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import numpy as np
 from av.video.format import VideoFormat
-from numpy.typing import NDArray
 
 from vidx4.errors import OptionError, OutputError
 from vidx4.media.aperture import enlarged
@@ -13,10 +11,9 @@ from vidx4.media.encoder import CODECS, EncodeOptions, EncoderSettings, merged, 
 from vidx4.media.hdr import encoder_options
 from vidx4.media.matroska import holds_shape
 from vidx4.media.suffix import MATROSKA, check_codec, format_of, held_codecs
+from vidx4.media.turn import PLAIN, Turn, carried_matrix, needed_turn
 from vidx4.video import SCALE, ColorDescription, HdrMetadata, Margins, Source
 
-_ONE = 1 << 16
-"""1 in a display matrix."""
 _MAX_RATIO = 1 << 15
 """The largest number that H.264 and HEVC write of the shape of a pixel, and more."""
 _LIMITED_RANGE_ONLY = frozenset({"prores"})
@@ -28,39 +25,6 @@ _SITINGS_OF = {"libx264": range(1, 7), "libx265": range(1, 7), "libsvtav1": (_LE
 """Where chroma may lie for encoders that say where."""
 _SITINGS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 """FFmpeg's names of `AVChromaLocation`."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How the rows and columns of a picture are changed so that it stands upright."""
-
-    is_transposed: bool = False
-    flips_rows: bool = False
-    """Whether it is turned upside down, after transposing."""
-    flips_columns: bool = False
-
-    @classmethod
-    def of(cls, matrix: tuple[int, ...] | None) -> "Turn":
-        """Return what a display matrix asks for, in FFmpeg's layout: (x, y) goes to (ax + cy, bx + dy).
-
-        Raises:
-            OptionError: it is no multiple of a quarter turn.
-        """
-        if matrix is None:
-            return cls()
-        a, b, c, d = (round(matrix[index] / _ONE) for index in (0, 1, 3, 4))
-        if sorted(map(abs, (a, d, b, c))) != [0, 0, 1, 1] or abs(a) != abs(d):
-            raise OptionError(
-                "The picture is turned by an odd angle, which this container can't tell: use .mp4."
-            )
-        if a:
-            return cls(False, d < 0, a < 0)
-        return cls(True, b < 0, c < 0)
-
-    def __call__(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Turn a picture, (C, H, W)."""
-        turned = pixels.transpose(0, 2, 1) if self.is_transposed else pixels
-        return turned[:, :: -1 if self.flips_rows else 1, :: -1 if self.flips_columns else 1]
 
 
 @dataclass(frozen=True)
@@ -98,8 +62,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     """
     if options.codec in CODECS:
         check_codec(options.codec, suffix)
-    carries_matrix = format_of(suffix) not in ("mpegts", "image2")
-    turn = Turn() if carries_matrix else Turn.of(source.display_matrix)
+    turn = needed_turn(source.display_matrix, suffix)
     width, height = (SCALE * source.width, SCALE * source.height)
     ratio = source.sample_aspect_ratio
     if turn.is_transposed:
@@ -123,15 +86,17 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         height=size[1],
         sample_aspect_ratio=ratio,
         turn=turn,
-        display_matrix=source.display_matrix if carries_matrix else None,
+        display_matrix=carried_matrix(source.display_matrix, suffix, *_factors(source, size)),
         color=color,
         hdr=source.hdr,
-        margins=_margins(source, size) if carries_matrix else Margins(),
+        margins=Margins()
+        if format_of(suffix) in PLAIN
+        else enlarged(source.margins, *_factors(source, size)),
     )
 
 
-def _margins(source: Source, size: tuple[int, int]) -> Margins:
-    return enlarged(source.margins, Fraction(size[0], source.width), Fraction(size[1], source.height))
+def _factors(source: Source, size: tuple[int, int]) -> tuple[Fraction, Fraction]:
+    return Fraction(size[0], source.width), Fraction(size[1], source.height)
 
 
 def _final_size(width: int, height: int, options: EncodeOptions) -> tuple[int, int]:

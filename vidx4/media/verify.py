@@ -22,6 +22,7 @@ from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
 from vidx4.media.suffix import format_of
+from vidx4.media.turn import is_same_turn
 from vidx4.video import Source
 
 _logger = logging.getLogger(__name__)
@@ -171,7 +172,8 @@ def _picture(output: Output, copy: Source) -> Iterator[Check]:
     target, color = output.target, output.target.color
     yield Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
     yield Check.of("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
-    yield Check.of("display matrix", target.display_matrix, copy.display_matrix)
+    is_same = is_same_turn(target.display_matrix, copy.display_matrix)
+    yield Check("display matrix", str(target.display_matrix), str(copy.display_matrix), is_same)
     yield Check.of("margins", target.margins, copy.margins)
     for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
         yield Check.of(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
