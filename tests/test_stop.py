@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kills import make_clip
@@ -84,7 +85,10 @@ def test_told_twice_it_ends_at_once(plan: Plan) -> None:
         while not (plan.work_folder / PLAN).exists():
             assert process.poll() is None
             time.sleep(0.1)
-        time.sleep(0.5)  # now the model is at work
+        seconds_used = psutil.Process(process.pid).cpu_times
+        before = seconds_used().user
+        while seconds_used().user < before + 2:  # then the model is at work
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=1)
