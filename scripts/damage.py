@@ -199,14 +199,16 @@ def _enlarged(source: Path, folder: Path) -> Result:
     from vidx4.video import TimeRange
 
     encode = EncodeOptions("h264", preset="ultrafast", crf=40)
+    refused = GOOD[2]
     try:
         known = probe(source)
         num_frames = max(1, min(NUM_FRAMES, NUM_FRAMES * MAX_PIXELS // (known.width * known.height)))
         last = known.seconds_of(known.pts[num_frames]) if known.num_frames > num_frames else None
         plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
+        refused = GOOD[3]
         report = run(Job(plan, nearest, 8))  # not forced: a loss is an error
     except Vidx4Error as error:
-        return Result(GOOD[3 if isinstance(error, OutputError) else 2], str(error))
+        return Result(refused if isinstance(error, OutputError) else GOOD[2], str(error))
     except Exception as error:
         return Result("TRACEBACK", f"{type(error).__name__}: {error}")
     return Result(GOOD[1 if report.damage else 0], " ".join(report.damage))

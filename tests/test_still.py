@@ -301,3 +301,14 @@ def test_a_picture_that_is_far_too_large_is_refused(
     assert is_picture(path)
     with pytest.raises(SourceError, match="decompression bomb"):
         upscale_picture(path, tmp_path / "out.png", nearest)
+
+
+def test_a_large_picture_may_become_larger_than_any_source(
+    nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 megapixels become 192, of which Pillow is afraid."""
+    path = save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    upscale_picture(path, tmp_path / "out.png", nearest)
+    assert lost(path, tmp_path / "out.png") == []
+    assert Image.MAX_IMAGE_PIXELS == 60

@@ -139,6 +139,7 @@ class Source:
     display_matrix: tuple[int, ...] | None = None
     """How a player turns and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
     margins: Margins = Margins()
+    """What the container tells players to leave away."""
 
     @property
     def num_frames(self) -> int:

@@ -17,7 +17,7 @@ from vidx4.diffusion.picture import Picture, in_eight_bits
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError
 from vidx4.jobs.plan import default_output
-from vidx4.jobs.still import PER_INCH, STRAIGHT, About, Still, read_still
+from vidx4.jobs.still import PER_INCH, STRAIGHT, About, Still, read_enlarged, read_still
 from vidx4.media.deep import density_chunk, encode_png, profile_chunk
 from vidx4.media.verify import Check, require_kept
 from vidx4.media.whole import check_writable, write_whole
@@ -87,13 +87,20 @@ def upscale_picture(path: Path, output: Path, upscaler: Upscaler) -> None:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
     enlarged = _enlarge(still, upscaler)
     with write_whole(output) as unfinished:
-        if isinstance(enlarged, Image.Image):
-            _save(enlarged, unfinished, image_format, still.about)
-        elif image_format in _DEEP_FORMATS:
-            unfinished.write_bytes(_encode(enlarged, image_format, still.about))
-        else:
-            _save(in_eight_bits(enlarged), unfinished, image_format, still.about)
-        require_kept(list(_checks(still, read_still(unfinished), image_format)), output, may_lose=True)
+        _write(enlarged, unfinished, image_format, still.about)
+        del enlarged  # to read the result takes as much memory again
+        require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, may_lose=True)
+
+
+def _write(
+    enlarged: Image.Image | NDArray[np.uint16], path: Path, image_format: str | None, about: About
+) -> None:
+    if isinstance(enlarged, Image.Image):
+        _save(enlarged, path, image_format, about)
+    elif image_format in _DEEP_FORMATS:
+        path.write_bytes(_encode(enlarged, image_format, about))
+    else:
+        _save(in_eight_bits(enlarged), path, image_format, about)
 
 
 def verify_picture(path: Path, upscaled: Path) -> list[Check]:
@@ -102,7 +109,7 @@ def verify_picture(path: Path, upscaled: Path) -> list[Check]:
     Raises:
         SourceError: one of them can't be read.
     """
-    return list(_checks(read_still(path), read_still(upscaled), _format(upscaled)))
+    return list(_checks(read_still(path), read_enlarged(upscaled), _format(upscaled)))
 
 
 def _checks(still: Still, copy: Still, image_format: str | None) -> Iterator[Check]:

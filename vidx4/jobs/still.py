@@ -119,6 +119,19 @@ def _quietly() -> "warnings.catch_warnings[None]":
     return warnings.catch_warnings(action="ignore")
 
 
+def read_enlarged(path: Path) -> Still:
+    """Read a picture that was enlarged, and so may be larger than any source.
+
+    Raises:
+        SourceError: it is damaged or of a rare kind.
+    """
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return read_still(path)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def read_still(path: Path) -> Still:
     """Read a picture.
 
