@@ -84,3 +84,10 @@ def test_a_digital_tape(make_video: MakeVideo) -> None:
     path = make_video("a.mov", codec="dvvideo", num_frames=2, num_audio=0, num_b_frames=0, **pal)
     assert probe(path).margins == Margins()
     assert probe(with_aperture(path)).margins == MARGINS
+
+
+def test_a_preview_shows_all_of_the_picture(clip: Path, tmp_path: Path) -> None:
+    """Names stand at its edges."""
+    shown = plan_video(clip, tmp_path / "b.mp4").written.target
+    assert shown.margins
+    assert not shown.side_by_side(1).margins

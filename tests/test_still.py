@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OutputError, SourceError
+from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.jobs import picture as picture_module
 from vidx4.jobs.picture import plan_picture, upscale_picture
 from vidx4.jobs.still import is_picture
@@ -211,6 +211,8 @@ def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
     source.write_bytes(encode_png(transparent, [profile_chunk(PROFILE), (b"eXIf", exif)]))
     upscale_picture(source, tmp_path / "out.png", nearest)
     assert lost(source, tmp_path / "out.png") == []
+    with pytest.raises(OptionError, match="no option has a meaning"):
+        verify(source, tmp_path / "out.png", size=(100, None))
     save(tmp_path / "other.png")
     assert lost(source, tmp_path / "other.png") == [
         *("size", "bits per colour", "transparency", "colour profile", "EXIF data"),

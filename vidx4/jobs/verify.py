@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vidx4.errors import OptionError
 from vidx4.jobs.picture import verify_picture
 from vidx4.jobs.still import is_picture
 from vidx4.media.encoder import CODECS, EncodeOptions
@@ -46,6 +47,8 @@ def verify(
     """
     path, upscaled = Path(path), Path(upscaled)
     if path.is_file() and is_picture(path):
+        if (read, streams, span, size) != (ReadOptions(), StreamOptions(), WHOLE, (None, None)):
+            raise OptionError("A still picture is one frame, four times larger: no option has a meaning.")
         return verify_picture(path, upscaled)
     source, copy = read_source(path, read), probe(upscaled)
     codec = copy.streams[copy.video_index].codec

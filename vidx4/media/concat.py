@@ -17,7 +17,7 @@ from vidx4.media.streams import choose_streams
 from vidx4.media.suffix import format_of
 from vidx4.media.target import Target
 from vidx4.media.whole import write_whole
-from vidx4.video import WHOLE, HdrMetadata, Margins
+from vidx4.video import WHOLE, HdrMetadata
 
 
 def concatenate(pieces: Sequence[Path], output: Path, target: Target) -> None:
@@ -36,7 +36,7 @@ def concatenate(pieces: Sequence[Path], output: Path, target: Target) -> None:
     source = probe(pieces[0])
     streams = choose_streams(source, output.suffix)
     # The stream of a piece has its metadata of HDR already.
-    written = Output(output, source, WHOLE, replace(target, hdr=HdrMetadata(), margins=Margins()), streams)
+    written = Output(output, source, WHOLE, replace(target, hdr=HdrMetadata()), streams)
     with write_whole(output) as unfinished:
         _write(pieces, written, unfinished)
         finish_layout(unfinished, written)

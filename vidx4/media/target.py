@@ -47,10 +47,10 @@ class Target:
     """What the container tells players to leave away."""
 
     def side_by_side(self, num_pictures: int) -> "Target":
-        """Return what so many pictures beside each other become."""
+        """Return what so many pictures beside each other become, of which nothing is left away."""
         if self.turn.is_transposed:
-            return replace(self, height=num_pictures * self.height)
-        return replace(self, width=num_pictures * self.width)
+            return replace(self, height=num_pictures * self.height, margins=Margins())
+        return replace(self, width=num_pictures * self.width, margins=Margins())
 
 
 def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
