@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,11 @@ from vidx4.diffusion.upscaler import Upscaler
 AUDIO_RATE = 48000
 AUDIO_SAMPLES = 1024
 MakeVideo = Callable[..., Path]
+
+# Tests send these to programs that they start, which ignore what is ignored here, as it is under `nohup`.
+for _each in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_each) == signal.SIG_IGN:
+        signal.signal(_each, signal.SIG_DFL)
 
 # Tiny networks gain nothing from threads, and two test processes would fight over the cores.
 torch.set_num_threads(1)
