@@ -92,18 +92,18 @@ def write_history(folder: Path, runs: list[dict[str, Any]]) -> None:
 
 def _runs_table(history: list[dict[str, Any]]) -> str:
     lines = [
-        "| run | date | steps | batch | learning rate | seed | device | PSNR-Y, LPIPS on Kodak24, one step |",
+        "| stage | date | steps | batch | learning rate | seed | device | PSNR-Y, LPIPS on Kodak24, one step |",
         "|--:|---|--:|---|---|--:|---|---|",
     ]
     for number, run in enumerate(history, start=1):
         config = run["config"]
         lines.append(
-            f"| {number} | {run['date']} | {run['step']} of {run['num_steps']} "
-            f"| {config['batch_size']} x {config['crop']} px "
+            f"| {number}, `{run['recipe']}` | {run['date']} | {run['step']} of {config['num_steps']} "
+            f"| {config['batch_size']} x {4 * config['side']} px "
             f"| {config['learning_rate']:g}, cosine | {config['seed']} | {run['device']} "
             f"| {run['psnr_y']:.2f} dB, {run['lpips']:.3f} |"
         )
-    notes = [f"\nRun {number}: {run['note']}." for number, run in enumerate(history, 1) if "note" in run]
+    notes = [f"\nStage {number}: {run['note']}." for number, run in enumerate(history, 1) if "note" in run]
     return "\n".join(lines + notes)
 
 

@@ -1,6 +1,6 @@
 """Measure how near enlarged pictures and videos come to what they were reduced from, and how steady they are.
 
-python scripts/evaluate.py pictures --pictures FOLDER --lpips FILE [--steps 1 2 4 8] [--out FOLDER]
+python scripts/evaluate.py pictures --pictures FOLDER --lpips FILE [--methods ...] [--out FOLDER]
 python scripts/evaluate.py video --clips FOLDER --pictures FOLDER --lpips FILE [--methods ...] [--out FOLDER]
 """
 
@@ -9,9 +9,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -20,16 +18,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from card import write_results
 from clips import REDUCTIONS, Clip, load_clips
 from methods import NUM_THREADS, Run, run
-from metrics import Lpips, psnr_y, ssim_y
+from metrics import Lpips, luma, psnr_y, ssim_y
 from slices import write_slices
-from temporal_metrics import VideoMetrics, VideoScore
-from vidx4 import Upscaler
+from temporal_metrics import VideoMetrics, VideoScore, gradient
+from witnesses import Witnesses, vmaf
 
 SCALE = 4
-Enlarge = Callable[[Image.Image], Image.Image]
+PEERS = ["bicubic", "lanczos", "animevideov3", "x4plus", "span"]
+PICTURE_METHODS = [*PEERS, *(f"compact steps={steps}" for steps in (1, 2, 4, 8))]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,26 @@ class Score:
     """Up to 1; higher is nearer."""
     lpips: float
     """From 0; lower is nearer to the eye."""
+    lpips_vgg: float
+    dists: float
+    vmaf: float
+    """Up to 100; higher is nearer."""
+    sharpness: float
+    """Mean gradient of luma over the truth's."""
     seconds: float
+
+
+PICTURE_COLUMNS = {
+    "psnr_y": ("PSNR-Y (dB)", 2),
+    "ssim_y": ("SSIM-Y", 4),
+    "lpips": ("LPIPS", 3),
+    "lpips_vgg": ("LPIPS-VGG", 3),
+    "dists": ("DISTS", 3),
+    "vmaf": ("VMAF", 1),
+    "sharpness": ("sharpness", 3),
+    "seconds": ("seconds a picture", 2),
+}
+"""Measure: its heading and decimals."""
 
 
 def evaluate_pictures(arguments: argparse.Namespace) -> None:
@@ -50,53 +67,52 @@ def evaluate_pictures(arguments: argparse.Namespace) -> None:
     paths = sorted(arguments.pictures.glob("*.png"))
     if not paths:
         raise SystemExit(f"no pictures (*.png) in {arguments.pictures}")
-    lpips = Lpips(arguments.lpips)
-    scores = {
-        name: {path.stem: score(enlarge, path, lpips) for path in paths}
-        for name, enlarge in _methods(arguments).items()
-    }
-    means = {name: _mean(list(of_method.values())) for name, of_method in scores.items()}
+    lpips, witnesses = Lpips(arguments.lpips), Witnesses()
+    truths = [_whole_pixels(Image.open(path).convert("RGB")) for path in paths]
+    low_res = [REDUCTIONS["clean"](truth[None]) for truth in truths]
+    scores = {}
+    for method in arguments.methods:
+        made = run(method, low_res)
+        scores[method] = {
+            path.stem: _score(result[0], truth, seconds, lpips, witnesses)
+            for path, result, truth, seconds in zip(paths, made.results, truths, made.seconds, strict=True)
+        }
+    means = {method: _mean(list(of_method.values())) for method, of_method in scores.items()}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    _write_json(arguments, scores, means)
+    record = {"pictures": arguments.pictures.name, **_machine(), "mean": means, "each": scores}
+    text = json.dumps(record, default=asdict, indent=2)
+    (arguments.out / "pictures.json").write_text(text + "\n")
     table = _markdown(means)
     (arguments.out / "pictures.md").write_text(table)
-    if arguments.card:
-        write_results(arguments.card, table)
     print(table, end="")
 
 
-def _methods(arguments: argparse.Namespace) -> dict[str, Enlarge]:
-    methods: dict[str, Enlarge] = {
-        "bicubic": partial(_resize, filter=Image.Resampling.BICUBIC),
-        "Lanczos": partial(_resize, filter=Image.Resampling.LANCZOS),
-    }
-    for steps in arguments.steps:
-        upscaler = Upscaler.load(
-            arguments.model, device=arguments.device, num_inference_steps=steps, seed=arguments.seed
-        )
-        methods[f"{arguments.model}, {steps} step{'s' * (steps > 1)}"] = upscaler.picture
-    return methods
+def _whole_pixels(picture: Image.Image) -> np.ndarray:
+    """Cut a picture so that its sides are multiples of the scale."""
+    width, height = (side - side % SCALE for side in picture.size)
+    return np.asarray(picture.crop((0, 0, width, height)))
 
 
-def _resize(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
-    return picture.resize((SCALE * picture.width, SCALE * picture.height), filter)
-
-
-def score(enlarge: Enlarge, path: Path, lpips: Lpips) -> Score:
-    """Reduce a picture four times, enlarge it again, and compare."""
-    truth = Image.open(path).convert("RGB")
-    truth = truth.crop((0, 0, truth.width - truth.width % SCALE, truth.height - truth.height % SCALE))
-    low_res = truth.resize((truth.width // SCALE, truth.height // SCALE), Image.Resampling.BICUBIC)
-    start = time.perf_counter()
-    result = enlarge(low_res)
-    seconds = time.perf_counter() - start
+def _score(
+    result: np.ndarray, truth: np.ndarray, seconds: float, lpips: Lpips, witnesses: Witnesses
+) -> Score:
     pair = _to_tensor(result), _to_tensor(truth)
+    planes = [luma(picture)[0, 0].float().numpy() for picture in pair]
     with torch.inference_mode():
-        return Score(psnr_y(*pair), ssim_y(*pair), float(lpips(*pair)), seconds)
+        return Score(
+            psnr_y(*pair),
+            ssim_y(*pair),
+            float(lpips(*pair)),
+            witnesses.lpips_vgg(*pair),
+            witnesses.dists(*pair),
+            vmaf(result[None], truth[None]),
+            gradient(planes[0]) / gradient(planes[1]),
+            seconds,
+        )
 
 
-def _to_tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+def _to_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture.transpose(2, 0, 1).copy())[None] / 255
 
 
 def _mean(scores: list[Score]) -> Score:
@@ -104,35 +120,27 @@ def _mean(scores: list[Score]) -> Score:
     return Score(**{key: mean(row[key] for row in rows) for key in rows[0]})
 
 
-def _write_json(
-    arguments: argparse.Namespace, scores: dict[str, dict[str, Score]], means: dict[str, Score]
-) -> None:
-    record = {
-        "pictures": arguments.pictures.name,
-        "device": arguments.device,
-        "seed": arguments.seed,
-        "mean": means,
-        "each": scores,
+def _machine() -> dict[str, str | int]:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": platform.processor() or platform.machine(),
+        "threads": NUM_THREADS,
     }
-    text = json.dumps(record, default=asdict, indent=2)
-    (arguments.out / "pictures.json").write_text(text + "\n")
 
 
 def _markdown(means: dict[str, Score]) -> str:
-    lines = ["| method | PSNR-Y (dB) | SSIM-Y | LPIPS | seconds a picture |", "|---|--:|--:|--:|--:|"]
-    lines += [
-        f"| {name} | {row.psnr_y:.2f} | {row.ssim_y:.4f} | {row.lpips:.3f} | {row.seconds:.2f} |"
-        for name, row in means.items()
+    lines = [
+        f"| method | {' | '.join(heading for heading, _ in PICTURE_COLUMNS.values())} |",
+        "|---" + "|--:" * len(PICTURE_COLUMNS) + "|",
     ]
+    for method, row in means.items():
+        cells = [f"{getattr(row, key):.{digits}f}" for key, (_, digits) in PICTURE_COLUMNS.items()]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 VIDEO_METHODS = [
-    "bicubic",
-    "lanczos",
-    "animevideov3",
-    "x4plus",
-    "span",
+    *PEERS,
     *(f"compact steps={steps} temporal={temporal}" for steps in (1, 4) for temporal in ("off", "fixed")),
     *(f"compact steps={steps} temporal=moving consistency=0" for steps in (1, 4)),
     *(f"compact steps={steps} temporal=moving" for steps in (1, 4)),
@@ -142,26 +150,26 @@ VIDEO_METHODS = [
 
 def evaluate_video(arguments: argparse.Namespace) -> None:
     """Score every method on every clip; write `video_<reduction>.json`, `.md`, and a picture per clip."""
-    lpips = Lpips(arguments.lpips)
+    lpips, witnesses = Lpips(arguments.lpips), Witnesses()
     clips = list(load_clips(arguments.clips, arguments.pictures, arguments.frames))
     clips = [clip for clip in clips if not arguments.only or clip.name in arguments.only]
     arguments.out.mkdir(parents=True, exist_ok=True)
     for reduction in arguments.reductions:
         low_res = [REDUCTIONS[reduction](clip.frames) for clip in clips]
         runs = {method: run(method, low_res) for method in arguments.methods}
-        _write_video(arguments, reduction, _video_scores(clips, low_res, runs, lpips), runs)
+        _write_video(arguments, reduction, _video_scores(clips, low_res, runs, lpips, witnesses), runs)
         for i, clip in enumerate(clips):
             results = {method: each.results[i] for method, each in runs.items()}
             write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | results)
 
 
 def _video_scores(
-    clips: list[Clip], low_res: list[np.ndarray], runs: dict[str, Run], lpips: Lpips
+    clips: list[Clip], low_res: list[np.ndarray], runs: dict[str, Run], lpips: Lpips, witnesses: Witnesses
 ) -> dict[str, dict[str, VideoScore]]:
     """Score by method and clip; the first is the truth itself."""
     scores: dict[str, dict[str, VideoScore]] = {method: {} for method in ("truth", *runs)}
     for i, (clip, frames) in enumerate(zip(clips, low_res, strict=True)):
-        metrics = VideoMetrics(clip, frames, lpips)
+        metrics = VideoMetrics(clip, frames, lpips, witnesses)
         scores["truth"][clip.name] = metrics.score(clip.frames)
         for method, each in runs.items():
             scores[method][clip.name] = metrics.score(each.results[i])
@@ -177,8 +185,7 @@ def _write_video(
     record = {
         "reduction": reduction,
         "frames": arguments.frames,
-        "processor": platform.processor() or platform.machine(),
-        "threads": NUM_THREADS,
+        **_machine(),
         "methods": {
             method: {
                 "each": by_clip,
@@ -199,6 +206,9 @@ VIDEO_COLUMNS = {
     "psnr_y": ("PSNR-Y", 2, min),
     "ssim_y": ("SSIM-Y", 3, min),
     "lpips": ("LPIPS", 3, max),
+    "lpips_vgg": ("LPIPS-VGG", 3, max),
+    "dists": ("DISTS", 3, max),
+    "vmaf": ("VMAF", 1, min),
     "t_lpips": ("tLPIPS", 1, max),
     "t_of": ("tOF", 2, max),
     "warp_error": ("warping error", 2, max),
@@ -238,11 +248,7 @@ def main() -> None:
     pictures.set_defaults(run=evaluate_pictures)
     pictures.add_argument("--pictures", type=Path, required=True, help="a folder of PNG files")
     pictures.add_argument("--lpips", type=Path, required=True, help="LPIPS weights, .npz")
-    pictures.add_argument("--model", default="compact")
-    pictures.add_argument("--device", default="cpu")
-    pictures.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
-    pictures.add_argument("--seed", type=int, default=0)
-    pictures.add_argument("--card", type=Path, help="a model folder whose card gets the table")
+    pictures.add_argument("--methods", nargs="+", default=PICTURE_METHODS, help="see methods.py")
     pictures.add_argument("--out", type=Path, default=Path("evaluation"))
     video = commands.add_parser("video", help="clips, clean and as if they were old")
     video.set_defaults(run=evaluate_video)

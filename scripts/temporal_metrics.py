@@ -10,12 +10,15 @@ from torch import Tensor
 
 from clips import SCALE, Clip, Step, fetch, measure_flow
 from metrics import Lpips, luma, psnr_y, ssim_y
+from witnesses import Witnesses, vmaf
 
 MARGIN = 8
 """Pixels along the edges that temporal measures leave out."""
 STILL_LEVELS = 2
 STILL_MARGIN = 8
 """What stands still: low-resolution pixels that vary by no more, and so far from any that vary by more."""
+EVERY = 4
+"""Measures that take long look at every fourth frame."""
 STICKING_SIGMA = 2.0
 """In output pixels: what is coarser than that is no fine detail."""
 
@@ -29,6 +32,11 @@ class VideoScore:
     ssim_y: float
     lpips: float
     """From 0; lower is nearer to the eye."""
+    lpips_vgg: float
+    """The same with another network; like the next, of every `EVERY`th frame."""
+    dists: float
+    vmaf: float
+    """Up to 100; higher is nearer."""
     t_lpips: float
     """Thousandths by which the change from frame to frame, in LPIPS, misses the truth's (tLP of TecoGAN)."""
     t_of: float
@@ -50,11 +58,12 @@ class VideoMetrics:
         clip: the truth.
         low_res: what methods were given, (T, H, W, 3).
         lpips: the perceptual metric.
+        witnesses: other ones.
     """
 
-    def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips) -> None:
+    def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips, witnesses: Witnesses) -> None:
         self.clip = clip
-        self._lpips = lpips
+        self._lpips, self._witnesses = lpips, witnesses
         self._truth = _to_tensors(clip.frames)
         self._luma = _luma(self._truth)
         self._flows = [_measured(b, a) for a, b in pairwise(self._luma)]
@@ -70,6 +79,9 @@ class VideoMetrics:
             psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
             ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
             lpips=_mean(self._distance(a, b) for a, b in pairs),
+            lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in pairs[::EVERY]),
+            dists=_mean(self._witnesses.dists(a, b) for a, b in pairs[::EVERY]),
+            vmaf=vmaf(result, self.clip.frames),
             t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(frames) - self._changes)),
             t_of=_mean(
                 np.linalg.norm(_measured(b, a) - truth, axis=-1)[_INNER].mean()
@@ -81,7 +93,7 @@ class VideoMetrics:
             ),
             flicker=float(planes.std(axis=0)[self._still].mean()) if self._still.any() else float("nan"),
             sticking=self._sticking(planes) if self.clip.is_pan else float("nan"),
-            sharpness=_mean(_gradient(a) / _gradient(b) for a, b in zip(planes, self._luma, strict=True)),
+            sharpness=_mean(gradient(a) / gradient(b) for a, b in zip(planes, self._luma, strict=True)),
         )
 
     def _distance(self, a: Tensor, b: Tensor) -> float:
@@ -143,5 +155,6 @@ def _fine(plane: np.ndarray) -> np.ndarray:
     return fine
 
 
-def _gradient(plane: np.ndarray) -> float:
+def gradient(plane: np.ndarray) -> float:
+    """Return the mean gradient of a plane, (H, W): how sharp it is."""
     return float(np.hypot(cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)).mean())

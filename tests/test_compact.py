@@ -1,11 +1,19 @@
-"""The bundled model's network and its autoencoder."""
+"""The bundled model's network, its autoencoder and its memory."""
 
 from typing import cast
 
 import pytest
 import torch
 
-from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
+from vidx4.diffusion.compact import (
+    CONDITION_CHANNELS,
+    LATENT_CHANNELS,
+    CompactDenoiser,
+    Memory,
+    ResidualAutoencoder,
+)
+
+SAMPLE_CHANNELS = LATENT_CHANNELS + CONDITION_CHANNELS
 
 
 @pytest.fixture
@@ -20,14 +28,14 @@ def test_decoding_undoes_encoding() -> None:
     autoencoder = ResidualAutoencoder()
     high_res, low_res = torch.rand(2, 3, 48, 64) * 2 - 1, torch.rand(2, 3, 12, 16) * 2 - 1
     latents = autoencoder.encode(high_res, low_res)
-    assert latents.shape == (2, 48, 12, 16)
+    assert latents.shape == (2, LATENT_CHANNELS, 12, 16)
     torch.testing.assert_close(autoencoder.decode(latents, low_res), high_res, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_latents_have_no_influence_at_the_last_timestep(denoiser: CompactDenoiser) -> None:
-    low_res = torch.rand(1, 3, 12, 16)
-    samples = [torch.cat([torch.randn(1, 48, 12, 16), low_res], 1) for _ in range(2)]
+    conditions = torch.rand(1, CONDITION_CHANNELS, 12, 16)
+    samples = [torch.cat([torch.randn(1, LATENT_CHANNELS, 12, 16), conditions], 1) for _ in range(2)]
     last = [denoiser(sample, torch.tensor(999))[0] for sample in samples]
     before = [denoiser(sample, torch.tensor(749))[0] for sample in samples]
     assert torch.equal(last[0], last[1])
@@ -37,7 +45,7 @@ def test_latents_have_no_influence_at_the_last_timestep(denoiser: CompactDenoise
 @torch.inference_mode()
 def test_far_pixels_have_no_influence(denoiser: CompactDenoiser) -> None:
     """No normalisation ties the picture together: what is beyond the convolutions' reach changes nothing."""
-    sample = torch.rand(1, 51, 40, 40)
+    sample = torch.rand(1, SAMPLE_CHANNELS, 40, 40)
     changed = sample.clone()
     changed[..., 30:, 30:] += 1
     results = [denoiser(x, torch.tensor(500))[0] for x in (sample, changed)]
@@ -45,8 +53,26 @@ def test_far_pixels_have_no_influence(denoiser: CompactDenoiser) -> None:
     assert not torch.equal(results[0], results[1])
 
 
+def test_a_picture_that_is_remembered_and_trusted_is_told_as_its_latents() -> None:
+    autoencoder = ResidualAutoencoder()
+    high_res, low_res = torch.rand(1, 3, 48, 64) * 2 - 1, torch.rand(1, 3, 12, 16) * 2 - 1
+    trust = torch.ones(1, 1, 12, 16)
+    trust[..., 8:] = 0
+    told = Memory(autoencoder)(high_res, trust, low_res)
+    assert torch.equal(told[:, -1:], trust)
+    assert torch.equal(told[:, :-1, :, :8], autoencoder.encode(high_res, low_res)[..., :8])
+    assert not told[..., 8:].any()
+
+
+def test_no_memory_is_told_as_no_trust() -> None:
+    low_res = torch.rand(2, 3, 12, 16)
+    memory = Memory(ResidualAutoencoder())
+    nothing = memory(torch.rand(2, 3, 48, 64), torch.zeros(2, 1, 12, 16), low_res)
+    assert torch.equal(memory.blank(low_res), nothing)
+
+
 def test_saves_and_loads(denoiser: CompactDenoiser, tmp_path: object) -> None:
     denoiser.save_pretrained(tmp_path)
     loaded = CompactDenoiser.from_pretrained(tmp_path)
-    sample = torch.rand(1, 51, 8, 8)
+    sample = torch.rand(1, SAMPLE_CHANNELS, 8, 8)
     assert torch.equal(loaded(sample, torch.tensor(3))[0], denoiser(sample, torch.tensor(3))[0])

@@ -4,7 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NUM_LEVELS = 5
+from vidx4.video import SCALE
+
+RADII = (1, 2, 4)
+"""Of the blurs, in low-resolution pixels."""
+COLOR_REACH = sum(RADII) + 1
+"""How many low-resolution pixels away a result's low frequencies are changed; 1 for the interpolation."""
 
 
 def keep_colors(upscaled: Tensor, enlarged: Tensor) -> Tensor:
@@ -15,7 +20,7 @@ def keep_colors(upscaled: Tensor, enlarged: Tensor) -> Tensor:
     al. 2024), in one decomposition of the difference instead of one of each picture.
 
     Args:
-        upscaled: (N, 3, H, W), float32.
+        upscaled: (N, 3, 4H, 4W), float32.
         enlarged: the bicubic enlargement of the source, same shape and range.
 
     Returns:
@@ -25,14 +30,17 @@ def keep_colors(upscaled: Tensor, enlarged: Tensor) -> Tensor:
 
 
 def low_frequencies(x: Tensor) -> Tensor:
-    """Return what five levels of the a-trous wavelet transform leave (Holschneider et al. 1989).
+    """Return what five levels of the a-trous wavelet transform leave (Holschneider et al. 1989), nearly.
 
-    Each level blurs by the taps 1/4, 1/2, 1/4 at twice the distance of the one before, edges repeated.
+    Each level blurs by the taps 1/4, 1/2, 1/4 at twice the distance of the one before, edges repeated. The
+    first two are replaced by the mean over what is one low-resolution pixel, the others work on those, and
+    the result is interpolated: what is left is smooth, and it takes a twentieth of the time.
     """
-    for radius in (2**level for level in range(NUM_LEVELS)):
-        x = F.pad(x, (radius,) * 4, mode="replicate")
-        x = _twice_blurred(_twice_blurred(x, radius, dim=2), radius, dim=3) / 4
-    return x
+    x = F.avg_pool2d(x, SCALE)
+    for radius in RADII:
+        padded = F.pad(x, (radius,) * 4, mode="replicate")
+        x = _twice_blurred(_twice_blurred(padded, radius, dim=2), radius, dim=3) / 4
+    return F.interpolate(x, scale_factor=SCALE, mode="bilinear")
 
 
 def _twice_blurred(x: Tensor, radius: int, dim: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The bundled model: a small x4 denoiser, and an autoencoder that has nothing to learn."""
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -13,26 +14,32 @@ from vidx4.diffusion.bicubic import enlarge
 from vidx4.video import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
+MEMORY_CHANNELS = LATENT_CHANNELS + 1
+"""What the last frame's result tells, as latents, and how far that is to be trusted."""
+CONDITION_CHANNELS = 3 + MEMORY_CHANNELS
 
 
 class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predict clean latents from noisy ones and the low-resolution picture, at low resolution.
+    """Predict clean latents from noisy ones, the low-resolution picture and the last frame's result.
 
-    A plain residual network: no normalisation layer (a picture's absolute brightness matters to the
-    prediction, and normalising over the picture would tie every pixel to every other), one scale and
-    shift per block from the timestep and the noise level (FiLM, Perez et al. 2018).
+    A plain residual network at low resolution: no normalisation layer (a picture's absolute brightness
+    matters to the prediction, and normalising over the picture would tie every pixel to every other), one
+    scale and shift per block from the timestep and the noise level (FiLM, Perez et al. 2018).
 
     At the last timestep the latents are pure noise and say nothing about the picture, so they are
     replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
+
+    The last result, moved along with the picture and folded to low resolution, brings in what earlier frames
+    showed of the same things (FRVSR, Sajjadi et al. 2018); without one, its channels are zeros.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        in_channels: int = LATENT_CHANNELS + 3,
+        in_channels: int = LATENT_CHANNELS + CONDITION_CHANNELS,
         out_channels: int = LATENT_CHANNELS,
         width: int = 64,
-        num_blocks: int = 10,
+        num_blocks: int = 6,
         num_train_timesteps: int = 1000,
     ) -> None:
         super().__init__()
@@ -59,7 +66,8 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Predict the clean latents; the signature is that of diffusers' `UNet2DConditionModel`.
 
         Args:
-            sample: latents, then the low-resolution picture in [-1, 1], (N, 48 + 3, H, W).
+            sample: latents, the low-resolution picture in [-1, 1], and those of `Memory`,
+                (N, 48 + 3 + 49, H, W).
             timestep: one for all, or (N,).
             encoder_hidden_states: always None; this model takes no prompt.
             class_labels: the noise level of the low-resolution picture, (N,); None for level 0.
@@ -82,9 +90,10 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cast(Tensor, time + self.level_embedding(self.time_proj(level).to(dtype)))
 
     def _without_terminal_noise(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        latents, low_res = sample.split([sample.shape[1] - 3, 3], dim=1)
+        latents, conditions = sample[:, :LATENT_CHANNELS], sample[:, LATENT_CHANNELS:]
         informative = (timestep < self.config.num_train_timesteps - 1).view(-1, 1, 1, 1)
-        return torch.cat([torch.where(informative, latents, 0), low_res], dim=1)
+        cleaned = torch.cat([torch.where(informative, latents, 0), conditions], dim=1)
+        return cleaned.contiguous(memory_format=torch.channels_last)
 
 
 class _ResidualBlock(nn.Module):
@@ -96,7 +105,7 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        return x + cast(Tensor, self.conv2(F.silu(self.conv1(x) * (1 + scale) + shift)))
+        return x + cast(Tensor, self.conv2(F.silu(torch.addcmul(shift, self.conv1(x), 1 + scale))))
 
 
 def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
@@ -145,3 +154,28 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
             Approximately in [-1, 1], not clamped, (N, 3, 4H, 4W).
         """
         return F.pixel_shuffle(latents / self.config.scaling_factor, SCALE) + enlarge(low_res)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a denoiser is told of the frame before, as further channels beside the low-resolution picture."""
+
+    autoencoder: ResidualAutoencoder
+    num_channels: int = MEMORY_CHANNELS
+
+    def __call__(self, moved: Tensor, trust: Tensor, low_res: Tensor) -> Tensor:
+        """Return what the last result says about this frame.
+
+        Args:
+            moved: the last result, moved along to this frame, in [-1, 1], (N, 3, 4H, 4W).
+            trust: in that motion, from 0 to 1, (N, 1, H, W).
+            low_res: what the denoiser sees of this frame, in [-1, 1], (N, 3, H, W).
+
+        Returns:
+            It as latents of this frame, as far as there is trust, and the trust, (N, 48 + 1, H, W).
+        """
+        return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust], dim=1)
+
+    def blank(self, low_res: Tensor) -> Tensor:
+        """Return what stands for nothing at all, (N, 48 + 1, H, W)."""
+        return low_res.new_zeros(len(low_res), self.num_channels, *low_res.shape[2:])

@@ -71,7 +71,8 @@ def denoise(
     Args:
         unet: predicts from latents and low-resolution channels, a timestep and the noise level.
         scheduler: a diffusers scheduler that matches the prediction type of `unet`.
-        low_res: noisy pixels about [-1, 1] from `add_low_res_noise`, (N, 3, H, W).
+        low_res: noisy pixels about [-1, 1] from `add_low_res_noise`, and what else `unet` is to see,
+            (N, 3 or more, H, W).
         latents: standard normal, float32, (1 or N, C, H, W); shared by all frames where it is 1.
         noise_level: that of `low_res`.
         num_inference_steps: evaluations of `unet` per frame (twice as many with guidance).

@@ -1,19 +1,17 @@
 """What comes out of the model -> the finished picture: steady detail, the source's colours, the blend."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.diffusion.color import NUM_LEVELS, keep_colors
+from vidx4.diffusion.color import COLOR_REACH, keep_colors
 from vidx4.diffusion.options import Settings
 from vidx4.diffusion.sampler import to_signal
 from vidx4.temporal.warp import Warp
 from vidx4.video import SCALE
 
 BICUBIC_REACH = 2
-FINISH_REACH = math.ceil((2**NUM_LEVELS - 1) / SCALE) + BICUBIC_REACH
+FINISH_REACH = COLOR_REACH + BICUBIC_REACH
 """How many low-resolution pixels away something changes the finished picture, beyond the model's reach."""
 
 
@@ -38,7 +36,9 @@ def finish(
     if previous is not None and warp is not None:
         detail = upscaled - enlarged
         upscaled = enlarged + torch.lerp(detail, warp.fetch(previous), settings.steadiness * warp.trust)
-    upscaled = torch.lerp(enlarged, keep_colors(upscaled, enlarged), settings.strength)
+    upscaled = keep_colors(upscaled, enlarged)
+    if settings.strength < 1:
+        upscaled = torch.lerp(enlarged, upscaled, settings.strength)
     highest = torch.iinfo(low_res.dtype).max
     return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to("cpu", low_res.dtype)
 

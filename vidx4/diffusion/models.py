@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
-from vidx4.diffusion.compact import CompactDenoiser, ResidualAutoencoder
+from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.hub import cached, fetch
 from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
@@ -74,6 +74,8 @@ class Components:
     """The sides of what `unet` sees must be multiples of it."""
     reach: int | None
     """How many pixels away an input can change a result of `unet`; None where every pixel can."""
+    memory: Memory | None
+    """How `unet` sees what the frame before became; None if it takes each frame alone."""
     first_step_is_blind: bool
     """Whether `unet` pays no heed to the latents that it starts from, which are nothing but noise."""
     defaults: ModelDefaults
@@ -102,11 +104,18 @@ class Components:
 
     def noise_specs(self, num_inference_steps: int) -> tuple[NoiseSpec, ...]:
         """Return the noise that a frame takes."""
-        low_res = NoiseSpec(Role.LOW_RES, channels=3)
-        if self.first_step_is_blind and num_inference_steps == 1:
-            return (low_res,)
-        grid = self.autoencoder.grid
-        return low_res, NoiseSpec(Role.LATENTS, self.autoencoder.latent_channels // grid**2, grid)
+        specs = []
+        if self._adds_low_res_noise:
+            specs.append(NoiseSpec(Role.LOW_RES, channels=3))
+        if not (self.first_step_is_blind and num_inference_steps == 1):
+            grid = self.autoencoder.grid
+            specs.append(NoiseSpec(Role.LATENTS, self.autoencoder.latent_channels // grid**2, grid))
+        return tuple(specs)
+
+    @property
+    def _adds_low_res_noise(self) -> bool:
+        """Whether a noise level puts noise on the frame; else it only tells `unet` how bad that is."""
+        return bool(self.low_res_scheduler.alphas_cumprod[-1] < 1)
 
 
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
@@ -177,17 +186,18 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
     if target.prompt or target.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
     unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
-    config = ResidualAutoencoder.load_config(folder, subfolder="vae")
+    autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
     return Components(
         name=name,
         unet=_place(unet, target.device),
-        autoencoder=ResidualAutoencoder.from_config(config),
+        autoencoder=autoencoder,
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
         prompt_embeds=None,
         max_noise_level=index["max_noise_level"],
         size_multiple=1,
         reach=unet.reach,
+        memory=Memory(autoencoder),
         first_step_is_blind=True,
         defaults=COMPACT_DEFAULTS,
     )
@@ -209,6 +219,7 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
         max_noise_level=index.get("max_noise_level", 350),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
         reach=None,
+        memory=None,
         first_step_is_blind=False,
         defaults=SD_X4_DEFAULTS,
     )

@@ -1,6 +1,8 @@
 """Low-resolution frames and noise -> pixels: noise is added, latents are denoised and decoded."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,28 @@ from vidx4.diffusion.denoise import Tie, add_low_res_noise, denoise
 from vidx4.diffusion.models import Components
 from vidx4.diffusion.options import Settings
 from vidx4.temporal.follow import Followed
+from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role
-from vidx4.video import Box
+from vidx4.temporal.warp import Warp
+from vidx4.video import SCALE, Box
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the frame before became, and the way to it."""
+
+    picture: Tensor
+    """In [-1, 1], float32, (1, 3, 4H, 4W)."""
+    warp: Warp
+    """At the picture's own points."""
+    trust: Tensor
+    """In that way, from 0 to 1, (1, 1, H, W)."""
+
+    @classmethod
+    def of(cls, upscaled: Tensor, motion: Motion, device: torch.device) -> Self:
+        """Prepare the past of a frame from the last result, uint8 or uint16, (3, 4H, 4W)."""
+        warp, trust = Warp.of(motion, SCALE, device), motion.backward_trust[None, None].to(device)
+        return cls(to_signal(upscaled, device)[None], warp, trust)
 
 
 class Sampler:
@@ -28,25 +50,28 @@ class Sampler:
         return None if reach is None else self._settings.num_inference_steps * reach
 
     @torch.inference_mode()
-    def __call__(self, frames: Sequence[Followed], box: Box, tie: Tie | None) -> Tensor:
+    def __call__(
+        self, frames: Sequence[Followed], box: Box, tie: Tie | None, past: Past | None = None
+    ) -> Tensor:
         """Denoise a box of frames.
 
         Args:
             frames: all of one size, a multiple of the model's.
             box: what of them is wanted.
             tie: what holds the frames together.
+            past: of the frame, where there is only one; None at the start of a shot, and for models that
+                don't remember.
 
         Returns:
             About [-1, 1], float32, (N, 3, 4h, 4w).
         """
         parts, settings = self._components, self._settings
         low_res = to_signal(torch.stack([frame.low_res[:, *box.slices] for frame in frames]), parts.device)
-        noise = self._noise(frames, box, Role.LOW_RES, grid=1)
-        seen = add_low_res_noise(low_res, noise, settings.noise_level, parts.low_res_scheduler)
+        seen = self._with_noise(low_res, frames, box)
         latents = denoise(
             parts.unet,
             parts.scheduler,
-            seen,
+            self._conditions(seen, box, past),
             self._latents(frames, box),
             noise_level=settings.noise_level,
             num_inference_steps=settings.num_inference_steps,
@@ -55,6 +80,24 @@ class Sampler:
             tie=tie,
         )
         return parts.autoencoder.decode(latents, seen).float()
+
+    def _with_noise(self, low_res: Tensor, frames: Sequence[Followed], box: Box) -> Tensor:
+        if Role.LOW_RES not in frames[0].noise:
+            return low_res
+        noise = self._noise(frames, box, Role.LOW_RES, grid=1)
+        return add_low_res_noise(
+            low_res, noise, self._settings.noise_level, self._components.low_res_scheduler
+        )
+
+    def _conditions(self, seen: Tensor, box: Box, past: Past | None) -> Tensor:
+        """Return all that the model sees beside the latents."""
+        memory = self._components.memory
+        if memory is None:
+            return seen
+        if past is None:
+            return torch.cat([seen, memory.blank(seen)], dim=1)
+        moved = past.warp.cropped(box).fetch(past.picture)
+        return torch.cat([seen, memory(moved, past.trust[..., *box.slices], seen)], dim=1)
 
     def _latents(self, frames: Sequence[Followed], box: Box) -> Tensor:
         autoencoder, device = self._components.autoencoder, self._components.device

@@ -11,7 +11,7 @@ from torch import Tensor
 from vidx4.diffusion.finish import FINISH_REACH, detail_of, finish
 from vidx4.diffusion.models import Components
 from vidx4.diffusion.options import Settings
-from vidx4.diffusion.sampler import Sampler
+from vidx4.diffusion.sampler import Past, Sampler
 from vidx4.diffusion.tiles import blend, tile_boxes
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation
@@ -35,6 +35,7 @@ class ShotRenderer(ABC):
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
         self._device = components.device
+        self._remembers = components.memory is not None
 
     def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[Step]:
         """Yield what comes of each frame.
@@ -59,6 +60,11 @@ class ShotRenderer(ABC):
         if frame.motion is None or not self._settings.tied_steps:
             return None
         return Warp.of(frame.motion, self._grid, self._device)
+
+    def _past(self, frame: Followed, state: ShotState | None) -> Past | None:
+        if not self._remembers or state is None or frame.motion is None:
+            return None
+        return Past.of(state.upscaled, frame.motion, self._device)
 
     def _tie(self, last: Tensor | None, links: Sequence[Link]) -> Propagation:
         settings = self._settings
@@ -88,11 +94,17 @@ class FrameRenderer(ShotRenderer):
         self._reach = None if reach is None else reach + FINISH_REACH
 
     def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
-        for boxes, group in groupby(frames, key=self._boxes):
-            run = list(group)
+        for boxes, run in self._runs(frames):
             for step in self._whole(run, state) if boxes is None else self._boxed(run, boxes, state):
                 yield step
                 state = step[0]
+
+    def _runs(self, frames: list[Followed]) -> Iterator[tuple[list[Box] | None, list[Followed]]]:
+        """Yield what has to be computed, and of which frames at once."""
+        for boxes, group in groupby(frames, key=self._boxes):
+            run = list(group)
+            # What a model remembers of a frame has to be there before the next can be computed.
+            yield from ((boxes, [frame]) for frame in run) if self._remembers else [(boxes, run)]
 
     def _boxes(self, frame: Followed) -> list[Box] | None:
         """Return what has to be computed of a frame; None for all of it as one."""
@@ -118,7 +130,7 @@ class FrameRenderer(ShotRenderer):
     def _whole(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
         links = [self._link(frame, Box.whole(frame.low_res), self._warp(frame)) for frame in frames]
         tie = self._tie(None if state is None else state.latents, links)
-        pixels = self._sampler(frames, links[0].box, tie)
+        pixels = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
             picture = self._finished(pixels[i], frame, link.box, state)
             latents = tie.latents[i] if tie.steps else None
@@ -133,13 +145,13 @@ class FrameRenderer(ShotRenderer):
 
     def _pasted(self, frame: Followed, cores: list[Box], state: ShotState) -> ShotState:
         """Put newly computed boxes into the last result."""
-        warp = self._warp(frame)
+        warp, past = self._warp(frame), self._past(frame, state)
         picture = state.upscaled.clone()
         latents = None if state.latents is None else state.latents.clone()
         for core in cores:
             box = self._with_margin(frame, core)
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
-            pixels = self._sampler([frame], box, tie)[0]
+            pixels = self._sampler([frame], box, tie, past)[0]
             inner = core.moved(-box.top, -box.left)
             finished = self._finished(pixels, frame, box, state)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
@@ -173,10 +185,10 @@ class TileRenderer(ShotRenderer):
         assert self._settings.tile_size is not None
         size, overlap = self._settings.tile_size, self._settings.tile_size // 4
         boxes = tile_boxes(frame.low_res, size, overlap)
-        warp = self._warp(frame)
+        warp, past = self._warp(frame), self._past(frame, state)
         kept = [None] * len(boxes) if state is None else _kept(frame, boxes, state)
         tiles = [
-            self._tile(frame, box, warp, state) if tile is None else tile
+            self._tile(frame, box, state, warp, past) if tile is None else tile
             for box, tile in zip(boxes, kept, strict=True)
         ]
         pixels, latents = (torch.stack(parts) for parts in zip(*tiles, strict=True))
@@ -187,11 +199,11 @@ class TileRenderer(ShotRenderer):
         return ShotState(frame, picture, tied, (pixels, latents)), share_reused
 
     def _tile(
-        self, frame: Followed, box: Box, warp: Warp | None, state: ShotState | None
+        self, frame: Followed, box: Box, state: ShotState | None, warp: Warp | None, past: Past | None
     ) -> tuple[Tensor, Tensor]:
         link = Link(box, None if warp is None else warp.cropped(box))
         tie = self._tie(None if state is None else state.latents, [link])
-        pixels = self._sampler([frame], box, tie)[0]
+        pixels = self._sampler([frame], box, tie, past)[0]
         return pixels, tie.latents[0] if tie.steps else pixels.new_empty(0)
 
 

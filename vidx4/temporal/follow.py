@@ -80,7 +80,7 @@ class Follower:
         return self._moved(frame, pts, last, unchanged)
 
     def _first(self, frame: Tensor, visible: Box) -> Followed:
-        if self.temporal is Temporal.FIXED:
+        if self.temporal is Temporal.FIXED or not self.specs:
             return Followed(frame, visible, self._drawn(frame, None))
         moving = self._moving_noise(frame)
         particles = moving.start()

@@ -23,17 +23,27 @@ class Warp:
     grid: int
     """Points per low-resolution pixel, along each side, of the fields that can be fetched."""
     places: Tensor
-    """Where each point was, in the coordinates of `grid_sample`, (1, grid h, grid w, 2)."""
+    """Where each point was, in the coordinates of `grid_sample`, (N, grid h, grid w, 2)."""
     trust: Tensor
-    """From 0 to 1, (1, 1, grid h, grid w)."""
+    """From 0 to 1, (N, 1, grid h, grid w)."""
 
     @classmethod
     def of(cls, motion: Motion, grid: int, device: torch.device) -> Self:
         """Prepare the way that a motion takes."""
-        flow, trust = motion.backward[None].to(device), motion.backward_trust[None, None].to(device)
+        return cls.along(motion.backward[None].to(device), motion.backward_trust[None, None].to(device), grid)
+
+    @classmethod
+    def along(cls, flow: Tensor, trust: Tensor, grid: int) -> Self:
+        """Prepare the way back.
+
+        Args:
+            flow: in low-resolution pixels, x then y, (N, 2, H, W).
+            trust: from 0 to 1, (N, 1, H, W).
+            grid: as above.
+        """
         if grid > 1:
             flow, trust = (F.interpolate(x, scale_factor=grid, mode="bilinear") for x in (flow, trust))
-        return cls(grid, _places(grid * flow[0])[None], trust)
+        return cls(grid, _places(grid * flow), trust)
 
     def cropped(self, box: Box) -> "Warp":
         """Return the way from a box of the frame, given in low-resolution pixels."""
@@ -41,12 +51,14 @@ class Warp:
         return Warp(self.grid, self.places[:, rows, columns], self.trust[..., rows, columns])
 
     def fetch(self, last: Tensor) -> Tensor:
-        """Return a field of the frame before, (1, C, grid H, grid W), at the places of this one."""
+        """Return a field of the frame before, (N, C, grid H, grid W), at the places of this one."""
         return F.grid_sample(last, self.places, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def _places(flow: Tensor) -> Tensor:
-    """From a flow in points of its own grid, (2, H, W), to places from -1 to 1, (H, W, 2)."""
-    height, width = flow.shape[1:]
+    """From a flow in points of its own grid, (N, 2, H, W), to places from -1 to 1, (N, H, W, 2)."""
+    height, width = flow.shape[2:]
     y, x = (torch.arange(side, device=flow.device, dtype=flow.dtype) + 0.5 for side in (height, width))
-    return torch.stack([(2 / width) * (x + flow[0]) - 1, (2 / height) * (y[:, None] + flow[1]) - 1], dim=-1)
+    return torch.stack(
+        [(2 / width) * (x + flow[:, 0]) - 1, (2 / height) * (y[:, None] + flow[:, 1]) - 1], dim=-1
+    )

@@ -1,0 +1,39 @@
+"""What the texture is trained on beside the distance in pixels: a metric of the eye, and an adversary."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Tell pictures from results, patch by patch (Isola et al. 2017), with spectral normalisation.
+
+    It sees the plain enlargement, too, so that it judges detail that belongs there.
+    """
+
+    def __init__(self, widths: Sequence[int] = (6, 32, 64, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for num_in, num_out in pairwise(widths):
+            layers += [spectral_norm(nn.Conv2d(num_in, num_out, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        layers += [spectral_norm(nn.Conv2d(widths[-1], widths[-1], 3, padding=1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
+
+    def forward(self, pictures: Tensor, enlarged: Tensor) -> Tensor:
+        """Return how real pictures look, (N, 3, H, W) twice, in [-1, 1] -> (N, 1, H / 8, W / 8)."""
+        return cast(Tensor, self.layers(torch.cat([pictures, enlarged], dim=1)))
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the relativistic average loss of a discriminator (Jolicoeur-Martineau 2018)."""
+    return 0.5 * (F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean())
+
+
+def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the same of the generator."""
+    return discriminator_loss(fake, real)

@@ -1,0 +1,85 @@
+"""Sequences -> batches in which every slot goes on with its own sequence, frame by frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.config import Config
+from training.sequences import Frame, Pool
+
+NUM_TIMESTEPS = 1000
+LATENT_CHANNELS = 48
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training takes, slot by slot."""
+
+    truth: Tensor
+    """RGB, uint8, (N, 3, 4H, 4W); so are the next two."""
+    previous_truth: Tensor
+    low_res: Tensor
+    """(N, 3, H, W)."""
+    flow: Tensor
+    """(N, 2, H, W)."""
+    trust: Tensor
+    """(N, 1, H, W); 0 in the first frame of a sequence."""
+    level: Tensor
+    """Noise level, (N,)."""
+    timestep: Tensor
+    """(N,)."""
+    is_rollout: Tensor
+    """Whether the latents come from the network's own first step, bool, (N,)."""
+    noise: Tensor
+    """Standard normal, (N, 48, H, W)."""
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(**{name: field.to(device, non_blocking=True) for name, field in vars(self).items()})
+
+    def pin_memory(self) -> "Batch":
+        return Batch(**{name: field.pin_memory() for name, field in vars(self).items()})
+
+
+class Stream(Dataset[Batch]):
+    """Batch number `step`, a function of the seed and the step.
+
+    Slot s shows frame (step + s) modulo T of its sequence, so that a batch holds frames at all places, and
+    what a slot's last frame became is the past of its next.
+    """
+
+    def __init__(self, pool: Pool, config: Config) -> None:
+        self._pool = pool
+        self._config = config
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self._config.seed, step))
+        slots = [self._slot(step, slot) for slot in range(self._config.batch_size)]
+        frames = [frame for frame, _, _ in slots]
+        textures = [is_texture for _, _, is_texture in slots]
+        timesteps = [int(rng.integers(NUM_TIMESTEPS - 1)) if each else NUM_TIMESTEPS - 1 for each in textures]
+        rollouts = [each and rng.random() < self._config.rollout_share for each in textures]
+        side, size = self._config.side, len(slots)
+        noise = rng.standard_normal((size, LATENT_CHANNELS, side, side), np.float32)
+        return Batch(
+            truth=torch.stack([frame.truth for frame in frames]),
+            previous_truth=torch.stack([frame.previous_truth for frame in frames]),
+            low_res=torch.stack([frame.low_res for frame in frames]),
+            flow=torch.stack([frame.flow for frame in frames]).float(),
+            trust=torch.stack([frame.trust for frame in frames]).float()[:, None],
+            level=torch.tensor([level for _, level, _ in slots]),
+            timestep=torch.tensor(timesteps),
+            is_rollout=torch.tensor(rollouts),
+            noise=torch.from_numpy(noise),
+        )
+
+    def _slot(self, step: int, slot: int) -> tuple[Frame, int, bool]:
+        """Return a slot's frame, its noise level, and whether it trains texture."""
+        config = self._config
+        turn, index = divmod(step + slot, config.num_frames)
+        rng = np.random.default_rng((config.seed, slot, turn))
+        number = int(rng.integers(config.pool_size))
+        frame = self._pool.frame(number, index).turned(int(rng.integers(8)))
+        return frame, self._pool.level(number), bool(rng.random() < config.texture_share)

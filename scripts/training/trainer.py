@@ -1,0 +1,290 @@
+"""The state of a training run, and one step of it."""
+
+import json
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DDPMScheduler
+from safetensors.torch import load_file
+from torch import Tensor
+
+from card import read_history, write_history
+from metrics import Lpips
+from training.config import Config
+from training.losses import PatchDiscriminator, discriminator_loss, generator_loss
+from training.stream import NUM_TIMESTEPS, Batch
+from vidx4.diffusion.bicubic import enlarge
+from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
+from vidx4.temporal.warp import Warp
+from vidx4.video import SCALE
+
+LAST = NUM_TIMESTEPS - 1
+
+
+def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
+    """Return the latents' scheduler, which leaves nothing of the picture at its end, and the frames'.
+
+    The latter adds no noise: a noise level only tells the network how bad a frame is.
+    """
+    latents = DDIMScheduler(
+        num_train_timesteps=NUM_TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    return latents, DDPMScheduler(beta_start=0.0, beta_end=0.0, beta_schedule="linear")
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the network is shown in one step, on the device."""
+
+    batch: Batch
+    truth: Tensor
+    low_res: Tensor
+    conditions: Tensor
+    latents: Tensor
+    """Of the truth."""
+    warp: Warp
+    moved: Tensor
+    """The last results, moved along."""
+
+
+class Trainer:
+    """Weights, their moving average, optimisers, the last results of all slots, and the step.
+
+    Args:
+        config: of this stage.
+        device: where it runs.
+        lpips: the metric that the texture is trained on; needed if it has a weight.
+        is_compiled: whether the network is compiled first.
+    """
+
+    def __init__(self, config: Config, device: torch.device, lpips: Lpips, *, is_compiled: bool) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.model, self.average = self._new_model(), self._new_model()
+        self.average.load_state_dict(self.model.state_dict())
+        self.discriminator = PatchDiscriminator().to(device)
+        self.optimizer = _optimizer(self.model, config.learning_rate)
+        self.discriminator_optimizer = _optimizer(self.discriminator, config.learning_rate)
+        self.autoencoder = ResidualAutoencoder()
+        self.memory = Memory(self.autoencoder)
+        self.scheduler, self.low_res_scheduler = make_schedulers()
+        self.history: list[dict[str, Any]] = []
+        self.step = 0
+        self.best = -math.inf
+        self._network: Any = torch.compile(self.model) if is_compiled else self.model
+        self._lpips = lpips.to(device)
+        side = SCALE * config.side
+        self._results = torch.zeros(config.batch_size, 3, side, side, device=device)
+
+    def _new_model(self) -> CompactDenoiser:
+        model = CompactDenoiser(width=self.config.width, num_blocks=self.config.num_blocks)
+        return cast(CompactDenoiser, model.to(self.device, memory_format=torch.channels_last))
+
+    def start_from(self, weights: Path) -> None:
+        """Start from a model folder's weights, whose history goes on."""
+        self.history = read_history(weights)
+        state = load_file(weights / "unet" / "diffusion_pytorch_model.safetensors")
+        for model in (self.model, self.average):
+            model.load_state_dict({key: value.float() for key, value in state.items()})
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Go one step; return the losses."""
+        self._set_learning_rate()
+        batch = batch.to(self.device)
+        is_texture = batch.timestep < LAST
+        with self._autocast():
+            shown = self._shown(batch)
+            first = self._first_results(shown, is_texture)
+            base = torch.where(_each(batch.is_rollout), first, shown.latents)
+            predicted = self._predict(shown.conditions, base, batch)
+            losses = {"pixels": F.l1_loss(predicted, shown.latents)}
+            if self._trains_texture and is_texture.any():
+                losses |= self._texture_losses(shown, predicted, is_texture)
+        self._update(losses)
+        is_own = ~is_texture | batch.is_rollout
+        self._results = self._decode(torch.where(_each(is_own), predicted.detach(), first), shown.low_res)
+        return {name: float(loss) for name, loss in losses.items()}
+
+    @property
+    def _trains_texture(self) -> bool:
+        config = self.config
+        return max(config.perceptual_weight, config.adversarial_weight, config.temporal_weight) > 0
+
+    def _autocast(self) -> Any:
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16) if fast else nullcontext()
+
+    def _shown(self, batch: Batch) -> _Evaluation:
+        truth, low_res = _signal(batch.truth), _signal(batch.low_res)
+        with torch.no_grad():
+            warp = Warp.along(batch.flow, batch.trust, SCALE)
+            moved = warp.fetch(self._results)
+            memory = self.memory(moved, batch.trust, low_res)
+            latents = self.autoencoder.encode(truth, low_res)
+        return _Evaluation(batch, truth, low_res, torch.cat([low_res, memory], 1), latents, warp, moved)
+
+    @torch.no_grad()
+    def _first_results(self, shown: _Evaluation, wanted: Tensor) -> Tensor:
+        """Return what the first step gives where it is wanted; zeros elsewhere."""
+        results = torch.zeros_like(shown.latents)
+        if wanted.any():
+            conditions = shown.conditions[wanted]
+            blind = conditions.new_zeros(len(conditions), *shown.latents.shape[1:])
+            last = torch.full((len(conditions),), LAST, device=self.device)
+            sample = torch.cat([blind, conditions], 1).contiguous(memory_format=torch.channels_last)
+            level = shown.batch.level[wanted]
+            results[wanted] = self.model(sample, last, class_labels=level)[0].float()
+        return results
+
+    def _predict(self, conditions: Tensor, base: Tensor, batch: Batch) -> Tensor:
+        noisy = self.scheduler.add_noise(base, batch.noise, batch.timestep)
+        sample = torch.cat([noisy, conditions], 1).contiguous(memory_format=torch.channels_last)
+        predicted: Tensor = self._network(sample, batch.timestep, class_labels=batch.level)[0]
+        return predicted.float()
+
+    def _decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
+        pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
+        return pictures
+
+    def _texture_losses(self, shown: _Evaluation, predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        low_res, truth = shown.low_res[wanted], shown.truth[wanted]
+        pictures = self.autoencoder.decode(predicted[wanted], low_res)
+        losses = {}
+        if config.perceptual_weight:
+            distance = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5).mean()
+            losses["perceptual"] = config.perceptual_weight * distance
+        if config.adversarial_weight:
+            enlarged = enlarge(low_res)
+            losses["discriminator"] = self._train_discriminator(truth, pictures.detach(), enlarged)
+            scores = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
+            losses["adversarial"] = config.adversarial_weight * generator_loss(*scores)
+        if config.temporal_weight:
+            before = shown.warp.fetch(_signal(shown.batch.previous_truth))
+            change, true_change = (pictures - shown.moved[wanted]), truth - before[wanted]
+            unsteady = (change - true_change).abs() * shown.warp.trust[wanted]
+            losses["temporal"] = config.temporal_weight * unsteady.mean()
+        return losses
+
+    def _train_discriminator(self, truth: Tensor, pictures: Tensor, enlarged: Tensor) -> Tensor:
+        real, fake = (self.discriminator(each, enlarged) for each in (truth, pictures))
+        loss = discriminator_loss(real, fake)
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        self.discriminator_optimizer.step()
+        return loss.detach()
+
+    def _update(self, losses: dict[str, Tensor]) -> None:
+        total = sum((loss for name, loss in losses.items() if name != "discriminator"), torch.tensor(0.0))
+        self.optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+
+    def _set_learning_rate(self) -> None:
+        warm = min(1.0, (self.step + 1) / self.config.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.config.num_steps)))
+        for optimizer in (self.optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * warm * max(cosine, 0.01)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def average_at(self, levels: Tensor) -> Any:
+        """Return the averaged network as it is at noise levels, (N,), for `denoise`."""
+        return _AtLevels(self.average, levels)
+
+    def save(self, path: Path) -> None:
+        """Write all of the state."""
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "best": self.best,
+            "history": self.history,
+            "results": self._results,
+            **{name: getattr(self, name).state_dict() for name in _STATES},
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a state that `save` wrote."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise SystemExit(f"{path} is of another configuration: {state['config']}")
+        for name in _STATES:
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.best, self.history = state["step"], state["best"], state["history"]
+        self._results = state["results"]
+
+    def export(self, folder: Path, scores: dict[str, float], recipe: str) -> None:
+        """Write the averaged weights as a model folder in diffusers format, fp16, with their history."""
+        half = self._new_model()
+        half.load_state_dict(self.average.state_dict())
+        half.half().save_pretrained(folder / "unet")
+        self.autoencoder.save_config(folder / "vae")
+        self.scheduler.save_config(folder / "scheduler")
+        self.low_res_scheduler.save_config(folder / "low_res_scheduler")
+        index = {"_class_name": "CompactUpscaler", "max_noise_level": self.config.max_noise_level}
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        record = {
+            "date": time.strftime("%Y-%m-%d"),
+            "recipe": recipe,
+            "step": self.step,
+            "device": _name(self.device),
+            "config": asdict(self.config),
+        }
+        write_history(folder, [*self.history, record | scores])
+
+
+@dataclass(frozen=True)
+class _AtLevels:
+    model: CompactDenoiser
+    levels: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def __call__(self, sample: Tensor, timestep: Tensor, **kwargs: Any) -> tuple[Tensor]:
+        kwargs |= {"class_labels": self.levels}
+        return cast(tuple[Tensor], self.model(sample, timestep, **kwargs))
+
+
+_STATES = "model", "average", "discriminator", "optimizer", "discriminator_optimizer"
+
+
+def _optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), foreach=True)
+
+
+def _signal(pictures: Tensor) -> Tensor:
+    return pictures.float() / 127.5 - 1
+
+
+def _each(flags: Tensor) -> Tensor:
+    return flags.view(-1, 1, 1, 1)
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.cpu.get_capabilities()['cpu_name']}, {torch.get_num_threads()} threads"

