@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clips import REDUCTIONS, Clip, load_clips
+from clips import REAL, REDUCTIONS, Clip, load_clips
 from methods import NUM_THREADS, Run, run
 from metrics import Lpips, luma, psnr_y, ssim_y
-from slices import write_slices
+from slices import write_crops, write_slices
 from temporal_metrics import VideoMetrics, VideoScore, gradient
 from witnesses import Witnesses, vmaf
 
@@ -158,9 +158,14 @@ def evaluate_video(arguments: argparse.Namespace) -> None:
         low_res = [REDUCTIONS[reduction](clip.frames) for clip in clips]
         runs = {method: run(method, low_res) for method in arguments.methods}
         _write_video(arguments, reduction, _video_scores(clips, low_res, runs, lpips, witnesses), runs)
-        for i, clip in enumerate(clips):
-            results = {method: each.results[i] for method, each in runs.items()}
-            write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | results)
+        results = [{method: each.results[i] for method, each in runs.items()} for i in range(len(clips))]
+        for clip, of_clip in zip(clips, results, strict=True):
+            write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | of_clip)
+        real = [i for i, clip in enumerate(clips) if clip.name in REAL]
+        shown = sorted({real[0], real[len(real) // 2], real[-1]}) if real else []
+        rows = [results[i] | {"truth": clips[i].frames} for i in shown]
+        if rows:
+            write_crops(arguments.out / f"crops_{reduction}.png", rows)
 
 
 def _video_scores(

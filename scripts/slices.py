@@ -1,5 +1,6 @@
-"""A picture of what methods make of a clip: a crop, and how one row of its pixels changes over time."""
+"""Pictures of what methods make of clips: crops, and how one row of pixels changes over time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,30 @@ def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
         place = MARGIN + i * width
         ImageDraw.Draw(sheet).text((place, 2), label, fill="black", font=ImageFont.load_default(11))
         sheet.paste(column, (place, label_height + MARGIN))
+    sheet.save(path)
+
+
+def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
+    """Write a PNG with one row per clip and one column per method: crops of the middle frame.
+
+    Args:
+        path: the file.
+        rows: of each clip, frames by label, (T, H, W, 3); the last is the truth, and tells what is cut out.
+    """
+    labels = [label.replace(" ", "\n") for label in rows[0]]
+    label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)
+    pitch = CROP + MARGIN
+    size = pitch * len(labels) + MARGIN, label_height + pitch * len(rows) + MARGIN
+    sheet = Image.new("RGB", size, "white")
+    for i, label in enumerate(labels):
+        place = MARGIN + i * pitch, 2
+        ImageDraw.Draw(sheet).text(place, label, fill="black", font=ImageFont.load_default(11))
+    for j, results in enumerate(rows):
+        truth = list(results.values())[-1]
+        top, left = _busiest(truth[len(truth) // 2])
+        for i, frames in enumerate(results.values()):
+            crop = frames[len(frames) // 2, top : top + CROP, left : left + CROP]
+            sheet.paste(Image.fromarray(crop), (MARGIN + i * pitch, label_height + MARGIN + j * pitch))
     sheet.save(path)
 
 

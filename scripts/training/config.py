@@ -35,6 +35,9 @@ class Config:
     clean_share: float = 0.6
     """Share of the sequences at noise level 0."""
 
+    alone_share: float = 0.25
+    """Share of the sequences in which each frame stands alone, as a still picture does."""
+
     texture_share: float = 0.5
     """Share of each batch trained at other timesteps than the last, where the latents tell something."""
     rollout_share: float = 0.0

@@ -1,6 +1,6 @@
 """Sequences -> batches in which every slot goes on with its own sequence, frame by frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,8 +57,8 @@ class Stream(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self._config.seed, step))
         slots = [self._slot(step, slot) for slot in range(self._config.batch_size)]
-        frames = [frame for frame, _, _ in slots]
-        textures = [is_texture for _, _, is_texture in slots]
+        frames = [slot.frame for slot in slots]
+        textures = [slot.is_texture for slot in slots]
         timesteps = [int(rng.integers(NUM_TIMESTEPS - 1)) if each else NUM_TIMESTEPS - 1 for each in textures]
         rollouts = [each and rng.random() < self._config.rollout_share for each in textures]
         side, size = self._config.side, len(slots)
@@ -69,17 +69,26 @@ class Stream(Dataset[Batch]):
             low_res=torch.stack([frame.low_res for frame in frames]),
             flow=torch.stack([frame.flow for frame in frames]).float(),
             trust=torch.stack([frame.trust for frame in frames]).float()[:, None],
-            level=torch.tensor([level for _, level, _ in slots]),
+            level=torch.tensor([slot.level for slot in slots]),
             timestep=torch.tensor(timesteps),
             is_rollout=torch.tensor(rollouts),
             noise=torch.from_numpy(noise),
         )
 
-    def _slot(self, step: int, slot: int) -> tuple[Frame, int, bool]:
-        """Return a slot's frame, its noise level, and whether it trains texture."""
+    def _slot(self, step: int, slot: int) -> "_Slot":
         config = self._config
         turn, index = divmod(step + slot, config.num_frames)
         rng = np.random.default_rng((config.seed, slot, turn))
         number = int(rng.integers(config.pool_size))
         frame = self._pool.frame(number, index).turned(int(rng.integers(8)))
-        return frame, self._pool.level(number), bool(rng.random() < config.texture_share)
+        is_texture = bool(rng.random() < config.texture_share)
+        if rng.random() < config.alone_share:
+            frame = replace(frame, trust=torch.zeros_like(frame.trust))
+        return _Slot(frame, self._pool.level(number), is_texture)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    frame: Frame
+    level: int
+    is_texture: bool

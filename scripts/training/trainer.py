@@ -68,7 +68,9 @@ class Trainer:
         is_compiled: whether the network is compiled first.
     """
 
-    def __init__(self, config: Config, device: torch.device, lpips: Lpips, *, is_compiled: bool) -> None:
+    def __init__(
+        self, config: Config, device: torch.device, lpips: Lpips | None, *, is_compiled: bool
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.model, self.average = self._new_model(), self._new_model()
@@ -83,7 +85,7 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self._network: Any = torch.compile(self.model) if is_compiled else self.model
-        self._lpips = lpips.to(device)
+        self._lpips = None if lpips is None else lpips.to(device)
         side = SCALE * config.side
         self._results = torch.zeros(config.batch_size, 3, side, side, device=device)
 
@@ -114,7 +116,7 @@ class Trainer:
         self._update(losses)
         is_own = ~is_texture | batch.is_rollout
         self._results = self._decode(torch.where(_each(is_own), predicted.detach(), first), shown.low_res)
-        return {name: float(loss) for name, loss in losses.items()}
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @property
     def _trains_texture(self) -> bool:
@@ -164,6 +166,7 @@ class Trainer:
         pictures = self.autoencoder.decode(predicted[wanted], low_res)
         losses = {}
         if config.perceptual_weight:
+            assert self._lpips is not None
             distance = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5).mean()
             losses["perceptual"] = config.perceptual_weight * distance
         if config.adversarial_weight:

@@ -8,7 +8,6 @@ from vidx4.diffusion.color import COLOR_REACH, keep_colors
 from vidx4.diffusion.options import Settings
 from vidx4.diffusion.sampler import to_signal
 from vidx4.temporal.warp import Warp
-from vidx4.video import SCALE
 
 BICUBIC_REACH = 2
 FINISH_REACH = COLOR_REACH + BICUBIC_REACH
