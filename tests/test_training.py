@@ -13,8 +13,8 @@ from training.config import Config
 from training.degrade import QUANTIZERS, degrade, transcode
 from training.scenes import make_scene
 from training.sequences import Frame, Pool
-from training.stream import Batch, Stream
-from training.trainer import Trainer
+from training.stream import ROLLOUTS, Batch, Rollout, Stream
+from training.trainer import Trainer, make_schedulers
 from vidx4.temporal.warp import Warp
 
 CONFIG = Config(
@@ -102,6 +102,14 @@ def test_slots_go_through_their_sequences_frame_by_frame(make_pool: Callable[[Co
             if after.trust[slot].any():
                 assert torch.equal(after.previous_truth[slot], before.truth[slot])
     assert sum(int(batch.trust[0].any()) for batch in batches) > 1
+
+
+@pytest.mark.parametrize("num_steps", ROLLOUTS)
+def test_rollouts_are_trained_at_the_timesteps_of_the_program(num_steps: int) -> None:
+    scheduler, _ = make_schedulers()
+    scheduler.set_timesteps(num_steps)
+    timesteps = [Rollout(num_steps, index).timestep for index in range(1, num_steps)]
+    assert timesteps == scheduler.timesteps[1:].tolist()
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(

@@ -63,7 +63,8 @@ class Pool:
     def __init__(self, photos: Sequence[Photo], config: Config, cache: Path) -> None:
         self._photos = photos
         self._config = config
-        self._folder = cache / f"{config.pool_seed}-{config.side}-{config.num_frames}"
+        made_by = config.pool_seed, config.side, config.num_frames, config.clean_share, config.max_noise_level
+        self._folder = cache / "-".join(map(str, made_by))
 
     def level(self, number: int) -> int:
         """Return the noise level of a sequence."""

@@ -1,6 +1,8 @@
 """Sequences -> batches in which every slot goes on with its own sequence, frame by frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +13,10 @@ from training.config import Config
 from training.sequences import Frame, Pool
 
 NUM_TIMESTEPS = 1000
+ROLLOUTS = {2: 0.35, 3: 0.2, 4: 0.35, 8: 0.1}
+"""Lengths of rollouts, and the share of each."""
+LAST_STEP_SHARE = 0.6
+"""Of the rollouts that are trained at their last step; the others at any before, but not at the first."""
 LATENT_CHANNELS = 48
 
 
@@ -32,15 +38,43 @@ class Batch:
     timestep: Tensor
     """(N,)."""
     is_rollout: Tensor
-    """Whether the latents come from the network's own first step, bool, (N,)."""
+    """Whether the latents come from the network's own steps before this one, bool, (N,)."""
+    rollout: "Rollout"
     noise: Tensor
-    """Standard normal, (N, 48, H, W)."""
+    """Standard normal, (N, 48, H, W); zeros where the timestep is the last."""
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(**{name: field.to(device, non_blocking=True) for name, field in vars(self).items()})
+        return self._each(lambda field: field.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        return Batch(**{name: field.pin_memory() for name, field in vars(self).items()})
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        fields: dict[str, Any] = vars(self)
+        tensors = {name: change(field) for name, field in fields.items() if isinstance(field, Tensor)}
+        return Batch(**fields | tensors)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How far the network goes by itself, as when it is used, before a step is trained."""
+
+    num_steps: int
+    """Of the whole way, as a user asks for them."""
+    index: int
+    """Of the step that is trained, from 1."""
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Choose one at random."""
+        num_steps = int(rng.choice(list(ROLLOUTS), p=list(ROLLOUTS.values())))
+        is_last = rng.random() < LAST_STEP_SHARE
+        return cls(num_steps, num_steps - 1 if is_last else int(rng.integers(1, num_steps)))
+
+    @property
+    def timestep(self) -> int:
+        """That of the step that is trained, as the scheduler spaces them."""
+        return round(NUM_TIMESTEPS * (1 - self.index / self.num_steps)) - 1
 
 
 class Stream(Dataset[Batch]):
@@ -59,10 +93,15 @@ class Stream(Dataset[Batch]):
         slots = [self._slot(step, slot) for slot in range(self._config.batch_size)]
         frames = [slot.frame for slot in slots]
         textures = [slot.is_texture for slot in slots]
-        timesteps = [int(rng.integers(NUM_TIMESTEPS - 1)) if each else NUM_TIMESTEPS - 1 for each in textures]
         rollouts = [each and rng.random() < self._config.rollout_share for each in textures]
+        rollout = Rollout.draw(rng)
+        timesteps = [
+            rollout.timestep if own else int(rng.integers(NUM_TIMESTEPS - 1)) if each else NUM_TIMESTEPS - 1
+            for each, own in zip(textures, rollouts, strict=True)
+        ]
         side, size = self._config.side, len(slots)
-        noise = rng.standard_normal((size, LATENT_CHANNELS, side, side), np.float32)
+        noise = np.zeros((size, LATENT_CHANNELS, side, side), np.float32)
+        noise[textures] = rng.standard_normal((sum(textures), *noise.shape[1:]), np.float32)
         return Batch(
             truth=torch.stack([frame.truth for frame in frames]),
             previous_truth=torch.stack([frame.previous_truth for frame in frames]),
@@ -72,6 +111,7 @@ class Stream(Dataset[Batch]):
             level=torch.tensor([slot.level for slot in slots]),
             timestep=torch.tensor(timesteps),
             is_rollout=torch.tensor(rollouts),
+            rollout=rollout,
             noise=torch.from_numpy(noise),
         )
 

@@ -107,17 +107,19 @@ class Trainer:
         is_texture = batch.timestep < LAST
         with self._autocast():
             shown = self._shown(batch)
-            first = self._first_results(shown, is_texture)
-            base = torch.where(_each(batch.is_rollout), first, shown.latents)
-            predicted = self._predict(shown.conditions, base, batch)
+            noisy, own = self._rolled_out(shown, is_texture)
+            noised = self.scheduler.add_noise(shown.latents, batch.noise, batch.timestep)
+            noisy = torch.where(_each(batch.is_rollout), noisy, noised)
+            predicted = self._predict(noisy, shown.conditions, batch)
             losses = {"pixels": F.l1_loss(predicted, shown.latents)}
             if self.config.temporal_weight:
                 losses["temporal"] = self.config.temporal_weight * self._unsteadiness(shown, predicted)
             if self._trains_texture and is_texture.any():
                 losses |= self._texture_losses(shown, predicted, is_texture)
         self._update(losses)
-        is_own = ~is_texture | batch.is_rollout
-        self._results = self._decode(torch.where(_each(is_own), predicted.detach(), first), shown.low_res)
+        # What was predicted from the truth with noise is better than any result can be.
+        is_result = _each(~is_texture | batch.is_rollout)
+        self._results = self._decode(torch.where(is_result, predicted.detach(), own), shown.low_res)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @property
@@ -139,23 +141,30 @@ class Trainer:
         return _Evaluation(batch, truth, low_res, torch.cat([low_res, memory], 1), latents, warp, moved)
 
     @torch.no_grad()
-    def _first_results(self, shown: _Evaluation, wanted: Tensor) -> Tensor:
-        """Return what the first step gives where it is wanted; zeros elsewhere."""
-        results = torch.zeros_like(shown.latents)
-        if wanted.any():
-            conditions = shown.conditions[wanted]
-            blind = conditions.new_zeros(len(conditions), *shown.latents.shape[1:])
-            last = torch.full((len(conditions),), LAST, device=self.device)
-            sample = torch.cat([blind, conditions], 1).contiguous(memory_format=torch.channels_last)
-            level = shown.batch.level[wanted]
-            results[wanted] = self.model(sample, last, class_labels=level)[0].float()
-        return results
+    def _rolled_out(self, shown: _Evaluation, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Denoise as the program does, up to the step that is trained.
 
-    def _predict(self, conditions: Tensor, base: Tensor, batch: Batch) -> Tensor:
-        noisy = self.scheduler.add_noise(base, batch.noise, batch.timestep)
-        sample = torch.cat([noisy, conditions], 1).contiguous(memory_format=torch.channels_last)
-        predicted: Tensor = self._network(sample, batch.timestep, class_labels=batch.level)[0]
-        return predicted.float()
+        Returns:
+            Noisy latents before that step, and the clean ones that the step before predicted, (N, 48, H, W);
+            zeros where they are not wanted.
+        """
+        noisy, clean = torch.zeros_like(shown.latents), torch.zeros_like(shown.latents)
+        if not wanted.any():
+            return noisy, clean
+        batch, conditions = shown.batch, shown.conditions[wanted]
+        latents, predicted = batch.noise[wanted], batch.noise[wanted]
+        self.scheduler.set_timesteps(batch.rollout.num_steps, device=self.device)
+        for timestep in self.scheduler.timesteps[: batch.rollout.index]:
+            sample = torch.cat([latents, conditions], 1)
+            predicted = self.model(sample, timestep, class_labels=batch.level[wanted])[0].float()
+            latents = self.scheduler.step(predicted, timestep, latents).prev_sample
+        noisy[wanted], clean[wanted] = latents, predicted
+        return noisy, clean
+
+    def _predict(self, noisy: Tensor, conditions: Tensor, batch: Batch) -> Tensor:
+        sample = torch.cat([noisy, conditions], 1)
+        predicted: Tensor = self._network(sample, batch.timestep, class_labels=batch.level)[0].float()
+        return predicted
 
     def _decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
@@ -181,7 +190,7 @@ class Trainer:
         """Return how far the change from the last result is from the truth's, where motion is trusted."""
         pictures = self.autoencoder.decode(predicted, shown.low_res)
         before = shown.warp.fetch(_signal(shown.batch.previous_truth))
-        error = (pictures - shown.moved) - (shown.truth - before)
+        error: Tensor = (pictures - shown.moved) - (shown.truth - before)
         return (error.abs() * shown.warp.trust).mean()
 
     def _train_discriminator(self, truth: Tensor, pictures: Tensor, enlarged: Tensor) -> Tensor:
