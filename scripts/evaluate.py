@@ -153,8 +153,8 @@ def _markdown(means: dict[str, Score]) -> str:
 VIDEO_METHODS = [
     *PEERS,
     *(f"compact steps={steps} temporal={temporal}" for steps in (1, 4) for temporal in ("off", "fixed")),
-    *(f"compact steps={steps} temporal=moving consistency=0" for steps in (1, 4)),
-    *(f"compact steps={steps} temporal=moving" for steps in (1, 4)),
+    *(f"compact steps={steps} temporal=moving consistency=0.2" for steps in (1, 4)),
+    *(f"compact steps={steps} temporal=moving" for steps in (1, 2, 4, 8)),
 ]
 """The last ones are as the program does it when nobody says otherwise, but for the steps."""
 
@@ -170,13 +170,21 @@ def evaluate_video(arguments: argparse.Namespace) -> None:
         runs = {method: run(method, low_res) for method in arguments.methods}
         _write_video(arguments, reduction, _video_scores(clips, low_res, runs, lpips, witnesses), runs)
         results = [{method: each.results[i] for method, each in runs.items()} for i in range(len(clips))]
-        for clip, of_clip in zip(clips, results, strict=True):
-            write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | of_clip)
-        real = [i for i, clip in enumerate(clips) if clip.name in REAL]
-        shown = sorted({real[0], real[len(real) // 2], real[-1]}) if real else []
-        rows = [results[i] | {"truth": clips[i].frames} for i in shown]
-        if rows:
-            write_crops(arguments.out / f"crops_{reduction}.png", rows)
+        _write_pictures(arguments, reduction, clips, results)
+
+
+def _write_pictures(
+    arguments: argparse.Namespace, reduction: str, clips: list[Clip], results: list[dict[str, np.ndarray]]
+) -> None:
+    """Write slices of every clip, and crops of the first, the middle and the last real one."""
+    for clip, of_clip in zip(clips, results, strict=True):
+        write_slices(arguments.out / f"{reduction}_{clip.name}.png", {"truth": clip.frames} | of_clip)
+    real = [i for i, clip in enumerate(clips) if clip.name in REAL]
+    shown = sorted({real[0], real[len(real) // 2], real[-1]}) if real else []
+    methods = arguments.show or arguments.methods
+    rows = [{method: results[i][method] for method in methods} | {"truth": clips[i].frames} for i in shown]
+    if rows:
+        write_crops(arguments.out / f"crops_{reduction}.png", rows)
 
 
 def _video_scores(
@@ -272,11 +280,14 @@ def main() -> None:
     video.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures")
     video.add_argument("--lpips", type=Path, help=LPIPS_HELP)
     video.add_argument("--methods", nargs="+", default=VIDEO_METHODS, help="see methods.py")
+    video.add_argument("--show", nargs="+", help="which of the methods the crops show; all if left out")
     video.add_argument("--reductions", nargs="+", choices=list(REDUCTIONS), default=list(REDUCTIONS))
     video.add_argument("--frames", type=int, default=12, help="of each clip")
     video.add_argument("--only", nargs="+", help="names of clips; all where left out")
     video.add_argument("--out", type=Path, default=Path("evaluation"))
     arguments = parser.parse_args()
+    if unknown := set(getattr(arguments, "show", None) or []) - set(arguments.methods):
+        parser.error(f"--show names what --methods does not: {', '.join(sorted(unknown))}")
     arguments.run(arguments)
 
 
