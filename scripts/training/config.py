@@ -15,8 +15,6 @@ class Config:
     seed: int = 0
     width: int = 48
     """Channels of the network at low resolution."""
-    trunk_width: int = 128
-    """Channels of the network at half of that resolution."""
     num_blocks: int = 5
     max_noise_level: int = 150
 
