@@ -74,10 +74,17 @@ class Lpips(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the distance of each pair of RGB pictures in [0, 1], (N, 3, H, W) -> (N,)."""
-        pairs = zip(self._features(a), self._features(b), strict=True)
+        return self.distance(self.look(a), self.look(b))
+
+    def look(self, pictures: Tensor) -> list[Tensor]:
+        """Return what the network sees in pictures, as `forward` takes them, layer by layer."""
+        return [unit(features) for features in self._features(pictures)]
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Return the distance of each pair of pictures that were looked at, (N,)."""
         distances = [
-            (self.get_buffer(f"weight{i}") * (unit(x) - unit(y)).square()).sum(1).mean((1, 2))
-            for i, (x, y) in enumerate(pairs)
+            (self.get_buffer(f"weight{i}") * (x - y).square()).sum(1).mean((1, 2))
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
         ]
         return torch.stack(distances).sum(0)
 

@@ -17,8 +17,8 @@ MARGIN = 8
 STILL_LEVELS = 2
 STILL_MARGIN = 8
 """What stands still: low-resolution pixels that vary by no more, and so far from any that vary by more."""
-EVERY = 6
-"""Measures that take long look at every sixth frame."""
+SELDOM = slice(6, None, 12)
+"""Frames that measures that take long look at: none of the first ones, which have no past."""
 STICKING_SIGMA = 2.0
 """In output pixels: what is coarser than that is no fine detail."""
 
@@ -33,7 +33,7 @@ class VideoScore:
     lpips: float
     """From 0; lower is nearer to the eye."""
     lpips_vgg: float
-    """The same with another network; like the next, of every `EVERY`th frame."""
+    """The same with another network; like the next, of `SELDOM` frames."""
     dists: float
     vmaf: float
     """Up to 100; higher is nearer."""
@@ -65,26 +65,27 @@ class VideoMetrics:
         self.clip = clip
         self._lpips, self._witnesses = lpips, witnesses
         self._truth = _to_tensors(clip.frames)
-        self._seen = [witnesses.look(frame) for frame in self._truth.split(1)[::EVERY]]
+        self._seen = [witnesses.look(frame) for frame in self._truth.split(1)[SELDOM]]
         self._luma = _luma(self._truth)
         self._flows = [_measured(b, a) for a, b in pairwise(self._luma)]
-        self._changes = self._lpips_of_changes(self._truth)
+        self._looks = self._looked_at(self._truth)
+        self._changes = self._lpips_of_changes(self._looks)
         self._still = _still(low_res)
 
     def score(self, result: np.ndarray) -> VideoScore:
         """Score enlarged frames, uint8, (T, 4H, 4W, 3)."""
         frames = _to_tensors(result)
-        planes = _luma(frames)
+        planes, looks = _luma(frames), self._looked_at(frames)
         pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
-        seen = list(zip(map(self._witnesses.look, frames.split(1)[::EVERY]), self._seen, strict=True))
+        seen = list(zip(map(self._witnesses.look, frames.split(1)[SELDOM]), self._seen, strict=True))
         return VideoScore(
             psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
             ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
-            lpips=_mean(self._distance(a, b) for a, b in pairs),
+            lpips=_mean(float(self._lpips.distance(a, b)) for a, b in zip(looks, self._looks, strict=True)),
             lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in seen),
             dists=_mean(self._witnesses.dists(a, b) for a, b in seen),
             vmaf=vmaf(result, self.clip.frames),
-            t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(frames) - self._changes)),
+            t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(looks) - self._changes)),
             t_of=_mean(
                 np.linalg.norm(_measured(b, a) - truth, axis=-1)[_INNER].mean()
                 for (a, b), truth in zip(pairwise(planes), self._flows, strict=True)
@@ -98,12 +99,13 @@ class VideoMetrics:
             sharpness=_mean(gradient(a) / gradient(b) for a, b in zip(planes, self._luma, strict=True)),
         )
 
-    def _distance(self, a: Tensor, b: Tensor) -> float:
-        with torch.inference_mode():
-            return float(self._lpips(a, b))
+    @torch.inference_mode()
+    def _looked_at(self, frames: Tensor) -> list[list[Tensor]]:
+        """Return what the network of LPIPS sees in each frame."""
+        return [self._lpips.look(frame) for frame in frames.split(1)]
 
-    def _lpips_of_changes(self, frames: Tensor) -> np.ndarray:
-        return np.array([self._distance(a, b) for a, b in pairwise(frames.split(1))])
+    def _lpips_of_changes(self, looks: list[list[Tensor]]) -> np.ndarray:
+        return np.array([float(self._lpips.distance(a, b)) for a, b in pairwise(looks)])
 
     def _sticking(self, planes: np.ndarray) -> float:
         """Explain each frame's error by the last one's, in place and moved along (least squares)."""
