@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from metrics import Lpips
 from training.config import Config
 from training.degrade import QUANTIZERS, degrade, transcode
 from training.scenes import make_scene
 from training.sequences import Frame, Pool
 from training.stream import ROLLOUTS, Batch, Rollout, Stream
-from training.trainer import Trainer, make_schedulers
+from training.trainer import LAST, Trainer, make_schedulers
+from vidx4.diffusion.bicubic import enlarge
 from vidx4.temporal.warp import Warp
 
 CONFIG = Config(
@@ -141,6 +143,22 @@ def test_the_loss_falls(make_pool: Callable[[Config], Pool]) -> None:
     trainer = new_trainer(config)
     losses = [trainer.train_step(stream[step % 6])["pixels"] for step in range(36)]
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
+
+
+def test_each_kind_of_timestep_has_a_perceptual_weight_of_its_own(
+    make_pool: Callable[[Config], Pool],
+) -> None:
+    """Untrained, the network predicts nothing, so the pictures are plain enlargements."""
+    weights = {"perceptual_weight": 2.0, "first_perceptual_weight": 0.5}
+    config, lpips = replace(CONFIG, **weights), Lpips()
+    batch = Stream(make_pool(config), config)[0]
+    truth, low_res = (frames.float() / 255 for frames in (batch.truth, batch.low_res))
+    with torch.inference_mode():
+        distances = lpips((enlarge(2 * low_res - 1) + 1) / 2, truth)
+    is_texture = batch.timestep < LAST
+    expected = 2.0 * distances[is_texture].mean() + 0.5 * distances[~is_texture].mean()
+    losses = Trainer(config, torch.device("cpu"), lpips, is_compiled=False).train_step(batch)
+    assert losses["perceptual"] == pytest.approx(float(expected), rel=0.01)  # bfloat16, where it is fast
 
 
 def new_trainer(config: Config) -> Trainer:

@@ -41,6 +41,9 @@ class Config:
     rollout_share: float = 0.0
     """Share of those whose latents come from the network's own first step, as when it is used."""
     perceptual_weight: float = 0.0
+    """Of LPIPS at other timesteps than the last."""
+    first_perceptual_weight: float = 0.0
+    """Of LPIPS at the last, so in the first step: crisper, and a little farther from the truth."""
     adversarial_weight: float = 0.0
     temporal_weight: float = 0.0
 

@@ -114,8 +114,10 @@ class Trainer:
             losses = {"pixels": F.l1_loss(predicted, shown.latents)}
             if self.config.temporal_weight:
                 losses["temporal"] = self.config.temporal_weight * self._unsteadiness(shown, predicted)
-            if self._trains_texture and is_texture.any():
-                losses |= self._texture_losses(shown, predicted, is_texture)
+            if self._is_perceptual:
+                losses["perceptual"] = self._perceptual_loss(shown, predicted, is_texture)
+            if self.config.adversarial_weight and is_texture.any():
+                losses |= self._adversarial_losses(shown, predicted, is_texture)
         self._update(losses)
         # What was predicted from the truth with noise is better than any result can be.
         is_result = _each(~is_texture | batch.is_rollout)
@@ -123,8 +125,8 @@ class Trainer:
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @property
-    def _trains_texture(self) -> bool:
-        return max(self.config.perceptual_weight, self.config.adversarial_weight) > 0
+    def _is_perceptual(self) -> bool:
+        return max(self.config.perceptual_weight, self.config.first_perceptual_weight) > 0
 
     def _autocast(self) -> Any:
         capabilities = torch.cpu.get_capabilities()
@@ -170,21 +172,26 @@ class Trainer:
         pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
         return pictures
 
-    def _texture_losses(self, shown: _Evaluation, predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        config = self.config
+    def _perceptual_loss(self, shown: _Evaluation, predicted: Tensor, is_texture: Tensor) -> Tensor:
+        """Return the mean distance to the eye, where it has a weight, of each kind of timestep by its own."""
+        assert self._lpips is not None
+        config, num_texture = self.config, int(is_texture.sum())
+        texture = config.perceptual_weight / max(1, num_texture)
+        first = config.first_perceptual_weight / max(1, len(is_texture) - num_texture)
+        weights = torch.where(is_texture, texture, first)
+        wanted = weights > 0
+        pictures = self.autoencoder.decode(predicted[wanted], shown.low_res[wanted])
+        distances = self._lpips(pictures / 2 + 0.5, shown.truth[wanted] / 2 + 0.5)
+        loss: Tensor = (weights[wanted] * distances).sum()
+        return loss
+
+    def _adversarial_losses(self, shown: _Evaluation, predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         low_res, truth = shown.low_res[wanted], shown.truth[wanted]
-        pictures = self.autoencoder.decode(predicted[wanted], low_res)
-        losses = {}
-        if config.perceptual_weight:
-            assert self._lpips is not None
-            distance = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5).mean()
-            losses["perceptual"] = config.perceptual_weight * distance
-        if config.adversarial_weight:
-            enlarged = enlarge(low_res)
-            losses["discriminator"] = self._train_discriminator(truth, pictures.detach(), enlarged)
-            scores = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
-            losses["adversarial"] = config.adversarial_weight * generator_loss(*scores)
-        return losses
+        pictures, enlarged = self.autoencoder.decode(predicted[wanted], low_res), enlarge(low_res)
+        discriminator = self._train_discriminator(truth, pictures.detach(), enlarged)
+        scores = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
+        adversarial = self.config.adversarial_weight * generator_loss(*scores)
+        return {"discriminator": discriminator, "adversarial": adversarial}
 
     def _unsteadiness(self, shown: _Evaluation, predicted: Tensor) -> Tensor:
         """Return how far the change from the last result is from the truth's, where motion is trusted."""
