@@ -200,7 +200,7 @@ def _pieces(upscaler: Upscaler, frames: Tensor) -> Iterator[tuple[str, float]]:
 
 def _propagate(motion: Motion, latents: Tensor) -> Tensor:
     link = Link(Box(0, HEIGHT, 0, WIDTH), Warp.of(motion, 1, torch.device("cpu")))
-    return Propagation((0,), 0.2, 1, latents, [link])(0, latents)
+    return Propagation({0: 0.2}, 1, latents, [link])(0, latents)
 
 
 SIZES = (160, 120), (320, 240), (640, 480)

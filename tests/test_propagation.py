@@ -60,24 +60,24 @@ def test_a_warp_of_a_box_is_that_of_the_whole(grid: int) -> None:
 
 def test_pulls_by_strength_and_trust() -> None:
     last, own = noise(48, HEIGHT, WIDTH), noise(1, 48, HEIGHT, WIDTH)
-    propagation = Propagation((2,), 0.5, 4, last[None], [Link(WHOLE, warp(4, trust=0.6))])
+    propagation = Propagation({2: 0.5}, 4, last[None], [Link(WHOLE, warp(4, trust=0.6))])
     torch.testing.assert_close(propagation(2, own), torch.lerp(own, last[None], 0.3), rtol=0, atol=1e-3)
     assert torch.equal(propagation.latents[:, 0], propagation(2, own))
 
 
 def test_the_first_frame_of_a_shot_is_its_own() -> None:
     own = noise(1, 4, HEIGHT, WIDTH)
-    propagation = Propagation((0,), 0.5, 1, None, [Link(WHOLE)])
+    propagation = Propagation({0: 0.5}, 1, None, [Link(WHOLE)])
     assert torch.equal(propagation(0, own), own)
 
 
 def test_frames_of_a_batch_follow_each_other_as_those_of_many() -> None:
     latents = noise(4, 4, HEIGHT, WIDTH)
     links = [Link(WHOLE), *(Link(WHOLE, warp(1, 0.7, 0.2)) for _ in range(3))]
-    together = Propagation((0,), 0.4, 1, None, links)(0, latents)
+    together = Propagation({0: 0.4}, 1, None, links)(0, latents)
     last = None
     for i in range(4):
-        alone = Propagation((0,), 0.4, 1, last, [links[i]])
+        alone = Propagation({0: 0.4}, 1, last, [links[i]])
         assert torch.equal(alone(0, latents[i : i + 1])[0], together[i])
         last = alone.latents[0]
 
@@ -86,7 +86,7 @@ def test_what_is_held_is_the_last_frames_to_the_bit() -> None:
     last, own = noise(4, HEIGHT, WIDTH), noise(1, 4, HEIGHT, WIDTH)
     held = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     held[:10] = True
-    pulled = Propagation((0,), 0.4, 1, last[None], [Link(WHOLE, warp(1), held)])(0, own)
+    pulled = Propagation({0: 0.4}, 1, last[None], [Link(WHOLE, warp(1), held)])(0, own)
     assert torch.equal(pulled[0, :, :10], last[:, :10])
     assert not torch.equal(pulled[0, :, 10:], last[:, 10:])
 
@@ -97,7 +97,7 @@ def test_noise_averages_out_while_the_picture_stays() -> None:
     generator = torch.Generator().manual_seed(0)
     views = picture + 0.1 * torch.randn(10, 3, HEIGHT, WIDTH, generator=generator)
     links = [Link(WHOLE), *(Link(WHOLE, warp(1)) for _ in range(9))]
-    last = Propagation((0,), 0.8, 1, None, links)(0, views)[-1]
+    last = Propagation({0: 0.8}, 1, None, links)(0, views)[-1]
     assert (last - picture).std() < 0.045
     detail = (last[:, 1:] - last[:, :-1]).std() / (picture[0, :, 1:] - picture[0, :, :-1]).std()
     assert detail > 0.97

@@ -149,8 +149,7 @@ def test_each_kind_of_timestep_has_a_perceptual_weight_of_its_own(
     make_pool: Callable[[Config], Pool],
 ) -> None:
     """Untrained, the network predicts nothing, so the pictures are plain enlargements."""
-    weights = {"perceptual_weight": 2.0, "first_perceptual_weight": 0.5}
-    config, lpips = replace(CONFIG, **weights), Lpips()
+    config, lpips = replace(CONFIG, perceptual_weight=2.0, first_perceptual_weight=0.5), Lpips()
     batch = Stream(make_pool(config), config)[0]
     truth, low_res = (frames.float() / 255 for frames in (batch.truth, batch.low_res))
     with torch.inference_mode():

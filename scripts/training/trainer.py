@@ -107,7 +107,7 @@ class Trainer:
         is_texture = batch.timestep < LAST
         with self._autocast():
             shown = self._shown(batch)
-            noisy, own = self._rolled_out(shown, is_texture)
+            noisy, first = self._rolled_out(shown, is_texture)
             noised = self.scheduler.add_noise(shown.latents, batch.noise, batch.timestep)
             noisy = torch.where(_each(batch.is_rollout), noisy, noised)
             predicted = self._predict(noisy, shown.conditions, batch)
@@ -119,9 +119,8 @@ class Trainer:
             if self.config.adversarial_weight and is_texture.any():
                 losses |= self._adversarial_losses(shown, predicted, is_texture)
         self._update(losses)
-        # What was predicted from the truth with noise is better than any result can be.
-        is_result = _each(~is_texture | batch.is_rollout)
-        self._results = self._decode(torch.where(is_result, predicted.detach(), own), shown.low_res)
+        remembered = torch.where(_each(is_texture), first, predicted.detach())
+        self._results = self._decode(remembered, shown.low_res)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @property
@@ -147,21 +146,21 @@ class Trainer:
         """Denoise as the program does, up to the step that is trained.
 
         Returns:
-            Noisy latents before that step, and the clean ones that the step before predicted, (N, 48, H, W);
-            zeros where they are not wanted.
+            Noisy latents before that step, and the clean ones that the first step predicted, which is what
+            later frames remember, (N, 48, H, W); zeros where they are not wanted.
         """
-        noisy, clean = torch.zeros_like(shown.latents), torch.zeros_like(shown.latents)
+        noisy, first = torch.zeros_like(shown.latents), torch.zeros_like(shown.latents)
         if not wanted.any():
-            return noisy, clean
+            return noisy, first
         batch, conditions = shown.batch, shown.conditions[wanted]
-        latents, predicted = batch.noise[wanted], batch.noise[wanted]
+        latents, predictions = batch.noise[wanted], []
         self.scheduler.set_timesteps(batch.rollout.num_steps, device=self.device)
         for timestep in self.scheduler.timesteps[: batch.rollout.index]:
             sample = torch.cat([latents, conditions], 1)
-            predicted = self.model(sample, timestep, class_labels=batch.level[wanted])[0].float()
-            latents = self.scheduler.step(predicted, timestep, latents).prev_sample
-        noisy[wanted], clean[wanted] = latents, predicted
-        return noisy, clean
+            predictions.append(self.model(sample, timestep, class_labels=batch.level[wanted])[0].float())
+            latents = self.scheduler.step(predictions[-1], timestep, latents).prev_sample
+        noisy[wanted], first[wanted] = latents, predictions[0]
+        return noisy, first
 
     def _predict(self, noisy: Tensor, conditions: Tensor, batch: Batch) -> Tensor:
         sample = torch.cat([noisy, conditions], 1)

@@ -29,8 +29,8 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     At the last timestep the latents are pure noise and say nothing about the picture, so they are
     replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
 
-    The last result, moved along with the picture and folded to low resolution, brings in what earlier frames
-    showed of the same things (FRVSR, Sajjadi et al. 2018); without one, its channels are zeros.
+    What it made of the last frame, moved along with the picture and folded to low resolution, brings in what
+    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without that, its channels are zeros.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]

@@ -87,6 +87,8 @@ class Settings:
     steadiness: float
     reuse_threshold: float
     tile_size: int | None
+    remembers: bool
+    """Whether the model sees what became of the frame before."""
 
     @classmethod
     def resolve(cls, options: UpscaleOptions, components: Components) -> Self:
@@ -96,17 +98,19 @@ class Settings:
             OptionError: the options don't fit the model.
         """
         defaults = components.defaults
+        num_steps = _or(options.num_inference_steps, defaults.num_inference_steps)
         settings = cls(
-            num_inference_steps=_or(options.num_inference_steps, defaults.num_inference_steps),
+            num_inference_steps=num_steps,
             guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
             noise_level=_or(options.noise_level, defaults.noise_level),
             seed=options.seed,
             strength=options.strength,
             temporal=Temporal(options.temporal),
-            consistency=_or(options.consistency, _default_consistency(options, components)),
+            consistency=_or(options.consistency, _default_consistency(options, components, num_steps)),
             steadiness=options.steadiness,
             reuse_threshold=options.reuse_threshold,
             tile_size=options.tile_size,
+            remembers=components.memory is not None and options.temporal == Temporal.MOVING,
         )
         settings._check(components)
         return settings
@@ -114,17 +118,20 @@ class Settings:
     def by_option(self) -> dict[str, Any]:
         """Return the settings by the names that they have on the command line."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
+        del settings["remembers"]
         return {"steps": settings.pop("num-inference-steps"), **settings}
 
     @property
-    def tied_steps(self) -> tuple[int, ...]:
-        """The denoising steps in which latents follow the motion."""
-        return (self.num_inference_steps - 1,) if self.consistency > 0 else ()
+    def ties(self) -> dict[int, float]:
+        """How firmly clean latents follow the motion, by denoising step; 0 where they are only remembered."""
+        last = self.num_inference_steps - 1
+        remembered = {0: 0.0} if self.remembers and last > 0 else {}
+        return remembered | ({last: self.consistency} if self.consistency > 0 else {})
 
     @property
     def wants_motion(self) -> bool:
         """Whether frames follow the motion, whatever the noise does."""
-        return self.consistency > 0 or self.steadiness > 0
+        return self.consistency > 0 or self.steadiness > 0 or self.remembers
 
     def _check(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level
@@ -132,16 +139,22 @@ class Settings:
             raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
         if components.prompt_embeds is None and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
-        if self.consistency > 0 and not components.is_deterministic:
+        if self.ties and not components.is_deterministic:
             raise OptionError(
                 f"The scheduler of {name} draws noise of its own or predicts no clean latents, so they can't "
-                "follow the motion: use a model with DDIM, or a consistency of 0."
+                f"follow the motion: use a model with DDIM, or {self._way_out}."
             )
 
+    @property
+    def _way_out(self) -> str:
+        return "the temporal mode fixed" if self.remembers else "a consistency of 0"
 
-def _default_consistency(options: UpscaleOptions, components: Components) -> float:
+
+def _default_consistency(options: UpscaleOptions, components: Components, num_steps: int) -> float:
     follows = options.temporal == Temporal.MOVING and components.is_deterministic
-    return components.defaults.consistency if follows else 0.0
+    # One step of a model that remembers holds still by itself: more would be steadier than the truth.
+    is_needed = components.memory is None or num_steps > 1
+    return components.defaults.consistency if follows and is_needed else 0.0
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -30,10 +30,10 @@ class Past:
     """In that way, from 0 to 1, (1, 1, H, W)."""
 
     @classmethod
-    def of(cls, upscaled: Tensor, motion: Motion, device: torch.device) -> Self:
-        """Prepare the past of a frame from the last result, uint8 or uint16, (3, 4H, 4W)."""
+    def of(cls, picture: Tensor, motion: Motion, device: torch.device) -> Self:
+        """Prepare the past of a frame from what is remembered of the last, in [-1, 1], (1, 3, 4H, 4W)."""
         warp, trust = Warp.of(motion, SCALE, device), motion.backward_trust[None, None].to(device)
-        return cls(to_signal(upscaled, device)[None], warp, trust)
+        return cls(picture, warp, trust)
 
 
 class Sampler:
@@ -80,6 +80,11 @@ class Sampler:
             tie=tie,
         )
         return parts.autoencoder.decode(latents, seen).float()
+
+    def decoded(self, latents: Tensor, frame: Followed) -> Tensor:
+        """Return the picture of a frame's clean latents, in [-1, 1], float32, (1, 3, 4H, 4W)."""
+        low_res = to_signal(frame.low_res, self._components.device)[None]
+        return self._components.autoencoder.decode(latents, low_res).float().clamp(-1, 1)
 
     def _with_noise(self, low_res: Tensor, frames: Sequence[Followed], box: Box) -> Tensor:
         if Role.LOW_RES not in frames[0].noise:

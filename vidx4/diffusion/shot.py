@@ -11,7 +11,7 @@ from torch import Tensor
 from vidx4.diffusion.finish import FINISH_REACH, detail_of, finish
 from vidx4.diffusion.models import Components
 from vidx4.diffusion.options import Settings
-from vidx4.diffusion.sampler import Past, Sampler
+from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.tiles import blend, tile_boxes
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation
@@ -35,7 +35,6 @@ class ShotRenderer(ABC):
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
         self._device = components.device
-        self._remembers = components.memory is not None
 
     def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[Step]:
         """Yield what comes of each frame.
@@ -57,18 +56,28 @@ class ShotRenderer(ABC):
         """Yield what comes of frames each of which differs from the one before."""
 
     def _warp(self, frame: Followed) -> Warp | None:
-        if frame.motion is None or not self._settings.tied_steps:
+        if frame.motion is None or self._settings.consistency == 0:
             return None
         return Warp.of(frame.motion, self._grid, self._device)
 
     def _past(self, frame: Followed, state: ShotState | None) -> Past | None:
-        if not self._remembers or state is None or frame.motion is None:
+        if not self._settings.remembers or state is None or frame.motion is None:
             return None
-        return Past.of(state.upscaled, frame.motion, self._device)
+        return Past.of(self._remembered(state), frame.motion, self._device)
+
+    def _remembered(self, state: ShotState) -> Tensor:
+        """Return what is remembered of a result, in [-1, 1], (1, 3, 4H, 4W).
+
+        Of several steps, that is what the first was sure of: the texture of later ones, seen again and again,
+        would pile up over a shot.
+        """
+        if self._settings.num_inference_steps == 1:
+            return to_signal(state.upscaled, self._device)[None]
+        assert state.latents is not None
+        return self._sampler.decoded(state.latents[:1], state.last)
 
     def _tie(self, last: Tensor | None, links: Sequence[Link]) -> Propagation:
-        settings = self._settings
-        return Propagation(settings.tied_steps, settings.consistency, self._grid, last, links)
+        return Propagation(self._settings.ties, self._grid, last, links)
 
     def _finished(self, pixels: Tensor, frame: Followed, box: Box, state: ShotState | None) -> Tensor:
         """Finish what is visible of a box."""
@@ -104,7 +113,7 @@ class FrameRenderer(ShotRenderer):
         for boxes, group in groupby(frames, key=self._boxes):
             run = list(group)
             # What a model remembers of a frame has to be there before the next can be computed.
-            yield from ((boxes, [frame]) for frame in run) if self._remembers else [(boxes, run)]
+            yield from ((boxes, [frame]) for frame in run) if self._settings.remembers else [(boxes, run)]
 
     def _boxes(self, frame: Followed) -> list[Box] | None:
         """Return what has to be computed of a frame; None for all of it as one."""
@@ -193,7 +202,7 @@ class TileRenderer(ShotRenderer):
         ]
         pixels, latents = (torch.stack(parts) for parts in zip(*tiles, strict=True))
         whole = blend(pixels, boxes, overlap, SCALE)
-        tied = blend(latents, boxes, overlap, scale=1) if self._settings.tied_steps else None
+        tied = blend(latents, boxes, overlap, scale=1) if self._settings.ties else None
         picture = self._finished(whole, frame, Box.whole(frame.low_res), state)
         share_reused = sum(tile is not None for tile in kept) / len(boxes)
         return ShotState(frame, picture, tied, (pixels, latents)), share_reused

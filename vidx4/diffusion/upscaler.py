@@ -49,7 +49,7 @@ class Upscaler:
             self.settings.seed,
             components.noise_specs(self.settings.num_inference_steps),
             self.settings.reuse_threshold,
-            self.settings.wants_motion or self._remembers,
+            self.settings.wants_motion,
         )
         self._check_tiles()
 
@@ -88,10 +88,6 @@ class Upscaler:
         if loaded_by(options) == loaded_by(self.options):
             return type(self)(self.components, options)
         return self.from_options(options)
-
-    @property
-    def _remembers(self) -> bool:
-        return self.settings.temporal is Temporal.MOVING and self.components.memory is not None
 
     def _check_tiles(self) -> None:
         size, multiple = self.settings.tile_size, self.components.size_multiple

@@ -1,6 +1,6 @@
 """Clean latents that follow the motion from frame to frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +30,8 @@ class Propagation:
     kernel, on the grid that they unfold to. And it pulls less where the motion is trusted less.
 
     Args:
-        steps: the denoising steps in which it acts, ascending.
-        strength: from 0, nothing, to 1, the last frame's latents wherever they can be had.
+        strengths: of the denoising steps in which it acts, ascending: from 0, where latents are only kept, to
+            1, where the last frame's are taken wherever they can be had.
         grid: points per low-resolution pixel, along each side, that are folded into the latents' channels;
             that of the warps.
         last: the latents of the frame before in each of the steps, (S, C, H, W); None at the start of a shot.
@@ -39,10 +39,10 @@ class Propagation:
     """
 
     def __init__(
-        self, steps: Sequence[int], strength: float, grid: int, last: Tensor | None, links: Sequence[Link]
+        self, strengths: Mapping[int, float], grid: int, last: Tensor | None, links: Sequence[Link]
     ) -> None:
-        self.steps: Sequence[int] = steps
-        self._strength = strength
+        self.steps: Sequence[int] = tuple(strengths)
+        self._strengths = strengths
         self._grid = grid
         self._last = last
         self._links = links
@@ -53,7 +53,7 @@ class Propagation:
         last = None if self._last is None else self._last[self.steps.index(step)]
         pulled = []
         for link, latents in zip(self._links, clean, strict=True):
-            last = latents if last is None else self._pull(link, last, latents)
+            last = latents if last is None else self._pull(link, self._strengths[step], last, latents)
             pulled.append(last)
         self._pulled.append(torch.stack(pulled))
         return self._pulled[-1]
@@ -63,10 +63,10 @@ class Propagation:
         """What came of it: the latents of each frame in each of the steps, (N, S, C, h, w)."""
         return torch.stack(self._pulled, dim=1)
 
-    def _pull(self, link: Link, last: Tensor, latents: Tensor) -> Tensor:
-        if link.warp is not None and self._strength > 0:
+    def _pull(self, link: Link, strength: float, last: Tensor, latents: Tensor) -> Tensor:
+        if link.warp is not None and strength > 0:
             own, before = (F.pixel_shuffle(field[None], self._grid) for field in (latents, last))
-            pulled = torch.lerp(own, link.warp.fetch(before), self._strength * link.warp.trust)
+            pulled = torch.lerp(own, link.warp.fetch(before), strength * link.warp.trust)
             latents = F.pixel_unshuffle(pulled, self._grid)[0]
         if link.held is None:
             return latents
