@@ -30,7 +30,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
 
     What it made of the last frame, moved along with the picture and folded to low resolution, brings in what
-    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without that, its channels are zeros.
+    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without, its channels are zeros.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
