@@ -40,8 +40,6 @@ from vidx4.temporal.warp import Warp
 from vidx4.video import Box
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from tests import sd_x4  # noqa: E402
 
 WIDTH, HEIGHT = 320, 240
 UNET_OPERATIONS, VAE_OPERATIONS = 5.312e12, 24.009e12
@@ -168,6 +166,9 @@ def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
 
 def cost() -> list[Row]:
     """Compare denoising alone with what ties frames together, piece by piece."""
+    sys.path.insert(0, str(ROOT))
+    from tests import sd_x4  # not above: the processes of `bench_compact` import this file, too
+
     frames = pan(4)
     with tempfile.TemporaryDirectory() as folder:
         sd_x4.save_model(Path(folder))
