@@ -53,8 +53,8 @@ COMPACT_DEFAULTS = ModelDefaults(
     guidance_scale=1.0,
     noise_level=0,
     consistency=0.2,
-    # On two CPU cores, one 320x240 frame at a time takes 0.74 s and four take 1.21 s each: what they need is
-    # more than the C library keeps, and clearing fresh pages costs more than a batch saves.
+    # Of the network before this one, on two CPU cores, one 320x240 frame at a time took 0.74 s and four took
+    # 1.21 s each: clearing fresh pages costs more than a batch saves.
     batch_pixels=320 * 240,
 )
 
