@@ -87,7 +87,9 @@ def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_f
 def calls_of(upscaler: Upscaler) -> list[torch.Size]:
     """Return a list that will hold the shape of all that the denoiser is asked for."""
     shapes: list[torch.Size] = []
-    upscaler.components.unet.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    upscaler.components.unet.conv_in.register_forward_pre_hook(
+        lambda _, inputs: shapes.append(inputs[0].shape)
+    )
     return shapes
 
 

@@ -60,8 +60,18 @@ def model_flags(
     model: Annotated[str, typer.Option(help="auto, compact, sd-x4, a hub repository or a folder.")] = "auto",
     prompt: Annotated[str, typer.Option(help="What the picture shows (sd-x4).")] = "",
     negative_prompt: Annotated[str, typer.Option(help="What it does not show (sd-x4).")] = "",
+    speed: Annotated[
+        str, typer.Option(help="quality, balanced or fast: presets of the next five options.")
+    ] = "quality",
+    scheduler: Annotated[str | None, typer.Option(help="ddim, dpmpp or unipc; default as the model.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps: more give more texture.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Weight of the prompt; 1 is none.")] = None,
+    guidance_stop: Annotated[
+        float | None, typer.Option(help="Share of the steps, from the first on, that are guided.")
+    ] = None,
+    cache_interval: Annotated[
+        int | None, typer.Option(help="Compute deep features in every so many steps only (sd-x4).")
+    ] = None,
     noise_level: Annotated[int | None, typer.Option(help="How much to restore: 0 trusts the source.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
     strength: Annotated[float, typer.Option(help="From 0, the bicubic picture, to 1, the model's.")] = 1.0,
@@ -94,8 +104,12 @@ def model_flags(
         model=model,
         prompt=prompt,
         negative_prompt=negative_prompt,
+        speed=speed,
+        scheduler=scheduler,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
+        guidance_stop=guidance_stop,
+        cache_interval=cache_interval,
         noise_level=noise_level,
         seed=seed,
         strength=strength,

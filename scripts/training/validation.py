@@ -15,7 +15,7 @@ from training.degrade import reduce
 from training.scenes import Photo
 from training.sequences import Frame, Pool
 from training.trainer import Trainer
-from vidx4.diffusion.denoise import denoise
+from vidx4.diffusion.denoise import PlainDenoiser, denoise
 from vidx4.temporal.warp import Warp
 from vidx4.video import SCALE
 
@@ -108,7 +108,7 @@ class Validation:
 def _enlarge(trainer: Trainer, low_res: Tensor, memory: Tensor, levels: Tensor, num_steps: int) -> Tensor:
     noise = torch.randn(1, 48, *low_res.shape[2:], generator=torch.Generator().manual_seed(0))
     latents = denoise(
-        trainer.average_at(levels),
+        PlainDenoiser(trainer.average_at(levels)),
         trainer.scheduler,
         torch.cat([low_res, memory], dim=1),
         noise.to(trainer.device),

@@ -76,7 +76,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             Clean latents, (N, 48, H, W).
         """
-        timestep = timestep.expand(sample.shape[0])
+        timestep = timestep.to(sample.device).expand(sample.shape[0])
         level = torch.zeros_like(timestep) if class_labels is None else class_labels
         embedding = F.silu(self._embed(timestep, level, sample.dtype))
         features = self.conv_in(self._without_terminal_noise(sample, timestep))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,68 @@ class PromptEmbeds:
     def guides(self, guidance_scale: float) -> bool:
         """Whether classifier-free guidance changes the prediction: equal prompts have no difference."""
         return guidance_scale > 1 and not torch.equal(self.positive, self.negative)
+
+    @property
+    def both(self) -> Tensor:
+        """The negative prompt, then the positive one, (2, tokens, width)."""
+        return torch.cat([self.negative, self.positive])
+
+
+class Prediction(NamedTuple):
+    """What a denoiser makes of a sample."""
+
+    output: Tensor
+    """What the scheduler steps by, (N, C, H, W)."""
+    features: Tensor | None
+    """What a later step may use again; None where the denoiser has nothing of the kind."""
+
+
+class Denoiser(Protocol):
+    """Predicts, from noisy latents and what is known of the picture, where they come from."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the samples that it takes."""
+        ...
+
+    def __call__(
+        self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
+    ) -> Prediction:
+        """Evaluate the network.
+
+        Args:
+            sample: latents, then the conditions, for each prompt one after another, (P * N, C, H, W).
+            t: the timestep, a scalar on the CPU: nothing waits for a GPU.
+            noise_level: of the low-resolution picture.
+            prompts: one or two of those it was made for, (P, tokens, width); None where it takes none.
+            features: of an earlier step, to be used in place of computing them.
+        """
+        ...
+
+
+class PlainDenoiser:
+    """A network with the signature of diffusers' `UNet2DConditionModel`, which computes all in each step."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the samples that it takes."""
+        return cast(torch.dtype, self._network.dtype)
+
+    def __call__(
+        self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
+    ) -> Prediction:
+        """Evaluate the network; see `Denoiser`. `features` have no influence."""
+        labels = torch.full((len(sample),), noise_level, device=sample.device)
+        embeds = None
+        if prompts is not None:
+            embeds = prompts.repeat_interleave(len(sample) // len(prompts), dim=0)
+        (output,) = self._network(
+            sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False
+        )
+        return Prediction(output, None)
 
 
 class Tie(Protocol):
@@ -47,12 +109,12 @@ def add_low_res_noise(low_res: Tensor, noise: Tensor, noise_level: int, low_res_
         noise_level: index into the noise schedule of `low_res_scheduler`.
         low_res_scheduler: a diffusers scheduler.
     """
-    levels = torch.full((len(low_res),), noise_level, device=low_res.device)
-    return cast(Tensor, low_res_scheduler.add_noise(low_res, noise.expand_as(low_res), levels))
+    product = low_res_scheduler.alphas_cumprod[noise_level]  # on the CPU: nothing waits for a GPU
+    return float(product**0.5) * low_res + float((1 - product) ** 0.5) * noise
 
 
 def denoise(
-    unet: Any,
+    unet: Denoiser,
     scheduler: Any,
     low_res: Tensor,
     latents: Tensor,
@@ -61,6 +123,8 @@ def denoise(
     num_inference_steps: int,
     prompt_embeds: PromptEmbeds | None,
     guidance_scale: float,
+    guidance_stop: float = 1.0,
+    cache_interval: int = 1,
     tie: Tie | None = None,
 ) -> Tensor:
     """Run the reverse process from noise to clean latents.
@@ -78,44 +142,70 @@ def denoise(
         num_inference_steps: evaluations of `unet` per frame (twice as many with guidance).
         prompt_embeds: None for a model that takes no prompt.
         guidance_scale: weight of the positive over the negative prompt; no guidance up to 1.
-        tie: changes the clean latents that a step predicts, not the noise; needs a DDIM scheduler.
+        guidance_stop: share of the steps, from the first on, that are guided (Kynkäänniemi et al. 2024: the
+            last need it least).
+        cache_interval: of so many steps, one computes features anew that the others use again (DeepCache, Ma
+            et al. 2024), if `unet` has such.
+        tie: changes the clean latents that a step predicts, not the noise.
 
     Returns:
         Clean latents, float32, (N, C, H, W).
     """
-    num_frames = len(low_res)
-    guided = prompt_embeds is not None and prompt_embeds.guides(guidance_scale)
-    num_copies = 2 if guided else 1
-    embeds = None if prompt_embeds is None else _per_frame(prompt_embeds, guided, num_frames)
-    labels = torch.full((num_copies * num_frames,), noise_level, device=low_res.device)
     low_res = low_res.to(unet.dtype)
-
-    scheduler.set_timesteps(num_inference_steps, device=low_res.device)
-    latents = latents.expand(num_frames, -1, -1, -1) * scheduler.init_noise_sigma
+    scheduler.set_timesteps(num_inference_steps)
+    latents = latents.expand(len(low_res), -1, -1, -1) * scheduler.init_noise_sigma
+    is_guided = prompt_embeds is not None and prompt_embeds.guides(guidance_scale)
+    num_guided = round(guidance_stop * num_inference_steps) if is_guided else 0
+    features = None
     for index, t in enumerate(scheduler.timesteps):
+        prompts = None
+        if prompt_embeds is not None:
+            prompts = prompt_embeds.both if index < num_guided else prompt_embeds.positive
         scaled = scheduler.scale_model_input(latents, t).to(unet.dtype)
-        sample = torch.cat([torch.cat([scaled, low_res], dim=1)] * num_copies)
-        predicted = unet(sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False)[
-            0
-        ].to(latents.dtype)
-        if guided:
-            negative, positive = predicted.chunk(2)
-            predicted = negative + guidance_scale * (positive - negative)
-        step = scheduler.step(predicted, t, latents)
-        latents = step.prev_sample
+        sample = torch.cat([scaled, low_res], dim=1)
+        sample = torch.cat([sample] * (1 if prompts is None else len(prompts)))
+        if features is not None:
+            features = None if index % cache_interval == 0 else features[-len(sample) :]
+        output, features = unet(sample, t, noise_level, prompts, features)
+        predicted = _guided(output.to(latents.dtype), len(low_res), guidance_scale)
+        stepped = scheduler.step(predicted, t, latents, return_dict=False)[0]
         if tie is not None and index in tie.steps:
-            clean = step.pred_original_sample
-            latents = latents + _signal_after(scheduler, int(t)) * (tie(index, clean) - clean)
+            clean = clean_latents(scheduler, predicted, latents, t)
+            stepped = stepped + _signal_after(scheduler, index) * (tie(index, clean) - clean)
+        latents = stepped
     return latents
 
 
-def _signal_after(scheduler: Any, t: int) -> float:
-    """Return the weight of the clean latents in what a DDIM step makes (Song et al. 2021, equation 12)."""
-    previous = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    product = scheduler.alphas_cumprod[previous] if previous >= 0 else scheduler.final_alpha_cumprod
+def clean_latents(scheduler: Any, predicted: Tensor, latents: Tensor, t: Tensor) -> Tensor:
+    """Return the clean latents that a prediction means (Salimans and Ho 2022, appendix D).
+
+    Args:
+        scheduler: a diffusers scheduler that knows `alphas_cumprod`.
+        predicted: of the scheduler's prediction type, (N, C, H, W).
+        latents: that it was predicted from, same shape.
+        t: the timestep, on the CPU.
+    """
+    product = scheduler.alphas_cumprod[t]
+    signal, noise = float(product**0.5), float((1 - product) ** 0.5)
+    match scheduler.config.prediction_type:
+        case "v_prediction":
+            return signal * latents - noise * predicted
+        case "epsilon":
+            return (latents - noise * predicted) / signal
+    return predicted
+
+
+def _guided(output: Tensor, num_frames: int, guidance_scale: float) -> Tensor:
+    if len(output) == num_frames:
+        return output
+    negative, positive = output.chunk(2)
+    return negative + guidance_scale * (positive - negative)
+
+
+def _signal_after(scheduler: Any, index: int) -> float:
+    """Return the weight of the clean latents in what a step makes (Song et al. 2021, equation 12)."""
+    if index + 1 < len(scheduler.timesteps):
+        product = scheduler.alphas_cumprod[scheduler.timesteps[index + 1]]
+    else:
+        product = getattr(scheduler, "final_alpha_cumprod", 1.0)  # multistep solvers end without noise
     return float(product**0.5)
-
-
-def _per_frame(prompt_embeds: PromptEmbeds, guided: bool, num_frames: int) -> Tensor:
-    kinds = [prompt_embeds.negative] if guided else []
-    return torch.cat([kind.expand(num_frames, -1, -1) for kind in (*kinds, prompt_embeds.positive)])

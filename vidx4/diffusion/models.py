@@ -1,7 +1,8 @@
 """A model's name -> its components."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
-from vidx4.diffusion.denoise import PromptEmbeds
+from vidx4.diffusion.denoise import Denoiser, PlainDenoiser, PromptEmbeds
 from vidx4.diffusion.hub import cached, fetch
 from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
+from vidx4.diffusion.unet import StagedUNet
 from vidx4.errors import ModelError, OptionError
 from vidx4.temporal.noise import NoiseSpec, Role
 
@@ -28,6 +30,15 @@ UPSCALE_SCALING_FACTOR = 0.08333
 """Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
 
 
+class Speed(StrEnum):
+    """What is given up for time."""
+
+    QUALITY = "quality"
+    """Nothing."""
+    BALANCED = "balanced"
+    FAST = "fast"
+
+
 @dataclass(frozen=True)
 class ModelDefaults:
     """What an option is when the user leaves it to the model."""
@@ -37,26 +48,28 @@ class ModelDefaults:
     noise_level: int
     consistency: float
     """Where it is needed."""
-    batch_pixels: int
-    """Low-resolution pixels that are denoised together."""
+    scheduler: str | None = None
+    """One of `SCHEDULERS`; None for the one that the model comes with."""
+    guidance_stop: float = 1.0
+    cache_interval: int = 1
+    remembers: bool = True
+    """Whether a model that can do so looks back."""
 
 
-SD_X4_DEFAULTS = ModelDefaults(
-    num_inference_steps=20,
-    guidance_scale=9.0,
-    noise_level=20,
-    consistency=0.2,
-    batch_pixels=4 * 128 * 128,
-)
-COMPACT_DEFAULTS = ModelDefaults(
-    num_inference_steps=1,
-    guidance_scale=1.0,
-    noise_level=0,
-    consistency=0.2,
-    # Of the network before this one, on two CPU cores, one 320x240 frame at a time took 0.74 s and four took
-    # 1.21 s each: clearing fresh pages costs more than a batch saves.
-    batch_pixels=320 * 240,
-)
+_SD_X4 = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20, consistency=0.2)
+SD_X4_DEFAULTS = {
+    Speed.QUALITY: _SD_X4,
+    Speed.BALANCED: replace(
+        _SD_X4, num_inference_steps=12, scheduler="dpmpp", guidance_stop=0.75, cache_interval=2
+    ),
+    Speed.FAST: replace(_SD_X4, num_inference_steps=4, scheduler="unipc", guidance_stop=0.5),
+}
+_COMPACT = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2)
+COMPACT_DEFAULTS = {
+    Speed.QUALITY: _COMPACT,
+    Speed.BALANCED: _COMPACT,  # one step is one step: there is nothing between that and not to look back
+    Speed.FAST: replace(_COMPACT, consistency=0.0, remembers=False),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class Components:
 
     name: str
     unet: Any
+    denoiser: Denoiser
+    """Evaluates `unet`."""
     autoencoder: Autoencoder
     scheduler: Any
     low_res_scheduler: Any
@@ -79,17 +94,16 @@ class Components:
     """How `unet` sees what the frame before became; None if it takes each frame alone."""
     first_step_is_blind: bool
     """Whether `unet` pays no heed to the latents that it starts from, which are nothing but noise."""
-    defaults: ModelDefaults
+    has_deep_features: bool
+    """Whether `denoiser` can use features of another step again."""
+    batch_pixels: int
+    """Low-resolution pixels that are denoised together."""
+    defaults: Mapping[Speed, ModelDefaults]
 
     @property
     def device(self) -> torch.device:
         """Where the denoiser runs."""
         return torch.device(self.unet.device)
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether the scheduler predicts clean latents in each step and draws no noise."""
-        return isinstance(self.scheduler, DDIMScheduler)
 
     def digest(self) -> str:
         """Return a digest of all weights and schedules, wherever they were loaded from."""
@@ -191,6 +205,7 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
     return Components(
         name=name,
         unet=_place(unet, target.device),
+        denoiser=PlainDenoiser(unet),
         autoencoder=autoencoder,
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
@@ -200,6 +215,9 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
         reach=unet.reach,
         memory=Memory(autoencoder),
         first_step_is_blind=True,
+        has_deep_features=False,
+        # A frame needs what the last became, so there is no batch; nor does a larger one gain on a CPU.
+        batch_pixels=320 * 240,
         defaults=COMPACT_DEFAULTS,
     )
 
@@ -210,18 +228,22 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
     vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
     _check_channels(folder, unet, vae)
+    prompt_embeds = _encode_prompts(folder, target, half=half)
     components = Components(
         name=name,
         unet=_place(unet, target.device),
+        denoiser=StagedUNet(unet, prompt_embeds),
         autoencoder=TiledAutoencoder(_place(vae, target.device)),
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
-        prompt_embeds=_encode_prompts(folder, target, half=half),
+        prompt_embeds=prompt_embeds,
         max_noise_level=index.get("max_noise_level", 350),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
         reach=None,
         memory=None,
         first_step_is_blind=False,
+        has_deep_features=True,
+        batch_pixels=4 * 128 * 128,
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":

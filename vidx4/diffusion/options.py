@@ -1,14 +1,17 @@
 """What the user may choose about the picture, and what is chosen where nobody says."""
 
-import math
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from vidx4.diffusion.models import Components
+from vidx4.diffusion.models import Components, ModelDefaults, Speed
+from vidx4.diffusion.schedulers import SCHEDULERS, is_deterministic
 from vidx4.errors import OptionError
 from vidx4.temporal.follow import Temporal
 
 MIN_TILE_SIZE = 32
+MAX_STEPS = 999
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,16 @@ class UpscaleOptions:
     """`auto`, `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format."""
     prompt: str = ""
     negative_prompt: str = ""
+    speed: str = Speed.QUALITY
+    """What the model chooses where the following are None: a value of `Speed`."""
+    scheduler: str | None = None
+    """One of `SCHEDULERS`."""
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    guidance_stop: float | None = None
+    """Share of the steps, from the first on, that are guided."""
+    cache_interval: int | None = None
+    """Of so many steps, one computes the deep features that the others use again."""
     noise_level: int | None = None
     """How bad the source is: 0 trusts it, more restores more; sd-x4 gets as much noise on what it sees."""
     seed: int = 0
@@ -40,27 +51,28 @@ class UpscaleOptions:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, value in {
-            "strength": self.strength,
-            "consistency": self.consistency,
-            "steadiness": self.steadiness,
-        }.items():
-            if value is not None and not 0 <= value <= 1:
-                raise OptionError(f"The {name} must be between 0 and 1, not {value:g}.")
-        for name, value in {
-            "guidance scale": self.guidance_scale,
-            "noise level": self.noise_level,
-            "reuse threshold": self.reuse_threshold,
-        }.items():
-            if value is not None and not 0 <= value < math.inf:
-                raise OptionError(f"The {name} must be 0 or more, not {value:g}.")
-        if self.num_inference_steps is not None and not 1 <= self.num_inference_steps <= 999:
-            raise OptionError(f"The steps must be between 1 and 999, not {self.num_inference_steps}.")
-        if self.temporal not in list(Temporal):
-            raise OptionError(f"There is no temporal mode {self.temporal!r}: choose {', '.join(Temporal)}.")
-        if self.tile_size is not None and self.tile_size < MIN_TILE_SIZE:
-            raise OptionError(f"The tile size must be {MIN_TILE_SIZE} or more, not {self.tile_size}.")
+        for name in ("strength", "consistency", "steadiness", "guidance_stop"):
+            self._check_range(name, 0, 1, "between 0 and 1")
+        for name in ("guidance_scale", "noise_level", "reuse_threshold"):
+            self._check_range(name, 0, sys.float_info.max, "0 or more")
+        self._check_range("cache_interval", 1, MAX_STEPS, "1 or more")
+        self._check_range("num_inference_steps", 1, MAX_STEPS, f"between 1 and {MAX_STEPS}", "steps")
+        self._check_range("tile_size", MIN_TILE_SIZE, sys.maxsize, f"{MIN_TILE_SIZE} or more")
+        self._check_choice("speed", Speed)
+        self._check_choice("scheduler", (None, *SCHEDULERS))
+        self._check_choice("temporal", Temporal)
         self._check_ties()
+
+    def _check_range(self, field: str, least: float, most: float, range_: str, name: str = "") -> None:
+        value = getattr(self, field)
+        if value is not None and not least <= value <= most:
+            raise OptionError(f"The {name or field.replace('_', ' ')} must be {range_}, not {value:g}.")
+
+    def _check_choice(self, field: str, choices: Iterable[str | None]) -> None:
+        value = getattr(self, field)
+        if value not in list(choices):
+            name = {"temporal": "temporal mode"}.get(field, field)
+            raise OptionError(f"There is no {name} {value!r}: choose {', '.join(filter(None, choices))}.")
 
     def _check_ties(self) -> None:
         tied = {
@@ -77,8 +89,12 @@ class UpscaleOptions:
 class Settings:
     """The options of a run with nothing left open."""
 
+    scheduler: str | None
+    """None for the one that the model comes with."""
     num_inference_steps: int
     guidance_scale: float
+    guidance_stop: float
+    cache_interval: int
     noise_level: int
     seed: int
     strength: float
@@ -97,28 +113,39 @@ class Settings:
         Raises:
             OptionError: the options don't fit the model.
         """
-        defaults = components.defaults
+        defaults = components.defaults[Speed(options.speed)]
         num_steps = _or(options.num_inference_steps, defaults.num_inference_steps)
+        remembers = components.memory is not None and defaults.remembers
         settings = cls(
+            scheduler=_or(options.scheduler, defaults.scheduler),
             num_inference_steps=num_steps,
             guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
+            guidance_stop=_or(options.guidance_stop, defaults.guidance_stop),
+            cache_interval=_or(options.cache_interval, defaults.cache_interval),
             noise_level=_or(options.noise_level, defaults.noise_level),
             seed=options.seed,
             strength=options.strength,
             temporal=Temporal(options.temporal),
-            consistency=_or(options.consistency, _default_consistency(options, components, num_steps)),
+            consistency=0.0,
             steadiness=options.steadiness,
             reuse_threshold=options.reuse_threshold,
             tile_size=options.tile_size,
-            remembers=components.memory is not None and options.temporal == Temporal.MOVING,
+            remembers=remembers and options.temporal == Temporal.MOVING,
         )
+        consistency = _or(options.consistency, settings._default_consistency(defaults, components))
+        settings = replace(settings, consistency=consistency)
         settings._check(components)
         return settings
+
+    def _default_consistency(self, defaults: ModelDefaults, components: Components) -> float:
+        follows = self.temporal == Temporal.MOVING and self._is_deterministic(components)
+        # One step of a model that remembers holds still by itself: more would be steadier than the truth.
+        is_needed = components.memory is None or self.num_inference_steps > 1
+        return defaults.consistency if follows and is_needed else 0.0
 
     def by_option(self) -> dict[str, Any]:
         """Return the settings by the names that they have on the command line."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
-        del settings["remembers"]
         return {"steps": settings.pop("num-inference-steps"), **settings}
 
     @property
@@ -139,22 +166,18 @@ class Settings:
             raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
         if components.prompt_embeds is None and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
-        if self.ties and not components.is_deterministic:
+        if components.prompt_embeds is None and self.guidance_stop != 1:
+            raise OptionError(f"The model {name} takes no prompt, so there is no guidance to stop.")
+        if self.cache_interval > 1 and not components.has_deep_features:
+            raise OptionError(f"The model {name} has no deep features to keep: its cache interval is 1.")
+        if self.ties and not self._is_deterministic(components):
             raise OptionError(
-                f"The scheduler of {name} draws noise of its own or predicts no clean latents, so they can't "
-                f"follow the motion: use a model with DDIM, or {self._way_out}."
+                f"The scheduler of {name} draws noise of its own, so nothing can follow the motion: choose "
+                f"another, {', '.join(SCHEDULERS)}."
             )
 
-    @property
-    def _way_out(self) -> str:
-        return "the temporal mode fixed" if self.remembers else "a consistency of 0"
-
-
-def _default_consistency(options: UpscaleOptions, components: Components, num_steps: int) -> float:
-    follows = options.temporal == Temporal.MOVING and components.is_deterministic
-    # One step of a model that remembers holds still by itself: more would be steadier than the truth.
-    is_needed = components.memory is None or num_steps > 1
-    return components.defaults.consistency if follows and is_needed else 0.0
+    def _is_deterministic(self, components: Components) -> bool:
+        return self.scheduler is not None or is_deterministic(components.scheduler)
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from vidx4.diffusion.denoise import Tie, add_low_res_noise, denoise
 from vidx4.diffusion.models import Components
 from vidx4.diffusion.options import Settings
+from vidx4.diffusion.schedulers import make_scheduler
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role
@@ -42,6 +43,9 @@ class Sampler:
     def __init__(self, components: Components, settings: Settings) -> None:
         self._components = components
         self._settings = settings
+        self._scheduler = make_scheduler(
+            components.scheduler, settings.scheduler, settings.num_inference_steps
+        )
 
     @property
     def reach(self) -> int | None:
@@ -69,14 +73,16 @@ class Sampler:
         low_res = to_signal(torch.stack([frame.low_res[:, *box.slices] for frame in frames]), parts.device)
         seen = self._with_noise(low_res, frames, box)
         latents = denoise(
-            parts.unet,
-            parts.scheduler,
+            parts.denoiser,
+            self._scheduler,
             self._conditions(seen, box, past),
             self._latents(frames, box),
             noise_level=settings.noise_level,
             num_inference_steps=settings.num_inference_steps,
             prompt_embeds=parts.prompt_embeds,
             guidance_scale=settings.guidance_scale,
+            guidance_stop=settings.guidance_stop,
+            cache_interval=settings.cache_interval,
             tie=tie,
         )
         return parts.autoencoder.decode(latents, seen).float()

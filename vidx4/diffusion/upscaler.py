@@ -110,7 +110,7 @@ class Upscaler:
 
     def batch_size_for(self, source: Source) -> int:
         """Return how many frames of a video to pass at once, from 1 to 8."""
-        return max(1, min(8, self.components.defaults.batch_pixels // (source.width * source.height)))
+        return max(1, min(8, self.components.batch_pixels // (source.width * source.height)))
 
     def __call__(self, batch: FrameBatch, state: ShotState | None = None) -> Upscaled:
         """Enlarge consecutive frames of a shot four times.

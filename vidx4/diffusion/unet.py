@@ -1,0 +1,146 @@
+"""The UNet of the Stable Diffusion x4 Upscaler, evaluated block by block; what stays the same is kept."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from vidx4.diffusion.denoise import Prediction, PromptEmbeds
+
+
+class PromptAttention:
+    """Attention to prompts that never change: their keys and values are computed once.
+
+    Args:
+        attention: the layer whose processor this becomes.
+        prompts: all that will ever be attended to, (P, tokens, width).
+    """
+
+    def __init__(self, attention: Attention, prompts: Tensor) -> None:
+        self._keys, self._values = (
+            _by_head(layer(prompts), attention.heads) for layer in (attention.to_k, attention.to_v)
+        )
+
+    def __call__(
+        self,
+        attention: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: None = None,
+    ) -> Tensor:
+        """Attend to the last prompts, as many as `encoder_hidden_states` has, (P * N, places, width)."""
+        query = _by_head(attention.to_q(hidden_states), attention.heads)
+        keys, values = (
+            _per_frame(field[-len(encoder_hidden_states) :], len(hidden_states))
+            for field in (self._keys, self._values)
+        )
+        attended = F.scaled_dot_product_attention(query, keys, values)
+        return cast(Tensor, attention.to_out[0](attended.transpose(1, 2).flatten(2)))
+
+
+def _by_head(field: Tensor, num_heads: int) -> Tensor:
+    return field.view(*field.shape[:2], num_heads, -1).transpose(1, 2)
+
+
+def _per_frame(field: Tensor, num_rows: int) -> Tensor:
+    return field[:, None].expand(-1, num_rows // len(field), -1, -1, -1).flatten(0, 1)
+
+
+class StagedUNet:
+    """Evaluates a UNet as `UNet2DConditionModel.forward` does, but what is constant over a job only once.
+
+    That is the keys and values of the prompts, and the embeddings of timesteps and noise levels. Its deep
+    blocks, which work at half the resolution and below, can be left out where features of theirs are given.
+
+    Args:
+        unet: gets other attention processors.
+        prompt_embeds: of all prompts that it will be given.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, prompt_embeds: PromptEmbeds) -> None:
+        self._unet = unet
+        self._embeddings: dict[tuple[int, int], Tensor] = {}
+        with torch.inference_mode():
+            for module in unet.modules():
+                if isinstance(module, Attention) and module.is_cross_attention:
+                    module.set_processor(PromptAttention(module, prompt_embeds.both))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the samples that it takes."""
+        return cast(torch.dtype, self._unet.dtype)
+
+    def __call__(
+        self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
+    ) -> Prediction:
+        """Evaluate the network; see `Denoiser`. Features are those that its last block begins with."""
+        embedding = self._embedding(sample, t, noise_level)
+        return Prediction(*self._evaluate(sample, embedding, prompts, features))
+
+    def _embedding(self, sample: Tensor, t: Tensor, noise_level: int) -> Tensor:
+        """Return what tells all blocks the time and the noise level, (1, width): alike for all frames."""
+        key = int(t), noise_level
+        if key not in self._embeddings:
+            unet = self._unet
+            time = unet.time_embedding(unet.get_time_embed(sample=sample[:1], timestep=t))
+            label = torch.tensor([noise_level], device=sample.device)
+            self._embeddings[key] = time + unet.get_class_embed(sample=sample, class_labels=label)
+        return self._embeddings[key]
+
+    def _evaluate(
+        self, sample: Tensor, embedding: Tensor, prompts: Tensor | None, features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        unet = self._unet
+        hidden = unet.conv_in(sample)
+        halved, skips = _down(unet.down_blocks[0], hidden, embedding, prompts)
+        outer = (hidden, *skips[:-1])
+        if features is None:
+            features = self._deep(halved, outer, embedding, prompts)
+        hidden = _up(unet.up_blocks[-1], features, outer, embedding, prompts, None)
+        return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden))), features
+
+    def _deep(
+        self, hidden: Tensor, outer: Sequence[Tensor], embedding: Tensor, prompts: Tensor | None
+    ) -> Tensor:
+        """Return what all blocks but the outermost make of the halved picture, at its full size."""
+        unet = self._unet
+        skips = [*outer, hidden]
+        for block in unet.down_blocks[1:]:
+            hidden, more = _down(block, hidden, embedding, prompts)
+            skips += more
+        hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=prompts)
+        for block in unet.up_blocks[:-1]:
+            own = tuple(skips.pop() for _ in block.resnets)[::-1]
+            hidden = _up(block, hidden, own, embedding, prompts, skips[-1].shape[2:])
+        return hidden
+
+
+def _down(
+    block: Any, hidden: Tensor, embedding: Tensor, prompts: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return what a block of the way down makes, and what the way up needs of it."""
+    if getattr(block, "has_cross_attention", False):
+        return cast(
+            tuple[Tensor, tuple[Tensor, ...]], block(hidden, embedding, encoder_hidden_states=prompts)
+        )
+    return cast(tuple[Tensor, tuple[Tensor, ...]], block(hidden, embedding))
+
+
+def _up(
+    block: Any,
+    hidden: Tensor,
+    skips: tuple[Tensor, ...],
+    embedding: Tensor,
+    prompts: Tensor | None,
+    size: Sequence[int] | None,
+) -> Tensor:
+    """Return what a block of the way up makes, at the size of the next block's skips."""
+    if getattr(block, "has_cross_attention", False):
+        return cast(
+            Tensor, block(hidden, skips, embedding, encoder_hidden_states=prompts, upsample_size=size)
+        )
+    return cast(Tensor, block(hidden, skips, embedding, size))
