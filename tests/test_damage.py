@@ -18,7 +18,7 @@ from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs import pipeline
 from vidx4.jobs.parts import Job
-from vidx4.jobs.pipeline import Place, enlarged
+from vidx4.jobs.pipeline import Model, Place, enlarged
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.jobs.run import run
@@ -141,7 +141,7 @@ def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
 
     monkeypatch.setattr(pipeline, "PATIENCE", 0.5)
     place = Place(last, last)
-    work = enlarged(plan, upscale_nearest, 8, place, SlowControl(), StageSeconds(), Damage())
+    work = enlarged(plan, Model(upscale_nearest), 8, place, SlowControl(), StageSeconds(), Damage())
     assert [each.shot_batch.batch.pts for each in work] == [(last,)]
 
 

@@ -127,6 +127,17 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
     assert report.num_shots == 2
 
 
+def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
+    shots = torch.cat([pan(5, 1.0, 0.5), pan(4, 1.0, 0.5, "kodim23")])[..., :64, :96]
+    source = make_video(frames=as_frames(shots), width=96, height=64)
+    upscaler = Upscaler.load("compact", device="cpu")
+    outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
+    plans = [plan_video(source, output, encode=EncodeOptions("ffv1")) for output in outputs]
+    run(Job.of(plans[0], upscaler, 2))
+    run(Job(plans[1], upscaler, 2))
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
 def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:
     """A cartoon on twos, without loss: half of the frames repeat the ones before them."""
     drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
@@ -16,7 +17,7 @@ from vidx4.jobs.picture import plan_picture, upscale_picture
 from vidx4.jobs.still import is_picture
 from vidx4.jobs.verify import verify
 from vidx4.media.deep import encode_png, profile_chunk, read_deep
-from vidx4.temporal.follow import Follower
+from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
 
@@ -31,8 +32,9 @@ def upscaler() -> Upscaler:
 class Nearest(Upscaler):
     """Repeats pixels: what comes out tells what went in."""
 
-    def _upscale(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
-        data = batch.data.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+        frames = torch.stack([frame.low_res for frame in batch.frames])
+        data = frames.repeat_interleave(4, 2).repeat_interleave(4, 3)
         return Upscaled(FrameBatch(data, batch.pts), state, 0)
 
 

@@ -16,7 +16,7 @@ from vidx4.diffusion.options import Settings, UpscaleOptions
 from vidx4.diffusion.picture import Picture
 from vidx4.diffusion.shot import make_renderer
 from vidx4.errors import MemoryLimitError, OptionError
-from vidx4.temporal.follow import Follower, Temporal
+from vidx4.temporal.follow import Followed, FollowedBatch, Follower, Temporal
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import Box, FrameBatch, Source
 
@@ -112,11 +112,27 @@ class Upscaler:
         """Return how many frames of a video to pass at once, from 1 to 8."""
         return max(1, min(8, self.components.batch_pixels // (source.width * source.height)))
 
-    def __call__(self, batch: FrameBatch, state: ShotState | None = None) -> Upscaled:
+    def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
+        """Find out what ties frames to those before them: on the CPU, and ahead of the model if that helps.
+
+        Args:
+            batch: consecutive frames of a shot.
+            last: the frame before; None at the start of a shot.
+        """
+        return self._followed(batch, last, self._follower)
+
+    def _followed(self, batch: FrameBatch, last: Followed | None, follower: Follower) -> FollowedBatch:
+        visible, frames = Box.whole(batch.data), []
+        for frame, pts in zip(_pad(batch.data, self.components.size_multiple), batch.pts, strict=True):
+            last = follower.follow(frame, visible, pts, last)
+            frames.append(last)
+        return FollowedBatch(frames, batch.pts)
+
+    def __call__(self, batch: FrameBatch | FollowedBatch, state: ShotState | None = None) -> Upscaled:
         """Enlarge consecutive frames of a shot four times.
 
         Args:
-            batch: the frames.
+            batch: the frames, as they are or followed already.
             state: what came with the result of the frames before; None at the start of a shot.
 
         Returns:
@@ -125,29 +141,26 @@ class Upscaler:
         Raises:
             MemoryLimitError: the device has too little memory for the batch.
         """
-        return self._upscale(batch, state, self._follower)
+        if isinstance(batch, FrameBatch):
+            batch = self.follow(batch, None if state is None else state.last)
+        return self._upscale(batch, state)
 
-    def _upscale(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
+    def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
         try:
-            return self._rendered(batch, state, follower)
+            return self._rendered(batch, state)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(self._too_small_for(batch)) from error
 
-    def _rendered(self, batch: FrameBatch, state: ShotState | None, follower: Follower) -> Upscaled:
-        last = None if state is None else state.last
-        visible, frames = Box.whole(batch.data), []
-        for frame, pts in zip(_pad(batch.data, self.components.size_multiple), batch.pts, strict=True):
-            last = follower.follow(frame, visible, pts, last)
-            frames.append(last)
-        steps = self._renderer.render(frames, state)
+    def _rendered(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+        steps = self._renderer.render(batch.frames, state)
         states, reused = zip(*steps, strict=True)
         data = torch.stack([state.upscaled for state in states])
         return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
 
-    def _too_small_for(self, batch: FrameBatch) -> str:
-        height, width = batch.data.shape[2:]
+    def _too_small_for(self, batch: FollowedBatch) -> str:
+        height, width = batch.last.low_res.shape[1:]
         device, size = self.components.device, f"{width}x{height}"
         if len(batch) == 1:
             return f"{device} has too little memory for {size}: use another --device or --model."
@@ -159,7 +172,8 @@ class Upscaler:
         still = Picture.open(picture)
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
         batch = FrameBatch(still.pixels[None], pts=(0,))
-        return still.with_pixels(self._upscale(batch, None, follower).batch.data[0])
+        followed = self._followed(batch, None, follower)
+        return still.with_pixels(self._upscale(followed, None).batch.data[0])
 
 
 def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.folder import Part, WorkFolder
 from vidx4.jobs.identity import Identity, identify
-from vidx4.jobs.pipeline import Enlarge, Enlarged, Place, enlarged, one_chunk
+from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, Place, enlarged, one_chunk
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, StageSeconds
 from vidx4.media.damage import Damage
@@ -36,6 +36,8 @@ class Job:
     """All that decides on the output."""
     device: str | torch.device = "cpu"
     """Where the states of shots belong."""
+    follow: Follow | None = None
+    """What is done first with the frames that are enlarged, where there is such a thing."""
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class Job:
         """
         batch_size = batch_size or upscaler.batch_size_for(plan.source)
         identity = identify(plan, batch_size, upscaler.identity, source_digest)
-        return cls(plan, upscaler, batch_size, identity, upscaler.components.device)
+        return cls(plan, upscaler, batch_size, identity, upscaler.components.device, upscaler.follow)
 
     def chunk_frames(self, start: int) -> int:
         """Return after how many frames the chunk that begins at a frame ends, if its shot goes on.
@@ -88,7 +90,8 @@ def make_parts(
     """
     while (gap := _first_gap(job.plan, folder)) is not None:
         start, place = _place_before(gap.start, job, folder)
-        work = enlarged(job.plan, job.enlarge, job.batch_size, place, control, seconds, damage)
+        model = Model(job.enlarge, job.follow)
+        work = enlarged(job.plan, model, job.batch_size, place, control, seconds, damage)
         with closing(seconds.timed_items("waiting", work)) as batches:
             while start < gap.stop:
                 control.check()  # some frames may be enlarged ahead already

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
@@ -13,11 +13,29 @@ from vidx4.jobs.stages import ahead
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.media.watch import PATIENCE, Pulse
+from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
 
-Enlarge = Callable[[FrameBatch, ShotState | None], Upscaled]
-"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts."""
+Enlarge = Callable[[Any, ShotState | None], Upscaled]
+"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts. The
+frames are a `FrameBatch`, or what comes of one ahead of it."""
+
+Follow = Callable[[FrameBatch, Followed | None], FollowedBatch]
+"""Frames of a shot, and the one before them, to what ties them to it."""
+
+
+Ready: TypeAlias = tuple[ShotBatch, FrameBatch | FollowedBatch]
+"""A batch, and what of it the model takes."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What enlarges frames."""
+
+    enlarge: Enlarge
+    follow: Follow | None = None
+    """What is done first, in a thread of its own, where there is such a thing."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Enlarged(NamedTuple):
 
 def enlarged(
     plan: Plan,
-    enlarge: Enlarge,
+    model: Model,
     batch_size: int,
     place: Place,
     control: Control,
@@ -65,22 +83,42 @@ def enlarged(
     frames = read_batches(plan.source, batch_size, plan.span, wants, damage, pulse.beat)
     shots = seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
     decoded = ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
-    return ahead(_enlarged(enlarge, decoded, place.state, control, seconds))
+    last = None if place.state is None else place.state.last
+    ready = ahead(_followed(model.follow, decoded, last, seconds)) if model.follow else _alone(decoded)
+    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds))
+
+
+def _followed(
+    follow: Follow, batches: Generator[ShotBatch], last: Followed | None, seconds: StageSeconds
+) -> Generator[Ready]:
+    """Follow batches, each from the last of its shot."""
+    with closing(batches):
+        for shot_batch in batches:
+            with seconds.timed("follow"):
+                followed = follow(shot_batch.batch, None if shot_batch.starts_shot else last)
+            last = followed.last
+            yield shot_batch, followed
+
+
+def _alone(batches: Generator[ShotBatch]) -> Generator[Ready]:
+    with closing(batches):
+        for shot_batch in batches:
+            yield shot_batch, shot_batch.batch
 
 
 def _enlarged(
     enlarge: Enlarge,
-    batches: Generator[ShotBatch],
+    batches: Generator[Ready],
     state: ShotState | None,
     control: Control,
     seconds: StageSeconds,
 ) -> Generator[Enlarged]:
     """Enlarge batches, each going on from the last of its shot."""
     with closing(batches):
-        for shot_batch in batches:
+        for shot_batch, frames in batches:
             control.check()
             with seconds.timed("model"):
-                upscaled = enlarge(shot_batch.batch, None if shot_batch.starts_shot else state)
+                upscaled = enlarge(frames, None if shot_batch.starts_shot else state)
             state = upscaled.state
             yield Enlarged(shot_batch, upscaled)
 

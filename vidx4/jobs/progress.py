@@ -83,8 +83,10 @@ class StageSeconds:
 
     decode: float = 0.0
     """Decoding, colours, and finding cuts, in a thread of its own."""
+    follow: float = 0.0
+    """Motion and noise, in a thread of its own."""
     model: float = 0.0
-    """Motion, denoising, and finishing, in a thread of its own."""
+    """Denoising and finishing, in a thread of its own."""
     encode: float = 0.0
     """Colours, compressing, and keeping what is whole; it waits for the model."""
     waiting: float = 0.0

@@ -49,6 +49,23 @@ class Followed:
 
 
 @dataclass(frozen=True)
+class FollowedBatch:
+    """Consecutive frames of a shot, ready for the model."""
+
+    frames: Sequence[Followed]
+    pts: tuple[int, ...]
+    """When each is shown."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def last(self) -> Followed:
+        """The last of them, to which the next frame is tied."""
+        return self.frames[-1]
+
+
+@dataclass(frozen=True)
 class Follower:
     """Follows the frames of a shot."""
 
