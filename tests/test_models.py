@@ -48,7 +48,7 @@ def test_half_precision_is_read_from_the_fp16_variant_and_the_autoencoder_stays_
     assert not list(tmp_path.rglob("diffusion_pytorch_model.safetensors"))
     components = load(str(tmp_path), CPU, torch.bfloat16)
     assert components.unet.dtype == torch.bfloat16
-    assert components.autoencoder.vae.dtype == torch.float32  # type: ignore[attr-defined]
+    assert components.autoencoder.vae.dtype == torch.float32
 
 
 def test_float16_weights_serve_in_float32_where_there_are_no_others(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_scaling_factor_is_right_even_where_the_configuration_lacks_it(folde
     del config["scaling_factor"]
     (folder / "vae/config.json").write_text(json.dumps(config))
     components = load(str(folder), CPU, torch.float32)
-    assert components.autoencoder.vae.config.scaling_factor == 0.08333  # type: ignore[attr-defined]
+    assert components.autoencoder.vae.config.scaling_factor == 0.08333
 
 
 def test_compact_is_bundled_and_small() -> None:

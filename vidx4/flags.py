@@ -96,8 +96,13 @@ def model_flags(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Of the device, as 6GB; frames are cut up to fit. Default all."),
+    ] = None,
 ) -> "UpscaleOptions":
     """Return what decides how a frame looks."""
+    from vidx4.diffusion.memory import parse_size
     from vidx4.diffusion.options import UpscaleOptions
 
     return UpscaleOptions(
@@ -120,6 +125,7 @@ def model_flags(
         tile_size=tile_size,
         device=device,
         dtype=dtype,
+        max_memory=None if max_memory is None else parse_size(max_memory),
     )
 
 

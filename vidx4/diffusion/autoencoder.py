@@ -1,23 +1,42 @@
 """Latents to pixels in bounded memory."""
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from vidx4.diffusion.strips import StripDecoder
 from vidx4.diffusion.tiles import map_tiles
 from vidx4.video import SCALE
 
 TILE_SIZE = 128
-TILE_OVERLAP = 32
+PART_SIDE = 8
+"""Side, in tiles, of what is decoded as one picture however large it is."""
+TILE_ELEMENTS = 20_000
+STREAM_ELEMENTS = 3072
 
 
 class Autoencoder(Protocol):
     """What turns clean latents into pixels."""
 
+    vae: Any
+    """What has weights; None if nothing has."""
     latent_channels: int
+    tile_size: int
+    """Side, in latents, of a square that bounds what is decoded at once; may be changed at any time."""
     grid: int
     """Points per low-resolution pixel, along each side, that pixel unshuffle folds into the channels."""
+
+    def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
+        """Estimate the bytes that decoding takes at its peak, besides the weights, with the result.
+
+        Args:
+            tile_size: as above.
+            num_frames: that are decoded in one call.
+            num_latents: height times width of the latents of each.
+        """
+        ...
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return pictures.
@@ -33,33 +52,52 @@ class Autoencoder(Protocol):
 
 
 class TiledAutoencoder:
-    """The f=4 autoencoder of the Stable Diffusion x4 Upscaler, decoded by overlapping tiles.
+    """The f=4 autoencoder of the Stable Diffusion x4 Upscaler in bounded memory.
 
-    Its attention takes memory with the fourth power of the picture's side, so a picture larger than a tile
-    is cut. It stays in float32: its activations exceed what float16 holds, and bfloat16 bands gradients.
+    Pictures together no larger than a tile are decoded by diffusers. A larger one is decoded layer by layer
+    in strips of a tile's area, with the same result; see `StripDecoder`. One larger than `PART_SIDE**2` tiles
+    is cut into parts that overlap, each with its own tone.
 
     Args:
-        vae: in float32.
-        tile_size: side of a tile in latents; the model was trained at 128.
-        tile_overlap: of neighbouring tiles in latents.
+        vae: in float32, or in float16 after `shrink_stream`.
+        tile_size: side, in latents, of a square that bounds what is computed at once; may be changed later.
     """
 
     grid = 1
 
-    def __init__(
-        self, vae: AutoencoderKL, tile_size: int = TILE_SIZE, tile_overlap: int = TILE_OVERLAP
-    ) -> None:
+    def __init__(self, vae: AutoencoderKL, tile_size: int = TILE_SIZE) -> None:
         self.vae = vae
         self.tile_size = tile_size
-        self.tile_overlap = tile_overlap
         self.latent_channels: int = vae.config.latent_channels
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return pictures; see `Autoencoder.decode`. `low_res` has no influence."""
-        latents = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
-        if max(latents.shape[2:]) <= self.tile_size:
+        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        num_at_once = max(1, self.tile_size**2 // latents[0, 0].numel())
+        return torch.cat([self._decode_in_parts(frames) for frames in latents.split(num_at_once)])
+
+    def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
+        """Estimate the bytes that decoding takes at its peak; see `Autoencoder.decode_bytes`."""
+        width, itemsize = self.vae.config.block_out_channels[1] / 256, self.vae.dtype.itemsize
+        at_once = min(tile_size**2, num_frames * num_latents)
+        kept = min(num_latents, (PART_SIDE * tile_size) ** 2) if num_latents > tile_size**2 else 0
+        working = width * itemsize * (TILE_ELEMENTS * at_once + STREAM_ELEMENTS * kept)
+        frame = 3 * SCALE**2 * torch.float32.itemsize * num_latents
+        # Twice the result: before and after it is put together.
+        return int(working) + 2 * num_frames * frame
+
+    def _decode_in_parts(self, latents: Tensor) -> Tensor:
+        if latents[0, 0].numel() <= (PART_SIDE * self.tile_size) ** 2:
             return self._decode(latents)
-        return map_tiles(self._decode, latents, self.tile_size, self.tile_overlap, SCALE)
+        return map_tiles(self._decode, latents, PART_SIDE * self.tile_size, self.tile_size // 2, SCALE)
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return cast(Tensor, self.vae.decode(latents, return_dict=False)[0])
+        if latents[0, 0].numel() <= self.tile_size**2:
+            return cast(Tensor, self.vae.decode(latents, return_dict=False)[0]).float()
+        num_channels = self.vae.config.block_out_channels[1]
+        max_elements = num_channels * (SCALE * self.tile_size) ** 2
+        return StripDecoder(self.vae.decoder, max_elements).decode(self._unquantized(latents))
+
+    def _unquantized(self, latents: Tensor) -> Tensor:
+        convolution = self.vae.post_quant_conv
+        return latents if convolution is None else cast(Tensor, convolution(latents))

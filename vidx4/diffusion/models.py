@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from accelerate import cpu_offload
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.denoise import Denoiser, PlainDenoiser, PromptEmbeds
+from vidx4.diffusion.halves import shrink_stream
 from vidx4.diffusion.hub import cached, fetch
 from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
 from vidx4.diffusion.unet import StagedUNet
@@ -94,22 +97,26 @@ class Components:
     """How `unet` sees what the frame before became; None if it takes each frame alone."""
     first_step_is_blind: bool
     """Whether `unet` pays no heed to the latents that it starts from, which are nothing but noise."""
+    device: torch.device
+    """Where the denoiser runs."""
     has_deep_features: bool
     """Whether `denoiser` can use features of another step again."""
     batch_pixels: int
     """Low-resolution pixels that are denoised together."""
+    values_per_pixel: int
+    """Numbers that `denoiser` holds at once, for each low-resolution pixel; measured on a CPU."""
     defaults: Mapping[Speed, ModelDefaults]
 
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser runs."""
-        return torch.device(self.unet.device)
+    def offload(self) -> None:
+        """Keep the denoiser's weights on the host; each layer's are on the device only while it works."""
+        assert self.digest  # there are no weights to look at afterwards
+        cpu_offload(self.unet, self.device)
 
+    @cached_property
     def digest(self) -> str:
-        """Return a digest of all weights and schedules, wherever they were loaded from."""
-        networks = (self.unet, getattr(self.autoencoder, "vae", None))
+        """Of all weights and schedules, wherever they were loaded from."""
         digest = sha256()
-        for network in filter(None, networks):
+        for network in filter(None, (self.unet, self.autoencoder.vae)):
             for name, tensor in sorted(network.state_dict().items()):
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -150,7 +157,7 @@ def load(
     Args:
         name: `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format.
         device: where it will run.
-        dtype: of the denoiser; an autoencoder that would overflow stays in float32.
+        dtype: of the denoiser; the autoencoder of `sd-x4` is in float16 on a CUDA GPU, else in float32.
         prompt: what the picture shows; encoded now, after which the text encoder is freed.
         negative_prompt: what guidance leads away from.
 
@@ -215,9 +222,11 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
         reach=unet.reach,
         memory=Memory(autoencoder),
         first_step_is_blind=True,
+        device=target.device,
         has_deep_features=False,
         # A frame needs what the last became, so there is no batch; nor does a larger one gain on a CPU.
         batch_pixels=320 * 240,
+        values_per_pixel=400,
         defaults=COMPACT_DEFAULTS,
     )
 
@@ -227,6 +236,9 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
     unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=target.dtype)
     vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
+    if target.dtype == torch.float16 and target.device.type == "cuda":
+        shrink_stream(vae.decoder)
+        vae = vae.half()
     _check_channels(folder, unet, vae)
     prompt_embeds = _encode_prompts(folder, target, half=half)
     components = Components(
@@ -242,8 +254,10 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
         reach=None,
         memory=None,
         first_step_is_blind=False,
+        device=target.device,
         has_deep_features=True,
         batch_pixels=4 * 128 * 128,
+        values_per_pixel=5200,
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":
@@ -295,7 +309,7 @@ def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
 
 def _check_is_sd_x4(components: Components) -> None:
     """Compare the published weights with what is known of them, before hours are spent on others."""
-    unet, vae = components.unet, components.autoencoder.vae  # type: ignore[attr-defined]
+    unet, vae = components.unet, components.autoencoder.vae
     scheduler = components.scheduler.config
     facts = {
         "UNet parameters": (_num_parameters(unet), 473_398_020),
@@ -314,6 +328,12 @@ def _check_is_sd_x4(components: Components) -> None:
 
 def _num_parameters(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def num_bytes(module: Any) -> int:
+    """Return the bytes of a module's weights; 0 for none."""
+    parameters = [] if module is None else module.parameters()
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class UpscaleOptions:
     """Side, in low-resolution pixels, of tiles that are denoised independently; None for whole frames."""
     device: str = "auto"
     dtype: str = "auto"
+    max_memory: int | None = None
+    """Bytes of the device that may be used; None for all that is free."""
 
     def __post_init__(self) -> None:
         for name in ("strength", "consistency", "steadiness", "guidance_stop"):

@@ -11,16 +11,20 @@ from PIL import Image
 from torch import Tensor
 
 from vidx4.diffusion.device import choose_device, choose_dtype, device_name, is_out_of_memory
-from vidx4.diffusion.models import Components, choose_model, load
+from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, available, enforce
+from vidx4.diffusion.models import Components, choose_model, load, num_bytes
 from vidx4.diffusion.options import Settings, UpscaleOptions
 from vidx4.diffusion.picture import Picture
-from vidx4.diffusion.shot import make_renderer
+from vidx4.diffusion.shot import Step, make_renderer
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower, Temporal
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import Box, FrameBatch, Source
+from vidx4.video import Box, FrameBatch
 
 logger = logging.getLogger(__name__)
+
+MAX_BATCH_SIZE = 8
+WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller --tile-size"
 
 
 class Upscaler:
@@ -39,10 +43,11 @@ class Upscaler:
     >>> more = upscaler(FrameBatch(batch.data, pts=(2, 3)), upscaled.state)  # the shot goes on
     """
 
-    def __init__(self, components: Components, options: UpscaleOptions) -> None:
+    def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
         self.components = components
         self.options = options
         self.settings = Settings.resolve(options, components)
+        self.fit = fit or self._wish(MAX_BATCH_SIZE)
         self._renderer = make_renderer(components, self.settings)
         self._follower = Follower(
             self.settings.temporal,
@@ -70,6 +75,8 @@ class Upscaler:
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
         logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
+        if options.max_memory is not None:
+            enforce(device, options.max_memory)
         try:
             components = load(name, device, dtype, options.prompt, options.negative_prompt)
         except RuntimeError as error:
@@ -77,6 +84,53 @@ class Upscaler:
                 raise
             raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
         return cls(components, options)
+
+    def fitted(self, width: int, height: int, batch_size: int | None = None) -> Self:
+        """Return an upscaler that fits the memory, with frames of a size cut up if that is needed.
+
+        Args:
+            width: of the frames, in low-resolution pixels.
+            height: the same.
+            batch_size: how many frames are wanted at once; as many as serve the speed where None.
+
+        Raises:
+            MemoryLimitError: nothing fits the memory that the user allows.
+        """
+        room = available(self.components.device, self.options.max_memory)
+        wish = self._wish(batch_size or self._best_batch_size(width, height))
+        footprint = self._footprint()
+        fit = footprint.fitted(wish, width, height, room)
+        self._tell(wish, fit, f"{width}x{height}", footprint.needed(fit, width, height), room)
+        return type(self)(self.components, replace(self.options, tile_size=fit.tile_size), fit)
+
+    def _tell(self, wish: Fit, fit: Fit, size: str, needed: int, room: int) -> None:
+        where = f"{room / 1e9:.3g} GB of {self.components.device}"
+        if needed > room:
+            problem = f"{size} needs about {needed / 1e9:.3g} GB at least, and there are {where}"
+            if self.options.max_memory is not None:
+                raise MemoryLimitError(f"{problem}: {WAY_OUT}.")
+            logger.warning("%s: it may fail.", problem)
+        if change := fit.difference(replace(wish, batch_size=fit.batch_size)):
+            logger.warning("To fit %s, %s is enlarged %s.", where, size, change)
+
+    def _footprint(self) -> Footprint:
+        components, settings = self.components, self.settings
+        prompts = components.prompt_embeds
+        num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
+        return Footprint(
+            denoiser=num_bytes(components.unet),
+            autoencoder=num_bytes(components.autoencoder.vae),
+            bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
+            decode_bytes=components.autoencoder.decode_bytes,
+            is_on_host=components.device.type == "cpu",
+        )
+
+    def _wish(self, batch_size: int) -> Fit:
+        decode_tile = None if self.components.autoencoder.vae is None else DECODE_TILES[0]
+        return Fit(batch_size, self.settings.tile_size, decode_tile)
+
+    def _best_batch_size(self, width: int, height: int) -> int:
+        return max(1, min(MAX_BATCH_SIZE, self.components.batch_pixels // (width * height)))
 
     def with_options(self, options: UpscaleOptions) -> Self:
         """Return an upscaler with other options; the model is loaded again only if they ask for another.
@@ -100,17 +154,13 @@ class Upscaler:
         components, options = self.components, self.options
         return {
             "model": components.name,
-            "weights": components.digest(),
+            "weights": components.digest,
             "device": device_name(components.device),
             "dtype": str(components.unet.dtype).removeprefix("torch."),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
             **self.settings.by_option(),
         }
-
-    def batch_size_for(self, source: Source) -> int:
-        """Return how many frames of a video to pass at once, from 1 to 8."""
-        return max(1, min(8, self.components.batch_pixels // (source.width * source.height)))
 
     def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
         """Find out what ties frames to those before them: on the CPU, and ahead of the model if that helps.
@@ -146,26 +196,51 @@ class Upscaler:
         return self._upscale(batch, state)
 
     def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+        while (upscaled := self._tried(batch, state)) is None:
+            self._make_smaller(batch)
+        return upscaled
+
+    def _tried(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled | None:
+        """Return None where the memory does not suffice; what filled it is free again then."""
         try:
             return self._rendered(batch, state)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise MemoryLimitError(self._too_small_for(batch)) from error
+            return None
 
     def _rendered(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        steps = self._renderer.render(batch.frames, state)
+        if self.fit.decode_tile is not None:
+            self.components.autoencoder.tile_size = self.fit.decode_tile
+        steps: list[Step] = []
+        for start in range(0, len(batch), self.fit.batch_size):
+            frames = batch.frames[start : start + self.fit.batch_size]
+            steps += self._renderer.render(frames, state)
+            state = steps[-1][0]
         states, reused = zip(*steps, strict=True)
         data = torch.stack([state.upscaled for state in states])
         return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
 
-    def _too_small_for(self, batch: FollowedBatch) -> str:
+    def _make_smaller(self, batch: FollowedBatch) -> None:
+        """Go one rung down the ladder, for good.
+
+        Raises:
+            MemoryLimitError: that was the last.
+        """
         height, width = batch.last.low_res.shape[1:]
-        device, size = self.components.device, f"{width}x{height}"
-        if len(batch) == 1:
-            return f"{device} has too little memory for {size}: use another --device or --model."
-        frames = f"{len(batch)} frames of {size} at once"
-        return f"{device} has too little memory for {frames}: use a smaller --batch-size."
+        device, before = self.components.device, self.fit
+        now = replace(before, batch_size=min(before.batch_size, len(batch)))
+        fit = next(now.smaller(width, height), None)
+        if fit is None:
+            raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        logger.warning("%s ran out of memory: it goes on %s.", device, fit.difference(before))
+        if fit.is_offloaded:
+            self.components.offload()
+        if fit.tile_size != before.tile_size:
+            self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
+        self.fit = fit
 
     def picture(self, picture: Image.Image) -> Image.Image:
         """Enlarge a still picture four times, with its transparency, in its own mode where possible."""

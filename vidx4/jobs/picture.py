@@ -141,10 +141,11 @@ def _format(path: Path) -> str | None:
 
 def _enlarge(still: Still, upscaler: Upscaler) -> Image.Image | NDArray[np.uint16]:
     if isinstance(still.pixels, Image.Image):
-        return upscaler.picture(still.pixels)
+        return upscaler.fitted(*still.pixels.size).picture(still.pixels)
     # What `Upscaler.picture` does with a picture of Pillow's.
     upscaler = upscaler.with_options(replace(upscaler.options, temporal=Temporal.FIXED))
     picture = Picture.of_channels(still.pixels)
+    upscaler = upscaler.fitted(*reversed(picture.pixels.shape[1:]))
     return picture.enlarged(upscaler(FrameBatch(picture.pixels[None], (0,))).batch.data[0])
 
 

@@ -82,9 +82,10 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
     Raises:
         StoppedError: the control of the watch said so.
     """
+    upscaler = upscaler.fitted(scenes.source.width, scenes.source.height, batch_size)
     speed = _Speed()
     composers = [_Composer(scenes, upscaler, index, speed) for index in scenes.stills]
-    size = batch_size or upscaler.batch_size_for(scenes.source)
+    size = batch_size or upscaler.fit.batch_size
     video.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vidx4-", dir=video.parent) as folder:
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
