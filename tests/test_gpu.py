@@ -1,11 +1,13 @@
 """The same code on a CUDA GPU: as near to the CPU's result as half precision allows."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from vidx4.diffusion.denoise import denoise
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError
 from vidx4.temporal.state import ShotState
@@ -39,15 +41,62 @@ def test_the_same_seed_gives_the_same_bits(model: str, frames: FrameBatch) -> No
     assert torch.equal(upscaler(frames).batch.data, upscaler(frames).batch.data)
 
 
-def test_too_large_a_batch_is_a_clear_error(frames: FrameBatch) -> None:
+@pytest.fixture
+def little_memory() -> Iterator[Callable[[int], None]]:
+    """Return a function that leaves so many bytes of the GPU for the test."""
+    total = torch.cuda.mem_get_info()[1]
+
+    def leave(size: int) -> None:
+        torch.cuda.empty_cache()
+        used = torch.cuda.memory_reserved()
+        torch.cuda.set_per_process_memory_fraction((used + size) / total)
+
+    yield leave
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_a_batch_that_does_not_fit_goes_on_in_smaller_ones(
+    model: str, little_memory: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = torch.randint(0, 256, (8, 3, 240, 320), dtype=torch.uint8)
+    upscaler = Upscaler.load(model, device="cuda", num_inference_steps=1, temporal="off")
+    upscaler(FrameBatch(data[:1], (0,)))
+    peak = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+    little_memory(3 * peak)
+    upscaler(FrameBatch(data, tuple(range(8))))
+    assert upscaler.fit.batch_size < 8
+    assert "ran out of memory" in caplog.text
+
+
+def test_what_fits_nowhere_is_a_clear_error(little_memory: Callable[[int], None]) -> None:
     upscaler = Upscaler.load("compact", device="cuda")
-    free, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction((total - free + 64 * 2**20) / total)
-    try:
-        with pytest.raises(MemoryLimitError, match="--batch-size"):
-            upscaler(FrameBatch(frames.data.repeat(1, 1, 40, 40), frames.pts))
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+    little_memory(16 * 2**20)
+    with pytest.raises(MemoryLimitError, match="--device"):
+        upscaler(FrameBatch(torch.zeros(1, 3, 1080, 1920, dtype=torch.uint8), (0,)))
+
+
+def test_weights_that_wait_on_the_host_change_no_bit(tiny_folder: Path, frames: FrameBatch) -> None:
+    expected, actual = (Upscaler.load(str(tiny_folder), device="cuda", num_inference_steps=3) for _ in "ab")
+    actual.components.offload()
+    assert torch.equal(actual(frames).batch.data, expected(frames).batch.data)
+
+
+def test_no_step_waits_for_the_gpu(tiny_folder: Path) -> None:
+    components = Upscaler.load(str(tiny_folder), device="cuda", prompt="a dog").components
+    low_res, latents = (torch.randn(1, channels, 32, 32, device="cuda") for channels in (3, 4))
+    options: dict[str, Any] = {"noise_level": 20, "num_inference_steps": 4, "guidance_scale": 5.0}
+
+    def run() -> None:
+        embeds = components.prompt_embeds
+        denoise(components.denoiser, components.scheduler, low_res, latents, prompt_embeds=embeds, **options)
+
+    with torch.inference_mode():
+        run()  # embeddings are computed once
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("options", [{}, {"tile_size": 48}, {"steadiness": 0.5}], ids=str)

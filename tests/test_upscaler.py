@@ -133,7 +133,7 @@ def test_too_little_memory_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
     upscaler = Upscaler.load("compact", device="cpu")
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 7 bytes.")
     monkeypatch.setattr(upscaler, "_rendered", Mock(side_effect=error))
-    with pytest.raises(MemoryLimitError, match="2 frames of 28x20 at once: use a smaller --batch-size"):
+    with pytest.raises(MemoryLimitError, match="too little memory for 28x20: use another --device"):
         upscaler(frames(2))
     with pytest.raises(MemoryLimitError, match="memory for 28x20"):
         upscaler(frames(1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -19,9 +20,13 @@ class PromptEmbeds:
 
     def guides(self, guidance_scale: float) -> bool:
         """Whether classifier-free guidance changes the prediction: equal prompts have no difference."""
-        return guidance_scale > 1 and not torch.equal(self.positive, self.negative)
+        return guidance_scale > 1 and not self._are_equal
 
-    @property
+    @cached_property
+    def _are_equal(self) -> bool:
+        return torch.equal(self.positive, self.negative)
+
+    @cached_property
     def both(self) -> Tensor:
         """The negative prompt, then the positive one, (2, tokens, width)."""
         return torch.cat([self.negative, self.positive])

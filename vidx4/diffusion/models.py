@@ -108,9 +108,10 @@ class Components:
     defaults: Mapping[Speed, ModelDefaults]
 
     def offload(self) -> None:
-        """Keep the denoiser's weights on the host; each layer's are on the device only while it works."""
-        assert self.digest  # there are no weights to look at afterwards
-        cpu_offload(self.unet, self.device)
+        """Keep the denoiser's weights on the host from now on; each layer's are here only while it works."""
+        if not hasattr(self.unet, "_hf_hook"):
+            assert self.digest  # there are no weights to look at afterwards
+            cpu_offload(self.unet, self.device)
 
     @cached_property
     def digest(self) -> str:

@@ -122,12 +122,16 @@ class Upscaler:
             autoencoder=num_bytes(components.autoencoder.vae),
             bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
             decode_bytes=components.autoencoder.decode_bytes,
-            is_on_host=components.device.type == "cpu",
+            is_on_host=self._is_on_host,
         )
 
     def _wish(self, batch_size: int) -> Fit:
         decode_tile = None if self.components.autoencoder.vae is None else DECODE_TILES[0]
-        return Fit(batch_size, self.settings.tile_size, decode_tile)
+        return Fit(batch_size, self.settings.tile_size, decode_tile, self._is_on_host)
+
+    @property
+    def _is_on_host(self) -> bool:
+        return self.components.device.type == "cpu"
 
     def _best_batch_size(self, width: int, height: int) -> int:
         return max(1, min(MAX_BATCH_SIZE, self.components.batch_pixels // (width * height)))
@@ -210,8 +214,7 @@ class Upscaler:
             return None
 
     def _rendered(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        if self.fit.decode_tile is not None:
-            self.components.autoencoder.tile_size = self.fit.decode_tile
+        self._prepare()
         steps: list[Step] = []
         for start in range(0, len(batch), self.fit.batch_size):
             frames = batch.frames[start : start + self.fit.batch_size]
@@ -220,6 +223,12 @@ class Upscaler:
         states, reused = zip(*steps, strict=True)
         data = torch.stack([state.upscaled for state in states])
         return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
+
+    def _prepare(self) -> None:
+        if self.fit.decode_tile is not None:
+            self.components.autoencoder.tile_size = self.fit.decode_tile
+        if self.fit.is_offloaded and not self._is_on_host:
+            self.components.offload()
 
     def _make_smaller(self, batch: FollowedBatch) -> None:
         """Go one rung down the ladder, for good.
@@ -236,8 +245,6 @@ class Upscaler:
         if device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning("%s ran out of memory: it goes on %s.", device, fit.difference(before))
-        if fit.is_offloaded:
-            self.components.offload()
         if fit.tile_size != before.tile_size:
             self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
         self.fit = fit
