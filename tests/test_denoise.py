@@ -178,12 +178,15 @@ def prompt_embeds() -> PromptEmbeds:
 
 
 @torch.inference_mode()
-def run(unet: Denoiser, scheduler: Any, prompt_embeds: PromptEmbeds, **options: Any) -> Tensor:
-    """Denoise two frames of noise in six steps."""
+def run(
+    unet: Denoiser, scheduler: Any, prompt_embeds: PromptEmbeds, num_frames: int = 2, **options: Any
+) -> Tensor:
+    """Denoise frames of noise in six steps."""
     generator = torch.Generator().manual_seed(4)
     low_res, latents = (torch.randn(2, channels, 16, 24, generator=generator) for channels in (3, 4))
-    defaults = {"noise_level": 20, "num_inference_steps": 6, "guidance_scale": 5.0}
-    return denoise(unet, scheduler, low_res, latents, prompt_embeds=prompt_embeds, **defaults | options)
+    defaults: dict[str, Any] = {"noise_level": 20, "num_inference_steps": 6, "guidance_scale": 5.0}
+    frames = low_res[:num_frames], latents[:num_frames]
+    return denoise(unet, scheduler, *frames, prompt_embeds=prompt_embeds, **defaults | options)
 
 
 def test_guidance_stops_where_it_is_told(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
@@ -224,7 +227,7 @@ def test_solvers_meet_where_steps_are_many(pipeline: Any, prompt_embeds: PromptE
 
     def solved(name: str, num_steps: int) -> Tensor:
         scheduler = make_scheduler(pipeline.scheduler, name, num_steps)
-        options = {"num_inference_steps": num_steps, "guidance_scale": 1.0}
+        options: dict[str, Any] = {"num_inference_steps": num_steps, "guidance_scale": 1.0}
         return run(unet, scheduler, prompt_embeds, **options)
 
     exact = solved("ddim", 100)
@@ -271,3 +274,17 @@ def test_equals_diffusers_at_full_size() -> None:
     actual = ours(pipeline, low_res, ("a dog", "blur"), seed=5, **options)
     assert np.isfinite(actual.numpy()).all()
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+
+
+def test_a_compiled_network_gives_the_same_from_batches_of_one_size(
+    pipeline: Any, prompt_embeds: PromptEmbeds
+) -> None:
+    counting, plain_unet = Counting(pipeline, prompt_embeds), staged(pipeline.unet, prompt_embeds)
+    counting.staged.compile(3, backend="eager")
+    options: dict[str, Any] = {"guidance_stop": 0.5, "cache_interval": 2}
+    expected = run(plain_unet, pipeline.scheduler, prompt_embeds, **options)
+    compiled = run(counting.staged, pipeline.scheduler, prompt_embeds, **options)
+    assert counting.outer == [6, 6, 6, 3, 3, 3]
+    torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-4)
+    alone = run(counting.staged, pipeline.scheduler, prompt_embeds, num_frames=1, **options)
+    assert torch.equal(alone, compiled[:1])

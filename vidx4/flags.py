@@ -96,6 +96,9 @@ def model_flags(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    compile: Annotated[
+        str, typer.Option(help="Compile the denoiser first: on, off, or auto, on a GPU where it repays.")
+    ] = "auto",
     max_memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Of the device, as 6GB; frames are cut up to fit. Default all."),
@@ -125,6 +128,7 @@ def model_flags(
         tile_size=tile_size,
         device=device,
         dtype=dtype,
+        compile=compile,
         max_memory=None if max_memory is None else parse_size(max_memory),
     )
 

@@ -49,6 +49,10 @@ class Denoiser(Protocol):
         """Of the samples that it takes."""
         ...
 
+    def compile(self, batch_size: int) -> None:
+        """Spend a minute so that each evaluation of up to so many frames takes less."""
+        ...
+
     def __call__(
         self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
     ) -> Prediction:
@@ -74,6 +78,9 @@ class PlainDenoiser:
     def dtype(self) -> torch.dtype:
         """Of the samples that it takes."""
         return cast(torch.dtype, self._network.dtype)
+
+    def compile(self, batch_size: int) -> None:
+        """Do nothing: shapes differ from frame to frame, so there is nothing to be gained."""
 
     def __call__(
         self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None

@@ -101,6 +101,9 @@ class Components:
     """Where the denoiser runs."""
     has_deep_features: bool
     """Whether `denoiser` can use features of another step again."""
+    operations_per_pixel: float
+    """Of an evaluation, for a low-resolution pixel; two per multiply-add."""
+    gains_by_compiling: bool
     batch_pixels: int
     """Low-resolution pixels that are denoised together."""
     values_per_pixel: int
@@ -225,6 +228,8 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
         first_step_is_blind=True,
         device=target.device,
         has_deep_features=False,
+        operations_per_pixel=2.0 * _num_parameters(unet),
+        gains_by_compiling=False,
         # A frame needs what the last became, so there is no batch; nor does a larger one gain on a CPU.
         batch_pixels=320 * 240,
         values_per_pixel=400,
@@ -257,6 +262,8 @@ def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], targe
         first_step_is_blind=False,
         device=target.device,
         has_deep_features=True,
+        operations_per_pixel=69e6,
+        gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
         values_per_pixel=5200,
         defaults=SD_X4_DEFAULTS,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from vidx4.diffusion.compiling import why_not_compile
 from vidx4.diffusion.models import Components, ModelDefaults, Speed
 from vidx4.diffusion.schedulers import SCHEDULERS, is_deterministic
 from vidx4.errors import OptionError
@@ -49,6 +50,8 @@ class UpscaleOptions:
     """Side, in low-resolution pixels, of tiles that are denoised independently; None for whole frames."""
     device: str = "auto"
     dtype: str = "auto"
+    compile: str = "auto"
+    """Whether the denoiser is compiled first: `on`, `off`, or `auto`, where that repays."""
     max_memory: int | None = None
     """Bytes of the device that may be used; None for all that is free."""
 
@@ -61,6 +64,7 @@ class UpscaleOptions:
         self._check_range("num_inference_steps", 1, MAX_STEPS, f"between 1 and {MAX_STEPS}", "steps")
         self._check_range("tile_size", MIN_TILE_SIZE, sys.maxsize, f"{MIN_TILE_SIZE} or more")
         self._check_choice("speed", Speed)
+        self._check_choice("compile", ("auto", "on", "off"))
         self._check_choice("scheduler", (None, *SCHEDULERS))
         self._check_choice("temporal", Temporal)
         self._check_ties()
@@ -73,7 +77,7 @@ class UpscaleOptions:
     def _check_choice(self, field: str, choices: Iterable[str | None]) -> None:
         value = getattr(self, field)
         if value not in list(choices):
-            name = {"temporal": "temporal mode"}.get(field, field)
+            name = {"temporal": "temporal mode", "compile": "choice to compile"}.get(field, field)
             raise OptionError(f"There is no {name} {value!r}: choose {', '.join(filter(None, choices))}.")
 
     def _check_ties(self) -> None:
@@ -105,6 +109,7 @@ class Settings:
     steadiness: float
     reuse_threshold: float
     tile_size: int | None
+    compile: str
     remembers: bool
     """Whether the model sees what became of the frame before."""
 
@@ -132,6 +137,7 @@ class Settings:
             steadiness=options.steadiness,
             reuse_threshold=options.reuse_threshold,
             tile_size=options.tile_size,
+            compile=options.compile,
             remembers=remembers and options.temporal == Temporal.MOVING,
         )
         consistency = _or(options.consistency, settings._default_consistency(defaults, components))
@@ -172,6 +178,8 @@ class Settings:
             raise OptionError(f"The model {name} takes no prompt, so there is no guidance to stop.")
         if self.cache_interval > 1 and not components.has_deep_features:
             raise OptionError(f"The model {name} has no deep features to keep: its cache interval is 1.")
+        if self.compile == "on" and (why := why_not_compile(components)):
+            raise OptionError(f"The denoiser can't be compiled: {why}.")
         if self.ties and not self._is_deterministic(components):
             raise OptionError(
                 f"The scheduler of {name} draws noise of its own, so nothing can follow the motion: choose "

@@ -1,6 +1,6 @@
 """The UNet of the Stable Diffusion x4 Upscaler, evaluated block by block; what stays the same is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from vidx4.diffusion.denoise import Prediction, PromptEmbeds
+
+Evaluate = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class PromptAttention:
@@ -42,6 +44,19 @@ class PromptAttention:
         return cast(Tensor, attention.to_out[0](attended.transpose(1, 2).flatten(2)))
 
 
+def _filled_up(num_frames: int, batch_size: int, num_prompts: int, device: torch.device) -> Tensor:
+    """Return rows of a sample, with the last frame of each prompt repeated up to a batch's size."""
+    frames = torch.arange(batch_size, device=device).clamp(max=num_frames - 1)
+    first = num_frames * torch.arange(num_prompts, device=device)
+    return (first[:, None] + frames).flatten()
+
+
+def _without(field: Tensor, num_rows: int, num_prompts: int) -> Tensor:
+    """Return a field without the frames that filled it up."""
+    frames = field.view(num_prompts, -1, *field.shape[1:])
+    return frames[:, : num_rows // num_prompts].flatten(0, 1)
+
+
 def _by_head(field: Tensor, num_heads: int) -> Tensor:
     return field.view(*field.shape[:2], num_heads, -1).transpose(1, 2)
 
@@ -64,6 +79,7 @@ class StagedUNet:
     def __init__(self, unet: UNet2DConditionModel, prompt_embeds: PromptEmbeds) -> None:
         self._unet = unet
         self._embeddings: dict[tuple[int, int], Tensor] = {}
+        self._compiled: tuple[Evaluate, int] | None = None
         with torch.inference_mode():
             for module in unet.modules():
                 if isinstance(module, Attention) and module.is_cross_attention:
@@ -79,7 +95,26 @@ class StagedUNet:
     ) -> Prediction:
         """Evaluate the network; see `Denoiser`. Features are those that its last block begins with."""
         embedding = self._embedding(sample, t, noise_level)
-        return Prediction(*self._evaluate(sample, embedding, prompts, features))
+        if self._compiled is None:
+            return Prediction(*self._evaluate(sample, embedding, prompts, features))
+        evaluate, batch_size = self._compiled
+        num_prompts = 1 if prompts is None else len(prompts)
+        rows = _filled_up(len(sample) // num_prompts, batch_size, num_prompts, sample.device)
+        evaluated = evaluate(sample[rows], embedding, prompts, None if features is None else features[rows])
+        return Prediction(*(_without(field, len(sample), num_prompts) for field in evaluated))
+
+    def compile(self, batch_size: int, backend: str = "inductor") -> None:
+        """Compile the network when it is evaluated for the next time, unless it is so already.
+
+        Whatever the number of frames, it is always evaluated on as many: every shape takes a minute to
+        compile, and other code rounds in other ways.
+
+        Args:
+            batch_size: the most frames that will be passed at once.
+            backend: of `torch.compile`.
+        """
+        if self._compiled is None or self._compiled[1] != batch_size:
+            self._compiled = torch.compile(self._evaluate, backend=backend, dynamic=False), batch_size
 
     def _embedding(self, sample: Tensor, t: Tensor, noise_level: int) -> Tensor:
         """Return what tells all blocks the time and the noise level, (1, width): alike for all frames."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from vidx4.diffusion.compiling import repays_compiling
 from vidx4.diffusion.device import choose_device, choose_dtype, device_name, is_out_of_memory
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, available, enforce
 from vidx4.diffusion.models import Components, choose_model, load, num_bytes
@@ -85,12 +86,13 @@ class Upscaler:
             raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
         return cls(components, options)
 
-    def fitted(self, width: int, height: int, batch_size: int | None = None) -> Self:
-        """Return an upscaler that fits the memory, with frames of a size cut up if that is needed.
+    def fitted(self, width: int, height: int, num_frames: int = 1, batch_size: int | None = None) -> Self:
+        """Return an upscaler for a job: it fits the memory, and is compiled if that repays.
 
         Args:
             width: of the frames, in low-resolution pixels.
             height: the same.
+            num_frames: of the whole job.
             batch_size: how many frames are wanted at once; as many as serve the speed where None.
 
         Raises:
@@ -101,7 +103,15 @@ class Upscaler:
         footprint = self._footprint()
         fit = footprint.fitted(wish, width, height, room)
         self._tell(wish, fit, f"{width}x{height}", footprint.needed(fit, width, height), room)
-        return type(self)(self.components, replace(self.options, tile_size=fit.tile_size), fit)
+        is_compiled = self._is_compiled(num_frames, width * height)
+        options = replace(self.options, tile_size=fit.tile_size, compile="on" if is_compiled else "off")
+        return type(self)(self.components, options, fit)
+
+    def _is_compiled(self, num_frames: int, num_pixels: int) -> bool:
+        if self.options.compile == "auto":
+            num_evaluations = num_frames * self.settings.num_inference_steps
+            return repays_compiling(self.components, num_evaluations, num_pixels)
+        return self.options.compile == "on"
 
     def _tell(self, wish: Fit, fit: Fit, size: str, needed: int, room: int) -> None:
         where = f"{room / 1e9:.3g} GB of {self.components.device}"
@@ -229,6 +239,8 @@ class Upscaler:
             self.components.autoencoder.tile_size = self.fit.decode_tile
         if self.fit.is_offloaded and not self._is_on_host:
             self.components.offload()
+        if self.settings.compile == "on":
+            self.components.denoiser.compile(1 if self.fit.tile_size else self.fit.batch_size)
 
     def _make_smaller(self, batch: FollowedBatch) -> None:
         """Go one rung down the ladder, for good.

@@ -55,7 +55,7 @@ class Job:
             batch_size: frames that are computed together; it follows from the size of the picture where None.
             source_digest: that of the source, if it is known.
         """
-        upscaler = upscaler.fitted(plan.source.width, plan.source.height, batch_size)
+        upscaler = upscaler.fitted(plan.source.width, plan.source.height, plan.num_frames, batch_size)
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, source_digest)
         return cls(plan, upscaler, batch_size, identity, upscaler.components.device, upscaler.follow)

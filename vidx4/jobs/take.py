@@ -82,7 +82,7 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
     Raises:
         StoppedError: the control of the watch said so.
     """
-    upscaler = upscaler.fitted(scenes.source.width, scenes.source.height, batch_size)
+    upscaler = upscaler.fitted(scenes.source.width, scenes.source.height, batch_size=batch_size)
     speed = _Speed()
     composers = [_Composer(scenes, upscaler, index, speed) for index in scenes.stills]
     size = batch_size or upscaler.fit.batch_size
