@@ -137,6 +137,6 @@ def _option(item: tuple[str, str]) -> tuple[str, Any]:
     """Read a setting such as `steps=4` as what it stands for."""
     name, text = item
     name = {"steps": "num_inference_steps"}.get(name, name)
-    if name in ("temporal", "device", "dtype"):
+    if name in ("temporal", "device", "dtype", "scheduler", "speed"):
         return name, text
     return name, int(text) if text.isdigit() else float(text)

@@ -1,14 +1,16 @@
 """Latents to pixels in bounded memory."""
 
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from vidx4.diffusion.strips import StripDecoder
 from vidx4.diffusion.tiles import map_tiles
 from vidx4.video import SCALE
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 TILE_SIZE = 128
 PART_SIDE = 8
@@ -65,7 +67,7 @@ class TiledAutoencoder:
 
     grid = 1
 
-    def __init__(self, vae: AutoencoderKL, tile_size: int = TILE_SIZE) -> None:
+    def __init__(self, vae: "AutoencoderKL", tile_size: int = TILE_SIZE) -> None:
         self.vae = vae
         self.tile_size = tile_size
         self.latent_channels: int = vae.config.latent_channels

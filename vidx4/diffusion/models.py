@@ -12,25 +12,18 @@ import diffusers
 import torch
 import transformers
 from accelerate import cpu_offload
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
 
-from vidx4.diffusion.autoencoder import Autoencoder, TiledAutoencoder
+from vidx4.diffusion.autoencoder import Autoencoder
 from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.denoise import Denoiser, PlainDenoiser, PromptEmbeds
-from vidx4.diffusion.halves import shrink_stream
 from vidx4.diffusion.hub import cached, fetch
-from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer, read_json
-from vidx4.diffusion.unet import StagedUNet
+from vidx4.diffusion.parts import load_network, load_scheduler, read_json
 from vidx4.errors import ModelError, OptionError
 from vidx4.temporal.noise import NoiseSpec, Role
 
 COMPACT_FOLDER = Path(__file__).parent.parent / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
 SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
-
-UPSCALE_SCALING_FACTOR = 0.08333
-"""Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
 
 
 class Speed(StrEnum):
@@ -59,14 +52,6 @@ class ModelDefaults:
     """Whether a model that can do so looks back."""
 
 
-_SD_X4 = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20, consistency=0.2)
-SD_X4_DEFAULTS = {
-    Speed.QUALITY: _SD_X4,
-    Speed.BALANCED: replace(
-        _SD_X4, num_inference_steps=12, scheduler="dpmpp", guidance_stop=0.75, cache_interval=2
-    ),
-    Speed.FAST: replace(_SD_X4, num_inference_steps=4, scheduler="unipc", guidance_stop=0.5),
-}
 _COMPACT = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2)
 COMPACT_DEFAULTS = {
     Speed.QUALITY: _COMPACT,
@@ -178,7 +163,7 @@ def load(
     if load_family is None:
         known = " or ".join(_FAMILIES)
         raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}.")
-    return load_family(name, folder, index, _Target(device, dtype, prompt, negative_prompt))
+    return load_family(name, folder, index, Target(device, dtype, prompt, negative_prompt))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
@@ -201,21 +186,23 @@ def find(name: str, dtype: torch.dtype) -> Path:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
+    """Where a model goes, and what it is told."""
+
     device: torch.device
     dtype: torch.dtype
     prompt: str
     negative_prompt: str
 
 
-def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
+def _load_compact(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
     if target.prompt or target.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
     unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
     autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
     return Components(
         name=name,
-        unet=_place(unet, target.device),
+        unet=place(unet, target.device),
         denoiser=PlainDenoiser(unet),
         autoencoder=autoencoder,
         scheduler=load_scheduler(folder, "scheduler"),
@@ -228,7 +215,7 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
         first_step_is_blind=True,
         device=target.device,
         has_deep_features=False,
-        operations_per_pixel=2.0 * _num_parameters(unet),
+        operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,
         # A frame needs what the last became, so there is no batch; nor does a larger one gain on a CPU.
         batch_pixels=320 * 240,
@@ -237,104 +224,26 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: _Targe
     )
 
 
-def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: _Target) -> Components:
-    half = target.dtype != torch.float32
-    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=target.dtype)
-    vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
-    vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
-    if target.dtype == torch.float16 and target.device.type == "cuda":
-        shrink_stream(vae.decoder)
-        vae = vae.half()
-    _check_channels(folder, unet, vae)
-    prompt_embeds = _encode_prompts(folder, target, half=half)
-    components = Components(
-        name=name,
-        unet=_place(unet, target.device),
-        denoiser=StagedUNet(unet, prompt_embeds),
-        autoencoder=TiledAutoencoder(_place(vae, target.device)),
-        scheduler=load_scheduler(folder, "scheduler"),
-        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
-        prompt_embeds=prompt_embeds,
-        max_noise_level=index.get("max_noise_level", 350),
-        size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
-        reach=None,
-        memory=None,
-        first_step_is_blind=False,
-        device=target.device,
-        has_deep_features=True,
-        operations_per_pixel=69e6,
-        gains_by_compiling=True,
-        batch_pixels=4 * 128 * 128,
-        values_per_pixel=5200,
-        defaults=SD_X4_DEFAULTS,
-    )
-    if name == "sd-x4":
-        _check_is_sd_x4(components)
-    return components
+def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+    # Importing its parts takes most of a second, which compact can spare.
+    from vidx4.diffusion.stable_diffusion import load_stable_diffusion
+
+    return load_stable_diffusion(name, folder, index, target)
 
 
-_FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], _Target], Components]] = {
+_FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], Target], Components]] = {
     "CompactUpscaler": _load_compact,
     "StableDiffusionUpscalePipeline": _load_stable_diffusion,
 }
 
 
-def _place(module: Any, device: torch.device) -> Any:
+def place(module: Any, device: torch.device) -> Any:
+    """Return a network on its device, in the memory format that convolutions like best."""
     return module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
-def _encode_prompts(folder: Path, target: _Target, *, half: bool) -> PromptEmbeds:
-    tokenizer = load_tokenizer(folder)
-    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=target.dtype)
-    encoder = encoder.requires_grad_(False).eval().to(target.device)
-
-    def encode(text: str) -> torch.Tensor:
-        ids = tokenizer(
-            text,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        # Each alone, as diffusers does: a batch of two changes the last bits.
-        embeds: torch.Tensor = encoder(ids.to(target.device))[0]
-        return embeds
-
-    with torch.inference_mode():
-        return PromptEmbeds(encode(target.prompt), encode(target.negative_prompt))
-
-
-def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
-    latent_channels = vae.config.latent_channels
-    if unet.config.in_channels != latent_channels + 3:
-        raise ModelError(
-            f"{folder} is not a x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
-            f"not {latent_channels} of latents and 3 of the low-resolution picture."
-        )
-    if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
-        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder.")
-
-
-def _check_is_sd_x4(components: Components) -> None:
-    """Compare the published weights with what is known of them, before hours are spent on others."""
-    unet, vae = components.unet, components.autoencoder.vae
-    scheduler = components.scheduler.config
-    facts = {
-        "UNet parameters": (_num_parameters(unet), 473_398_020),
-        "autoencoder parameters": (_num_parameters(vae), 55_325_927),
-        "attention to the text alone": (
-            list(unet.config.only_cross_attention),
-            [True, True, True, False],
-        ),
-        "prediction": (scheduler.prediction_type, "v_prediction"),
-        "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
-    }
-    wrong = [f"{what} {is_} (not {should})" for what, (is_, should) in facts.items() if is_ != should]
-    if wrong:
-        raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")
-
-
-def _num_parameters(module: Any) -> int:
+def num_parameters(module: Any) -> int:
+    """Return the number of a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

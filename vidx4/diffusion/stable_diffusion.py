@@ -1,0 +1,117 @@
+"""The Stable Diffusion x4 Upscaler: a folder -> its components."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from vidx4.diffusion.autoencoder import TiledAutoencoder
+from vidx4.diffusion.denoise import PromptEmbeds
+from vidx4.diffusion.halves import shrink_stream
+from vidx4.diffusion.models import Components, ModelDefaults, Speed, Target, num_parameters, place
+from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer
+from vidx4.diffusion.unet import StagedUNet
+from vidx4.errors import ModelError
+
+UPSCALE_SCALING_FACTOR = 0.08333
+"""Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
+
+_SD_X4 = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20, consistency=0.2)
+SD_X4_DEFAULTS = {
+    Speed.QUALITY: _SD_X4,
+    Speed.BALANCED: replace(
+        _SD_X4, num_inference_steps=12, scheduler="dpmpp", guidance_stop=0.75, cache_interval=2
+    ),
+    Speed.FAST: replace(_SD_X4, num_inference_steps=4, scheduler="unipc", guidance_stop=0.5),
+}
+
+
+def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+    """Load the upscaler from a folder in diffusers format; see `load`."""
+    half = target.dtype != torch.float32
+    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=target.dtype)
+    vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
+    vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
+    if target.dtype == torch.float16 and target.device.type == "cuda":
+        shrink_stream(vae.decoder)
+        vae = vae.half()
+    _check_channels(folder, unet, vae)
+    prompt_embeds = _encode_prompts(folder, target, half=half)
+    components = Components(
+        name=name,
+        unet=place(unet, target.device),
+        denoiser=StagedUNet(unet, prompt_embeds),
+        autoencoder=TiledAutoencoder(place(vae, target.device)),
+        scheduler=load_scheduler(folder, "scheduler"),
+        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
+        prompt_embeds=prompt_embeds,
+        max_noise_level=index.get("max_noise_level", 350),
+        size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
+        reach=None,
+        memory=None,
+        first_step_is_blind=False,
+        device=target.device,
+        has_deep_features=True,
+        operations_per_pixel=69e6,
+        gains_by_compiling=True,
+        batch_pixels=4 * 128 * 128,
+        values_per_pixel=5200,
+        defaults=SD_X4_DEFAULTS,
+    )
+    if name == "sd-x4":
+        _check_is_sd_x4(components)
+    return components
+
+
+def _encode_prompts(folder: Path, target: Target, *, half: bool) -> PromptEmbeds:
+    tokenizer = load_tokenizer(folder)
+    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=target.dtype)
+    encoder = encoder.requires_grad_(False).eval().to(target.device)
+
+    def encode(text: str) -> torch.Tensor:
+        ids = tokenizer(
+            text,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        # Each alone, as diffusers does: a batch of two changes the last bits.
+        embeds: torch.Tensor = encoder(ids.to(target.device))[0]
+        return embeds
+
+    with torch.inference_mode():
+        return PromptEmbeds(encode(target.prompt), encode(target.negative_prompt))
+
+
+def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
+    latent_channels = vae.config.latent_channels
+    if unet.config.in_channels != latent_channels + 3:
+        raise ModelError(
+            f"{folder} is not a x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
+            f"not {latent_channels} of latents and 3 of the low-resolution picture."
+        )
+    if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
+        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder.")
+
+
+def _check_is_sd_x4(components: Components) -> None:
+    """Compare the published weights with what is known of them, before hours are spent on others."""
+    unet, vae = components.unet, components.autoencoder.vae
+    scheduler = components.scheduler.config
+    facts = {
+        "UNet parameters": (num_parameters(unet), 473_398_020),
+        "autoencoder parameters": (num_parameters(vae), 55_325_927),
+        "attention to the text alone": (
+            list(unet.config.only_cross_attention),
+            [True, True, True, False],
+        ),
+        "prediction": (scheduler.prediction_type, "v_prediction"),
+        "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
+    }
+    wrong = [f"{what} {is_} (not {should})" for what, (is_, should) in facts.items() if is_ != should]
+    if wrong:
+        raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")
