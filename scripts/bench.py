@@ -265,6 +265,7 @@ class Task:
     prompt: str = ""
     negative_prompt: str = ""
     batch_size: int | None = 1
+    """Frames that vidx4 is given at once, where it has its own way; its own choice where None."""
 
     @property
     def is_guided(self) -> bool:
@@ -421,12 +422,13 @@ def bench_denoiser(arguments: argparse.Namespace) -> None:
     is_cpu = device.type == "cpu"
     num_steps = arguments.steps or (2 if is_cpu else STEPS_OF_VIDX4)
     sizes = arguments.sizes or ([(64, 64)] if is_cpu else SIZES_OF_SD_X4)
+    batch_size = 1 if is_cpu else None
     rates = {each: matrix_rate(device, each) for each in (dtype, torch.float32)}
     tables: Tables = {}
     with tempfile.TemporaryDirectory() as folder:
         in_child(save_random_model, Path(folder))
         for width, height in sizes:
-            task = Task(Path(folder), width, height, num_steps, dtype, device)
+            task = Task(Path(folder), width, height, num_steps, dtype, device, batch_size=batch_size)
             tables |= against_diffusers(task, rates, with_float32=(width, height) == sizes[0])
     speeds = {str(each).removeprefix("torch."): rate for each, rate in rates.items()}
     for name, rate in speeds.items():
