@@ -289,6 +289,8 @@ class Done:
     seconds: float
     """Per frame."""
     peak_memory: int
+    rate: float
+    """Operations per second of a matrix product, just after it."""
     denoising: float | None = None
     """Of the seconds."""
     picture: Tensor | None = None
@@ -330,7 +332,7 @@ def with_diffusers(task: Task) -> Done:
         ).images
         return pictures
 
-    return _measured(enlarge, task.device)
+    return _measured(enlarge, task)
 
 
 @torch.inference_mode()
@@ -354,7 +356,7 @@ def with_vidx4(task: Task) -> Done:
         on_clean()
         return (parts.autoencoder.decode(clean, seen) * 0.5 + 0.5).clamp(0, 1)
 
-    return _measured(enlarge, task.device)
+    return _measured(enlarge, task)
 
 
 def with_upscaler(task: Task) -> Done:
@@ -370,7 +372,7 @@ def with_upscaler(task: Task) -> Done:
         begin = time.perf_counter()
         state = upscaler(batch, state).state  # on the CPU, so it is done
         seconds = time.perf_counter() - begin
-    return Done(seconds / size, peak_memory(task.device))
+    return Done(seconds / size, peak_memory(task.device), matrix_rate(task.device, task.dtype))
 
 
 def _upscaler(task: Task) -> Upscaler:
@@ -397,8 +399,9 @@ def _given(task: Task) -> tuple[Tensor, Tensor, Tensor]:
     return low_res.to(task.device), noise.to(task.device).float(), latents.to(task.device).float()
 
 
-def _measured(enlarge: Callable[[Callable[[], None]], Tensor], device: torch.device) -> Done:
+def _measured(enlarge: Callable[[Callable[[], None]], Tensor], task: Task) -> Done:
     """Time a function that calls its argument when latents are clean."""
+    device = task.device
     forget_peak(device)
     fastest, denoising = float("inf"), 0.0
     for _ in range(NUM_RUNS):
@@ -407,7 +410,8 @@ def _measured(enlarge: Callable[[Callable[[], None]], Tensor], device: torch.dev
         times.append(_now(device))
         if times[-1] - times[0] < fastest:
             fastest, denoising = times[-1] - times[0], times[1] - times[0]
-    return Done(fastest, peak_memory(device), denoising, picture.float().cpu())
+    peak = peak_memory(device)
+    return Done(fastest, peak, matrix_rate(device, task.dtype), denoising, picture.float().cpu())
 
 
 def _now(device: torch.device) -> float:
@@ -476,8 +480,17 @@ def own_settings(task: Task) -> Lines:
 
 
 def compared(lines: Lines, rates: dict[torch.dtype, float]) -> list[Row]:
-    """Measure tasks; pictures are compared with the first in float32, else with the first."""
+    """Measure tasks; pictures are compared with the first in float32, else with the first.
+
+    Args:
+        lines: what is measured.
+        rates: the best of each precision so far; raised where a task finds the machine faster.
+    """
     done = {what: attempt(function, task) for what, (function, task) in lines.items()}
+    for what, each in done.items():
+        if each is not None:
+            dtype = lines[what][1].dtype
+            rates[dtype] = max(rates[dtype], each.rate)
     first, *_ = done.values()
     exact = [each for what, each in done.items() if lines[what][1].dtype == torch.float32]
     truth = next(iter([*exact, first]))
