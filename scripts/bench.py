@@ -1,37 +1,77 @@
 """Measure what things cost: ratios within one run, as JSON and Markdown.
 
-python scripts/bench.py temporal [--clip VIDEO] [--out FOLDER]
-python scripts/bench.py compact [--out FOLDER]
+python scripts/bench.py temporal [--clip VIDEO]
+python scripts/bench.py compact
+python scripts/bench.py denoiser [--sizes 128x128 ...] [--steps N] [--device cuda] [--dtype float16]
+python scripts/bench.py pipeline [--clip VIDEO] [--model NAME] [--device cuda] [--dtype float16]
+python scripts/bench.py scale [--device cuda] [--dtype float16]
 
 `temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a real clip), and what
 holding frames together costs on the topology of sd-x4 with tiny random weights.
 
 `compact`: the bundled model against those that people use today, at three sizes; `methods.py` says where they
 come from.
+
+`denoiser`: sd-x4 at its real size, with random weights, against diffusers' own pipeline: with equal settings,
+where guidance changes nothing, and each with its own; and as shares of what the machine could do.
+
+`pipeline`: the whole command on a real clip, stage by stage; each stage alone; and all of it with pixels
+repeated in place of a model.
+
+`scale`: time and memory of the bundled model against the number of frames and pixels, and the size of tiles
+and batches.
+
+Each takes `--out FOLDER`, and less than ten minutes.
 """
 
 import argparse
 import json
-import platform
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from PIL import Image
 from torch import Tensor
 
+import made
 import methods
+from architecture import hush, make_vae, save_random_model, sd_x4, unet_operations, vae_operations
+from kept import nearest
+from measure import (
+    Row,
+    Tables,
+    forget_peak,
+    in_child,
+    matrix_rate,
+    peak_memory,
+    synchronize,
+    timed,
+    write,
+)
 from metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
+from vidx4.diffusion.autoencoder import TiledAutoencoder
+from vidx4.diffusion.denoise import add_low_res_noise, denoise
+from vidx4.diffusion.device import DTYPES, choose_device, choose_dtype, is_out_of_memory
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.errors import MemoryLimitError
+from vidx4.jobs.parts import Job
+from vidx4.jobs.pipeline import Enlarge
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.run import run
+from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.media.decode import read_batches
+from vidx4.media.encode import encode_part
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.particles import MovingNoise
 from vidx4.temporal.propagation import Link, Propagation
@@ -42,37 +82,8 @@ from vidx4.video import Box
 ROOT = Path(__file__).parent.parent
 
 WIDTH, HEIGHT = 320, 240
-UNET_OPERATIONS, VAE_OPERATIONS = 5.312e12, 24.009e12
-"""Of sd-x4 for one 320x240 frame, per step and per frame, two per multiply-add, counted on its layers."""
-
 THRESHOLDS = 0.5, 1.0, 2.0
 """Mean differences from the last frame, in 8-bit levels."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table."""
-
-    what: str
-    seconds: float
-    """Per frame."""
-    ratio: float
-    """To the line that it is compared with, which has 1."""
-    share_reused: float | None = None
-    psnr: float | None = None
-    """PSNR-Y of the pictures, in dB, against those of exact reuse."""
-    peak_memory: int | None = None
-    """Of the process, in bytes."""
-
-
-COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "seconds": ("seconds a frame", "{:.3f}".format),
-    "ratio": ("ratio", "{:.3g}".format),
-    "share_reused": ("reused", "{:.0%}".format),
-    "psnr": ("PSNR-Y (dB)", "{:.1f}".format),
-    "peak_memory": ("peak MiB", lambda size: f"{size / 2**20:.0f}"),
-}
-"""Field of a row: its heading, and how it is written; a table has those that any of its rows has."""
 
 
 @dataclass
@@ -166,12 +177,9 @@ def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
 
 def cost() -> list[Row]:
     """Compare denoising alone with what ties frames together, piece by piece."""
-    sys.path.insert(0, str(ROOT))
-    from tests import sd_x4  # not above: the processes of `bench_compact` import this file, too
-
     frames = pan(4)
     with tempfile.TemporaryDirectory() as folder:
-        sd_x4.save_model(Path(folder))
+        sd_x4().save_model(Path(folder))
         alone = Upscaler.load(folder, device="cpu", temporal="off")
         tied = Upscaler.load(folder, device="cpu", temporal="moving")
         upscale(alone, frames[:1])
@@ -180,7 +188,7 @@ def cost() -> list[Row]:
     rows = [Row("off: denoising and decoding", denoising, 1.0), Row("moving, all", whole, whole / denoising)]
     rows += [Row(f"  {what}", seconds, seconds / denoising) for what, seconds in pieces.items()]
     rate = matrix_rate()
-    operations = 20 * UNET_OPERATIONS + VAE_OPERATIONS
+    operations = 20 * unet_operations(WIDTH, HEIGHT) + vae_operations(WIDTH, HEIGHT)
     most = sum(pieces.values()) * rate
     rows.append(Row("at real size, by operations: at most", sum(pieces.values()), most / operations))
     return rows
@@ -236,14 +244,503 @@ def against_others(width: int, height: int, num_frames: int) -> list[Row]:
 REPEATS = 3
 
 
-def timed(function: Callable[[], object], repeats: int = 5) -> float:
-    """Return the median seconds of a call."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
+NUM_RUNS = 2
+"""Of which the faster one counts: in the first, everything warms up."""
+GUIDANCE = 9.0
+NOISE_LEVEL = 20
+STEPS_OF_DIFFUSERS, STEPS_OF_VIDX4 = 75, 20
+"""That each takes where nobody says."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One frame, or some, to be enlarged by sd-x4 in a process of its own."""
+
+    model: Path
+    width: int
+    height: int
+    num_inference_steps: int
+    dtype: torch.dtype
+    device: torch.device
+    prompt: str = ""
+    negative_prompt: str = ""
+    batch_size: int | None = 1
+    """Frames that vidx4 is given at once, where it has its own way; its own choice where None."""
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether guidance changes anything."""
+        return self.prompt != self.negative_prompt
+
+    def floor(self, rate: float) -> float:
+        """Return the seconds in which a frame could be done at so many operations per second.
+
+        The attention of the autoencoder does not count, since tiles do without most of it.
+        """
+        evaluations = self.num_inference_steps * (2 if self.is_guided else 1)
+        decoding = vae_operations(self.width, self.height, with_attention=False)
+        return (evaluations * unet_operations(self.width, self.height) + decoding) / rate
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task."""
+
+    seconds: float
+    """Per frame."""
+    peak_memory: int
+    rate: float
+    """Operations per second of a matrix product, just after it."""
+    denoising: float | None = None
+    """Of the seconds."""
+    picture: Tensor | None = None
+    """In [0, 1], float32, (1, 3, 4H, 4W)."""
+
+
+Lines = Mapping[str, tuple[Callable[[Task], Done], Task]]
+"""What is measured, by the names of the lines."""
+
+
+def with_diffusers(task: Task) -> Done:
+    """Enlarge a frame by the pipeline of diffusers."""
+    hush()
+    from diffusers import StableDiffusionUpscalePipeline
+
+    pipeline = StableDiffusionUpscalePipeline.from_pretrained(task.model, dtype=task.dtype)
+    pipeline = pipeline.to(task.device)
+    pipeline.set_progress_bar_config(disable=True)
+    embeds = pipeline.encode_prompt(task.prompt, task.device, 1, True, task.negative_prompt)
+    low_res, _, latents = _given(task)
+    decode = pipeline.vae.decode
+
+    def enlarge(on_clean: Callable[[], None]) -> Tensor:
+        def decode_clean(*args: Any, **kwargs: Any) -> Any:
+            on_clean()
+            return decode(*args, **kwargs)
+
+        pipeline.vae.decode = decode_clean
+        pictures: Tensor = pipeline(
+            image=low_res,
+            prompt_embeds=embeds[0],
+            negative_prompt_embeds=embeds[1],
+            latents=latents.to(task.dtype),
+            generator=torch.Generator().manual_seed(0),
+            num_inference_steps=task.num_inference_steps,
+            guidance_scale=GUIDANCE,
+            noise_level=NOISE_LEVEL,
+            output_type="pt",
+        ).images
+        return pictures
+
+    return _measured(enlarge, task)
+
+
+@torch.inference_mode()
+def with_vidx4(task: Task) -> Done:
+    """Enlarge a frame by the loop of vidx4, from the noise that diffusers draws."""
+    parts = _upscaler(task).components
+    low_res, noise, latents = _given(task)
+
+    def enlarge(on_clean: Callable[[], None]) -> Tensor:
+        seen = add_low_res_noise(2 * low_res - 1, noise, NOISE_LEVEL, parts.low_res_scheduler)
+        clean = denoise(
+            parts.unet,
+            parts.scheduler,
+            seen,
+            latents,
+            noise_level=NOISE_LEVEL,
+            num_inference_steps=task.num_inference_steps,
+            prompt_embeds=parts.prompt_embeds,
+            guidance_scale=GUIDANCE,
+        )
+        on_clean()
+        return (parts.autoencoder.decode(clean, seen) * 0.5 + 0.5).clamp(0, 1)
+
+    return _measured(enlarge, task)
+
+
+def with_upscaler(task: Task) -> Done:
+    """Enlarge three batches of a shot as vidx4 does where nobody says how; the last one counts."""
+    upscaler = _upscaler(task)
+    size = task.batch_size or upscaler.batch_size_for(
+        replace(probe(CLIP), width=task.width, height=task.height)
+    )
+    frames, state, seconds = pan(3 * size, task.width, task.height), None, 0.0
+    forget_peak(task.device)
+    for start in range(0, len(frames), size):
+        batch = FrameBatch(frames[start : start + size], tuple(range(start, start + size)))
+        begin = time.perf_counter()
+        state = upscaler(batch, state).state  # on the CPU, so it is done
+        seconds = time.perf_counter() - begin
+    return Done(seconds / size, peak_memory(task.device), matrix_rate(task.device, task.dtype))
+
+
+def _upscaler(task: Task) -> Upscaler:
+    hush()
+    return Upscaler.load(
+        str(task.model),
+        device=str(task.device),
+        dtype=str(task.dtype).removeprefix("torch."),
+        num_inference_steps=task.num_inference_steps,
+        prompt=task.prompt,
+        negative_prompt=task.negative_prompt,
+    )
+
+
+def _given(task: Task) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a frame in [0, 1], the noise that diffusers draws first from seed 0, and other for the latents.
+
+    All are float32, and what diffusers draws in the precision of the task.
+    """
+    low_res = pan(1, task.width, task.height) / 255
+    noise = torch.randn(low_res.shape, generator=torch.Generator().manual_seed(0), dtype=task.dtype)
+    shape = 1, 4, task.height, task.width
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(task.dtype)
+    return low_res.to(task.device), noise.to(task.device).float(), latents.to(task.device).float()
+
+
+def _measured(enlarge: Callable[[Callable[[], None]], Tensor], task: Task) -> Done:
+    """Time a function that calls its argument when latents are clean."""
+    device = task.device
+    forget_peak(device)
+    fastest, denoising = float("inf"), 0.0
+    for _ in range(NUM_RUNS):
+        times = [_now(device)]
+        picture = enlarge(lambda times=times: times.append(_now(device)))  # type: ignore[misc]
+        times.append(_now(device))
+        if times[-1] - times[0] < fastest:
+            fastest, denoising = times[-1] - times[0], times[1] - times[0]
+    peak = peak_memory(device)
+    return Done(fastest, peak, matrix_rate(device, task.dtype), denoising, picture.float().cpu())
+
+
+def _now(device: torch.device) -> float:
+    synchronize(device)
+    return time.perf_counter()
+
+
+def bench_denoiser(arguments: argparse.Namespace) -> None:
+    """Measure sd-x4 against diffusers."""
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+    is_cpu = device.type == "cpu"
+    num_steps = arguments.steps or (2 if is_cpu else STEPS_OF_VIDX4)
+    sizes = arguments.sizes or ([(64, 64)] if is_cpu else SIZES_OF_SD_X4)
+    batch_size = 1 if is_cpu else None
+    rates = {each: matrix_rate(device, each) for each in (dtype, torch.float32)}
+    tables: Tables = {}
+    with tempfile.TemporaryDirectory() as folder:
+        in_child(save_random_model, Path(folder))
+        for width, height in sizes:
+            task = Task(Path(folder), width, height, num_steps, dtype, device, batch_size=batch_size)
+            tables |= against_diffusers(task, rates, with_float32=(width, height) == sizes[0])
+    speeds = {str(each).removeprefix("torch."): rate for each, rate in rates.items()}
+    for name, rate in speeds.items():
+        print(f"{rate / 1e12:.3g} T operations per second in {name}")
+    write(arguments.out, "denoiser", tables, device, operations_per_second=speeds)
+
+
+SIZES_OF_SD_X4 = [(128, 128), (320, 180), (320, 240), (640, 480)]
+
+
+def against_diffusers(task: Task, rates: dict[torch.dtype, float], *, with_float32: bool) -> Tables:
+    """Compare one size: with equal settings, without a prompt, and each with its own settings."""
+    name = str(task.dtype).removeprefix("torch.")
+    what = f"{task.width}x{task.height}, {name}"
+    steps = f"{task.num_inference_steps} steps, guidance {GUIDANCE:g}"
+    guided = replace(task, prompt="a street", negative_prompt="blur")
+    lines = {f"diffusers, {name}": (with_diffusers, guided), f"vidx4, {name}": (with_vidx4, guided)}
+    if with_float32 and task.dtype != torch.float32:
+        exact = replace(guided, dtype=torch.float32)
+        lines |= {"diffusers, float32": (with_diffusers, exact), "vidx4, float32": (with_vidx4, exact)}
+    plain = {"diffusers": (with_diffusers, task), "vidx4": (with_vidx4, task)}
+    return {
+        f"{what}: {steps}, two prompts (times faster than the first, different from diffusers in the best "
+        "precision)": compared(lines, rates),
+        f"{what}: {steps}, no prompt, so that guidance changes nothing": compared(plain, rates),
+        f"{what}: each as it is where nobody says": compared(own_settings(task), rates),
+    }
+
+
+def own_settings(task: Task) -> Lines:
+    """Return what each does where nobody says, in one precision; with fewer steps where that was asked."""
+    num_theirs = round(STEPS_OF_DIFFUSERS * task.num_inference_steps / STEPS_OF_VIDX4)
+    theirs = replace(task, num_inference_steps=num_theirs, prompt="a street")
+    batch = "" if task.batch_size is None else f", batches of {task.batch_size}"
+    return {
+        f"diffusers: {num_theirs} of {STEPS_OF_DIFFUSERS} steps, guidance {GUIDANCE:g}, a prompt": (
+            with_diffusers,
+            theirs,
+        ),
+        f"vidx4: {task.num_inference_steps} of {STEPS_OF_VIDX4} steps, no prompt, moving{batch}": (
+            with_upscaler,
+            task,
+        ),
+    }
+
+
+def compared(lines: Lines, rates: dict[torch.dtype, float]) -> list[Row]:
+    """Measure tasks; pictures are compared with the first in float32, else with the first.
+
+    Args:
+        lines: what is measured.
+        rates: the best of each precision so far; raised where a task finds the machine faster.
+    """
+    done = {what: attempt(function, task) for what, (function, task) in lines.items()}
+    for what, each in done.items():
+        if each is not None:
+            dtype = lines[what][1].dtype
+            rates[dtype] = max(rates[dtype], each.rate)
+    first, *_ = done.values()
+    exact = [each for what, each in done.items() if lines[what][1].dtype == torch.float32]
+    truth = next(iter([*exact, first]))
+    rows = []
+    for what, each in done.items():
+        task = lines[what][1]
+        rows.append(_row(what, each, first, truth, task.floor(rates[task.dtype])))
+    return rows
+
+
+def attempt(function: Callable[[Task], Done], task: Task) -> Done | None:
+    """Carry out a task in a process of its own; return None where memory does not suffice."""
+    try:
+        return in_child(function, task)
+    except (MemoryError, MemoryLimitError):
+        return None
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _row(what: str, done: Done | None, first: Done | None, truth: Done | None, floor: float) -> Row:
+    if done is None:
+        return Row(f"{what}: out of memory")
+    row = Row(
+        what,
+        done.seconds,
+        None if first is None else first.seconds / done.seconds,
+        denoising=done.denoising,
+        share_of_floor=floor / done.seconds,
+        peak_memory=done.peak_memory,
+    )
+    if done is truth or truth is None or truth.picture is None or done.picture is None:
+        return row
+    different = 255 * (done.picture - truth.picture).abs()
+    return replace(row, most_different=float(different.max()), mean_different=float(different.mean()))
+
+
+CLIP = ROOT / "samples" / "london.mp4"
+
+
+def bench_pipeline(arguments: argparse.Namespace) -> None:
+    """Measure the whole command, its stages alone, and all but the model."""
+    options = UpscaleOptions(model=arguments.model, device=arguments.device, dtype=arguments.dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_video(arguments.clip, Path(folder) / "out.mkv", overwrite=True)
+        clip = f"{plan.source.width}x{plan.source.height}, {plan.num_frames} frames"
+        upscaler = Upscaler.from_options(options)
+        batch_size = upscaler.batch_size_for(plan.source)
+        tables = {
+            f"The command on {arguments.clip.name}, {clip} (share of the slowest stage)": command(
+                plan, options
+            ),
+            "Its stages, one after another (share of the slowest)": stages_alone(plan, upscaler, batch_size),
+            "Without a model: pixels are repeated (share of the slowest stage)": io_ceiling(plan, batch_size),
+        }
+    write(arguments.out, "pipeline", tables, upscaler.components.device)
+
+
+def command(plan: Plan, options: UpscaleOptions) -> list[Row]:
+    """Run the program as a user does."""
+    program = [sys.executable, "-m", "vidx4"]
+    choices = ["--model", options.model, "--device", options.device, "--dtype", options.dtype]
+    paths = [str(plan.source.path.resolve()), str(plan.output)]
+    events, whole = _spawn([*program, "upscale", *paths, "--json", "--overwrite", *choices])
+    _, asking = _spawn([*program, "--help"])
+    shown = next(when for when, line in events if json.loads(line)["event"] == "progress")
+    report = json.loads(events[-1][1])
+    slowest = _slowest(report["stages"])
+
+    def row(what: str, total: float) -> Row:
+        return Row(what, total / plan.num_frames, total / slowest, total=total)
+
+    return [
+        replace(row("whole", whole), peak_memory=report["peak_memory"]),
+        row("before the work begins, and after it", whole - report["seconds"]),
+        *(row(what, total) for what, total in _by_stage(report["stages"]).items()),
+        Row("until the first frames are done", total=shown),
+        Row("`vidx4 --help`", total=asking),
+    ]
+
+
+def _spawn(command: list[str]) -> tuple[list[tuple[float, str]], float]:
+    """Run a program; return what it printed, each line with its time, and the seconds until it had ended."""
+    start = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [(time.perf_counter() - start, line) for line in process.stdout]
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return lines, time.perf_counter() - start
+
+
+THREADS = ("decode", "model")
+
+
+def _by_stage(stages: dict[str, float]) -> dict[str, float]:
+    """Return seconds with the names of stages, those first that overlap the others."""
+    ordered = sorted(stages, key=lambda stage: stage not in THREADS)
+    return {f"{each}, in its own thread" if each in THREADS else each: stages[each] for each in ordered}
+
+
+def _slowest(stages: dict[str, float]) -> float:
+    return max(stages[stage] for stage in (*THREADS, "encode"))
+
+
+def stages_alone(plan: Plan, upscaler: Upscaler, batch_size: int) -> list[Row]:
+    """Decode all frames, then enlarge, then encode as many: what they take if none waits for another."""
+    shots: list[ShotBatch] = []
+    seconds = {"decode": timed(lambda: shots.extend(_decoded(plan, batch_size)), 1)}
+    _enlarge(upscaler, shots[:1])  # warms up
+    seconds["model"] = timed(lambda: _enlarge(upscaler, shots), 1)
+    large = [nearest(shot.batch, None).batch for shot in shots]
+    path = plan.output.with_name("part.nut")
+    encode = lambda: encode_part(path, large, plan.source, plan.written.target)  # noqa: E731
+    seconds["encode"] = timed(encode, 1)
+    slowest = max(seconds.values())
+    return [
+        Row(what, total / plan.num_frames, total / slowest, total=total) for what, total in seconds.items()
+    ]
+
+
+def _decoded(plan: Plan, batch_size: int) -> Iterator[ShotBatch]:
+    return by_shot(read_batches(plan.source, batch_size, plan.span), batch_size)
+
+
+def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch]) -> None:
+    state = None
+    for shot in shots:
+        state = enlarge(shot.batch, None if shot.starts_shot else state).state
+
+
+def io_ceiling(plan: Plan, batch_size: int) -> list[Row]:
+    """Enlarge a video without a model: nothing that has one can be faster."""
+    report = run(Job(plan, nearest, batch_size), restart=True)
+    stages = asdict(report.stages)
+    seconds = {"whole": report.seconds, **_by_stage(stages)}
+    return [
+        Row(what, total / plan.num_frames, total / _slowest(stages), total=total)
+        for what, total in seconds.items()
+    ]
+
+
+def bench_scale(arguments: argparse.Namespace) -> None:
+    """Measure how time and memory grow, each in a process of its own."""
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+    settings = f"device={device} dtype={str(dtype).removeprefix('torch.')}"
+    tables = {
+        "Frames: a 160x120 clip in a loop, the whole job": against_frames(arguments.frames, settings),
+        "Pixels: `compact`, one frame at a time": against_pixels(settings),
+        "Tiles: `compact`, 320x240": against_tiles(settings),
+        "Batches: `compact`, 320x240, `temporal=off`": against_batches(settings),
+        f"Tiles of the autoencoder of sd-x4, {SIDE}x{SIDE}, float32": against_decoder_tiles(device),
+    }
+    write(arguments.out, "scale", tables, device)
+
+
+def against_frames(num_frames: int, settings: str) -> list[Row]:
+    """Enlarge a clip, and ten times as much of it."""
+    rows = []
+    for number in (num_frames, 10 * num_frames):
+        seconds, peak = in_child(whole_job, number, settings)
+        rows.append(Row(f"{number} frames", seconds / number, total=seconds, peak_memory=peak))
+    return _against_first(rows)
+
+
+def whole_job(num_frames: int, settings: str) -> tuple[float, int]:
+    """Enlarge a clip in a loop; return the seconds and the peak memory."""
+    options = dict(setting.split("=") for setting in settings.split())
+    with tempfile.TemporaryDirectory() as folder:
+        path = looped(Path(folder) / "loop.mp4", num_frames)
+        upscaler = Upscaler.load("compact", **options)
+        plan = plan_video(path, Path(folder) / "out.mkv")
+        forget_peak(upscaler.components.device)
+        report = run(Job.of(plan, upscaler))
+        return report.seconds, peak_memory(upscaler.components.device)
+
+
+LOOP = 24
+
+
+def looped(path: Path, num_frames: int) -> Path:
+    """Write frames of a real clip over and over, at half its size."""
+    with closing(read_batches(probe(CLIP), LOOP)) as batches:
+        frames = next(batches).data[:, :, ::2, ::2].permute(0, 2, 3, 1).contiguous().numpy()
+    pictures = (VideoFrame.from_ndarray(frames[i % LOOP], format="rgb24") for i in range(num_frames))
+    return made.write(path, (picture.reformat(format="yuv420p") for picture in pictures), num_audio=0)
+
+
+def against_pixels(settings: str) -> list[Row]:
+    """Enlarge frames with 1, 4 and 16 times as many pixels."""
+    return _against_first(
+        [upscaled(f"{width}x{height}", f"compact {settings}", 2, width, height) for width, height in SIZES]
+    )
+
+
+def against_tiles(settings: str) -> list[Row]:
+    """Enlarge frames as wholes and in tiles."""
+    rows = [upscaled("whole frames", f"compact {settings}")]
+    rows += [upscaled(f"{size}", f"compact tile_size={size} {settings}") for size in TILE_SIZES]
+    return _against_first(rows)
+
+
+TILE_SIZES = 192, 128, 96, 64
+BATCH_SIZES = 1, 2, 4, 8
+
+
+def against_batches(settings: str) -> list[Row]:
+    """Enlarge frames one at a time, and several."""
+    alone = f"compact temporal=off {settings}"
+    return _against_first(
+        [upscaled(f"{size}", f"{alone} batch={size}", max(2, size)) for size in BATCH_SIZES]
+    )
+
+
+def upscaled(what: str, method: str, num_frames: int = 2, width: int = WIDTH, height: int = HEIGHT) -> Row:
+    """Measure what a frame of a pan takes; the faster of two times counts."""
+    frames = pan(num_frames, width, height).permute(0, 2, 3, 1).numpy()
+    done = methods.run(method, 2 * [frames])
+    return Row(what, min(done.seconds), peak_memory=done.peak_memory)
+
+
+def against_decoder_tiles(device: torch.device) -> list[Row]:
+    """Decode latents as a whole and in tiles."""
+    rows = []
+    for what, size in {"whole": SIDE, "64": 64, "48": 48}.items():
+        seconds, peak = in_child(decode, size, device)
+        rows.append(Row(what, seconds, peak_memory=peak))
+    return _against_first(rows)
+
+
+SIDE = 96
+"""Of the latents: larger ones take a CPU minutes."""
+
+
+@torch.inference_mode()
+def decode(tile_size: int, device: torch.device) -> tuple[float, int]:
+    """Decode random latents by the autoencoder of sd-x4; return the seconds and the peak memory."""
+    autoencoder = TiledAutoencoder(make_vae().to(device), tile_size, tile_size // 4)
+    latents, low_res = torch.randn(1, 4, SIDE, SIDE, device=device), torch.zeros(1, 3, SIDE, SIDE)
+    forget_peak(device)
+    return timed(lambda: autoencoder.decode(latents, low_res), 1, device), peak_memory(device)
+
+
+def _against_first(rows: list[Row]) -> list[Row]:
+    """Give rows the ratio of their seconds to the first one's."""
+    first = rows[0].seconds or 1.0
+    return [replace(row, ratio=(row.seconds or 0.0) / first) for row in rows]
 
 
 def upscale(upscaler: Upscaler, frames: Tensor) -> Shot:
@@ -261,12 +758,6 @@ def upscale_alike(upscalers: Sequence[Upscaler], frames: Tensor) -> list[Shot]:
         for shot in shots:
             shot.add(frame)
     return shots
-
-
-def matrix_rate(side: int = 2048) -> float:
-    """Return the operations per second of a float32 matrix product."""
-    a = torch.rand(side, side)
-    return 2 * side**3 / timed(lambda: a @ a)
 
 
 def photo(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
@@ -296,50 +787,40 @@ def to_frames(pictures: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
-def write(out: Path, part: str, tables: dict[str, list[Row]]) -> None:
-    """Write the tables as JSON and Markdown."""
-    out.mkdir(parents=True, exist_ok=True)
-    machine = {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
-    record = machine | {"tables": tables}
-    (out / f"bench_{part}.json").write_text(json.dumps(record, default=asdict, indent=2) + "\n")
-    text = "\n".join(markdown(heading, rows) for heading, rows in tables.items())
-    (out / f"bench_{part}.md").write_text(text)
-    print(text, end="")
-
-
-def markdown(heading: str, rows: list[Row]) -> str:
-    columns = {key: how for key, how in COLUMNS.items() if any(getattr(row, key) is not None for row in rows)}
-    names = " | ".join(name for name, _ in columns.values())
-    lines = [f"{heading}\n", f"| | {names} |", "|---" + "|--:" * len(columns) + "|"]
-    for row in rows:
-        cells = [_cell(getattr(row, key), write) for key, (_, write) in columns.items()]
-        lines.append(f"| {row.what} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | None, write: Callable[[Any], str]) -> str:
-    return "" if value is None else write(value)
-
-
 def main() -> None:
     """Parse the arguments and run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    temporal = commands.add_parser("temporal", help="what reuse saves, and what consistency costs")
-    temporal.set_defaults(run=bench_temporal)
+
+    def part(run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        name = run.__name__.removeprefix("bench_")
+        command = commands.add_parser(name, help=(run.__doc__ or "").rstrip("."))
+        command.set_defaults(run=run)
+        command.add_argument("--out", type=Path, default=Path("evaluation"))
+        return command
+
+    temporal = part(bench_temporal)
     temporal.add_argument("--frames", type=int, default=24)
     temporal.add_argument("--clip", type=Path, default=ROOT / "samples" / "nasa.mp4")
-    temporal.add_argument("--out", type=Path, default=Path("evaluation"))
-    compact = commands.add_parser("compact", help="the bundled model against others")
-    compact.set_defaults(run=bench_compact)
+    compact = part(bench_compact)
     compact.add_argument("--frames", type=int, default=6)
-    compact.add_argument("--out", type=Path, default=Path("evaluation"))
+    denoiser, pipeline, scale = part(bench_denoiser), part(bench_pipeline), part(bench_scale)
+    denoiser.add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
+    denoiser.add_argument("--steps", type=int, help=f"{STEPS_OF_VIDX4} if left out, on a CPU 2")
+    pipeline.add_argument("--clip", type=Path, default=CLIP)
+    pipeline.add_argument("--model", default="compact")
+    scale.add_argument("--frames", type=int, default=24, help="and ten times as many")
+    for each in (denoiser, pipeline, scale):
+        each.add_argument("--device", default="auto", help="auto, cpu or cuda")
+        each.add_argument("--dtype", default="auto", help=f"auto, {', '.join(DTYPES)}")
     arguments = parser.parse_args()
     arguments.run(arguments)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read a width and a height, as in 320x240."""
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 if __name__ == "__main__":

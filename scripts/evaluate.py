@@ -7,8 +7,6 @@ python scripts/evaluate.py video --clips FOLDER --pictures FOLDER [--methods ...
 import argparse
 import json
 import math
-import platform
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -19,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from clips import REAL, REDUCTIONS, Clip, load_clips
+from measure import machine
 from methods import NUM_THREADS, Run, run
 from metrics import Lpips, luma, psnr_y, ssim_y
 from slices import write_crops, write_slices
@@ -79,7 +78,13 @@ def evaluate_pictures(arguments: argparse.Namespace) -> None:
             scores[method][path.stem] = metrics.score(each.results[i][0], each.seconds[i])
     means = {method: _mean(list(of_method.values())) for method, of_method in scores.items()}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    record = {"pictures": arguments.pictures.name, **_machine(), "mean": means, "each": scores}
+    record = {
+        "pictures": arguments.pictures.name,
+        **machine(),
+        "threads": NUM_THREADS,
+        "mean": means,
+        "each": scores,
+    }
     text = json.dumps(record, default=asdict, indent=2)
     (arguments.out / "pictures.json").write_text(text + "\n")
     table = _markdown(means)
@@ -129,14 +134,6 @@ def _to_tensor(picture: np.ndarray) -> Tensor:
 def _mean(scores: list[Score]) -> Score:
     rows = [asdict(score) for score in scores]
     return Score(**{key: mean(row[key] for row in rows) for key in rows[0]})
-
-
-def _machine() -> dict[str, str | int]:
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "threads": NUM_THREADS,
-    }
 
 
 def _markdown(means: dict[str, Score]) -> str:
@@ -209,7 +206,8 @@ def _write_video(
     record = {
         "reduction": reduction,
         "frames": arguments.frames,
-        **_machine(),
+        **machine(),
+        "threads": NUM_THREADS,
         "methods": {
             method: {
                 "each": by_clip,

