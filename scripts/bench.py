@@ -344,7 +344,7 @@ def with_vidx4(task: Task) -> Done:
     def enlarge(on_clean: Callable[[], None]) -> Tensor:
         seen = add_low_res_noise(2 * low_res - 1, noise, NOISE_LEVEL, parts.low_res_scheduler)
         clean = denoise(
-            parts.unet,
+            parts.denoiser,
             parts.scheduler,
             seen,
             latents,
@@ -362,9 +362,8 @@ def with_vidx4(task: Task) -> Done:
 def with_upscaler(task: Task) -> Done:
     """Enlarge three batches of a shot as vidx4 does where nobody says how; the last one counts."""
     upscaler = _upscaler(task)
-    size = task.batch_size or upscaler.batch_size_for(
-        replace(probe(CLIP), width=task.width, height=task.height)
-    )
+    upscaler = upscaler.fitted(task.width, task.height, batch_size=task.batch_size)
+    size = upscaler.fit.batch_size
     frames, state, seconds = pan(3 * size, task.width, task.height), None, 0.0
     forget_peak(task.device)
     for start in range(0, len(frames), size):
@@ -540,7 +539,7 @@ def bench_pipeline(arguments: argparse.Namespace) -> None:
         plan = plan_video(arguments.clip, Path(folder) / "out.mkv", overwrite=True)
         clip = f"{plan.source.width}x{plan.source.height}, {plan.num_frames} frames"
         upscaler = Upscaler.from_options(options)
-        batch_size = upscaler.batch_size_for(plan.source)
+        batch_size = upscaler.fitted(plan.source.width, plan.source.height).fit.batch_size
         tables = {
             f"The command on {arguments.clip.name}, {clip} (share of the slowest stage)": command(
                 plan, options
@@ -585,7 +584,7 @@ def _spawn(command: list[str]) -> tuple[list[tuple[float, str]], float]:
     return lines, time.perf_counter() - start
 
 
-THREADS = ("decode", "model")
+THREADS = ("decode", "follow", "model")
 
 
 def _by_stage(stages: dict[str, float]) -> dict[str, float]:
@@ -731,7 +730,7 @@ SIDE = 96
 @torch.inference_mode()
 def decode(tile_size: int, device: torch.device) -> tuple[float, int]:
     """Decode random latents by the autoencoder of sd-x4; return the seconds and the peak memory."""
-    autoencoder = TiledAutoencoder(make_vae().to(device), tile_size, tile_size // 4)
+    autoencoder = TiledAutoencoder(make_vae().to(device), tile_size)
     latents, low_res = torch.randn(1, 4, SIDE, SIDE, device=device), torch.zeros(1, 3, SIDE, SIDE)
     forget_peak(device)
     return timed(lambda: autoencoder.decode(latents, low_res), 1, device), peak_memory(device)

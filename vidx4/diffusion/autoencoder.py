@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 TILE_SIZE = 128
 PART_SIDE = 8
 """Side, in tiles, of what is decoded as one picture however large it is."""
-TILE_ELEMENTS = 20_000
-STREAM_ELEMENTS = 3072
+
+# Numbers that are held at once for each latent, at 256 channels. The last is counted: query, key, value and
+# what comes of them at 512 channels, or the stream before and after its last enlargement. The others are the
+# growth of resident memory in float32 on a CPU, 160x120 latents: whole, and in strips of 64**2 and 96**2.
+WHOLE_ELEMENTS = 12_500
+STRIP_ELEMENTS = 21_000
+STREAM_ELEMENTS = 3_072
 
 
 class Autoencoder(Protocol):
@@ -80,13 +85,17 @@ class TiledAutoencoder:
 
     def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
         """Estimate the bytes that decoding takes at its peak; see `Autoencoder.decode_bytes`."""
-        width, itemsize = self.vae.config.block_out_channels[1] / 256, self.vae.dtype.itemsize
-        at_once = min(tile_size**2, num_frames * num_latents)
-        kept = min(num_latents, (PART_SIDE * tile_size) ** 2) if num_latents > tile_size**2 else 0
-        working = width * itemsize * (TILE_ELEMENTS * at_once + STREAM_ELEMENTS * kept)
+        itemsize: int = self.vae.dtype.itemsize
+        if num_latents <= tile_size**2:
+            size = itemsize * WHOLE_ELEMENTS * min(tile_size**2, num_frames * num_latents)
+        else:
+            kept = min(num_latents, (PART_SIDE * tile_size) ** 2)
+            # In half precision too, a strip is in float32 when it leaves a norm.
+            size = torch.float32.itemsize * STRIP_ELEMENTS * tile_size**2 + itemsize * STREAM_ELEMENTS * kept
+        width: int = self.vae.config.block_out_channels[1]
         frame = 3 * SCALE**2 * torch.float32.itemsize * num_latents
         # Twice the result: before and after it is put together.
-        return int(working) + 2 * num_frames * frame
+        return size * width // 256 + 2 * num_frames * frame
 
     def _decode_in_parts(self, latents: Tensor) -> Tensor:
         if latents[0, 0].numel() <= (PART_SIDE * self.tile_size) ** 2:

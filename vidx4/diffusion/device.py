@@ -1,10 +1,22 @@
 """Where a model runs, and in what precision."""
 
+import ctypes
+import os
+import platform
+
 import torch
 
 from vidx4.errors import OptionError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_MALLOC_OPTIONS = {
+    -4: 0,  # M_MMAP_MAX: no block is a mapping of its own, which is undone when it is freed
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: the heap is never shortened
+    -2: 64 * 2**20,  # M_TOP_PAD: and grows by this
+    -8: 1,  # M_ARENA_MAX: one heap for all threads, since those of others are too small for a frame
+}
+"""For glibc's `mallopt`, by the numbers of its `malloc.h`."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,6 +51,20 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise OptionError("A CPU does not compute in float16: use --dtype float32 or bfloat16.")
     return DTYPES[name]
+
+
+def keep_host_memory() -> None:
+    """Let the C library keep the memory that PyTorch frees, for the next frame.
+
+    By default, glibc returns large blocks to the system at once, and gets them back page by page, each of
+    which the kernel clears: with `compact` at 640x480, half of the time (`scripts/bench.py scale`). What the
+    user has set in `MALLOC_...` stays; other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in _MALLOC_OPTIONS.items():
+        mallopt(option, value)
 
 
 def device_name(device: torch.device) -> str:

@@ -11,7 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from vidx4.diffusion.compiling import repays_compiling
-from vidx4.diffusion.device import choose_device, choose_dtype, device_name, is_out_of_memory
+from vidx4.diffusion.device import (
+    choose_device,
+    choose_dtype,
+    device_name,
+    is_out_of_memory,
+    keep_host_memory,
+)
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, available, enforce
 from vidx4.diffusion.models import Components, choose_model, load, num_bytes
 from vidx4.diffusion.options import Settings, UpscaleOptions
@@ -76,6 +82,8 @@ class Upscaler:
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
         logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
+        if device.type == "cpu":
+            keep_host_memory()
         if options.max_memory is not None:
             enforce(device, options.max_memory)
         try:
