@@ -1,5 +1,7 @@
 """Arguments -> one call -> messages and an exit code."""
 
+import atexit
+import gc
 import inspect
 import shlex
 import signal
@@ -434,4 +436,7 @@ def main() -> None:
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names need not be text
     for each in heeded_signals():
         signal.signal(each, _interrupt)
+    # The libraries make half a million objects that stay: looking at them again and again takes a second.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     app()

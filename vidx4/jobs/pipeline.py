@@ -15,7 +15,10 @@ from vidx4.media.decode import read_batches
 from vidx4.media.watch import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch
+from vidx4.video import SCALE, FrameBatch, Source
+
+BUFFERED_BYTES = 64 * 2**20
+"""Of frames that wait for the encoder, so that the model goes on while a part is brought to its end."""
 
 Enlarge = Callable[[Any, ShotState | None], Upscaled]
 """Frames of a shot, and the state after those before them, to frames four times larger at the same pts. The
@@ -85,7 +88,14 @@ def enlarged(
     decoded = ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
     last = None if place.state is None else place.state.last
     ready = ahead(_followed(model.follow, decoded, last, seconds)) if model.follow else _alone(decoded)
-    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds))
+    depth = max(2, BUFFERED_BYTES // _batch_bytes(plan.source, batch_size))
+    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds), depth)
+
+
+def _batch_bytes(source: Source, batch_size: int) -> int:
+    """Return how large the results of a batch are."""
+    num_values = 3 * SCALE**2 * source.width * source.height * batch_size
+    return num_values * source.pixel_dtype.itemsize
 
 
 def _followed(
