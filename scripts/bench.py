@@ -5,6 +5,7 @@ python scripts/bench.py compact
 python scripts/bench.py denoiser [--sizes 128x128 ...] [--steps N] [--device cuda] [--dtype float16]
 python scripts/bench.py pipeline [--clip VIDEO] [--model NAME] [--device cuda] [--dtype float16]
 python scripts/bench.py scale [--device cuda] [--dtype float16]
+python scripts/bench.py memory [--device cuda] [--dtype float16]
 
 `temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a real clip), and what
 holding frames together costs on the topology of sd-x4 with tiny random weights.
@@ -20,6 +21,8 @@ repeated in place of a model.
 
 `scale`: time and memory of the bundled model against the number of frames and pixels, and the size of tiles
 and batches.
+
+`memory`: how sd-x4 at its real size cuts up large frames to fit a limit, and what that takes.
 
 Each takes `--out FOLDER`, and less than ten minutes.
 """
@@ -60,7 +63,7 @@ from measure import (
 )
 from metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
-from vidx4.diffusion.autoencoder import TiledAutoencoder
+from vidx4.diffusion.autoencoder import TILE_SIZE, TiledAutoencoder
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
 from vidx4.diffusion.device import DTYPES, choose_device, choose_dtype, is_out_of_memory
 from vidx4.diffusion.options import UpscaleOptions
@@ -250,6 +253,8 @@ GUIDANCE = 9.0
 NOISE_LEVEL = 20
 STEPS_OF_DIFFUSERS, STEPS_OF_VIDX4 = 75, 20
 """That each takes where nobody says."""
+FEWEST_STEPS = 4
+"""Of `--speed fast`."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +271,8 @@ class Task:
     negative_prompt: str = ""
     batch_size: int | None = 1
     """Frames that vidx4 is given at once, where it has its own way; its own choice where None."""
+    is_compiled: bool = False
+    """Whether the denoiser of vidx4 is compiled first, which is not timed."""
 
     @property
     def is_guided(self) -> bool:
@@ -275,11 +282,15 @@ class Task:
     def floor(self, rate: float) -> float:
         """Return the seconds in which a frame could be done at so many operations per second.
 
-        The attention of the autoencoder does not count, since tiles do without most of it.
+        The attention of the autoencoder does not count: it can be had for less, if not for the same picture.
         """
-        evaluations = self.num_inference_steps * (2 if self.is_guided else 1)
         decoding = vae_operations(self.width, self.height, with_attention=False)
-        return (evaluations * unet_operations(self.width, self.height) + decoding) / rate
+        return self.denoising_floor(rate) + decoding / rate
+
+    def denoising_floor(self, rate: float) -> float:
+        """Return the same without decoding."""
+        evaluations = self.num_inference_steps * (2 if self.is_guided else 1)
+        return evaluations * unet_operations(self.width, self.height) / rate
 
 
 @dataclass(frozen=True)
@@ -339,6 +350,8 @@ def with_diffusers(task: Task) -> Done:
 def with_vidx4(task: Task) -> Done:
     """Enlarge a frame by the loop of vidx4, from the noise that diffusers draws."""
     parts = _upscaler(task).components
+    if task.is_compiled:
+        parts.denoiser.compile(1)
     low_res, noise, latents = _given(task)
 
     def enlarge(on_clean: Callable[[], None]) -> Tensor:
@@ -374,7 +387,7 @@ def with_upscaler(task: Task) -> Done:
     return Done(seconds / size, peak_memory(task.device), matrix_rate(task.device, task.dtype))
 
 
-def _upscaler(task: Task) -> Upscaler:
+def _upscaler(task: Task, **options: Any) -> Upscaler:
     hush()
     return Upscaler.load(
         str(task.model),
@@ -383,6 +396,7 @@ def _upscaler(task: Task) -> Upscaler:
         num_inference_steps=task.num_inference_steps,
         prompt=task.prompt,
         negative_prompt=task.negative_prompt,
+        **options,
     )
 
 
@@ -449,6 +463,8 @@ def against_diffusers(task: Task, rates: dict[torch.dtype, float], *, with_float
     steps = f"{task.num_inference_steps} steps, guidance {GUIDANCE:g}"
     guided = replace(task, prompt="a street", negative_prompt="blur")
     lines = {f"diffusers, {name}": (with_diffusers, guided), f"vidx4, {name}": (with_vidx4, guided)}
+    if task.device.type == "cuda":
+        lines[f"vidx4, {name}, compiled"] = with_vidx4, replace(guided, is_compiled=True)
     if with_float32 and task.dtype != torch.float32:
         exact = replace(guided, dtype=torch.float32)
         lines |= {"diffusers, float32": (with_diffusers, exact), "vidx4, float32": (with_vidx4, exact)}
@@ -466,7 +482,7 @@ def own_settings(task: Task) -> Lines:
     num_theirs = round(STEPS_OF_DIFFUSERS * task.num_inference_steps / STEPS_OF_VIDX4)
     theirs = replace(task, num_inference_steps=num_theirs, prompt="a street")
     batch = "" if task.batch_size is None else f", batches of {task.batch_size}"
-    return {
+    own: Lines = {
         f"diffusers: {num_theirs} of {STEPS_OF_DIFFUSERS} steps, guidance {GUIDANCE:g}, a prompt": (
             with_diffusers,
             theirs,
@@ -476,6 +492,10 @@ def own_settings(task: Task) -> Lines:
             task,
         ),
     }
+    if task.num_inference_steps <= FEWEST_STEPS:
+        return own
+    fast = replace(task, num_inference_steps=FEWEST_STEPS)
+    return {**own, f"vidx4: {FEWEST_STEPS} steps, as with --speed fast{batch}": (with_upscaler, fast)}
 
 
 def compared(lines: Lines, rates: dict[torch.dtype, float]) -> list[Row]:
@@ -496,7 +516,7 @@ def compared(lines: Lines, rates: dict[torch.dtype, float]) -> list[Row]:
     rows = []
     for what, each in done.items():
         task = lines[what][1]
-        rows.append(_row(what, each, first, truth, task.floor(rates[task.dtype])))
+        rows.append(_row(what, each, first, truth, task, rates[task.dtype]))
     return rows
 
 
@@ -512,7 +532,9 @@ def attempt(function: Callable[[Task], Done], task: Task) -> Done | None:
         return None
 
 
-def _row(what: str, done: Done | None, first: Done | None, truth: Done | None, floor: float) -> Row:
+def _row(
+    what: str, done: Done | None, first: Done | None, truth: Done | None, task: Task, rate: float
+) -> Row:
     if done is None:
         return Row(f"{what}: out of memory")
     row = Row(
@@ -520,7 +542,8 @@ def _row(what: str, done: Done | None, first: Done | None, truth: Done | None, f
         done.seconds,
         None if first is None else first.seconds / done.seconds,
         denoising=done.denoising,
-        share_of_floor=floor / done.seconds,
+        denoising_share=task.denoising_floor(rate) / done.denoising if done.denoising else None,
+        share_of_floor=task.floor(rate) / done.seconds,
         peak_memory=done.peak_memory,
     )
     if done is truth or truth is None or truth.picture is None or done.picture is None:
@@ -728,10 +751,10 @@ SIDE = 96
 
 
 @torch.inference_mode()
-def decode(tile_size: int, device: torch.device) -> tuple[float, int]:
+def decode(tile_size: int, device: torch.device, width: int = SIDE, height: int = SIDE) -> tuple[float, int]:
     """Decode random latents by the autoencoder of sd-x4; return the seconds and the peak memory."""
     autoencoder = TiledAutoencoder(make_vae().to(device), tile_size)
-    latents, low_res = torch.randn(1, 4, SIDE, SIDE, device=device), torch.zeros(1, 3, SIDE, SIDE)
+    latents, low_res = torch.randn(1, 4, height, width, device=device), torch.zeros(1, 3, height, width)
     forget_peak(device)
     return timed(lambda: autoencoder.decode(latents, low_res), 1, device), peak_memory(device)
 
@@ -740,6 +763,48 @@ def _against_first(rows: list[Row]) -> list[Row]:
     """Give rows the ratio of their seconds to the first one's."""
     first = rows[0].seconds or 1.0
     return [replace(row, ratio=(row.seconds or 0.0) / first) for row in rows]
+
+
+GB = 10**9
+LIMITS = {(640, 480): 8 * GB, (1920, 1080): 16 * GB}
+"""In bytes, by the size of frames."""
+
+
+def bench_memory(arguments: argparse.Namespace) -> None:
+    """Measure what sd-x4 takes of a limited memory."""
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+    with tempfile.TemporaryDirectory() as folder:
+        in_child(save_random_model, Path(folder))
+        rows = []
+        for (width, height), limit in LIMITS.items():
+            task = Task(Path(folder), width, height, 1, dtype, device)
+            how, seconds, peak = in_child(within, task, limit)
+            rows.append(Row(f"{width}x{height}, {limit / GB:g} GB: {how}", seconds, peak_memory=peak))
+    heading = "One step of sd-x4 in a limited memory, without decoding"
+    write(arguments.out, "memory", {heading: rows, **_decoding(device)}, device)
+
+
+@torch.inference_mode()
+def within(task: Task, limit: int) -> tuple[str, float, int]:
+    """Denoise as much of a frame as a limit allows at once; return how much, and what it took."""
+    upscaler = _upscaler(task, max_memory=limit).fitted(task.width, task.height)
+    parts, size, embeds = upscaler.components, upscaler.fit.tile_size, upscaler.components.prompt_embeds
+    assert embeds is not None
+    width, height = (min(side, size or side) for side in (task.width, task.height))
+    sample = torch.zeros(1, 7, height, width, device=task.device, dtype=task.dtype)
+    forget_peak(task.device)
+    seconds = timed(
+        lambda: parts.denoiser(sample, torch.tensor(500), NOISE_LEVEL, embeds.positive, None), 1, task.device
+    )
+    return f"tiles of {size}" if size else "whole frames", seconds, peak_memory(task.device)
+
+
+def _decoding(device: torch.device) -> Tables:
+    estimate = TiledAutoencoder(make_vae()).decode_bytes(TILE_SIZE, 1, WIDTH * HEIGHT)
+    seconds, peak = in_child(decode, TILE_SIZE, device, WIDTH, HEIGHT)
+    what = f"estimated beside weights and program: {estimate / 2**20:.0f} MiB"
+    return {f"Decoding {WIDTH}x{HEIGHT} in float32": [Row(what, seconds, peak_memory=peak)]}
 
 
 def upscale(upscaler: Upscaler, frames: Tensor) -> Shot:
@@ -804,12 +869,13 @@ def main() -> None:
     compact = part(bench_compact)
     compact.add_argument("--frames", type=int, default=6)
     denoiser, pipeline, scale = part(bench_denoiser), part(bench_pipeline), part(bench_scale)
+    memory = part(bench_memory)
     denoiser.add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
     denoiser.add_argument("--steps", type=int, help=f"{STEPS_OF_VIDX4} if left out, on a CPU 2")
     pipeline.add_argument("--clip", type=Path, default=CLIP)
     pipeline.add_argument("--model", default="compact")
     scale.add_argument("--frames", type=int, default=24, help="and ten times as many")
-    for each in (denoiser, pipeline, scale):
+    for each in (denoiser, pipeline, scale, memory):
         each.add_argument("--device", default="auto", help="auto, cpu or cuda")
         each.add_argument("--dtype", default="auto", help=f"auto, {', '.join(DTYPES)}")
     arguments = parser.parse_args()

@@ -34,6 +34,8 @@ class Row:
     """Seconds of all frames."""
     denoising: float | None = None
     """Of the seconds per frame, those before latents are decoded."""
+    denoising_share: float | None = None
+    """As `share_of_floor`, of denoising alone."""
     share_of_floor: float | None = None
     """What the operations would take at the machine's rate, over what they took."""
     share_reused: float | None = None
@@ -57,6 +59,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("seconds a frame", "{:.3f}".format),
     "frames_per_second": ("frames/s", "{:.3g}".format),
     "denoising": ("of it denoising", "{:.3f}".format),
+    "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),
     "share_of_floor": ("share of the floor", "{:.0%}".format),
     "share_reused": ("reused", "{:.0%}".format),

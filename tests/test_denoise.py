@@ -271,7 +271,7 @@ def test_equals_diffusers_at_full_size() -> None:
     options: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 9.0, "noise_level": 20}
     low_res = torch.rand(1, 3, 64, 64)
     expected = theirs(pipeline, low_res, ("a dog", "blur"), seed=5, **options)
-    actual = ours(pipeline, low_res, ("a dog", "blur"), seed=5, **options)
+    actual = ours(pipeline, low_res, ("a dog", "blur"), seed=5, make_denoiser=StagedUNet, **options)
     assert np.isfinite(actual.numpy()).all()
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 

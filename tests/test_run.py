@@ -129,7 +129,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
 
 def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
     shots = torch.cat([pan(5, 1.0, 0.5), pan(4, 1.0, 0.5, "kodim23")])[..., :64, :96]
-    source = make_video(frames=as_frames(shots), width=96, height=64)
+    source = make_video(frames=as_frames(shots), num_frames=9, width=96, height=64)
     upscaler = Upscaler.load("compact", device="cpu")
     outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
     plans = [plan_video(source, output, encode=EncodeOptions("ffv1")) for output in outputs]

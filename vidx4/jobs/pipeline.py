@@ -17,8 +17,8 @@ from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import SCALE, FrameBatch, Source
 
-BUFFERED_BYTES = 64 * 2**20
-"""Of frames that wait for the encoder, so that the model goes on while a part is brought to its end."""
+BUFFERED_FRAMES, BUFFERED_BYTES = 16, 64 * 2**20
+"""What waits for the encoder at most, so that the model goes on while a part is brought to its end."""
 
 Enlarge = Callable[[Any, ShotState | None], Upscaled]
 """Frames of a shot, and the state after those before them, to frames four times larger at the same pts. The
@@ -88,8 +88,8 @@ def enlarged(
     decoded = ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
     last = None if place.state is None else place.state.last
     ready = ahead(_followed(model.follow, decoded, last, seconds)) if model.follow else _alone(decoded)
-    depth = max(2, BUFFERED_BYTES // _batch_bytes(plan.source, batch_size))
-    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds), depth)
+    depth = min(BUFFERED_FRAMES // batch_size, BUFFERED_BYTES // _batch_bytes(plan.source, batch_size))
+    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds), max(2, depth))
 
 
 def _batch_bytes(source: Source, batch_size: int) -> int:
