@@ -184,9 +184,9 @@ def test_a_limit_makes_tiles_before_the_work(caplog: pytest.LogCaptureFixture) -
     upscaler = Upscaler.load("compact", device="cpu", max_memory=parse_size("1.5GB"))
     assert upscaler.fitted(160, 120).settings.tile_size is None
     assert "tiles" not in caplog.text
-    large = upscaler.fitted(400, 300)
+    large = upscaler.fitted(320, 240)
     assert large.settings.tile_size is not None
-    assert "To fit 1.5 GB of cpu, 400x300 is enlarged in tiles of 256, each by itself." in caplog.text
+    assert "To fit 1.5 GB of cpu, 320x240 is enlarged in tiles of 256, each by itself." in caplog.text
     assert large.identity["tile-size"] == large.settings.tile_size
 
 

@@ -17,8 +17,10 @@ HOST_BYTES = 450 * 2**20
 """Of a process on a CPU before the first frame: Python and its libraries."""
 HOST_BYTES_PER_PIXEL = 5600
 """Of decoding, encoding and the frames between, for a low-resolution pixel: measured at 320x240 (H.264)."""
-FRAME_BYTES_PER_PIXEL = 2500
-"""Of a frame's noise, latents, and the finishing of its picture, for a low-resolution pixel."""
+FINISHING_BYTES_PER_PIXEL = 4000
+"""Of finishing a picture, for a low-resolution pixel: measured at 640x480 on a CPU."""
+FRAME_BYTES_PER_PIXEL = 400
+"""Of the noise, latents and pixels of each frame of a batch, for a low-resolution pixel; counted."""
 LARGEST_LAYERS = 100 * 2**20
 """Bytes of weights that are on the device at once when the others wait in the host's memory."""
 
@@ -139,7 +141,7 @@ class Footprint:
             num_frames, num_pixels = 1, min(fit.tile_size, width) * min(fit.tile_size, height)
         denoising = num_frames * num_pixels * self.bytes_per_pixel
         decoding = self.decode_bytes(fit.decode_tile or 0, num_frames, num_pixels)
-        frames = width * height * FRAME_BYTES_PER_PIXEL * fit.batch_size
+        frames = width * height * (FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL * fit.batch_size)
         return self._weights(fit) + self._host(width * height) + frames + max(denoising, decoding)
 
     def _weights(self, fit: Fit) -> int:

@@ -217,9 +217,10 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: Target
         has_deep_features=False,
         operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,
-        # A frame needs what the last became, so there is no batch; nor does a larger one gain on a CPU.
-        batch_pixels=320 * 240,
-        values_per_pixel=400,
+        # One frame at a time: it needs what the last became. Nor does a batch gain without that, on a CPU:
+        # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts/bench.py scale`).
+        batch_pixels=1,
+        values_per_pixel=2000,
         defaults=COMPACT_DEFAULTS,
     )
 

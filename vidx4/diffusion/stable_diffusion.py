@@ -58,7 +58,7 @@ def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target
         operations_per_pixel=69e6,
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
-        values_per_pixel=5200,
+        values_per_pixel=8000,
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":

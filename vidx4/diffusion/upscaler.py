@@ -108,7 +108,7 @@ class Upscaler:
         """
         room = available(self.components.device, self.options.max_memory)
         wish = self._wish(batch_size or self._best_batch_size(width, height))
-        footprint = self._footprint()
+        footprint = self.footprint
         fit = footprint.fitted(wish, width, height, room)
         self._tell(wish, fit, f"{width}x{height}", footprint.needed(fit, width, height), room)
         is_compiled = self._is_compiled(num_frames, width * height)
@@ -131,7 +131,9 @@ class Upscaler:
         if change := fit.difference(replace(wish, batch_size=fit.batch_size)):
             logger.warning("To fit %s, %s is enlarged %s.", where, size, change)
 
-    def _footprint(self) -> Footprint:
+    @property
+    def footprint(self) -> Footprint:
+        """What the model takes of its device's memory, with the settings."""
         components, settings = self.components, self.settings
         prompts = components.prompt_embeds
         num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1

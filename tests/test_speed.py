@@ -1,0 +1,94 @@
+"""What the presets of speed stand for, and what they leave of the picture."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from tests.moving import pan
+from vidx4.diffusion.compiling import repays_compiling
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError
+from vidx4.video import FrameBatch
+
+
+def settings_of(model: str | Path, **options: Any) -> dict[str, Any]:
+    return Upscaler.load(str(model), device="cpu", **options).settings.by_option()
+
+
+def test_each_speed_of_sd_x4_costs_less_than_the_last(tiny_folder: Path) -> None:
+    costs = []
+    for speed in ("quality", "balanced", "fast"):
+        chosen = settings_of(tiny_folder, speed=speed)
+        guided = 1 + chosen["guidance-stop"]
+        costs.append(chosen["steps"] * guided / chosen["cache-interval"])
+    assert costs[0] > 2 * costs[1] > 2 * costs[2]
+
+
+def test_an_option_counts_more_than_a_speed(tiny_folder: Path) -> None:
+    options: dict[str, Any] = {"num_inference_steps": 7, "scheduler": "dpmpp", "cache_interval": 3}
+    chosen = settings_of(tiny_folder, speed="fast", guidance_stop=1.0, **options)
+    found = [chosen[name] for name in ("steps", "scheduler", "cache-interval", "guidance-stop")]
+    assert found == [7, "dpmpp", 3, 1.0]
+
+
+def test_the_speed_is_part_of_a_job_only_by_what_it_means() -> None:
+    assert settings_of("compact", speed="quality") == settings_of("compact", speed="balanced")
+    assert settings_of("compact", speed="quality") != settings_of("compact", speed="fast")
+
+
+def test_fast_compact_is_each_frame_alone() -> None:
+    """With one step there is no noise by which frames could differ."""
+    frames = FrameBatch(pan(3, 2.0, 1.0)[..., :48, :64], (0, 1, 2))
+    fast = Upscaler.load("compact", device="cpu", speed="fast")(frames).batch.data
+    alone = Upscaler.load("compact", device="cpu", temporal="off")(frames).batch.data
+    remembering = Upscaler.load("compact", device="cpu")(frames).batch.data
+    assert (fast.int() - alone.int()).abs().max() <= 1  # batches round in their own way
+    assert (remembering.int() - alone.int()).abs().max() > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speed": "warp"}, "no speed 'warp': choose quality, balanced, fast"),
+        ({"scheduler": "euler"}, "no scheduler 'euler': choose ddim, dpmpp, unipc"),
+        ({"guidance_stop": 1.5}, "guidance stop must be between 0 and 1"),
+        ({"guidance_stop": 0.5}, "no guidance to stop"),
+        ({"cache_interval": 0}, "cache interval must be 1 or more"),
+        ({"cache_interval": 2}, "no deep features"),
+        ({"compile": "maybe"}, "choose auto, on, off"),
+        ({"compile": "on"}, "the model compact gains nothing by that"),
+    ],
+)
+def test_what_does_not_fit_compact_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Upscaler.load("compact", device="cpu", **options)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp", "unipc"])
+def test_frames_hold_together_with_every_scheduler(scheduler: str) -> None:
+    picture = pan(1, 0.0, 0.0)[..., :64, :96] // 2
+    flicker = torch.tensor([0, 3, 1, 4], dtype=torch.uint8)[:, None, None, None]
+    frames = FrameBatch(picture + flicker, (0, 1, 2, 3))
+
+    def change(**options: Any) -> float:
+        settings: dict[str, Any] = {"num_inference_steps": 4, "scheduler": scheduler, **options}
+        upscaler = Upscaler.load("compact", device="cpu", **settings)
+        return float(upscaler(frames).batch.data.float().diff(dim=0).abs().mean())
+
+    assert change(consistency=0.6) < 0.8 * change(temporal="off")
+
+
+def test_compiling_is_chosen_by_the_work_and_never_on_a_cpu(tiny_folder: Path) -> None:
+    upscaler = Upscaler.load(str(tiny_folder), device="cpu")
+    assert upscaler.settings.compile == "auto"
+    assert upscaler.fitted(320, 240, num_frames=10**9).settings.compile == "off"
+    gpu = replace(upscaler.components, device=torch.device("cuda"))
+    with patch("vidx4.diffusion.compiling.find_spec", return_value=object()):
+        assert repays_compiling(gpu, 20 * 1000, 320 * 240)
+        assert not repays_compiling(gpu, 20 * 10, 320 * 240)
+    with patch("vidx4.diffusion.compiling.find_spec", return_value=None):
+        assert not repays_compiling(gpu, 20 * 1000, 320 * 240)
