@@ -149,7 +149,10 @@ def reuse(num_frames: int) -> list[Row]:
     upscale(upscaler, drawings[:2])  # warms up
     done = {what: upscale(upscaler, frames) for what, frames in shots.items()}
     slowest = done["every frame another"].seconds
-    return [Row(what, shot.seconds, slowest / shot.seconds, shot.share_reused) for what, shot in done.items()]
+    return [
+        Row(what, shot.seconds, slowest / shot.seconds, share_reused=shot.share_reused)
+        for what, shot in done.items()
+    ]
 
 
 def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
@@ -171,8 +174,8 @@ def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
             what,
             shot.seconds,
             off.seconds / shot.seconds,
-            shot.share_reused,
-            shot.psnr_y(exact) if "reuse_threshold" in options[what] else None,
+            share_reused=shot.share_reused,
+            psnr=shot.psnr_y(exact) if "reuse_threshold" in options[what] else None,
         )
         for what, shot in shots.items()
     ]

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +30,7 @@ class Row:
     """Per frame."""
     ratio: float | None = None
     """To the line that it is compared with, which has 1."""
+    _: KW_ONLY
     total: float | None = None
     """Seconds of all frames."""
     denoising: float | None = None
