@@ -229,13 +229,13 @@ def test_work_goes_on_inside_a_file(tmp_path: Path) -> None:
     ear.on_part = lambda part: stop.set()
     left = work(batch(folder), ear, stop)["film.mp4"]
     assert left.outcome == Outcome.LEFT
-    assert "16 of 40 frames are kept" in left.message
+    assert "4 of 40 frames are kept" in left.message
     ear = Ear()
     done = work(batch(folder), ear)["film.mp4"]
     (look,) = ear.looks
     assert isinstance(look, Item)
-    assert (look.num_kept, look.num_left) == (16, 24)
-    assert (done.outcome, done.num_frames) == (Outcome.DONE, 24)
+    assert (look.num_kept, look.num_left) == (4, 36)
+    assert (done.outcome, done.num_frames) == (Outcome.DONE, 36)
 
 
 def test_a_file_that_is_still_being_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
