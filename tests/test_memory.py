@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, available, parse_size
+from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, capacity, parse_size
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.video import FrameBatch
@@ -40,9 +41,20 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
-def test_a_limit_bounds_what_is_free() -> None:
-    assert available(CPU, 10**6) == 10**6
-    assert available(CPU, 2**62) == pytest.approx(available(CPU, None), rel=0.2)
+def test_what_a_job_counts_on_is_the_same_tomorrow() -> None:
+    with patch("vidx4.diffusion.memory.psutil.virtual_memory") as memory:
+        memory.return_value = Mock(total=10**10, available=10**9)
+        assert capacity(CPU, None) == 9 * 10**9
+        memory.return_value = Mock(total=10**10, available=10**8)
+        assert capacity(CPU, None) == 9 * 10**9
+        assert capacity(CPU, 10**6) == 10**6
+
+
+def test_too_little_that_is_free_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    upscaler = Upscaler.load("compact", device="cpu")
+    with patch("vidx4.diffusion.upscaler.free", return_value=10**8):
+        upscaler.fitted(320, 240)
+    assert "only 0.1 GB of cpu are free now: it may run out" in caplog.text
 
 
 def footprint(weights: int = 10**9, *, is_on_host: bool = False) -> Footprint:

@@ -101,7 +101,7 @@ def model_flags(
     ] = "auto",
     max_memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Of the device, as 6GB; frames are cut up to fit. Default all."),
+        typer.Option(metavar="SIZE", help="Of the device, as 6GB; frames are cut up to fit."),
     ] = None,
 ) -> "UpscaleOptions":
     """Return what decides how a frame looks."""

@@ -21,6 +21,8 @@ FINISHING_BYTES_PER_PIXEL = 4000
 """Of finishing a picture, for a low-resolution pixel: measured at 640x480 on a CPU."""
 FRAME_BYTES_PER_PIXEL = 400
 """Of the noise, latents and pixels of each frame of a batch, for a low-resolution pixel; counted."""
+SHARE_OF_DEVICE = 0.9
+"""Of a device's memory; the rest is for its other users."""
 LARGEST_LAYERS = 100 * 2**20
 """Bytes of weights that are on the device at once when the others wait in the host's memory."""
 
@@ -92,18 +94,28 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def available(device: torch.device, limit: int | None) -> int:
-    """Return how many bytes this process may use on a device, with those that it uses already.
+def capacity(device: torch.device, limit: int | None) -> int:
+    """Return how many bytes a job may count on.
+
+    That is not what happens to be free: a job that goes on tomorrow must be cut up as it is today.
 
     Args:
         device: a GPU, or the CPU, whose memory is the host's.
-        limit: what the user allows; None for all that is free.
+        limit: what the user allows; None for most of what the device has.
     """
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        total = int(torch.cuda.get_device_properties(device).total_memory)
     else:
-        free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
-    return free if limit is None else min(free, limit)
+        total = int(psutil.virtual_memory().total)
+    most = int(SHARE_OF_DEVICE * total)
+    return most if limit is None else min(most, limit)
+
+
+def free(device: torch.device) -> int:
+    """Return how many bytes this process may have on a device now, with those that it has already."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+    return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
 
 
 def enforce(device: torch.device, limit: int) -> None:

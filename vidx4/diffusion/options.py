@@ -53,7 +53,7 @@ class UpscaleOptions:
     compile: str = "auto"
     """Whether the denoiser is compiled first: `on`, `off`, or `auto`, where that repays."""
     max_memory: int | None = None
-    """Bytes of the device that may be used; None for all that is free."""
+    """Bytes of the device that may be used; None for most of what it has."""
 
     def __post_init__(self) -> None:
         for name in ("strength", "consistency", "steadiness", "guidance_stop"):

@@ -18,7 +18,7 @@ from vidx4.diffusion.device import (
     is_out_of_memory,
     keep_host_memory,
 )
-from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, available, enforce
+from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enforce, free
 from vidx4.diffusion.models import Components, choose_model, load, num_bytes
 from vidx4.diffusion.options import Settings, UpscaleOptions
 from vidx4.diffusion.picture import Picture
@@ -106,7 +106,7 @@ class Upscaler:
         Raises:
             MemoryLimitError: nothing fits the memory that the user allows.
         """
-        room = available(self.components.device, self.options.max_memory)
+        room = capacity(self.components.device, self.options.max_memory)
         wish = self._wish(batch_size or self._best_batch_size(width, height))
         footprint = self.footprint
         fit = footprint.fitted(wish, width, height, room)
@@ -128,6 +128,9 @@ class Upscaler:
             if self.options.max_memory is not None:
                 raise MemoryLimitError(f"{problem}: {WAY_OUT}.")
             logger.warning("%s: it may fail.", problem)
+        elif needed > (now := free(self.components.device)):
+            text = "%s needs about %.3g GB, and only %.3g GB of %s are free now: it may run out."
+            logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)
         if change := fit.difference(replace(wish, batch_size=fit.batch_size)):
             logger.warning("To fit %s, %s is enlarged %s.", where, size, change)
 
