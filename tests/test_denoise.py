@@ -288,3 +288,11 @@ def test_a_compiled_network_gives_the_same_from_batches_of_one_size(
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-4)
     alone = run(counting.staged, pipeline.scheduler, prompt_embeds, num_frames=1, **options)
     assert torch.equal(alone, compiled[:1])
+
+
+def test_a_job_is_not_touched_by_one_that_was_compiled(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    unet = staged(pipeline.unet, prompt_embeds)
+    expected = run(unet, pipeline.scheduler, prompt_embeds)
+    unet.compile(1, backend="eager")
+    unet.compile(None)
+    assert torch.equal(run(unet, pipeline.scheduler, prompt_embeds), expected)

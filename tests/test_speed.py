@@ -92,3 +92,10 @@ def test_compiling_is_chosen_by_the_work_and_never_on_a_cpu(tiny_folder: Path) -
         assert not repays_compiling(gpu, 20 * 10, 320 * 240)
     with patch("vidx4.diffusion.compiling.find_spec", return_value=None):
         assert not repays_compiling(gpu, 20 * 1000, 320 * 240)
+
+
+def test_each_job_says_anew_whether_it_is_compiled(tiny_folder: Path) -> None:
+    upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=1, temporal="off")
+    with patch.object(upscaler.components.denoiser, "compile") as compile_:
+        upscaler(FrameBatch(pan(2, 2.0, 1.0)[..., :32, :40], (0, 1)))
+    compile_.assert_called_once_with(None)

@@ -49,6 +49,27 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as 6GB, 512MiB or 0.5 GiB.
+
+    Raises:
+        OptionError: it is none.
+    """
+    units = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+    number, unit = text.strip().upper(), ""
+    is_binary = number.endswith("IB")
+    number = number.removesuffix("IB" if is_binary else "B").rstrip()
+    if number[-1:] in units:
+        number, unit = number[:-1], number[-1:]
+    try:
+        size = float(number) * (1024 if is_binary else 1000) ** units[unit]
+    except (ValueError, KeyError):
+        size = 0.0
+    if not (unit and 0 < size < 2**63):
+        raise OptionError(f"{text!r} is no size: write 6GB, 800MB or 7.5GiB.")
+    return int(size)
+
+
 def parse_output(text: str) -> Path:
     """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
     from vidx4.media.numbered import DEFAULT_PATTERN
@@ -105,7 +126,6 @@ def model_flags(
     ] = None,
 ) -> "UpscaleOptions":
     """Return what decides how a frame looks."""
-    from vidx4.diffusion.memory import parse_size
     from vidx4.diffusion.options import UpscaleOptions
 
     return UpscaleOptions(

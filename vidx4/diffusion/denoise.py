@@ -49,8 +49,8 @@ class Denoiser(Protocol):
         """Of the samples that it takes."""
         ...
 
-    def compile(self, batch_size: int) -> None:
-        """Spend a minute so that each evaluation of up to so many frames takes less."""
+    def compile(self, batch_size: int | None) -> None:
+        """Spend a minute so that each evaluation of up to so many frames takes less; None undoes that."""
         ...
 
     def __call__(
@@ -79,7 +79,7 @@ class PlainDenoiser:
         """Of the samples that it takes."""
         return cast(torch.dtype, self._network.dtype)
 
-    def compile(self, batch_size: int) -> None:
+    def compile(self, batch_size: int | None) -> None:
         """Do nothing: shapes differ from frame to frame, so there is nothing to be gained."""
 
     def __call__(

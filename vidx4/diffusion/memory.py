@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from vidx4.errors import OptionError
-
 DECODE_TILES = (128, 96, 64)
 """What a model with an autoencoder decodes at once, from the fastest to the smallest."""
 TILES = (768, 512, 384, 256, 192, 128)
@@ -71,27 +69,6 @@ class Fit:
             "is_offloaded": "with the denoiser's weights in the host's memory until they are needed",
         }
         return ", ".join(text for name, text in told.items() if getattr(self, name) != getattr(before, name))
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as 6GB, 512MiB or 0.5 GiB.
-
-    Raises:
-        OptionError: it is none.
-    """
-    units = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
-    number, unit = text.strip().upper(), ""
-    is_binary = number.endswith("IB")
-    number = number.removesuffix("IB" if is_binary else "B").rstrip()
-    if number[-1:] in units:
-        number, unit = number[:-1], number[-1:]
-    try:
-        size = float(number) * (1024 if is_binary else 1000) ** units[unit]
-    except (ValueError, KeyError):
-        size = 0.0
-    if not (unit and 0 < size < 2**63):
-        raise OptionError(f"{text!r} is no size: write 6GB, 800MB or 7.5GiB.")
-    return int(size)
 
 
 def capacity(device: torch.device, limit: int | None) -> int:

@@ -103,17 +103,19 @@ class StagedUNet:
         evaluated = evaluate(sample[rows], embedding, prompts, None if features is None else features[rows])
         return Prediction(*(_without(field, len(sample), num_prompts) for field in evaluated))
 
-    def compile(self, batch_size: int, backend: str = "inductor") -> None:
+    def compile(self, batch_size: int | None, backend: str = "inductor") -> None:
         """Compile the network when it is evaluated for the next time, unless it is so already.
 
         Whatever the number of frames, it is always evaluated on as many: every shape takes a minute to
         compile, and other code rounds in other ways.
 
         Args:
-            batch_size: the most frames that will be passed at once.
+            batch_size: the most frames that will be passed at once; None for a network that is not compiled.
             backend: of `torch.compile`.
         """
-        if self._compiled is None or self._compiled[1] != batch_size:
+        if batch_size is None:
+            self._compiled = None
+        elif self._compiled is None or self._compiled[1] != batch_size:
             self._compiled = torch.compile(self._evaluate, backend=backend, dynamic=False), batch_size
 
     def _embedding(self, sample: Tensor, t: Tensor, noise_level: int) -> Tensor:

@@ -252,8 +252,9 @@ class Upscaler:
             self.components.autoencoder.tile_size = self.fit.decode_tile
         if self.fit.is_offloaded and not self._is_on_host:
             self.components.offload()
-        if self.settings.compile == "on":
-            self.components.denoiser.compile(1 if self.fit.tile_size else self.fit.batch_size)
+        # The job before, of the same model, may have been compiled for frames in other batches.
+        batch_size = 1 if self.fit.tile_size else self.fit.batch_size
+        self.components.denoiser.compile(batch_size if self.settings.compile == "on" else None)
 
     def _make_smaller(self, batch: FollowedBatch) -> None:
         """Go one rung down the ladder, for good.
