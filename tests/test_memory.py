@@ -64,6 +64,7 @@ def footprint(weights: int = 10**9, *, is_on_host: bool = False) -> Footprint:
         autoencoder=weights // 10,
         bytes_per_pixel=10_000,
         decode_bytes=lambda side, num_frames, num_latents: 100_000 * side**2 + 500 * num_latents,
+        is_lessened_by_tiles=True,
         is_on_host=is_on_host,
     )
 
@@ -193,14 +194,22 @@ def test_an_error_that_is_not_about_memory_stays_what_it_is(load: Callable[..., 
         upscaler(frames(1, 32, 40))
 
 
-def test_a_limit_makes_tiles_before_the_work(caplog: pytest.LogCaptureFixture) -> None:
-    upscaler = Upscaler.load("compact", device="cpu", max_memory=parse_size("1.5GB"))
+def test_a_limit_makes_tiles_before_the_work(
+    load: Callable[..., Upscaler], caplog: pytest.LogCaptureFixture
+) -> None:
+    upscaler = load(max_memory=parse_size("2.5GB"))
     assert upscaler.fitted(160, 120).settings.tile_size is None
     assert "tiles" not in caplog.text
     large = upscaler.fitted(320, 240)
-    assert large.settings.tile_size is not None
-    assert "To fit 1.5 GB of cpu, 320x240 is enlarged in tiles of 256, each by itself." in caplog.text
-    assert large.identity["tile-size"] == large.settings.tile_size
+    assert large.settings.tile_size == 192
+    assert "To fit 2.5 GB of cpu, 320x240 is enlarged in tiles of 192, each by itself" in caplog.text
+    assert large.identity["tile-size"] == 192
+
+
+def test_tiles_are_not_made_where_they_save_nothing() -> None:
+    upscaler = Upscaler.load("compact", device="cpu", max_memory=parse_size("1.5GB"))
+    with pytest.raises(MemoryLimitError, match="320x240 needs about"):
+        upscaler.fitted(320, 240)
 
 
 def test_a_limit_that_nothing_fits_is_refused() -> None:

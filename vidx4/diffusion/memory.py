@@ -114,6 +114,8 @@ class Footprint:
     """Of denoising, for a low-resolution pixel of each frame, twice that with guidance."""
     decode_bytes: Callable[[int, int, int], int]
     """Of decoding, by the side of a tile, the frames at once and the latents of each."""
+    is_lessened_by_tiles: bool
+    """Whether it is the denoiser that takes the most: finishing a picture takes the whole of it anyway."""
     is_on_host: bool
     """Whether the device's memory also holds the program itself, and what it decodes and encodes."""
 
@@ -126,7 +128,7 @@ class Footprint:
             height: the same.
         """
         num_frames, num_pixels = fit.batch_size, width * height
-        if fit.tile_size is not None:
+        if fit.tile_size is not None and self.is_lessened_by_tiles:
             num_frames, num_pixels = 1, min(fit.tile_size, width) * min(fit.tile_size, height)
         denoising = num_frames * num_pixels * self.bytes_per_pixel
         decoding = self.decode_bytes(fit.decode_tile or 0, num_frames, num_pixels)
@@ -142,6 +144,7 @@ class Footprint:
         return HOST_BYTES + num_pixels * HOST_BYTES_PER_PIXEL if self.is_on_host else 0
 
     def fitted(self, wish: Fit, width: int, height: int, available: int) -> Fit:
-        """Return what fits the available bytes and is nearest to a wish; the smallest if nothing does."""
+        """Return what fits the available bytes and is nearest to a wish; what takes least if nothing does."""
         fits = [wish, *wish.smaller(width, height)]
-        return next((fit for fit in fits if self.needed(fit, width, height) <= available), fits[-1])
+        least = min(fits, key=lambda fit: self.needed(fit, width, height))
+        return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)

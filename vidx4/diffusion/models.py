@@ -93,6 +93,8 @@ class Components:
     """Low-resolution pixels that are denoised together."""
     values_per_pixel: int
     """Numbers that `denoiser` holds at once, for each low-resolution pixel; measured on a CPU."""
+    is_lessened_by_tiles: bool
+    """Whether tiles take less memory than whole frames; measured on a CPU."""
     defaults: Mapping[Speed, ModelDefaults]
 
     def offload(self) -> None:
@@ -221,6 +223,7 @@ def _load_compact(name: str, folder: Path, index: dict[str, Any], target: Target
         # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts/bench.py scale`).
         batch_pixels=1,
         values_per_pixel=2000,
+        is_lessened_by_tiles=False,
         defaults=COMPACT_DEFAULTS,
     )
 

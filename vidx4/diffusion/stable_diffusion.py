@@ -59,6 +59,7 @@ def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
         values_per_pixel=8000,
+        is_lessened_by_tiles=True,
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":

@@ -145,6 +145,7 @@ class Upscaler:
             autoencoder=num_bytes(components.autoencoder.vae),
             bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
             decode_bytes=components.autoencoder.decode_bytes,
+            is_lessened_by_tiles=components.is_lessened_by_tiles,
             is_on_host=self._is_on_host,
         )
 
