@@ -68,7 +68,8 @@ from vidx4.diffusion.denoise import add_low_res_noise, denoise
 from vidx4.diffusion.device import DTYPES, choose_device, choose_dtype, is_out_of_memory
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import MemoryLimitError
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local, local_job
 from vidx4.jobs.pipeline import Enlarge
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.run import run
@@ -651,7 +652,7 @@ def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch]) -> None:
 
 def io_ceiling(plan: Plan, batch_size: int) -> list[Row]:
     """Enlarge a video without a model: nothing that has one can be faster."""
-    report = run(Job(plan, nearest, batch_size), restart=True)
+    report = run(Job(plan, Local(nearest), batch_size), restart=True)
     stages = asdict(report.stages)
     seconds = {"whole": report.seconds, **_by_stage(stages)}
     return [
@@ -692,7 +693,7 @@ def whole_job(num_frames: int, settings: str) -> tuple[float, int]:
         upscaler = Upscaler.load("compact", **options)
         plan = plan_video(path, Path(folder) / "out.mkv")
         forget_peak(upscaler.components.device)
-        report = run(Job.of(plan, upscaler))
+        report = run(local_job(plan, upscaler))
         return report.seconds, peak_memory(upscaler.components.device)
 
 

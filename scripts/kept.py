@@ -29,7 +29,8 @@ from av.video.stream import VideoStream
 
 from made import MADE, chapters, frames, scene, text_packet, with_aperture, write
 from vidx4.errors import OutputError, Vidx4Error
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.media.encoder import EncodeOptions
@@ -63,7 +64,7 @@ def enlarge(path: Path, output: Path, span: TimeRange = WHOLE) -> tuple[str, ...
     codec = "av1" if output.suffix == ".webm" else "hevc" if deep else "h264"
     options = EncodeOptions(codec, preset=PRESETS[codec], crf=40)
     plan = plan_video(path, output, span=span, encode=options, overwrite=True)
-    report = run(Job(plan, nearest, 8), restart=True)
+    report = run(Job(plan, Local(nearest), 8), restart=True)
     return (*plan.warnings, *report.damage)
 
 

@@ -9,7 +9,8 @@ import pytest
 from made import MARGINS, frames, scene, with_aperture, write
 from tests.conftest import MakeVideo
 from tests.helpers import upscale_nearest
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
@@ -40,7 +41,7 @@ def enlarged(
 ) -> Path:
     preset = {"av1": "10", "vp9": "8"}.get(codec)
     plan = plan_video(path, output, encode=EncodeOptions(codec, preset=preset, width=width, height=height))
-    run(Job(plan, upscale_nearest, 8))
+    run(Job(plan, Local(upscale_nearest), 8))
     return output
 
 

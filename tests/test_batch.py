@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -52,13 +53,13 @@ class Ear:
     def begun(self, item: Item, number: int, num_files: int) -> None:
         self.begun_paths.append(item.path)
 
-    def estimated(self, estimate: Estimate, total: Total) -> None:
+    def estimated(self, item: Item, estimate: Estimate, total: Total) -> None:
         self.estimates.append((estimate, total))
 
-    def progressed(self, progress: Progress, total: Total) -> None:
+    def progressed(self, item: Item, progress: Progress, total: Total) -> None:
         self.totals.append(total)
 
-    def part_made(self, part: Part) -> None:
+    def part_made(self, item: Item, part: Part) -> None:
         self.on_part(part)
 
     def reported(self, report: FileReport) -> None:
@@ -86,7 +87,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def batch(folder: Path, options: FileOptions = OPTIONS, **flags: bool) -> Batch:
+def batch(folder: Path, options: FileOptions = OPTIONS, **flags: Any) -> Batch:
     return Batch(Selection(folder, folder.parent / "out"), lambda name: options, **flags)
 
 

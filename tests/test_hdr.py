@@ -8,7 +8,8 @@ import pytest
 
 from made import frames, scene, write
 from tests.helpers import upscale_nearest
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.media.encoder import EncodeOptions
@@ -51,7 +52,7 @@ def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> Non
     presets = {"hevc": "ultrafast", "av1": "10", "vp9": "8"}
     encode = EncodeOptions(codec, preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
     plan = plan_video(hdr10, tmp_path / f"out{suffix}", encode=encode)
-    run(Job(plan, upscale_nearest, 8))  # verifies it, too
+    run(Job(plan, Local(upscale_nearest), 8))  # verifies it, too
     source, output = probe(hdr10), probe(plan.output)
     assert is_same_hdr(source.hdr, output.hdr)
     assert output.color.transfer == 16
@@ -64,7 +65,7 @@ def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> 
     """Decoders that never see the container find it."""
     preset = {"hevc": "ultrafast", "av1": "10"}[codec]
     plan = plan_video(hdr10, tmp_path / "out.mp4", encode=EncodeOptions(codec, preset=preset))
-    run(Job(plan, upscale_nearest, 8))
+    run(Job(plan, Local(upscale_nearest), 8))
     with av.open(str(plan.output)) as container, av.open(str(tmp_path / "bare.nut"), "w") as bare:
         stream = bare.add_stream_from_template(container.streams.video[0], opaque=True)
         for packet in container.demux(video=0):

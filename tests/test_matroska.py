@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import MakeVideo
 from tests.helpers import upscale_nearest
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
@@ -21,7 +22,7 @@ PRESETS = {"av1": "10", "vp9": "8"}
 
 def enlarged(path: Path, output: Path, codec: str, width: int | None = None) -> Path:
     encode = EncodeOptions(codec, preset=PRESETS.get(codec), width=width)
-    run(Job(plan_video(path, output, encode=encode), upscale_nearest, 8))
+    run(Job(plan_video(path, output, encode=encode), Local(upscale_nearest), 8))
     return output
 
 

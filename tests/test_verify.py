@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 from made import attachments_and_ass, frames, late, mirrored, scene, text_track, variable, write
 from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
@@ -32,7 +33,7 @@ Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
 
 def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
     plan = plan_video(path, output, span=span, encode=FAST)
-    run(Job(plan, upscale_nearest, 8))
+    run(Job(plan, Local(upscale_nearest), 8))
     return plan
 
 
@@ -225,7 +226,7 @@ def test_a_wrong_tag_of_colour(tmp_path: Path, attribute: str, value: int, subje
     """Without a tag in the codec's own stream, the container's is what counts."""
     path = variable(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", encode=EncodeOptions("ffv1"))
-    run(Job(plan, upscale_nearest, 8))
+    run(Job(plan, Local(upscale_nearest), 8))
     assert lost(plan, plan.output) == []
 
     def change(container: OutputContainer, streams: dict[int, Stream]) -> None:

@@ -14,6 +14,10 @@ from vidx4.live import PlainProgress, bars, clock, describe, disk, stoppable
 from vidx4.terminal import FAILED, Terminal, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import TaskID
+
     from vidx4.jobs.batch import FileReport, Item
     from vidx4.jobs.folder import Part
     from vidx4.jobs.passes import Total
@@ -30,8 +34,8 @@ class BatchView:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._file = ""
-        self._show: Callable[[Progress, Total], None] = lambda *_: None
+        self._show: Callable[[Item, Progress, Total], None] = lambda *_: None
+        self._hide: Callable[[FileReport], None] = lambda _: None
 
     @contextmanager
     def display(self) -> Iterator[Event]:
@@ -59,16 +63,15 @@ class BatchView:
 
     def begun(self, item: "Item", number: int, num_files: int) -> None:
         """Tell which file's turn it is."""
-        self._file = str(item.path)
         frames = f", {item.num_left} frames" if item.plan else ""
         self._terminal.say(
             f"file {number} of {num_files}: {item.path} -> {item.output}{frames}", quietly=False
         )
 
-    def estimated(self, estimate: "Estimate", total: "Total") -> None:
+    def estimated(self, item: "Item", estimate: "Estimate", total: "Total") -> None:
         """Tell what all files take."""
         self._terminal.event(
-            "estimate", file=self._file, **asdict(estimate), seconds_left_of_all=total.seconds_left
+            "estimate", file=str(item.path), **asdict(estimate), seconds_left_of_all=total.seconds_left
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
         self._terminal.say(
@@ -77,55 +80,59 @@ class BatchView:
             quietly=False,
         )
 
-    def progressed(self, progress: "Progress", total: "Total") -> None:
-        """Show how far the file and all files are."""
-        self._show(progress, total)
+    def progressed(self, item: "Item", progress: "Progress", total: "Total") -> None:
+        """Show how far a file and all files are."""
+        self._show(item, progress, total)
 
-    def part_made(self, part: "Part") -> None:
+    def part_made(self, item: "Item", part: "Part") -> None:
         """Tell of a part that is whole."""
-        self._terminal.event("part", file=self._file, **asdict(part))
+        self._terminal.event("part", file=str(item.path), **asdict(part))
 
     def reported(self, report: "FileReport") -> None:
         """Tell what became of one file."""
+        self._hide(report)
         self._terminal.event("file", **asdict(report))
         if report.message and report.outcome != "skipped":
             names_file = str(report.path) in report.message
             self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
 
-    def _progress_event(self, progress: "Progress", total: "Total") -> None:
+    def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
         self._terminal.progress_event(
             progress,
-            file=self._file,
+            file=str(item.path),
             number=total.number,
             num_files=total.num_files,
             share_done_of_all=round(total.share_done, 4),
             seconds_left_of_all=round(total.seconds_left, 1),
         )
 
-    def _plain(self) -> "Callable[[Progress, Total], None]":
+    def _plain(self) -> "Callable[[Item, Progress, Total], None]":
         plain = PlainProgress(self._terminal.say)
 
-        def show(progress: "Progress", total: "Total") -> None:
-            plain.show(lambda: f"{_overall(total)} · {self._file}: {describe(progress)}")
+        def show(item: "Item", progress: "Progress", total: "Total") -> None:
+            plain.show(lambda: f"{_overall(total)} · {item.path}: {describe(progress)}")
 
         return show
 
     @contextmanager
     def _bars(self) -> Iterator[None]:
-        """Show a line for all files, and one for the file at work below it."""
+        """Show a line for all files, and one for each file at work below it."""
         with bars(self._terminal.console) as shown:
             whole = shown.add_task("all files", total=1.0, state="")
-            file = shown.add_task("", total=None, state="")
+            files: dict[Path, TaskID] = {}
 
-            def show(progress: "Progress", total: "Total") -> None:
+            def show(item: "Item", progress: "Progress", total: "Total") -> None:
                 shown.update(whole, completed=total.share_done, state=_overall(total))
-                name = escape(printable(self._file.rpartition("/")[2]))
-                total_frames, num_done = progress.num_frames, progress.num_done
-                shown.update(
-                    file, description=name, total=total_frames, completed=num_done, state=describe(progress)
-                )
+                if item.path not in files:
+                    name = escape(printable(item.path.name))
+                    files[item.path] = shown.add_task(name, total=progress.num_frames, state="")
+                shown.update(files[item.path], completed=progress.num_done, state=describe(progress))
 
-            self._show = show
+            def hide(report: "FileReport") -> None:
+                if report.path in files:
+                    shown.remove_task(files.pop(report.path))
+
+            self._show, self._hide = show, hide
             yield
 
 

@@ -43,8 +43,8 @@ from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
-    from vidx4.diffusion.upscaler import Upscaler
     from vidx4.jobs.batch import FileOptions, FileReport
+    from vidx4.jobs.job import Engine
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview import Choice
     from vidx4.media.encoder import EncodeOptions
@@ -134,7 +134,7 @@ def upscale(
 
     Into a folder, or to frames/%06d.png, it writes numbered pictures.
     """
-    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.local import load_here
     from vidx4.jobs.picture import plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still import is_picture
@@ -142,7 +142,7 @@ def upscale(
     if is_picture(source):
         _refuse_for_picture(encode, read, streams, span, work)
         written = plan_picture(source, output, overwrite=work.overwrite)
-        upscale_picture(source, written, Upscaler.from_options(options))
+        upscale_picture(source, written, load_here(options))
         terminal.done(written)
         return
     plan = plan_video(
@@ -156,11 +156,10 @@ def upscale(
         is_strict=work.strict,
     )
     terminal.plan(plan)
-    _carry_out(plan, Upscaler.from_options(options), work, terminal)
+    _carry_out(plan, load_here(options), work, terminal)
 
 
-def _carry_out(plan: "Plan", upscaler: "Upscaler", work: Work, terminal: Terminal) -> None:
-    from vidx4.jobs.parts import Job
+def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -> None:
     from vidx4.jobs.preflight import check_disk
     from vidx4.jobs.report import write_report
     from vidx4.jobs.run import start
@@ -168,7 +167,7 @@ def _carry_out(plan: "Plan", upscaler: "Upscaler", work: Work, terminal: Termina
 
     if work.report is not None:
         check_writable(work.report, plan.source.path, work.overwrite)
-    job = Job.of(plan, upscaler, work.batch_size)
+    job = engine.job(plan, work.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,
         start(job, control, restart=work.restart, is_trial=work.dry_run) as run,

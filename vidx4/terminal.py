@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vidx4.diffusion.models import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.jobs.folder import Part
-    from vidx4.jobs.parts import Job
+    from vidx4.jobs.job import Job
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preflight import Estimate
     from vidx4.jobs.preview import Preview, PreviewPlan

@@ -181,6 +181,7 @@ class Upscaler:
         """All that decides on the pixels of a result, by the names of the options."""
         components, options = self.components, self.options
         return {
+            "torch": torch.__version__,
             "model": components.name,
             "weights": components.digest,
             "device": device_name(components.device),

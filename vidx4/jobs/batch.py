@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
 from vidx4.jobs.folder import num_kept
 from vidx4.jobs.identity import Identity, identify_picture
-from vidx4.jobs.parts import Job
+from vidx4.jobs.job import Engine
+from vidx4.jobs.local import load_here
 from vidx4.jobs.picture import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.preflight import Estimate, check_disk
@@ -98,9 +99,12 @@ class Item:
 class Batch:
     """Works through the files of a folder; a file that fails doesn't stop the others.
 
+    Several threads may do files at once.
+
     Args:
         selection: the files.
         options_of: how a file is enlarged, by its path in the folder.
+        load: loads a model; into this process where None.
         overwrite: whether outputs that exist are replaced.
         restart: whether work begins anew where an earlier run was stopped.
         force: whether to begin though the disk seems too small.
@@ -112,6 +116,7 @@ class Batch:
         selection: Selection,
         options_of: Callable[[str], FileOptions],
         *,
+        load: Callable[[UpscaleOptions], Engine] = load_here,
         overwrite: bool = False,
         restart: bool = False,
         force: bool = False,
@@ -119,12 +124,14 @@ class Batch:
     ) -> None:
         self.selection = selection
         self._options_of = options_of
+        self._load = load
         self._overwrite = overwrite
         self._restart = restart
         self._force = force
         self._is_strict = is_strict
         self._records = Records(selection.output_folder)
-        self._upscalers: dict[UpscaleOptions, Upscaler] = {}
+        self._engines: dict[UpscaleOptions, Engine] = {}
+        self._lock = RLock()  # of engines and records
 
     def look_at(self, paths: Sequence[Path]) -> list[Item | FileReport]:
         """Tell of each file what will be done, or why nothing is.
@@ -181,18 +188,17 @@ class Batch:
     def _identity(self, item: Item) -> Identity:
         digest = self._records.source_digest(item.output, item.path)
         if item.plan is None:
-            return identify_picture(item.path, self._upscaler(item).identity, digest)
-        return Job.of(item.plan, self._upscaler(item), item.options.batch_size, digest).identity
+            return identify_picture(item.path, self._engine(item).identity, digest)
+        return self._engine(item).job(item.plan, item.options.batch_size, digest).identity
 
-    def _upscaler(self, item: Item) -> Upscaler:
+    def _engine(self, item: Item) -> Engine:
         """Return what enlarges a file; a model is loaded once."""
         options = item.options.upscale
-        if options not in self._upscalers:
-            loaded = next(iter(self._upscalers.values()), None)
-            self._upscalers[options] = (
-                loaded.with_options(options) if loaded else Upscaler.from_options(options)
-            )
-        return self._upscalers[options]
+        with self._lock:
+            if options not in self._engines:
+                loaded = next(iter(self._engines.values()), None)
+                self._engines[options] = loaded.with_options(options) if loaded else self._load(options)
+            return self._engines[options]
 
     def do(
         self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
@@ -211,23 +217,27 @@ class Batch:
         return _guarded(item.path, partial(self._done, item, control, on_estimate))
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
-        upscaler = self._upscaler(item)
+        engine = self._engine(item)
         if item.plan is None:
             plan_picture(item.path, item.output, overwrite=self._overwrite)
-            upscale_picture(item.path, item.output, upscaler)
-            self._records.add(item.output, item.path, self._identity(item))
+            upscale_picture(item.path, item.output, engine, control)
+            self._record(item, self._identity(item))
             return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
         plan = replace(item.plan, overwrite=self._overwrite)
-        job = Job.of(plan, upscaler, item.options.batch_size)
+        job = engine.job(plan, item.options.batch_size)
         with start(job, control, restart=self._restart) as run:
             estimate = run.estimate()
             on_estimate(estimate)
             if not self._force:
                 check_disk(plan, estimate)
             report = run.finish(force=self._force)
-        self._records.add(item.output, item.path, job.identity)
+        self._record(item, job.identity)
         message = " ".join(report.warnings + report.damage)
         return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)
+
+    def _record(self, item: Item, identity: Identity) -> None:
+        with self._lock:
+            self._records.add(item.output, item.path, identity)
 
 
 def _guarded(path: Path, work: Callable[[], Result]) -> Result | FileReport:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -12,12 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.identity import Identity, differences
 from vidx4.media.whole import UNFINISHED, file_digest, write_whole
-from vidx4.temporal.state import ShotState
 
 logger = logging.getLogger(__name__)
 
@@ -110,22 +107,22 @@ class WorkFolder:
         """Return where the packets of the part that begins at a frame lie."""
         return self.path / f"{start:08}{PART}"
 
-    def add(self, part: Part, state: ShotState | None) -> None:
+    def add(self, part: Part, save_state: Callable[[Path], Any] | None) -> None:
         """Record a part whose packets are written; whatever happens from here on, it is not lost.
 
         Args:
             part: what is known of it.
-            state: what the frames after it need, if they are of the same shot.
+            save_state: writes what the frames after it need to a file; None where they need nothing.
         """
-        digest = None if state is None else self._save(state, self._state_path(part.stop))
+        digest = None if save_state is None else self._save(save_state, self._state_path(part.stop))
         with write_whole(self._record_path(part)) as unfinished:
             unfinished.write_text(json.dumps({"job": self._job, "part": asdict(part), "state": digest}))
         self.parts[part.start] = part
         self._remove_states(part)
 
-    def _save(self, state: ShotState, path: Path) -> str:
+    def _save(self, save_state: Callable[[Path], Any], path: Path) -> str:
         with write_whole(path) as unfinished:
-            state.save(unfinished)
+            save_state(unfinished)
         return file_digest(path)
 
     def _remove_states(self, last: Part) -> None:
@@ -135,19 +132,19 @@ class WorkFolder:
             if int(path.stem) not in needed:
                 path.unlink()
 
-    def load_state(self, before: Part, device: str | torch.device) -> ShotState | None:
-        """Return what the frames after a part need of it; None where that is nothing.
+    def state_after(self, part: Part) -> Path | None:
+        """Return the file with what the frames after a part need of it; None where that is nothing.
 
         Raises:
             LookupError: it is not there any more.
         """
-        path = self._state_path(before.stop)
-        digest = read_json(self._record_path(before)).get("state")
+        path = self._state_path(part.stop)
+        digest = read_json(self._record_path(part)).get("state")
         if digest is None:
             return None
         if not path.is_file() or file_digest(path) != digest:
             raise LookupError(path)
-        return ShotState.load(path, device)
+        return path
 
     def _record_path(self, part: Part) -> Path:
         return self.path / f"{part.start:08}{RECORD}"

@@ -12,8 +12,8 @@ from vidx4.media.whole import file_digest
 Identity: TypeAlias = Mapping[str, str | int | float | None]
 """Names and values; the names are those of options where there is one."""
 
-_LIBRARIES = ("vidx4", "torch", "av")
-"""What computes pixels and packets: another version may do so in another way."""
+_LIBRARIES = ("vidx4", "av")
+"""What makes packets, and pixels beside the upscaler: another version may do so in another way."""
 _DIGESTS = {"source": "the source has changed", "weights": "the weights of the model have changed"}
 """What to say where a value means nothing to people."""
 _MAX_DIFFERENCES = 4

@@ -3,9 +3,8 @@
 import time
 
 from vidx4.jobs.folder import WorkFolder
-from vidx4.jobs.pipeline import Enlarged
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Control, Progress, used_memory
+from vidx4.jobs.progress import Advance, Control, Progress
 
 
 class Meter:
@@ -25,29 +24,41 @@ class Meter:
         self._warm: tuple[float, int, float] | None = None
         self._num_shots = 0
         self._shot_pts = plan.source.pts[plan.frames.start]
+        self._at_work: dict[int, Advance] = {}
+        """The parts at work, by their start."""
         self.num_new = 0
         self.num_reused = 0.0
+        self.peak_memory = 0
+        """Of the processes that enlarge frames, as far as they have told."""
 
     @property
     def seconds(self) -> float:
         """Since it began."""
         return time.monotonic() - self._start
 
-    def add(self, enlarged: Enlarged, stop: int) -> None:
-        """Count frames that are encoded, up to the frame `stop` of the source."""
-        shot_batch, upscaled = enlarged
-        if shot_batch.starts_shot or self.num_new == 0:
+    def add(self, advance: Advance) -> None:
+        """Count frames that are encoded."""
+        before = self._at_work.get(advance.start)
+        if before is None and (advance.starts_shot or self.num_new == 0):
             self._num_shots += 1
-            self._shot_pts = shot_batch.batch.pts[0]
-        self.num_new += len(shot_batch.batch)
-        self.num_reused += upscaled.num_reused
+            self._shot_pts = advance.pts
+        # A part at which a worker was lost is begun anew.
+        self.num_new += advance.num_frames - (before.num_frames if before else 0)
+        self.num_reused += advance.num_reused - (before.num_reused if before else 0.0)
         self._warm = self._warm or (self.seconds, self.num_new, self.num_reused)
-        self._control.on_progress(self._progress(stop))
+        self._at_work = {start: each for start, each in self._at_work.items() if not self._is_whole(each)}
+        self._at_work[advance.start] = advance
+        self.peak_memory = max(self.peak_memory, advance.memory)
+        self._control.on_progress(self._progress(advance.memory))
 
-    def _progress(self, stop: int) -> Progress:
+    def _is_whole(self, advance: Advance) -> bool:
+        part = self._folder.parts.get(advance.start)
+        return part is not None and part.stop == advance.stop
+
+    def _progress(self, memory: int) -> Progress:
         source = self._plan.source
         return Progress(
-            num_done=self._num_done(stop),
+            num_done=self._num_done(),
             num_frames=self._plan.num_frames,
             num_new=self.num_new,
             seconds=self.seconds,
@@ -55,15 +66,13 @@ class Meter:
             num_reused=self.num_reused,
             num_shots=self._num_shots,
             shot_seconds=float((self._shot_pts - source.pts[0]) * source.time_base),
-            memory=used_memory(),
+            memory=memory,
         )
 
-    def _num_done(self, stop: int) -> int:
-        """Count what is whole and the frames of the part at work, unless they are made for a second time."""
-        start = max((part.stop for part in self._folder.parts.values() if part.stop < stop), default=None)
-        start = self._plan.frames.start if start is None else start
-        is_again = start in self._folder.parts
-        return self._folder.num_done + (0 if is_again else stop - start)
+    def _num_done(self) -> int:
+        """Count what is whole and the frames of the parts at work, unless they are made for a second time."""
+        new = (each for start, each in self._at_work.items() if start not in self._folder.parts)
+        return self._folder.num_done + sum(each.stop - each.start for each in new)
 
     def seconds_per_frame(self, *, without_reuse: bool = False) -> float:
         """Return what a frame takes, once everything has warmed up in the first batch of all.

@@ -1,9 +1,10 @@
 """Passes over a folder: what is there is done, what is still being written is looked at again."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, RLock
 from typing import Protocol
 
 from vidx4.errors import StoppedError
@@ -22,18 +23,18 @@ class Total:
     """How far all files of a pass are."""
 
     number: int
-    """Of the file at work, from 1 on."""
+    """Of the file that this is told of, from 1 on."""
     num_files: int
     num_frames: int
     """To be enlarged in all."""
     share_done: float
     """Of the work, which goes by pixels."""
     seconds_left: float
-    """If all pixels take as long as those of the file at work."""
+    """If all pixels take as long as those of the files at work."""
 
 
 class Observer(Protocol):
-    """Hears of a batch."""
+    """Hears of a batch, from one thread at a time."""
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         """Hear what will be done of each file."""
@@ -41,21 +42,23 @@ class Observer(Protocol):
     def begun(self, item: Item, number: int, num_files: int) -> None:
         """Hear that a file's turn has come."""
 
-    def estimated(self, estimate: Estimate, total: Total) -> None:
+    def estimated(self, item: Item, estimate: Estimate, total: Total) -> None:
         """Hear what the first file and, by its speed, all files take."""
 
-    def progressed(self, progress: Progress, total: Total) -> None:
-        """Hear how far the file at work and all files are."""
+    def progressed(self, item: Item, progress: Progress, total: Total) -> None:
+        """Hear how far a file and all files are."""
 
-    def part_made(self, part: Part) -> None:
-        """Hear that a part of the file at work is whole."""
+    def part_made(self, item: Item, part: Part) -> None:
+        """Hear that a part of a file is whole."""
 
     def reported(self, report: FileReport) -> None:
         """Hear what became of a file."""
 
 
 class Pass:
-    """Works through some files of a folder once.
+    """Works through some files of a folder once, one after another.
+
+    On a cluster, a file begins when the last one is read, to fill the gaps that this leaves at its end.
 
     Args:
         batch: does it.
@@ -67,6 +70,7 @@ class Pass:
         self._batch = batch
         self._observer = observer
         self._stop = stop
+        self._lock = RLock()  # of what follows, and of the observer
         self.reports: list[FileReport] = []
 
     def run(self, paths: Sequence[Path]) -> list[FileReport]:
@@ -89,24 +93,51 @@ class Pass:
                 self._report(look)
         items = [look for look in looks if isinstance(look, Item)]
         tally = _Tally(items)
-        for item in items:
-            self._observer.begun(item, tally.number, len(items))
-            self._report(self._do(item, tally))
-            tally.finish(item)
+        with ThreadPoolExecutor(max_workers=max(1, len(items))) as threads:
+            done = [self._begun(item, tally, threads) for item in items]
+        for future in done:
+            future.result()
 
-    def _do(self, item: Item, tally: "_Tally") -> FileReport:
+    def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
+        """Begin a file, and return when the next one may begin."""
+        is_read = Event()
+        future = threads.submit(self._finish, item, tally, is_read)
+        is_read.wait()
+        return future
+
+    def _finish(self, item: Item, tally: "_Tally", is_read: Event) -> None:
+        try:
+            with self._lock:
+                self._observer.begun(item, tally.number_of(item), tally.num_files)
+            report = self._do(item, tally, is_read)
+            with self._lock:
+                tally.finish(item)
+                self._report(report)
+        except BaseException:
+            self._stop.set()  # it concerns all files
+            raise
+        finally:
+            is_read.set()
+
+    def _do(self, item: Item, tally: "_Tally", is_read: Event) -> FileReport:
         if self._stop.is_set():
             return FileReport(item.path, Outcome.LEFT, message="The batch was stopped before its turn.")
 
         def on_progress(progress: Progress) -> None:
-            self._observer.progressed(progress, tally.total(item, progress))
+            with self._lock:
+                self._observer.progressed(item, progress, tally.total(item, progress))
 
         def on_estimate(estimate: Estimate) -> None:
-            if not tally.is_estimated:
-                tally.is_estimated = True
-                self._observer.estimated(estimate, tally.estimate(item, estimate))
+            with self._lock:
+                if not tally.is_estimated:
+                    tally.is_estimated = True
+                    self._observer.estimated(item, estimate, tally.estimate(item, estimate))
 
-        control = Control(on_progress, self._observer.part_made, self._stop)
+        def on_part(part: Part) -> None:
+            with self._lock:
+                self._observer.part_made(item, part)
+
+        control = Control(on_progress, on_part, self._stop, is_read.set)
         try:
             return self._batch.do(item, control, on_estimate)
         except StoppedError as error:
@@ -122,30 +153,40 @@ class _Tally:
     """Adds up the work of several files."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._all = sum(item.work_left for item in items)
-        self._left = self._all
+        self._items = items
+        self._left = {item.path: item.work_left for item in items}
+        self._all = sum(self._left.values())
         self._num_frames = sum(item.num_left for item in items)
-        self._num_files = len(items)
-        self.number = 1
+        self._pixels_per_second: dict[Path, float] = {}
+        """Of the files at work; of the last one where there is none."""
         self.is_estimated = False
 
+    @property
+    def num_files(self) -> int:
+        return len(self._items)
+
+    def number_of(self, item: Item) -> int:
+        return self._items.index(item) + 1
+
     def finish(self, item: Item) -> None:
-        self._left -= item.work_left
-        self.number += 1
+        self._left[item.path] = 0
+        if len(self._pixels_per_second) > 1:
+            self._pixels_per_second.pop(item.path, None)
 
     def total(self, item: Item, progress: Progress) -> Total:
-        pixels = item.work_left // max(item.num_left, 1)
-        left = self._left - item.work_left + pixels * (progress.num_frames - progress.num_done)
-        return self._total(left, progress.seconds_per_frame / max(pixels, 1))
+        return self._total(item, progress.num_frames - progress.num_done, progress.seconds_per_frame)
 
     def estimate(self, item: Item, estimate: Estimate) -> Total:
-        pixels = item.work_left // max(item.num_left, 1)
-        left = self._left - item.work_left + pixels * estimate.num_left
-        return self._total(left, estimate.seconds_per_frame / max(pixels, 1))
+        return self._total(item, estimate.num_left, estimate.seconds_per_frame)
 
-    def _total(self, left: int, seconds_per_pixel: float) -> Total:
+    def _total(self, item: Item, num_left: int, seconds_per_frame: float) -> Total:
+        pixels = item.work_left // max(item.num_left, 1)
+        self._left[item.path] = pixels * num_left
+        self._pixels_per_second[item.path] = max(pixels, 1) / seconds_per_frame
+        left = sum(self._left.values())
         share = 1 - left / self._all if self._all else 1.0
-        return Total(self.number, self._num_files, self._num_frames, share, left * seconds_per_pixel)
+        seconds = left / sum(self._pixels_per_second.values())
+        return Total(self.number_of(item), self.num_files, self._num_frames, share, seconds)
 
 
 def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_SECONDS) -> list[FileReport]:

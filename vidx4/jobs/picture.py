@@ -16,7 +16,9 @@ from PIL import ExifTags, Image, PngImagePlugin
 from vidx4.diffusion.picture import Picture, in_eight_bits
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError
+from vidx4.jobs.job import Engine, Pixels
 from vidx4.jobs.plan import default_output
+from vidx4.jobs.progress import Control
 from vidx4.jobs.still import PER_INCH, STRAIGHT, About, Still, read_enlarged, read_still
 from vidx4.media.deep import density_chunk, encode_png, profile_chunk
 from vidx4.media.verify import Check, require_kept
@@ -71,30 +73,35 @@ def plan_picture(path: Path, output: Path | None = None, *, overwrite: bool = Fa
     return output
 
 
-def upscale_picture(path: Path, output: Path, upscaler: Upscaler) -> None:
+def upscale_picture(path: Path, output: Path, engine: Engine, control: Control | None = None) -> None:
     """Make a still picture four times larger, and turn it upright.
 
     Transparency, the colour profile, EXIF data and the number of pixels per inch are kept as far as the
     format of the output goes, and so are 16 bits per colour in PNG and TIFF.
 
+    Args:
+        path: the picture.
+        output: where the result goes.
+        engine: what enlarges it.
+        control: hears when there is room for others beside it, and stops it before it is begun.
+
     Raises:
         SourceError: the picture is damaged.
         OutputError: the output can't be written.
+        StoppedError: the control said so.
     """
     still = read_still(path)
     image_format = _format(output)
     if still.is_deep and image_format not in _DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
-    enlarged = _enlarge(still, upscaler)
+    enlarged = engine.picture(still.pixels, control or Control())
     with write_whole(output) as unfinished:
         _write(enlarged, unfinished, image_format, still.about)
         del enlarged  # to read the result takes as much memory again
         require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, may_lose=True)
 
 
-def _write(
-    enlarged: Image.Image | NDArray[np.uint16], path: Path, image_format: str | None, about: About
-) -> None:
+def _write(enlarged: Pixels, path: Path, image_format: str | None, about: About) -> None:
     if isinstance(enlarged, Image.Image):
         _save(enlarged, path, image_format, about)
     elif image_format in _DEEP_FORMATS:
@@ -139,12 +146,13 @@ def _format(path: Path) -> str | None:
     return image_format if image_format in Image.SAVE.keys() - _UNREADABLE else None
 
 
-def _enlarge(still: Still, upscaler: Upscaler) -> Image.Image | NDArray[np.uint16]:
-    if isinstance(still.pixels, Image.Image):
-        return upscaler.fitted(*still.pixels.size).picture(still.pixels)
+def enlarge_pixels(pixels: Pixels, upscaler: Upscaler) -> Pixels:
+    """Enlarge a still picture four times, in its own mode where possible."""
+    if isinstance(pixels, Image.Image):
+        return upscaler.fitted(*pixels.size).picture(pixels)
     # What `Upscaler.picture` does with a picture of Pillow's.
     upscaler = upscaler.with_options(replace(upscaler.options, temporal=Temporal.FIXED))
-    picture = Picture.of_channels(still.pixels)
+    picture = Picture.of_channels(pixels)
     upscaler = upscaler.fitted(*reversed(picture.pixels.shape[1:]))
     return picture.enlarged(upscaler(FrameBatch(picture.pixels[None], (0,))).batch.data[0])
 

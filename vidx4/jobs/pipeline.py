@@ -7,10 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Control, StageSeconds
+from vidx4.jobs.progress import Control, Oversight, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.jobs.stages import ahead
-from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.media.watch import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
@@ -49,8 +48,6 @@ class Place:
     """Of the first frame to be enlarged."""
     shown_from: int
     """A pts up to `pts`: frames from there on are of the same shot, and tell what it looks like."""
-    state: ShotState | None = None
-    """What the first frame needs of those before; None at the start of a shot."""
 
 
 class Enlarged(NamedTuple):
@@ -60,36 +57,55 @@ class Enlarged(NamedTuple):
     upscaled: Upscaled
 
 
-def enlarged(
-    plan: Plan,
-    model: Model,
-    batch_size: int,
-    place: Place,
-    control: Control,
-    seconds: StageSeconds,
-    damage: Damage,
-) -> Generator[Enlarged]:
-    """Yield the frames of a plan from a place on; decoding and the model run ahead in threads of their own.
+def decoded(plan: Plan, batch_size: int, place: Place, oversight: Oversight) -> Generator[ShotBatch]:
+    """Yield the frames of a plan from a place on, decoded ahead in a thread.
 
     Raises:
-        StoppedError: the control says so; the batch at work is done first.
+        StoppedError: the control says so.
         SourceError: the decoder makes no progress, or something can't be decoded and the plan is strict.
     """
 
     def wants(pts: int) -> bool:
-        control.check()
-        if plan.is_strict and damage:
-            raise SourceError(f"{plan.source.path} is damaged: {' '.join(damage.sentences())}")
+        oversight.control.check()
+        if plan.is_strict and oversight.damage:
+            raise SourceError(f"{plan.source.path} is damaged: {' '.join(oversight.damage.sentences())}")
         return pts >= place.shown_from
 
     pulse = Pulse()  # a job that goes on decodes for long before the first frame that it wants
-    frames = read_batches(plan.source, batch_size, plan.span, wants, damage, pulse.beat)
-    shots = seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
-    decoded = ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
-    last = None if place.state is None else place.state.last
-    ready = ahead(_followed(model.follow, decoded, last, seconds)) if model.follow else _alone(decoded)
-    depth = min(BUFFERED_FRAMES // batch_size, BUFFERED_BYTES // _batch_bytes(plan.source, batch_size))
-    return ahead(_enlarged(model.enlarge, ready, place.state, control, seconds), max(2, depth))
+    frames = read_batches(plan.source, batch_size, plan.span, wants, oversight.damage, pulse.beat)
+    shots = oversight.seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
+    return ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
+
+
+def enlarged(
+    model: Model,
+    batches: Generator[ShotBatch],
+    state: ShotState | None,
+    control: Control,
+    seconds: StageSeconds,
+    depth: int = 2,
+) -> Generator[Enlarged]:
+    """Yield batches with what becomes of them; the model, and what it needs first, run ahead in threads.
+
+    Args:
+        model: what enlarges them.
+        batches: consecutive ones of one shot or several; closed with the generator that is returned.
+        state: what the first needs of those before; None at the start of a shot.
+        control: stops it; the batch at work is done first.
+        seconds: gets to know where the time goes.
+        depth: how many wait for the consumer at most.
+
+    Raises:
+        StoppedError: the control says so.
+    """
+    last = None if state is None else state.last
+    ready = ahead(_followed(model.follow, batches, last, seconds)) if model.follow else _alone(batches)
+    return ahead(_enlarged(model.enlarge, ready, state, control, seconds), depth)
+
+
+def buffered(source: Source, batch_size: int) -> int:
+    """Return how many batches may wait for the encoder."""
+    return max(2, min(BUFFERED_FRAMES // batch_size, BUFFERED_BYTES // _batch_bytes(source, batch_size)))
 
 
 def _batch_bytes(source: Source, batch_size: int) -> int:

@@ -28,7 +28,7 @@ class Estimate:
     disk_free: int
     """Bytes where the output goes."""
     memory: int
-    """The most that was used so far, on the CPU and the GPU, in bytes."""
+    """The most that a process has used so far, on the CPU and the GPU, in bytes."""
 
     @property
     def seconds_left(self) -> float:
@@ -36,11 +36,17 @@ class Estimate:
         return self.num_left * self.seconds_per_frame
 
 
-def estimate(plan: Plan, folder: WorkFolder, meter: Meter) -> Estimate:
+def estimate(plan: Plan, folder: WorkFolder, meter: Meter, num_shots_at_once: int = 1) -> Estimate:
     """Tell what a job will take, from the parts that are there: one at least.
 
     The speed is that of this run or, where it has made nothing yet, of those before. The size follows from
     the parts and, while these are few, from other places of the video.
+
+    Args:
+        plan: what is done.
+        folder: what is there.
+        meter: has measured this run.
+        num_shots_at_once: how many shots are at work together.
     """
     seconds_per_frame, basis = _speed(folder, meter)
     size = frames_size(plan, folder)
@@ -49,9 +55,9 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter) -> Estimate:
         seconds_per_frame=seconds_per_frame,
         basis=basis,
         output_size=size + _copied(plan),
-        disk_needed=2 * size - folder.size_of_parts + _copied(plan) + _states(folder),
+        disk_needed=2 * size - folder.size_of_parts + _copied(plan) + _states(folder, num_shots_at_once),
         disk_free=shutil.disk_usage(folder.path).free,
-        memory=peak_memory(),
+        memory=max(peak_memory(), meter.peak_memory),
     )
 
 
@@ -86,9 +92,9 @@ def _speed(folder: WorkFolder, meter: Meter) -> tuple[float, str]:
     return seconds / max(num_computed, 1), f"measured on the {folder.num_done} frames that are done"
 
 
-def _states(folder: WorkFolder) -> int:
-    """Return what states take at most: two are kept, and one more is being written."""
-    return 3 * folder.size_of_state
+def _states(folder: WorkFolder, num_shots: int = 1) -> int:
+    """Return what states take at most: one of each shot and the last are kept, one more is being written."""
+    return (num_shots + 2) * folder.size_of_state
 
 
 def _copied(plan: Plan) -> int:

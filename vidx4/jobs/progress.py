@@ -14,6 +14,7 @@ import torch
 
 from vidx4.errors import StoppedError
 from vidx4.jobs.folder import Part
+from vidx4.media.damage import Damage
 
 Item = TypeVar("Item")
 
@@ -36,10 +37,10 @@ class Progress:
     num_shots: int
     """That this run has begun or gone on with."""
     shot_seconds: float
-    """When the current shot begins, from the video's first frame; of one that an earlier run began, where it
-    goes on."""
+    """When the shot that was begun last begins, from the video's first frame; of one that an earlier run
+    began, where it goes on."""
     memory: int
-    """Used by the process and on the GPU, in bytes."""
+    """Used by the process that enlarges frames and on its GPU, in bytes."""
 
     @property
     def seconds_left(self) -> float:
@@ -52,7 +53,27 @@ class Progress:
         return self.num_reused / max(self.num_new, 1)
 
 
-def _ignore(_: object) -> None:
+@dataclass(frozen=True)
+class Advance:
+    """How far a part is that is at work."""
+
+    start: int
+    """Of its first frame, the index in the source."""
+    stop: int
+    """Up to which frame of the source it is made."""
+    num_frames: int
+    """That are encoded."""
+    num_reused: float
+    """Of their work, how many frames' worth was not done again."""
+    starts_shot: bool
+    """Whether its first frame is the first of a shot."""
+    pts: int
+    """Of its first frame."""
+    memory: int
+    """Used by the process that makes it and on the GPU, in bytes."""
+
+
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -66,6 +87,9 @@ class Control:
     """Called when a part is whole, and stays even if the job ends here."""
     stop: Event = field(default_factory=Event)
     """Set from outside, it ends the job after the batch at work."""
+    on_read: Callable[[], Any] = _ignore
+    """Called when all frames are read and on their way to those who enlarge them, where these have room for
+    another job beside this one."""
 
     def check(self) -> None:
         """Raise where the job is to stop.
@@ -79,7 +103,10 @@ class Control:
 
 @dataclass
 class StageSeconds:
-    """Where the time went: `encode`, `waiting` and `join` add up to the whole, the others overlap them."""
+    """Where the time went: `encode`, `waiting` and `join` add up to the whole, the others overlap them.
+
+    On a cluster, `follow`, `model` and `encode` are those of all workers together, and overlap as well.
+    """
 
     decode: float = 0.0
     """Decoding, colours, and finding cuts, in a thread of its own."""
@@ -112,6 +139,31 @@ class StageSeconds:
                 if item is None:
                     return
                 yield item
+
+
+@dataclass
+class Share:
+    """What one worker of several has done."""
+
+    num_frames: int = 0
+    seconds: float = 0.0
+    """That it was at work."""
+    peak_memory: int = 0
+    """Of its process and on its GPU, in bytes."""
+
+
+@dataclass(frozen=True)
+class Oversight:
+    """Who hears of the making of parts, and how it is stopped."""
+
+    control: Control
+    on_advance: Callable[[Advance], Any]
+    damage: Damage = field(default_factory=Damage)
+    """Gets to know what can't be decoded."""
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    """Gets to know where the time goes."""
+    shares: dict[str, Share] = field(default_factory=dict)
+    """Gets to know what each worker does, by its name, where there are several."""
 
 
 def used_memory() -> int:

@@ -1,11 +1,12 @@
 """What a job did."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidx4.jobs.progress import StageSeconds
+from vidx4.jobs.progress import Share, StageSeconds
 from vidx4.media.whole import write_whole
 
 
@@ -28,6 +29,8 @@ class Report:
     stages: StageSeconds
     peak_memory: int
     """Of the process and on the GPU, in bytes."""
+    workers: Mapping[str, Share]
+    """What each worker has done, by its name; empty where this process has done all."""
     warnings: tuple[str, ...]
     """What the plan gave up, known before the work."""
     damage: tuple[str, ...]

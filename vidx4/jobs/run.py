@@ -11,13 +11,13 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
 from vidx4.jobs.folder import WorkFolder, work_folder
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import local_job
 from vidx4.jobs.meter import Meter
-from vidx4.jobs.parts import Job, make_parts
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.preflight import Estimate, check_disk, disk_needed, estimate
-from vidx4.jobs.progress import Control, Progress, StageSeconds, peak_memory
+from vidx4.jobs.progress import Control, Oversight, Progress, peak_memory
 from vidx4.jobs.report import Report
-from vidx4.media.damage import Damage
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
 from vidx4.media.source import ReadOptions
@@ -38,10 +38,10 @@ class Run:
     def __init__(self, job: Job, folder: WorkFolder, control: Control) -> None:
         self._plan = job.plan
         self._folder = folder
-        self._stages = StageSeconds()
         self._meter = Meter(job.plan, folder, control)
-        self._damage = Damage()
-        self._parts = make_parts(job, folder, control, self._stages, self._meter.add, self._damage)
+        self._oversight = Oversight(control, self._meter.add)
+        self._num_shots_at_once = job.maker.num_shots_at_once
+        self._parts = job.maker.make(job, folder, self._oversight)
 
     def estimate(self) -> Estimate:
         """Tell what the job will take; where nothing is done yet, the first part is made to measure it.
@@ -51,7 +51,7 @@ class Run:
         """
         if not self._folder.parts:
             next(self._parts, None)
-        return estimate(self._plan, self._folder, self._meter)
+        return estimate(self._plan, self._folder, self._meter, self._num_shots_at_once)
 
     def finish(self, *, force: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.
@@ -67,7 +67,7 @@ class Run:
         for _ in self._parts:
             pass
         self._check_strictly()
-        with self._stages.timed("join"):
+        with self._oversight.seconds.timed("join"):
             missing = self._join(may_lose=force)
         report = self._report(missing)
         self._folder.clear()
@@ -75,8 +75,9 @@ class Run:
 
     def _check_strictly(self) -> None:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
-        found = " ".join(self._damage.sentences()) or f"{num_missing} frames are missing."
-        if self._plan.is_strict and (self._damage or num_missing):
+        damage = self._oversight.damage
+        found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
+        if self._plan.is_strict and (damage or num_missing):
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
     def _join(self, *, may_lose: bool) -> tuple[int, ...]:
@@ -92,7 +93,7 @@ class Run:
         return missing
 
     def _report(self, missing: tuple[int, ...]) -> Report:
-        parts, meter = self._folder.parts.values(), self._meter
+        parts, meter, oversight = self._folder.parts.values(), self._meter, self._oversight
         return Report(
             output=self._plan.output,
             num_frames=sum(part.num_frames for part in parts),
@@ -102,10 +103,11 @@ class Run:
             seconds_per_frame=meter.seconds_per_frame(without_reuse=True),
             share_reused=meter.num_reused / max(meter.num_new, 1),
             num_shots=sum(part.starts_shot for part in parts),
-            stages=self._stages,
+            stages=oversight.seconds,
             peak_memory=peak_memory(),
+            workers=oversight.shares,
             warnings=self._plan.warnings,
-            damage=(*self._damage.sentences(), *_missing(self._plan, missing)),
+            damage=(*oversight.damage.sentences(), *_missing(self._plan, missing)),
         )
 
     def close(self) -> None:
@@ -212,7 +214,7 @@ def upscale_video(
         streams=streams,
         overwrite=overwrite,
     )
-    job = Job.of(plan, upscaler or Upscaler.from_options(options), batch_size)
+    job = local_job(plan, upscaler or Upscaler.from_options(options), batch_size)
     return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.jobs.folder import WorkFolder
-from vidx4.jobs.parts import CHUNK_FRAMES
+from vidx4.jobs.job import CHUNK_FRAMES
 from vidx4.jobs.plan import Plan
 from vidx4.media.decode import can_seek, read_batches
 from vidx4.media.encode import encode_part, frame_sizes

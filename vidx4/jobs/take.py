@@ -8,8 +8,9 @@ from pathlib import Path
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.jobs.job import Job
 from vidx4.jobs.layouts import Layout, compose
-from vidx4.jobs.parts import Job
+from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
@@ -91,7 +92,8 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
         plans = [_plan(scenes, piece, span) for span, piece in zip(scenes.spans, pieces, strict=True)]
         reports = [
-            watch.run(Job(plan, composer, size)) for plan, composer in zip(plans, composers, strict=True)
+            watch.run(Job(plan, Local(composer), size))
+            for plan, composer in zip(plans, composers, strict=True)
         ]
         concatenate(pieces, video, plans[0].written.target)
     stills = tuple(composer.still for composer in composers if composer.still is not None)

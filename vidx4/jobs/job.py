@@ -1,0 +1,99 @@
+"""What is to be done of a video, and by whom."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.jobs.folder import Part, WorkFolder
+from vidx4.jobs.identity import Identity
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import Control, Oversight
+from vidx4.temporal.cuts import REACH
+
+CHUNK_FRAMES = 64
+"""About how many frames a part holds, and so how much work is lost at most; each begins with a keyframe."""
+
+Pixels: TypeAlias = Image.Image | NDArray[np.uint16]
+"""Of a still picture: one of Pillow's, or 16 bits for each of its channels, (H, W, C)."""
+
+
+class Maker(Protocol):
+    """Makes the parts of jobs."""
+
+    @property
+    def num_shots_at_once(self) -> int:
+        """How many shots are at work together, and so how many states wait on the disk."""
+
+    def make(self, job: "Job", folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
+        """Make the parts that a folder lacks, and yield each when it is recorded there.
+
+        Raises:
+            StoppedError: the control says so; what is whole is kept.
+        """
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and who carries it out."""
+
+    plan: Plan
+    maker: Maker
+    batch_size: int
+    """Frames that are computed together."""
+    identity: Identity = field(default_factory=dict)
+    """All that decides on the output."""
+
+    def chunk_frames(self, start: int) -> int:
+        """Return after how many frames the chunk that begins at a frame ends, if its shot goes on.
+
+        The first is short: it tells at once how long the others will take. None is shorter than what cuts are
+        found by, so that work can go on at the end of any.
+        """
+        num_batches = max(2, -(-REACH // self.batch_size))
+        if start != self.plan.frames.start:
+            num_batches = max(num_batches, CHUNK_FRAMES // self.batch_size)
+        return num_batches * self.batch_size
+
+
+class Engine(Protocol):
+    """A model with its settings, wherever it runs: makes jobs of plans, and enlarges still pictures."""
+
+    @property
+    def identity(self) -> Identity:
+        """All that decides on the pixels of a result."""
+
+    def with_options(self, options: UpscaleOptions) -> Self:
+        """Return an engine with other options; another model is loaded only if they ask for one.
+
+        Raises:
+            ModelError: another model can't be had.
+            OptionError: the options don't fit the model or the device.
+        """
+
+    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
+        """Return the job of enlarging a video.
+
+        Args:
+            plan: what is done.
+            batch_size: frames that are computed together; it follows from the size of the picture where None.
+            source_digest: that of the source, if it is known.
+
+        Raises:
+            MemoryLimitError: nothing fits the memory that the user allows.
+        """
+
+    def picture(self, pixels: Pixels, control: Control) -> Pixels:
+        """Enlarge a still picture four times.
+
+        Args:
+            pixels: of the picture.
+            control: hears when there is room for others beside it.
+
+        Raises:
+            StoppedError: the control said so before it was begun.
+        """

@@ -1,0 +1,120 @@
+"""Parts made in this process, one after another."""
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.jobs.folder import Part, WorkFolder
+from vidx4.jobs.identity import Identity, identify
+from vidx4.jobs.job import Job, Pixels
+from vidx4.jobs.parts import Gap, gaps, make_part
+from vidx4.jobs.picture import enlarge_pixels
+from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, buffered, decoded, enlarged
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import Control, Oversight
+from vidx4.temporal.state import ShotState
+
+
+@dataclass(frozen=True)
+class Local:
+    """Makes parts in this process."""
+
+    enlarge: Enlarge
+    follow: Follow | None = None
+    """What is done first with the frames that are enlarged, where there is such a thing."""
+    device: str | torch.device = "cpu"
+    """Where the states of shots belong."""
+
+    @property
+    def num_shots_at_once(self) -> int:
+        """One: shots follow each other."""
+        return 1
+
+    def make(self, job: Job, folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
+        """Make the parts that a folder lacks, in order, each gap from the nearest place before it.
+
+        Raises:
+            StoppedError: the control says so; what is whole is kept.
+        """
+        for gap in gaps(job.plan, folder):
+            work = self._enlarged(gap, job, oversight)
+            with closing(oversight.seconds.timed_items("waiting", work)) as batches:
+                yield from _parts(gap, batches, job, folder, oversight)
+
+    def _enlarged(self, gap: Gap, job: Job, oversight: Oversight) -> Generator[Enlarged]:
+        state = None if gap.state is None else ShotState.load(gap.state, self.device)
+        frames = decoded(job.plan, job.batch_size, gap.place, oversight)
+        depth = buffered(job.plan.source, job.batch_size)
+        model = Model(self.enlarge, self.follow)
+        return enlarged(model, frames, state, oversight.control, oversight.seconds, depth)
+
+
+def _parts(
+    gap: Gap, batches: Generator[Enlarged], job: Job, folder: WorkFolder, oversight: Oversight
+) -> Generator[Part]:
+    start, seconds = gap.start, oversight.seconds
+    while start < gap.stop:
+        oversight.control.check()  # some frames may be enlarged ahead already
+        path, num_frames = folder.part_path(start), job.chunk_frames(start)
+        made = make_part(start, path, batches, num_frames, job.plan, seconds, oversight.on_advance)
+        with seconds.timed("encode"):
+            folder.add(made.part, None if made.state is None else made.state.save)
+        oversight.control.on_part(made.part)
+        yield made.part
+        start = made.part.stop
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """A model in this process."""
+
+    upscaler: Upscaler
+
+    @property
+    def identity(self) -> Identity:
+        """All that decides on the pixels of a result."""
+        return self.upscaler.identity
+
+    def with_options(self, options: UpscaleOptions) -> Self:
+        """Return an engine with other options; raises as `Upscaler.with_options`."""
+        return type(self)(self.upscaler.with_options(options))
+
+    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
+        """Return the job of enlarging a video; arguments and errors are those of `Engine.job`."""
+        return local_job(plan, self.upscaler, batch_size, source_digest)
+
+    def picture(self, pixels: Pixels, control: Control) -> Pixels:
+        """Enlarge a still picture four times; nothing else is done beside it."""
+        control.check()
+        return enlarge_pixels(pixels, self.upscaler)
+
+
+def local_job(
+    plan: Plan, upscaler: Upscaler, batch_size: int | None = None, source_digest: str | None = None
+) -> Job:
+    """Return the job of enlarging a video in this process.
+
+    Args:
+        plan: what is done.
+        upscaler: what does it.
+        batch_size: frames that are computed together; it follows from the size of the picture where None.
+        source_digest: that of the source, if it is known.
+
+    Raises:
+        MemoryLimitError: nothing fits the memory that the user allows.
+    """
+    upscaler = upscaler.fitted(plan.source.width, plan.source.height, plan.num_frames, batch_size)
+    batch_size = batch_size or upscaler.fit.batch_size
+    identity = identify(plan, batch_size, upscaler.identity, source_digest)
+    maker = Local(upscaler, upscaler.follow, upscaler.components.device)
+    return Job(plan, maker, batch_size, identity)
+
+
+def load_here(options: UpscaleOptions) -> LocalEngine:
+    """Load a model into this process; raises as `Upscaler.from_options`."""
+    return LocalEngine(Upscaler.from_options(options))
