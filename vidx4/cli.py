@@ -6,10 +6,12 @@ import inspect
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,8 +23,10 @@ from vidx4.flags import (
     BatchSize,
     FrameRate,
     Overwrite,
+    Where,
     Work,
     as_typed,
+    cluster_flags,
     encode_flags,
     grid,
     kinds,
@@ -43,7 +47,7 @@ from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
-    from vidx4.jobs.batch import FileOptions, FileReport
+    from vidx4.jobs.batch import Batch, FileOptions, FileReport
     from vidx4.jobs.job import Engine
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview import Choice
@@ -111,6 +115,7 @@ def _program(
     streams=stream_flags,
     span=span_flags,
     work=work_flags,
+    where=cluster_flags,
     terminal=terminal_flags,
 )
 def upscale(
@@ -124,6 +129,7 @@ def upscale(
     streams: "StreamOptions",
     span: "TimeRange",
     work: Work,
+    where: Where,
     terminal: Terminal,
     output: Annotated[
         Path | None, typer.Argument(parser=parse_output, help="Default: <stem>_x4 beside the input.")
@@ -134,7 +140,6 @@ def upscale(
 
     Into a folder, or to frames/%06d.png, it writes numbered pictures.
     """
-    from vidx4.jobs.local import load_here
     from vidx4.jobs.picture import plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still import is_picture
@@ -142,7 +147,8 @@ def upscale(
     if is_picture(source):
         _refuse_for_picture(encode, read, streams, span, work)
         written = plan_picture(source, output, overwrite=work.overwrite)
-        upscale_picture(source, written, load_here(options))
+        with _models(where, options.device) as load:
+            upscale_picture(source, written, load(options))
         terminal.done(written)
         return
     plan = plan_video(
@@ -156,7 +162,24 @@ def upscale(
         is_strict=work.strict,
     )
     terminal.plan(plan)
-    _carry_out(plan, load_here(options), work, terminal)
+    with _models(where, options.device) as load:
+        _carry_out(plan, load(options), work, terminal)
+
+
+@contextmanager
+def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], Engine]]":
+    """Give what loads models: into this process, or on a cluster that is left after the block."""
+    if where.cluster is None:
+        from vidx4.jobs.local import load_here
+
+        yield load_here
+        return
+    if find_spec("ray") is None:
+        raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
+    from vidx4.jobs.cluster import connect
+
+    with connect(where.cluster, where.workers, device, sends_model=where.send_model) as cluster:
+        yield cluster.load
 
 
 def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -> None:
@@ -264,6 +287,7 @@ def _choice(source: Path, given: Mapping[str, Any], swept: Mapping[str, Any]) ->
     read=read_flags,
     streams=stream_flags,
     work=work_flags,
+    where=cluster_flags,
     terminal=terminal_flags,
 )
 def batch(
@@ -275,6 +299,7 @@ def batch(
     read: "ReadOptions",
     streams: "StreamOptions",
     work: Work,
+    where: Where,
     terminal: Terminal,
     include: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Only files like this; may be given again.")
@@ -292,10 +317,8 @@ def batch(
     """
     from vidx4.jobs.batch import Batch, summary
     from vidx4.jobs.overrides import Overrides
-    from vidx4.jobs.passes import Pass
-    from vidx4.jobs.passes import watch as watch_folder
     from vidx4.jobs.report import write_report
-    from vidx4.jobs.select import Selection, check_not_empty
+    from vidx4.jobs.select import Selection
     from vidx4.media.whole import check_writable
 
     if work.report is not None:
@@ -308,31 +331,41 @@ def batch(
     given = {flag: value for flag, value in given.items() if flag in known}
     for pattern in ("", *overrides.by_pattern):
         _file_options({**overrides.defaults, **overrides.by_pattern.get(pattern, {}), **given})
-    todo = Batch(
-        selection,
-        lambda name: _file_options({**overrides.of(name), **given}),
-        overwrite=work.overwrite,
-        restart=work.restart,
-        force=work.force,
-        is_strict=work.strict,
-    )
-    if work.dry_run:
-        show_plan(terminal, todo.look_at(selection.find()))
-        return
-    view = BatchView(terminal)
-    with view.display() as stop:
-        if watch:
-            reports = watch_folder(todo, view, stop)
-        else:
-            paths = selection.find()
-            check_not_empty(selection, paths)
-            reports = Pass(todo, view, stop).run(paths)
+    with _models(where, options.device) as load:
+        todo = Batch(
+            selection,
+            lambda name: _file_options({**overrides.of(name), **given}),
+            load=load,
+            overwrite=work.overwrite,
+            restart=work.restart,
+            force=work.force,
+            is_strict=work.strict,
+        )
+        if work.dry_run:
+            show_plan(terminal, todo.look_at(selection.find()))
+            return
+        reports, is_stopped = _work_through(todo, watch, terminal)
     if work.report is not None:
         write_report(work.report, summary(reports))
     show_reports(terminal, reports)
-    if stop.is_set() and not watch:
+    if is_stopped and not watch:
         raise _stopped(reports)
     fail_unless_well(reports)
+
+
+def _work_through(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list["FileReport"], bool]:
+    """Return what became of the files, and whether the user stopped that."""
+    from vidx4.jobs.passes import Pass
+    from vidx4.jobs.passes import watch as watch_folder
+    from vidx4.jobs.select import check_not_empty
+
+    view = BatchView(terminal)
+    with view.display() as stop:
+        if watch:
+            return watch_folder(todo, view, stop), stop.is_set()
+        paths = todo.selection.find()
+        check_not_empty(todo.selection, paths)
+        return Pass(todo, view, stop).run(paths), stop.is_set()
 
 
 def _file_options(values: Mapping[str, Any]) -> "FileOptions":

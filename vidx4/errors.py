@@ -7,6 +7,7 @@ Vidx4Error
 ├── OptionError         options that don't fit together, the model, or the source
 ├── ModelError          a model that can't be had
 ├── MemoryLimitError    a device that is too small for the settings
+├── WorkerError         workers of a cluster that can't begin, or die again and again
 └── StoppedError        a job that was told to stop
 """
 
@@ -41,3 +42,7 @@ class MemoryLimitError(Vidx4Error):
 
 class StoppedError(Vidx4Error):
     """A job was told to stop; what is whole of it is kept."""
+
+
+class WorkerError(Vidx4Error):
+    """The workers of a cluster can't begin, differ from each other, or die again and again."""

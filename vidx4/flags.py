@@ -299,6 +299,44 @@ def work_flags(
     return Work(batch_size, overwrite, restart, force, dry_run, report, strict)
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where the model runs."""
+
+    cluster: str | None
+    """None for this process."""
+    workers: int | None
+    send_model: bool
+
+
+def cluster_flags(
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Spread the work over GPUs and machines by Ray: local, auto (the cluster that this machine "
+            "is of), or ray://HOST:PORT.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of the cluster; default one for each GPU, or for 4 CPUs where there is none."
+        ),
+    ] = None,
+    send_model: Annotated[
+        bool,
+        typer.Option(
+            "--send-model", help="Send the model's files to machines that can't find them themselves."
+        ),
+    ] = False,
+) -> Where:
+    """Return where the model runs."""
+    if cluster is None and (workers is not None or send_model):
+        raise OptionError("--workers and --send-model are of a cluster: name one with --cluster.")
+    return Where(cluster, workers, send_model)
+
+
 def kinds(*groups: Group) -> dict[str, type]:
     """Return the type of each flag of some groups, by its name on the command line."""
     parameters = (each for group in groups for each in inspect.signature(group).parameters.values())

@@ -141,7 +141,12 @@ def choose_model(name: str, device: torch.device) -> tuple[str, str]:
 
 
 def load(
-    name: str, device: torch.device, dtype: torch.dtype, prompt: str = "", negative_prompt: str = ""
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    prompt: str = "",
+    negative_prompt: str = "",
+    folder: Path | None = None,
 ) -> Components:
     """Load a model.
 
@@ -151,6 +156,7 @@ def load(
         dtype: of the denoiser; the autoencoder of `sd-x4` is in float16 on a CUDA GPU, else in float32.
         prompt: what the picture shows; encoded now, after which the text encoder is freed.
         negative_prompt: what guidance leads away from.
+        folder: where its files are; they are found by its name where None.
 
     Raises:
         ModelError: it can't be had, is incomplete, or is of another architecture.
@@ -159,7 +165,7 @@ def load(
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
-    folder = find(name, dtype)
+    folder = folder or find(name, dtype)
     index = read_json(folder / "model_index.json")
     load_family = _FAMILIES.get(index.get("_class_name", ""))
     if load_family is None:

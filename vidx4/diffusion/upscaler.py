@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -76,8 +77,13 @@ class Upscaler:
         return cls.from_options(UpscaleOptions(model=model, **options))
 
     @classmethod
-    def from_options(cls, options: UpscaleOptions) -> Self:
-        """Load the model that the options ask for; raises as `load`."""
+    def from_options(cls, options: UpscaleOptions, folder: Path | None = None) -> Self:
+        """Load the model that the options ask for; raises as `load`.
+
+        Args:
+            options: what is asked for.
+            folder: where the model's files are; they are found by its name where None.
+        """
         device = choose_device(options.device)
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
@@ -87,7 +93,7 @@ class Upscaler:
         if options.max_memory is not None:
             enforce(device, options.max_memory)
         try:
-            components = load(name, device, dtype, options.prompt, options.negative_prompt)
+            components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -1,6 +1,7 @@
 """What a job is: all that decides a pixel or a packet of its output, and how two jobs differ."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +15,11 @@ Identity: TypeAlias = Mapping[str, str | int | float | None]
 
 _LIBRARIES = ("vidx4", "av")
 """What makes packets, and pixels beside the upscaler: another version may do so in another way."""
-_DIGESTS = {"source": "the source has changed", "weights": "the weights of the model have changed"}
+_DIGESTS = {
+    "program": "the files of vidx4 are others",
+    "source": "the source has changed",
+    "weights": "the weights of the model have changed",
+}
 """What to say where a value means nothing to people."""
 _MAX_DIFFERENCES = 4
 
@@ -55,6 +60,14 @@ def identify_picture(path: Path, upscaler: Identity, source_digest: str | None =
         "source": source_digest or (sequence_digest(path) if is_sequence(path) else file_digest(path)),
         **upscaler,
     }
+
+
+def program() -> dict[str, str]:
+    """Return what this process runs: another program may make other pixels and packets."""
+    folder, digest = Path(__file__).parent.parent, sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + sha256(path.read_bytes()).digest())
+    return {**{library: version(library) for library in _LIBRARIES}, "program": digest.hexdigest()}
 
 
 def differences(was: Identity, is_: Identity) -> str:

@@ -46,6 +46,11 @@ class Motion:
         return Motion(*(field[..., *box.slices] for field in vars(self).values()))
 
 
+def set_num_threads(num_threads: int) -> None:
+    """Let motion be estimated by so many threads; all cores are used where nobody says."""
+    cv2.setNumThreads(num_threads)
+
+
 def estimate_motion(last: Tensor, frame: Tensor, unchanged: Tensor) -> Motion:
     """Estimate motion in both directions.
 

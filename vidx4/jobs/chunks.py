@@ -1,0 +1,106 @@
+"""Decoded frames, cut into the chunks of which parts are made."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidx4.jobs.folder import WorkFolder
+from vidx4.jobs.job import Job
+from vidx4.jobs.parts import gaps, index_of
+from vidx4.jobs.pipeline import decoded
+from vidx4.jobs.progress import Oversight
+from vidx4.jobs.shots import ShotBatch
+from vidx4.video import FrameBatch
+
+Frames: TypeAlias = NDArray[Any]
+"""RGB over the full range of its type, uint8 or uint16, (N, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive frames of a shot that become one part; their pixels are apart."""
+
+    start: int
+    """Index of the first frame in the source."""
+    pts: tuple[int, ...]
+    """Of each frame; none where no frame from `start` on can be decoded."""
+    starts_shot: bool
+    ends_shot: bool
+    next_pts: int | None
+    """Of the frame after them; None after the last of all."""
+
+    def batches(self, frames: Frames, batch_size: int) -> Generator[ShotBatch]:
+        """Yield the frames in the batches in which they were decoded."""
+        for begin in range(0, len(self.pts), batch_size):
+            end = begin + batch_size
+            is_last = end >= len(self.pts)
+            yield ShotBatch(
+                FrameBatch(torch.from_numpy(frames[begin:end].copy()), self.pts[begin:end]),
+                starts_shot=self.starts_shot and begin == 0,
+                ends_shot=self.ends_shot and is_last,
+                next_pts=self.next_pts if is_last else self.pts[end],
+            )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where work on a shot begins, or goes on."""
+
+    state: Path | None
+    """Where what its first frame needs of those before lies; None where that is nothing."""
+
+
+def missing_chunks(
+    job: Job, folder: WorkFolder, oversight: Oversight
+) -> Generator[tuple[Chunk, Frames, Entry | None]]:
+    """Yield the chunks that a folder lacks, in order, and with those that are the first of their shot, how.
+
+    The source is read once, from the first gap to the last. Chunks between gaps are passed over.
+
+    Raises:
+        StoppedError: the control says so.
+        SourceError: the source can't be read.
+    """
+    left = deque(gaps(job.plan, folder))
+    if not left:
+        return
+    batches = decoded(job.plan, job.batch_size, left[0].place, oversight)
+    with closing(batches):
+        for chunk, frames in _chunks(left[0].start, batches, job):
+            while left and left[0].stop <= chunk.start:
+                left.popleft()
+            if not left:
+                return
+            if chunk.start == left[0].start:
+                yield chunk, frames, Entry(left[0].state)
+            elif chunk.start > left[0].start:
+                yield chunk, frames, Entry(None) if chunk.starts_shot else None
+
+
+def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tuple[Chunk, Frames]]:
+    """Yield all chunks from a frame on; where the last frames are lost, one without any."""
+    waiting: list[ShotBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if batch.ends_shot or sum(len(each.batch) for each in waiting) >= job.chunk_frames(start):
+            chunk, frames = _joined(start, waiting)
+            yield chunk, frames.numpy()
+            start, waiting = index_of(chunk.next_pts, job.plan), []
+    if start < job.plan.frames.stop:
+        size = job.plan.source.height, job.plan.source.width
+        nothing = torch.empty(0, 3, *size, dtype=job.plan.source.pixel_dtype)
+        yield Chunk(start, (), starts_shot=False, ends_shot=True, next_pts=None), nothing.numpy()
+
+
+def _joined(start: int, batches: list[ShotBatch]) -> tuple[Chunk, Tensor]:
+    pts = tuple(pts for each in batches for pts in each.batch.pts)
+    last = batches[-1]
+    chunk = Chunk(start, pts, batches[0].starts_shot, last.ends_shot, last.next_pts)
+    return chunk, torch.cat([each.batch.data for each in batches])

@@ -1,0 +1,286 @@
+"""What a worker does, in a process of its own: it loads models, and makes parts of chunks."""
+
+import fcntl
+import logging
+import os
+import platform
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+import torch
+
+from vidx4.diffusion.memory import Fit
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler, loaded_by
+from vidx4.errors import ModelError, WorkerError
+from vidx4.jobs.chunks import Chunk
+from vidx4.jobs.folder import Part
+from vidx4.jobs.identity import Identity, differences, program
+from vidx4.jobs.job import Pixels
+from vidx4.jobs.parts import make_part
+from vidx4.jobs.picture import enlarge_pixels
+from vidx4.jobs.pipeline import Model, buffered, enlarged
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
+from vidx4.temporal.motion import set_num_threads
+from vidx4.temporal.state import ShotState, Upscaled
+
+_MAX_JOBS = 4
+"""That are remembered: a worker has two shots at once, mostly of one job."""
+
+Fetch: TypeAlias = Callable[[Any], Any]
+"""Returns what a reference refers to."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the files of a model are; nothing where a worker finds them by the model's name."""
+
+    folder: Path | None = None
+    """A folder that is there on all machines."""
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    """References to the content of files, by their names in a folder to be made."""
+    digest: str = ""
+    """Of what is sent."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and its options, as all workers have to have them."""
+
+    options: UpscaleOptions
+    files: ModelFiles
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How one worker found that frames of a size fit its device: the others do it alike."""
+
+    options: UpscaleOptions
+    fit: Fit
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job, as workers know it."""
+
+    key: str
+    """Its own."""
+    setting: Setting
+    fitted: Fitted
+    batch_size: int
+    plan: Any
+    """A reference to it."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A part on its way home."""
+
+    part: Part
+    packets: bytes
+    """The content of its file."""
+    state: bytes | None
+    """What the frames after it need, as a file; None where they need nothing of it."""
+    seconds: StageSeconds
+    peak_memory: int
+    """Of the worker."""
+
+
+@dataclass
+class _JobAtWork:
+    plan: Plan
+    upscaler: Upscaler
+    states: dict[int, ShotState | None] = field(default_factory=dict)
+    """Those after chunks that are done, by the frame that goes on from them."""
+
+
+class Worker:
+    """Enlarges frames for somebody else; methods may be called in several threads.
+
+    Args:
+        num_threads: that it may use of the CPU.
+        fetch: returns what a reference refers to.
+    """
+
+    def __init__(self, num_threads: int, fetch: Fetch) -> None:
+        torch.set_num_threads(num_threads)
+        set_num_threads(num_threads)
+        self._fetch = fetch
+        self._loaded: dict[tuple[str, ...], Upscaler] = {}
+        self._jobs: OrderedDict[str, _JobAtWork] = OrderedDict()
+        self._advances: dict[tuple[str, int], Advance] = {}
+        self._notes = _Notes()
+        self._loading, self._enlarging = Lock(), Lock()
+
+    def program(self) -> dict[str, str]:
+        """Return what it runs, and where: nothing that another version of the program could not read."""
+        return {**program(), "host": platform.node(), "pid": str(os.getpid())}
+
+    def identity(self, setting: Setting) -> Identity:
+        """Load a model, and return all that decides on the pixels of a result."""
+        return self._upscaler(setting).identity
+
+    def fitted(
+        self, setting: Setting, width: int, height: int, num_frames: int, batch_size: int | None
+    ) -> Fitted:
+        """Find out how frames fit the memory; arguments and errors are those of `Upscaler.fitted`."""
+        upscaler = self._upscaler(setting).fitted(width, height, num_frames, batch_size)
+        return Fitted(upscaler.options, upscaler.fit, upscaler.identity)
+
+    def make_part(
+        self, task: Task, chunk: Chunk, frames: Any, state: bytes | None, *, is_entry: bool
+    ) -> Packed:
+        """Make a part.
+
+        Args:
+            task: the job.
+            chunk: what the part is of.
+            frames: a reference to the pixels.
+            state: what the first frame needs of those before, as a file, where nothing of the shot was done
+                here before.
+            is_entry: whether that is so; else the state that was kept is used.
+        """
+        job = self._job(task)
+        before = _unpacked(state, job.upscaler) if is_entry else job.states.pop(chunk.start)
+        seconds = StageSeconds()
+        work = enlarged(
+            Model(self._in_turn(job.upscaler), job.upscaler.follow),
+            chunk.batches(self._fetch(frames), task.batch_size),
+            before,
+            Control(),
+            seconds,
+            buffered(job.plan.source, task.batch_size),
+        )
+        with self._reported(task, chunk) as on_advance, tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "part")
+            with closing(seconds.timed_items("waiting", work)) as batches:
+                num_frames = max(1, len(chunk.pts))
+                made = make_part(chunk.start, path, batches, num_frames, job.plan, seconds, on_advance)
+            job.states[made.part.stop] = made.state
+            return Packed(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
+
+    def _in_turn(self, upscaler: Upscaler) -> Callable[[Any, ShotState | None], Upscaled]:
+        """Let shots enlarge their batches one after another: two at once would take twice the memory."""
+
+        def enlarge(frames: Any, state: ShotState | None) -> Upscaled:
+            with self._enlarging:
+                return upscaler(frames, state)
+
+        return enlarge
+
+    @contextmanager
+    def _reported(self, task: Task, chunk: Chunk) -> Iterator[Callable[[Advance], None]]:
+        key = task.key, chunk.start
+        try:
+            yield lambda advance: self._advances.__setitem__(key, advance)
+        finally:
+            self._advances.pop(key, None)
+
+    def advance(self, key: str, start: int) -> Advance | None:
+        """Return how far a part is that is at work, by the key of its job and its first frame."""
+        return self._advances.get((key, start))
+
+    def notes(self) -> list[tuple[int, str]]:
+        """Return what there was to say since somebody asked, with the level of each message."""
+        return self._notes.taken()
+
+    def picture(self, setting: Setting, pixels: Pixels) -> Pixels:
+        """Enlarge a still picture four times."""
+        upscaler = self._upscaler(setting)
+        with self._enlarging:
+            return enlarge_pixels(pixels, upscaler)
+
+    def _job(self, task: Task) -> _JobAtWork:
+        with self._loading:
+            if task.key in self._jobs:
+                return self._jobs[task.key]
+        base = self._upscaler(task.setting)
+        upscaler = Upscaler(base.components, task.fitted.options, task.fitted.fit)
+        if found := differences(task.fitted.identity, upscaler.identity):
+            raise WorkerError(f"A worker on {platform.node()} makes other pixels than the rest: {found}.")
+        with self._loading:
+            job = self._jobs.setdefault(task.key, _JobAtWork(self._fetch(task.plan), upscaler))
+            while len(self._jobs) > _MAX_JOBS:
+                self._jobs.popitem(last=False)
+            return job
+
+    def _upscaler(self, setting: Setting) -> Upscaler:
+        """Return an upscaler; a model is loaded once."""
+        options, key = setting.options, loaded_by(setting.options)
+        with self._loading:
+            if key not in self._loaded:
+                folder = setting.files.folder
+                if setting.files.sent:
+                    folder = received(setting.files, self._fetch)
+                self._loaded[key] = Upscaler.from_options(options, folder)
+            return Upscaler(self._loaded[key].components, options)
+
+
+def _unpacked(state: bytes | None, upscaler: Upscaler) -> ShotState | None:
+    if state is None:
+        return None
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(state)
+        file.flush()
+        return ShotState.load(Path(file.name), upscaler.components.device)
+
+
+def _packed(state: ShotState | None) -> bytes | None:
+    if state is None:
+        return None
+    with tempfile.NamedTemporaryFile() as file:
+        state.save(Path(file.name))
+        return Path(file.name).read_bytes()
+
+
+def received(files: ModelFiles, fetch: Fetch) -> Path:
+    """Return a folder with files that were sent; the workers of a machine share it.
+
+    Raises:
+        ModelError: the place for it belongs to somebody else.
+    """
+    shelf = Path(tempfile.gettempdir(), f"vidx4-{os.getuid()}")
+    shelf.mkdir(mode=0o700, exist_ok=True)
+    if shelf.stat().st_uid != os.getuid():
+        raise ModelError(f"{shelf} is where models that are sent go, and belongs to another user.")
+    folder = shelf / files.digest
+    with (shelf / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=shelf) as unfinished:
+                whole = Path(unfinished, "model")
+                for name, content in files.sent.items():
+                    (whole / name).parent.mkdir(parents=True, exist_ok=True)
+                    (whole / name).write_bytes(fetch(content))
+                whole.rename(folder)
+    return folder
+
+
+class _Notes(logging.Handler):
+    """Keeps what the library logs, until somebody takes it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._kept: list[tuple[int, str]] = []
+        logger = logging.getLogger("vidx4")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append((record.levelno, record.getMessage()))
+
+    def taken(self) -> list[tuple[int, str]]:
+        self.acquire()
+        try:
+            kept, self._kept = self._kept, []
+        finally:
+            self.release()
+        return kept
