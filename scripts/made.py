@@ -63,6 +63,41 @@ def with_aperture(path: Path) -> Path:
     return path
 
 
+def shots(lengths: Sequence[int], width: int = 24, height: int = 16) -> list[VideoFrame]:
+    """Return frames of shots that pan over coarse patterns of another colour each, of 100 frames at most."""
+    colors, chance = ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), np.random.default_rng(5)
+    pictures = []
+    for number, length in enumerate(lengths):
+        coarse = (chance.integers(0, 65535, (30, 20, 1)) * colors[number % 3]).astype(np.uint16)
+        wide = coarse.repeat(4, axis=0).repeat(4, axis=1)
+        pictures += [wide[i : i + height, i // 2 : i // 2 + width] for i in range(length)]
+    return list(frames(map(np.ascontiguousarray, pictures)))
+
+
+def uneven(num_frames: int) -> list[int]:
+    """Return the times of frames that come 12.5 to 33 a second, in 1/12800 seconds."""
+    steps = np.random.default_rng(5).choice([384, 512, 1024], size=num_frames)
+    return [0, *np.cumsum(steps).tolist()[:-1]]
+
+
+def show(
+    folder: Path, lengths: Sequence[int] = (40, 9, 30, 12, 80, 7, 16, 21), name: str = "show.mkv"
+) -> Path:
+    """Write many shots with a variable rate, three sound tracks and subtitles."""
+
+    def prepare(container: OutputContainer, video: VideoStream) -> list[Stream]:
+        subtitles = container.add_mux_stream("subrip")
+        subtitles.metadata["language"], subtitles.time_base = "eng", Fraction(1, 1000)
+        return [subtitles]
+
+    def fill(container: OutputContainer, streams: Sequence[Stream]) -> None:
+        for number in range(4):
+            container.mux(text_packet(streams[0], f"Line {number}", 2.0 * number, 2.0 * number + 1.5))
+
+    pts = uneven(sum(lengths))
+    return write(folder / name, shots(lengths), pts=pts, num_audio=3, prepare=prepare, fill=fill)
+
+
 def frames(pictures: Iterable[np.ndarray], pix_fmt: str = "yuv420p") -> Iterator[VideoFrame]:
     for picture in pictures:
         yield VideoFrame.from_ndarray(picture, format="rgb48le").reformat(format=pix_fmt)

@@ -173,6 +173,9 @@ class Terminal:
         )
         stages = ", ".join(f"{name} {clock(seconds)}" for name, seconds in asdict(report.stages).items())
         self.say(stages, quietly=False)
+        for name, share in report.workers.items():
+            took = f"{share.num_frames} frames, model {clock(share.model_seconds)}"
+            self.say(f"{name}: {took}, at most {mebibytes(share.peak_memory)}", quietly=False)
         self.done(**report.facts())
 
     def done(self, output: str | Path, **fields: Any) -> None:

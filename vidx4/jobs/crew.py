@@ -116,6 +116,7 @@ class Crew(Generic[Hand]):
         self._waiting: list[Errand[Hand]] = []
         self._busy: Counter[Hand] = Counter()
         """How many errands each worker has."""
+        self._lost: set[Hand] = set()
         self._load = NOTHING
         self._end: BaseException | None = None
         """Why nothing more is done."""
@@ -205,8 +206,8 @@ class Crew(Generic[Hand]):
     def _take(self, hand: Hand) -> Errand[Hand] | None:
         with self._changed:
             self._busy[hand] += 0  # it is there, and idle
-            self._changed.wait_for(lambda: self._is_for(hand) or self._end)
-            if self._end is not None:
+            self._changed.wait_for(lambda: self._is_for(hand) or hand in self._lost or self._end)
+            if self._end is not None or hand in self._lost:
                 return None
             errand = min(self._waiting, key=lambda each: (each.rank, -each.num_frames))
             self._waiting.remove(errand)
@@ -216,7 +217,8 @@ class Crew(Generic[Hand]):
 
     def _is_for(self, hand: Hand) -> bool:
         """Whether a worker shall take an errand: a second one only if no other has none."""
-        num_idle = sum(num_errands == 0 for num_errands in self._busy.values())
+        there = (num_errands for hand, num_errands in self._busy.items() if hand not in self._lost)
+        num_idle = sum(num_errands == 0 for num_errands in there)
         return len(self._waiting) > (0 if self._busy[hand] == 0 else num_idle)
 
     def _run(self, errand: Errand[Hand], hand: Hand) -> None:
@@ -226,6 +228,7 @@ class Crew(Generic[Hand]):
             try:
                 piece.run(hand, is_first=is_first)
             except WorkerLost as loss:
+                self._lose(hand)
                 self._take_back(errand, loss)
                 raise
             except BaseException as error:
@@ -277,8 +280,15 @@ class Crew(Generic[Hand]):
             self._waiting.append(errand)
             self._changed.notify_all()
 
-    def leave(self, hand: Hand) -> None:
-        """Count on a worker no more."""
+    def _lose(self, hand: Hand) -> None:
+        """Count on a worker no more, in whichever thread."""
         with self._changed:
+            self._lost.add(hand)
+            self._changed.notify_all()
+
+    def leave(self, hand: Hand) -> None:
+        """Forget a worker that no thread works with any more."""
+        with self._changed:
+            self._lost.discard(hand)
             self._busy.pop(hand, None)
             self._changed.notify_all()

@@ -26,6 +26,10 @@ class Maker(Protocol):
     """Makes the parts of jobs."""
 
     @property
+    def num_workers(self) -> int:
+        """How many work at once."""
+
+    @property
     def num_shots_at_once(self) -> int:
         """How many shots are at work together, and so how many states wait on the disk."""
 

@@ -30,10 +30,8 @@ class Local:
     device: str | torch.device = "cpu"
     """Where the states of shots belong."""
 
-    @property
-    def num_shots_at_once(self) -> int:
-        """One: shots follow each other."""
-        return 1
+    num_workers: int = 1
+    num_shots_at_once: int = 1
 
     def make(self, job: Job, folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
         """Make the parts that a folder lacks, in order, each gap from the nearest place before it.

@@ -28,6 +28,8 @@ class Meter:
         """The parts at work, by their start."""
         self.num_new = 0
         self.num_reused = 0.0
+        self.num_parts = 0
+        """That were begun."""
         self.peak_memory = 0
         """Of the processes that enlarge frames, as far as they have told."""
 
@@ -42,6 +44,7 @@ class Meter:
         if before is None and (advance.starts_shot or self.num_new == 0):
             self._num_shots += 1
             self._shot_pts = advance.pts
+        self.num_parts += before is None
         # A part at which a worker was lost is begun anew.
         self.num_new += advance.num_frames - (before.num_frames if before else 0)
         self.num_reused += advance.num_reused - (before.num_reused if before else 0.0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vidx4.errors import DiskFullError
 from vidx4.jobs.folder import WorkFolder
+from vidx4.jobs.job import Maker
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import peak_memory
@@ -36,7 +37,7 @@ class Estimate:
         return self.num_left * self.seconds_per_frame
 
 
-def estimate(plan: Plan, folder: WorkFolder, meter: Meter, num_shots_at_once: int = 1) -> Estimate:
+def estimate(plan: Plan, folder: WorkFolder, meter: Meter, maker: Maker) -> Estimate:
     """Tell what a job will take, from the parts that are there: one at least.
 
     The speed is that of this run or, where it has made nothing yet, of those before. The size follows from
@@ -46,16 +47,19 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, num_shots_at_once: in
         plan: what is done.
         folder: what is there.
         meter: has measured this run.
-        num_shots_at_once: how many shots are at work together.
+        maker: does what is left.
     """
-    seconds_per_frame, basis = _speed(folder, meter)
+    seconds_per_frame, basis = _speed(folder, meter, maker.num_workers)
     size = frames_size(plan, folder)
     return Estimate(
         num_left=plan.num_frames - folder.num_done,
         seconds_per_frame=seconds_per_frame,
         basis=basis,
         output_size=size + _copied(plan),
-        disk_needed=2 * size - folder.size_of_parts + _copied(plan) + _states(folder, num_shots_at_once),
+        disk_needed=2 * size
+        - folder.size_of_parts
+        + _copied(plan)
+        + _states(folder, maker.num_shots_at_once),
         disk_free=shutil.disk_usage(folder.path).free,
         memory=max(peak_memory(), meter.peak_memory),
     )
@@ -81,10 +85,13 @@ def disk_needed(plan: Plan, folder: WorkFolder) -> int:
     return 2 * done * plan.num_frames // max(num_done, 1) - done + _copied(plan) + _states(folder)
 
 
-def _speed(folder: WorkFolder, meter: Meter) -> tuple[float, str]:
+def _speed(folder: WorkFolder, meter: Meter, num_workers: int) -> tuple[float, str]:
     if meter.num_new:
-        what = f"measured on {meter.num_new} frames of this video on this device"
-        return meter.seconds_per_frame(without_reuse=True), what
+        what = f"measured on {meter.num_new} frames of this video"
+        seconds = meter.seconds_per_frame(without_reuse=True)
+        if num_workers == 1 or meter.num_parts > 1:
+            return seconds, f"{what} on this device" if num_workers == 1 else what
+        return seconds / num_workers, f"{what} by one of {num_workers} workers"
     parts = sorted(folder.parts.values(), key=lambda part: part.start)
     parts = parts[1:] or parts  # in the first, everything warms up
     num_computed = sum(part.num_frames - part.num_reused for part in parts)

@@ -146,8 +146,8 @@ class Share:
     """What one worker of several has done."""
 
     num_frames: int = 0
-    seconds: float = 0.0
-    """That it was at work."""
+    model_seconds: float = 0.0
+    """That its model was at work."""
     peak_memory: int = 0
     """Of its process and on its GPU, in bytes."""
 

@@ -123,6 +123,7 @@ class _Order:
                     num_chunks = number
                     self._oversight.control.on_read()
                 case _Delivery() as delivery:
+                    self._oversight.on_advance(self._advance(delivery.packed))
                     part = self._keep(delivery)
                     num_kept += 1
                     self._oversight.control.on_part(part)
@@ -153,6 +154,12 @@ class _Order:
         self._count(delivery)
         return part
 
+    def _advance(self, packed: Packed) -> Advance:
+        """Return what there is to tell of a part when it is done: it may never have been asked for."""
+        part, pts = packed.part, self._job.plan.source.pts[packed.part.start]
+        counts = part.num_frames, part.num_reused
+        return Advance(part.start, part.stop, *counts, part.starts_shot, pts, packed.peak_memory)
+
     def _count(self, delivery: _Delivery) -> None:
         packed, seconds = delivery.packed, self._oversight.seconds
         seconds.follow += packed.seconds.follow
@@ -160,7 +167,7 @@ class _Order:
         seconds.encode += packed.seconds.encode
         share = self._oversight.shares.setdefault(delivery.worker, Share())
         share.num_frames += packed.part.num_frames
-        share.seconds += packed.part.seconds
+        share.model_seconds += packed.seconds.model
         share.peak_memory = max(share.peak_memory, packed.peak_memory)
 
     def _read(self) -> None:

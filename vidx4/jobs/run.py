@@ -40,7 +40,7 @@ class Run:
         self._folder = folder
         self._meter = Meter(job.plan, folder, control)
         self._oversight = Oversight(control, self._meter.add)
-        self._num_shots_at_once = job.maker.num_shots_at_once
+        self._maker = job.maker
         self._parts = job.maker.make(job, folder, self._oversight)
 
     def estimate(self) -> Estimate:
@@ -51,7 +51,7 @@ class Run:
         """
         if not self._folder.parts:
             next(self._parts, None)
-        return estimate(self._plan, self._folder, self._meter, self._num_shots_at_once)
+        return estimate(self._plan, self._folder, self._meter, self._maker)
 
     def finish(self, *, force: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.

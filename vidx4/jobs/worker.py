@@ -5,12 +5,13 @@ import logging
 import os
 import platform
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, TypeAlias
 
 import torch
@@ -25,7 +26,7 @@ from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
 from vidx4.jobs.picture import enlarge_pixels
-from vidx4.jobs.pipeline import Model, buffered, enlarged
+from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.temporal.motion import set_num_threads
@@ -94,6 +95,39 @@ class Packed:
     """Of the worker."""
 
 
+class _Gate:
+    """Lets work go on side by side, but nothing beside loading.
+
+    While diffusers loads a network, PyTorch's default type is another, in all threads.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._num_inside = 0
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        """Wait until nobody is alone."""
+        with self._changed:
+            self._num_inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until all others are done; who comes later waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._num_inside)
+            yield
+
+
+_gate = _Gate()
+
+
 @dataclass
 class _JobAtWork:
     plan: Plan
@@ -149,10 +183,14 @@ class Worker:
             is_entry: whether that is so; else the state that was kept is used.
         """
         job = self._job(task)
-        before = _unpacked(state, job.upscaler) if is_entry else job.states.pop(chunk.start)
+        with _gate.beside_others():
+            return self._made(job, task, chunk, frames, _Start(state, is_entry))
+
+    def _made(self, job: _JobAtWork, task: Task, chunk: Chunk, frames: Any, start: "_Start") -> Packed:
+        before = _unpacked(start.state, job.upscaler) if start.is_entry else job.states.pop(chunk.start)
         seconds = StageSeconds()
         work = enlarged(
-            Model(self._in_turn(job.upscaler), job.upscaler.follow),
+            Model(self._in_turn(job.upscaler, seconds), job.upscaler.follow),
             chunk.batches(self._fetch(frames), task.batch_size),
             before,
             Control(),
@@ -167,11 +205,13 @@ class Worker:
             job.states[made.part.stop] = made.state
             return Packed(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
 
-    def _in_turn(self, upscaler: Upscaler) -> Callable[[Any, ShotState | None], Upscaled]:
+    def _in_turn(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
         """Let shots enlarge their batches one after another: two at once would take twice the memory."""
 
         def enlarge(frames: Any, state: ShotState | None) -> Upscaled:
+            asked = time.monotonic()
             with self._enlarging:
+                seconds.model -= time.monotonic() - asked  # to wait for others is no work
                 return upscaler(frames, state)
 
         return enlarge
@@ -192,11 +232,11 @@ class Worker:
         """Return what there was to say since somebody asked, with the level of each message."""
         return self._notes.taken()
 
-    def picture(self, setting: Setting, pixels: Pixels) -> Pixels:
-        """Enlarge a still picture four times."""
+    def picture(self, setting: Setting, pixels: Any) -> Pixels:
+        """Enlarge a still picture four times, given by a reference."""
         upscaler = self._upscaler(setting)
-        with self._enlarging:
-            return enlarge_pixels(pixels, upscaler)
+        with _gate.beside_others(), self._enlarging:
+            return enlarge_pixels(self._fetch(pixels), upscaler)
 
     def _job(self, task: Task) -> _JobAtWork:
         with self._loading:
@@ -220,8 +260,17 @@ class Worker:
                 folder = setting.files.folder
                 if setting.files.sent:
                     folder = received(setting.files, self._fetch)
-                self._loaded[key] = Upscaler.from_options(options, folder)
+                with _gate.alone():
+                    self._loaded[key] = Upscaler.from_options(options, folder)
             return Upscaler(self._loaded[key].components, options)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the first frame of a chunk goes on from."""
+
+    state: bytes | None
+    is_entry: bool
 
 
 def _unpacked(state: bytes | None, upscaler: Upscaler) -> ShotState | None:

@@ -1,0 +1,298 @@
+"""Parts that a crew makes are those that this process makes, whoever is lost on the way."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from made import frames, scene, show, write
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError, SourceError, StoppedError, WorkerError
+from vidx4.jobs.crew import ERRANDS_AT_ONCE, Crew, Load, WorkerLost
+from vidx4.jobs.folder import Part
+from vidx4.jobs.identity import identify
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import LocalEngine, local_job
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.progress import Advance, Control
+from vidx4.jobs.remote import Hand, Remote, enlarge_remotely
+from vidx4.jobs.run import run, start
+from vidx4.jobs.worker import ModelFiles, Packed, Setting, Task, Worker
+from vidx4.media.encoder import EncodeOptions
+
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+SETTING = Setting(UpscaleOptions(model="compact", device="cpu"), ModelFiles())
+ROOM = Load(128, 2**30)
+Luck = Callable[[], bool]
+
+
+def itself(value: Any) -> Any:
+    """Be store and what fetches from it."""
+    return value
+
+
+@dataclass(eq=False)
+class InProcess:
+    """A worker in this process that may die while it makes a part, before or after the work."""
+
+    name: str
+    worker: Worker = field(default_factory=lambda: Worker(1, itself))
+    dies: Luck = lambda: False
+    is_dead: bool = False
+
+    def _live(self) -> None:
+        self.is_dead = self.is_dead or self.dies()
+        if self.is_dead:
+            raise WorkerLost(f"{self.name} was lost.")
+
+    def make_part(self, *task: Any, on_advance: Callable[[Advance], Any], is_entry: bool) -> Packed:
+        self._live()
+        packed = self.worker.make_part(*task, is_entry=is_entry)
+        self._live()
+        return packed
+
+    def picture(self, setting: Setting, pixels: Any) -> Any:
+        self._live()
+        return self.worker.picture(setting, pixels)
+
+
+@contextmanager
+def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM) -> Iterator[Crew[Hand]]:
+    """Give a crew whose workers are replaced when they die."""
+    crew: Crew[Hand] = Crew(room, num_workers)
+    is_over = Event()
+
+    def keep(number: int) -> None:
+        while not is_over.is_set():
+            hand = InProcess(f"Worker {number}", dies=dies)
+            threads = [Thread(target=work, args=(hand,)) for _ in range(ERRANDS_AT_ONCE)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            crew.leave(hand)
+
+    def work(hand: InProcess) -> None:
+        with suppress(WorkerLost):
+            crew.work(hand)
+
+    keepers = [Thread(target=keep, args=(number,)) for number in range(num_workers)]
+    for keeper in keepers:
+        keeper.start()
+    try:
+        yield crew
+    finally:
+        is_over.set()
+        crew.end(WorkerError("over"))
+        for keeper in keepers:
+            keeper.join()
+
+
+def remote_job(plan: Plan, crew: Crew[Hand], batch_size: int | None = 4, rank: int = 0) -> Job:
+    fitted = Worker(1, itself).fitted(
+        SETTING, plan.source.width, plan.source.height, plan.num_frames, batch_size
+    )
+    batch_size = batch_size or fitted.fit.batch_size
+    task = Task(str(plan.output), SETTING, fitted, batch_size, plan)
+    identity = identify(plan, batch_size, fitted.identity)
+    return Job(plan, Remote(crew, task, rank, itself, 2), batch_size, identity)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a video of eight shots, with a variable rate, three sound tracks and subtitles."""
+    return show(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler.load("compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", encode=FAST)
+    run(local_job(plan, upscaler, 4))
+    return plan.output.read_bytes()
+
+
+@pytest.fixture
+def plan(clip: Path, tmp_path: Path) -> Plan:
+    return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+
+
+def stop_after(job: Job, num_parts: int) -> list[Part]:
+    parts: list[Part] = []
+    stop = Event()
+
+    def on_part(part: Part) -> None:
+        parts.append(part)
+        if len(parts) == num_parts:
+            stop.set()
+
+    with pytest.raises(StoppedError):
+        run(job, Control(on_part=on_part, stop=stop))
+    return parts
+
+
+def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
+    parts: list[Part] = []
+    progress: list[int] = []
+    with at_work() as crew:
+        control = Control(lambda each: progress.append(each.num_done), parts.append)
+        report = run(remote_job(plan, crew), control)
+    assert plan.output.read_bytes() == local
+    assert sum(part.starts_shot for part in parts) == report.num_shots == 8
+    assert (report.num_frames, report.num_new, progress[-1]) == (215, 215, 215)
+    assert set(report.workers) == {"Worker 0", "Worker 1"}
+    assert sum(share.num_frames for share in report.workers.values()) == 215
+    assert not plan.work_folder.exists()
+
+
+def test_the_same_with_one_worker_and_no_room(plan: Plan, local: bytes) -> None:
+    """Each chunk waits until the last one is done."""
+    with at_work(1, room=Load(1, 1)) as crew:
+        run(remote_job(plan, crew))
+    assert plan.output.read_bytes() == local
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_same_when_workers_die(
+    seed: int, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance, lock = random.Random(seed), Lock()
+
+    def dies() -> bool:
+        with lock:
+            return chance.random() < 0.25
+
+    with at_work(dies=dies) as crew:
+        run(remote_job(plan, crew))
+    assert "was lost. Another one goes on with the shot at" in caplog.text
+    assert plan.output.read_bytes() == local
+
+
+@pytest.mark.parametrize("num_parts", [1, 3, 5, 8])
+def test_a_stopped_job_goes_on_with_other_workers_or_without(
+    num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
+) -> None:
+    with at_work() as crew:
+        made = stop_after(remote_job(plan, crew), num_parts)
+    if num_parts % 2:
+        report = run(local_job(plan, upscaler, 4))
+    else:
+        with at_work() as crew:
+            report = run(remote_job(plan, crew))
+    assert report.num_new <= 215 - sum(part.num_frames for part in made)
+    assert plan.output.read_bytes() == local
+
+
+@pytest.mark.parametrize("num_parts", [1, 6, 7])
+def test_a_job_of_this_process_goes_on_with_workers(
+    num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
+) -> None:
+    stop_after(local_job(plan, upscaler, 4), num_parts)
+    with at_work() as crew:
+        run(remote_job(plan, crew))
+    assert plan.output.read_bytes() == local
+
+
+def test_gaps_anywhere_are_closed(plan: Plan, upscaler: Upscaler, local: bytes) -> None:
+    """What a power cut may leave: parts without those before them, and without the state after them."""
+    stop_after(local_job(plan, upscaler, 4), 9)
+    for name in ("00000004.nut", "00000049.json", "00000155.nut", "00000155.state", "00000178.nut"):
+        (plan.work_folder / name).unlink(missing_ok=True)
+    with at_work() as crew:
+        report = run(remote_job(plan, crew))
+    assert plan.output.read_bytes() == local
+    assert report.num_new < 215
+
+
+def test_other_options_are_refused(plan: Plan, upscaler: Upscaler) -> None:
+    stop_after(local_job(plan, upscaler, 4), 1)
+    with at_work() as crew, pytest.raises(OptionError, match="batch-size was 4 and is 2"):
+        run(remote_job(plan, crew, 2))
+
+
+def test_damage_is_told_and_all_else_is_made(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "source.mp4", frames(scene(40)), num_audio=0)
+    content = bytearray(source.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    source.write_bytes(content)
+    plans = [plan_video(source, tmp_path / name, encode=FAST) for name in ("a.mp4", "b.mp4")]
+    with at_work() as crew:
+        reports = [run(local_job(plans[0], upscaler, 4)), run(remote_job(plans[1], crew))]
+        assert reports[0].damage == reports[1].damage != ()
+        assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
+        strict = replace(plans[1], is_strict=True, overwrite=True)
+        with pytest.raises(SourceError, match="is damaged"):
+            run(remote_job(strict, crew))
+
+
+def test_where_workers_die_again_and_again_the_job_fails_and_keeps_what_is_done(
+    plan: Plan, upscaler: Upscaler
+) -> None:
+    stop_after(local_job(plan, upscaler, 4), 2)
+    with at_work(dies=lambda: True) as crew, pytest.raises(WorkerError) as caught:
+        run(remote_job(plan, crew))
+    assert str(caught.value).startswith("4 workers were lost at the same place of the shot at ")
+    assert caught.value.__notes__[0].startswith("40 of 215 frames are kept in")
+
+
+def test_a_worker_that_makes_other_pixels_fails_the_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_work() as crew:
+        job = remote_job(plan, crew)
+        monkeypatch.setattr(Upscaler, "identity", {"weights": "others"})
+        with pytest.raises(WorkerError, match=r"makes other pixels than the rest: .*weights of the model"):
+            run(job)
+
+
+def test_two_jobs_share_a_crew_the_second_beside_the_end_of_the_first(
+    clip: Path, tmp_path: Path, local: bytes
+) -> None:
+    plans = [plan_video(clip, tmp_path / name, encode=FAST) for name in ("a.mkv", "b.mkv")]
+    with at_work() as crew, ExitStack() as stack:
+        is_read = Event()
+        first = stack.enter_context(start(remote_job(plans[0], crew), Control(on_read=is_read.set)))
+        thread = Thread(target=first.finish)
+        thread.start()
+        assert is_read.wait(60)
+        run(remote_job(plans[1], crew, rank=1))
+        thread.join()
+    assert plans[0].output.read_bytes() == plans[1].output.read_bytes() == local
+
+
+def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:
+    with at_work() as crew:
+        with start(remote_job(plan, crew), is_trial=True) as work:
+            assert work.estimate().seconds_per_frame > 0
+        run(remote_job(plan, crew))
+    assert plan.output.read_bytes() == local
+
+
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_a_picture_is_that_of_this_process(is_deep: bool, upscaler: Upscaler) -> None:
+    values = np.random.default_rng(1).integers(0, 65535, (12, 18, 3)).astype(np.uint16)
+    pixels = values if is_deep else Image.fromarray((values // 257).astype(np.uint8))
+    with at_work() as crew:
+        result = enlarge_remotely(crew, SETTING, pixels, itself, 0, Control())
+    expected = LocalEngine(upscaler).picture(pixels, Control())
+    assert np.array_equal(np.asarray(result), np.asarray(expected))
+
+
+def test_what_workers_have_to_say_is_heard_once() -> None:
+    worker = Worker(1, itself)
+    worker.identity(SETTING)
+    assert any("compact" in message for _, message in worker.notes())
+    assert worker.notes() == []
