@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -54,6 +55,10 @@ PROGRESS_SECONDS = 1.0
 """Between two looks at how far a worker is."""
 PATIENT_SECONDS = 30.0
 """After which it is told that a worker is waited for."""
+_WAYS_IN = (
+    f"it has to be there (ray start --head starts one), run Ray {ray.__version__} and this Python, and have "
+    "been told the same of tokens (RAY_AUTH_MODE)."
+)
 _CALLS_AT_ONCE = ERRANDS_AT_ONCE + 2
 """Of a worker: those of its errands, and questions."""
 
@@ -224,7 +229,7 @@ class _RemoteWorker:
 def _reason(error: Exception) -> str:
     """Say in a few words what Ray says in many."""
     text = " ".join(str(error).split())
-    match = re.search(r"The actor is dead because (?:its |it )?(.*?)\.(?: |$)", text)
+    match = re.search(r"The actor is dead because (.*?)\.(?: |$)", text)
     return f"{match[1] if match else text[:200]}."
 
 
@@ -274,12 +279,15 @@ class Cluster:
             OptionError: they ask for another device than the workers have.
             ModelError: the model's files are to be sent, and can't be had here.
         """
-        device = torch.device("cuda" if self.force.num_gpus else "cpu")
+        force = self.force
+        device = torch.device("cuda" if force.num_gpus else "cpu")
         if options.device not in ("auto", device.type):
             raise OptionError(
                 f"All workers are on {device}: --device {options.device} can't be had beside it."
             )
-        name, _ = choose_model(options.model, device)
+        name, why = choose_model(options.model, device)
+        each = "GPU" if force.num_gpus else f"{force.num_threads} CPU threads"
+        logger.info("model %s (%s) on %d workers, with %s each", name, why, force.num_workers, each)
         return Setting(replace(options, model=name, device=device.type), self._files(name, options, device))
 
     def _files(self, name: str, options: UpscaleOptions, device: torch.device) -> ModelFiles:
@@ -487,12 +495,11 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
             "include_dashboard": False,
         }
     try:
-        with _own_signals():
+        with _own_signals(), warnings.catch_warnings(action="ignore"):
             ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        way_out = "ray start --head starts one" if address == "auto" else "is it there, and of this version?"
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OptionError(f"The cluster {address} can't be joined ({why}): {way_out}.") from error
+        why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise OptionError(f"The cluster {address} can't be joined ({why}): {_WAYS_IN}") from error
     try:
         yield
     finally:

@@ -1,0 +1,301 @@
+"""The same job on a real Ray: workers in processes of their own, and what becomes of it when these die."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from kills import FLAGS
+from made import show
+from tests.test_batch import Ear
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import ModelError, OptionError, StoppedError
+from vidx4.jobs.batch import Batch, FileOptions, Outcome
+from vidx4.jobs.local import LocalEngine, local_job
+from vidx4.jobs.passes import Pass
+from vidx4.jobs.picture import upscale_picture
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.run import run
+from vidx4.jobs.select import Selection
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.verify import verify_output
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+
+from vidx4.jobs.cluster import ClusterEngine, connect  # noqa: E402
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+OPEN = {"RAY_AUTH_MODE": "disabled"}
+"""Environment of clusters without a token: whether there is one on this machine shall not matter."""
+COMPACT = UpscaleOptions(model="compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a video of eight shots, with a variable rate, three sound tracks and subtitles."""
+    return show(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler.load("compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", encode=FAST)
+    run(local_job(plan, upscaler, 4))
+    return plan.output.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ClusterEngine]:
+    """Start Ray with two workers."""
+    with connect("local", 2) as cluster:
+        yield cluster.load(COMPACT)
+
+
+@pytest.fixture
+def plan(clip: Path, tmp_path: Path) -> Plan:
+    return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+
+
+def workers() -> list[psutil.Process]:
+    """Return the processes of the workers that this one has, by way of Ray."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if each.name().startswith("ray::_Actor")]
+
+
+def test_the_output_is_that_of_a_job_without_ray(engine: ClusterEngine, plan: Plan, local: bytes) -> None:
+    report = run(engine.job(plan, 4))
+    assert plan.output.read_bytes() == local
+    assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
+    assert len(report.workers) == 2
+    assert all(verify.is_kept for verify in verify_output(plan.written, plan.output))
+    assert [stream.kind for stream in plan.kept] == ["audio", "audio", "audio", "subtitle"]
+
+
+def test_the_same_after_a_worker_is_killed(
+    engine: ClusterEngine, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed: list[int] = []
+
+    def kill(_: Any) -> None:
+        if not killed:
+            victim = workers()[0]
+            killed.append(victim.pid)
+            victim.kill()
+
+    report = run(engine.job(plan, 4), Control(on_part=kill))
+    assert killed
+    assert plan.output.read_bytes() == local
+    assert f"(process {killed[0]}) was lost: its worker process has died" in caplog.text
+    assert report.num_frames == 215
+
+
+def test_a_stopped_job_goes_on_without_the_cluster(
+    engine: ClusterEngine, plan: Plan, upscaler: Upscaler, local: bytes
+) -> None:
+    stop = Event()
+    with pytest.raises(StoppedError):
+        run(engine.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
+    assert run(local_job(plan, upscaler, 4)).num_new < 215
+    assert plan.output.read_bytes() == local
+
+
+def test_a_folder_feeds_the_same_workers(
+    engine: ClusterEngine, clip: Path, local: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abcd":
+        (folder / f"{name}.mkv").write_bytes(clip.read_bytes())
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    Image.new("RGB", (8, 6), "red").save(folder / "photo.png")
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+    ear = Overlap()
+    options = FileOptions(COMPACT, FAST, batch_size=4)
+    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: engine)
+    reports = {report.path.name: report for report in Pass(batch, ear, Event()).run(batch.selection.find())}
+    assert {name: each.outcome for name, each in reports.items()} == {
+        **dict.fromkeys(("a.mkv", "b.mkv", "c.mkv", "d.mkv", "photo.png"), Outcome.DONE),
+        "broken.mp4": Outcome.FAILED,
+    }
+    outputs = [reports[f"{name}.mkv"].output for name in "abcd"]
+    assert all(output is not None and output.read_bytes() == local for output in outputs)
+    assert ear.most > 1  # a file begins before the last one is done
+    looks = batch.look_at(batch.selection.find())
+    assert [look.outcome for look in looks if hasattr(look, "outcome")].count(Outcome.SKIPPED) == 5
+
+
+class Overlap(Ear):
+    """Counts how many files are at work at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_work: set[Path] = set()
+        self.most = 0
+
+    def begun(self, item: Any, number: int, num_files: int) -> None:
+        self.at_work.add(item.path)
+        self.most = max(self.most, len(self.at_work))
+
+    def reported(self, report: Any) -> None:
+        self.at_work.discard(report.path)
+
+
+def test_a_picture(engine: ClusterEngine, upscaler: Upscaler, tmp_path: Path) -> None:
+    path = Path(__file__).parent.parent / "samples" / "photo.png"
+    for name, each in (("a.png", engine), ("b.png", LocalEngine(upscaler))):
+        upscale_picture(path, tmp_path / name, each)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_other_options_need_no_other_workers(engine: ClusterEngine, plan: Plan, upscaler: Upscaler) -> None:
+    options = UpscaleOptions(model="compact", device="cpu", num_inference_steps=2, seed=3)
+    other = engine.with_options(options)
+    assert other.identity == upscaler.with_options(options).identity
+    with pytest.raises(OptionError, match="noise levels up to 150"):
+        engine.with_options(UpscaleOptions(model="compact", device="cpu", noise_level=200))
+    with pytest.raises(OptionError, match="All workers are on cpu"):
+        engine.with_options(UpscaleOptions(model="compact", device="cuda"))
+    with pytest.raises(ModelError, match="no model 'nothing'"):
+        engine.with_options(UpscaleOptions(model="nothing"))
+
+
+def test_progress_is_told_while_parts_are_at_work(engine: ClusterEngine, clip: Path, tmp_path: Path) -> None:
+    plan = plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+    seen: list[Progress] = []
+    slow = engine.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))
+    run(slow.job(plan, 4), Control(seen.append))
+    assert len(seen) > 10  # there are ten parts
+    assert seen[-1].num_done == seen[-1].num_new == 215
+    assert all(progress.memory > 100 * 2**20 for progress in seen)
+
+
+def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the program."""
+    command = [sys.executable, "-m", "vidx4", *arguments]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def upscale(clip: Path, output: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
+    local = ("--cluster", "local", "--workers", "2", "--batch-size", "4", "--crf", "30")
+    return program("upscale", str(clip), str(output), *FLAGS, *local, *flags, **options)
+
+
+def wait_for(condition: Path, name: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a folder holds files of a name."""
+    while not any(condition.glob(name)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def test_the_same_after_the_driver_is_killed(clip: Path, tmp_path: Path, local: bytes) -> None:
+    output = tmp_path / 'it\'s "out".mkv'
+    process = upscale(clip, output)
+    wait_for(tmp_path, "*.vidx4/0*.json", process)
+    process.kill()
+    process.communicate()
+    assert not output.exists()
+    kept = len([*tmp_path.glob("*.vidx4/0*.json")])
+    assert kept > 0
+    again = upscale(clip, output)
+    assert again.communicate(timeout=120) == ("", "")
+    assert again.returncode == 0
+    assert output.read_bytes() == local
+
+
+def test_json_stays_json_when_a_worker_is_killed_and_ctrl_c_keeps_what_is_done(
+    clip: Path, tmp_path: Path, local: bytes
+) -> None:
+    output = tmp_path / "out.mkv"
+    process = upscale(clip, output, "--json", "--steps", "8", start_new_session=True)
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if len([each for each in events if each["event"] == "part"]) == 1:
+            break
+    victims = psutil.Process(process.pid).children(recursive=True)
+    next(each for each in victims if each.name().startswith("ray::_Actor")).kill()
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "warning":
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
+    out, _ = process.communicate(timeout=60)
+    events += [json.loads(line) for line in out.splitlines()]
+    assert process.returncode == 130
+    assert re.search(r"was lost: .* Another one goes on with the shot", str(events))
+    assert "frames are kept in" in events[-1]["message"]
+    assert events[-1]["command"].startswith("vidx4 upscale")
+    assert any(tmp_path.glob("*.vidx4/0*.nut"))
+
+
+def free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as each:
+        return each.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def ray_head(port: int, client_port: int) -> Iterator[None]:
+    """Start a cluster beside this process."""
+    command = [
+        *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
+        *(f"--port={port}", f"--ray-client-server-port={client_port}", "--num-cpus=2"),
+        *("--include-dashboard=false", "--disable-usage-stats"),
+    ]
+    environment = os.environ | OPEN
+    null = subprocess.DEVNULL
+    head = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
+    try:
+        deadline = time.monotonic() + 60
+        while not (is_open(port) and is_open(client_port)):
+            assert head.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield
+    finally:
+        children = psutil.Process(head.pid).children(recursive=True)
+        head.terminate()
+        head.wait(timeout=30)
+        for each in psutil.wait_procs(children, timeout=10)[1]:
+            each.kill()
+
+
+@pytest.mark.parametrize("kind", ["auto", "ray://"])
+def test_a_cluster_that_runs_is_joined(kind: str, clip: Path, tmp_path: Path, local: bytes) -> None:
+    port, client_port, output = free_port(), free_port(), tmp_path / "out.mkv"
+    address, more = ("auto", "--send-model") if kind == "auto" else (f"ray://127.0.0.1:{client_port}", "-q")
+    environment = os.environ | OPEN | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+    flags = ("--cluster", address, "--workers", "2", "--batch-size", "4", "--crf", "30", more)
+    with ray_head(port, client_port):
+        process = program("upscale", str(clip), str(output), *FLAGS, *flags, env=environment)
+        out, errors = process.communicate(timeout=120)
+    assert (process.returncode, out, errors) == (0, "", "")
+    assert output.read_bytes() == local
