@@ -30,6 +30,7 @@ from vidx4.jobs.passes import Pass
 from vidx4.jobs.picture import upscale_picture
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.remote.engine import RemoteEngine
 from vidx4.jobs.run import run
 from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
@@ -37,7 +38,7 @@ from vidx4.media.verify import verify_output
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
-from vidx4.jobs.cluster import ClusterEngine, connect  # noqa: E402
+from vidx4.jobs.cluster import connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
@@ -66,10 +67,10 @@ def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[ClusterEngine]:
+def engine() -> Iterator[RemoteEngine]:
     """Start Ray with two workers."""
-    with connect("local", 2) as cluster:
-        yield cluster.load(COMPACT)
+    with connect("local", 2) as load:
+        yield load(COMPACT)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def workers() -> list[psutil.Process]:
     return [each for each in children if each.name().startswith("ray::_Actor")]
 
 
-def test_the_output_is_that_of_a_job_without_ray(engine: ClusterEngine, plan: Plan, local: bytes) -> None:
+def test_the_output_is_that_of_a_job_without_ray(engine: RemoteEngine, plan: Plan, local: bytes) -> None:
     report = run(engine.job(plan, 4))
     assert plan.output.read_bytes() == local
     assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
@@ -93,7 +94,7 @@ def test_the_output_is_that_of_a_job_without_ray(engine: ClusterEngine, plan: Pl
 
 
 def test_the_same_after_a_worker_is_killed(
-    engine: ClusterEngine, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+    engine: RemoteEngine, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed: list[int] = []
 
@@ -111,7 +112,7 @@ def test_the_same_after_a_worker_is_killed(
 
 
 def test_a_stopped_job_goes_on_without_the_cluster(
-    engine: ClusterEngine, plan: Plan, upscaler: Upscaler, local: bytes
+    engine: RemoteEngine, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
     stop = Event()
     with pytest.raises(StoppedError):
@@ -121,7 +122,7 @@ def test_a_stopped_job_goes_on_without_the_cluster(
 
 
 def test_a_folder_feeds_the_same_workers(
-    engine: ClusterEngine, clip: Path, local: bytes, tmp_path: Path
+    engine: RemoteEngine, clip: Path, local: bytes, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -162,14 +163,14 @@ class Overlap(Ear):
         self.at_work.discard(report.path)
 
 
-def test_a_picture(engine: ClusterEngine, upscaler: Upscaler, tmp_path: Path) -> None:
+def test_a_picture(engine: RemoteEngine, upscaler: Upscaler, tmp_path: Path) -> None:
     path = Path(__file__).parent.parent / "samples" / "photo.png"
     for name, each in (("a.png", engine), ("b.png", LocalEngine(upscaler))):
         upscale_picture(path, tmp_path / name, each)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_other_options_need_no_other_workers(engine: ClusterEngine, plan: Plan, upscaler: Upscaler) -> None:
+def test_other_options_need_no_other_workers(engine: RemoteEngine, plan: Plan, upscaler: Upscaler) -> None:
     options = UpscaleOptions(model="compact", device="cpu", num_inference_steps=2, seed=3)
     other = engine.with_options(options)
     assert other.identity == upscaler.with_options(options).identity
@@ -181,7 +182,7 @@ def test_other_options_need_no_other_workers(engine: ClusterEngine, plan: Plan, 
         engine.with_options(UpscaleOptions(model="nothing"))
 
 
-def test_progress_is_told_while_parts_are_at_work(engine: ClusterEngine, clip: Path, tmp_path: Path) -> None:
+def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Path, tmp_path: Path) -> None:
     plan = plan_video(clip, tmp_path / "out.mkv", encode=FAST)
     seen: list[Progress] = []
     slow = engine.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))

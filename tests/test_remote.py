@@ -1,7 +1,8 @@
 """Parts that a crew makes are those that this process makes, whoever is lost on the way."""
 
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -15,21 +16,24 @@ from PIL import Image
 from made import frames, scene, show, write
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OptionError, SourceError, StoppedError, WorkerError
-from vidx4.jobs.crew import ERRANDS_AT_ONCE, Crew, Load, WorkerLost
+from vidx4.errors import ModelError, OptionError, SourceError, StoppedError, WorkerError
 from vidx4.jobs.folder import Part
-from vidx4.jobs.identity import identify
+from vidx4.jobs.identity import Identity
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
-from vidx4.jobs.remote import Hand, Remote, enlarge_remotely
+from vidx4.jobs.remote.crew import Load, WorkerLost
+from vidx4.jobs.remote.engine import RemoteEngine
+from vidx4.jobs.remote.models import ModelFiles, Models, Setting
+from vidx4.jobs.remote.staff import Staff
+from vidx4.jobs.remote.worker import Fitted, Packed, Worker
 from vidx4.jobs.run import run, start
-from vidx4.jobs.worker import ModelFiles, Packed, Setting, Task, Worker
 from vidx4.media.encoder import EncodeOptions
 
 FAST = EncodeOptions(preset="ultrafast", crf=30)
-SETTING = Setting(UpscaleOptions(model="compact", device="cpu"), ModelFiles())
+COMPACT = UpscaleOptions(model="compact", device="cpu")
+SETTING = Setting(COMPACT, ModelFiles())
 ROOM = Load(128, 2**30)
 Luck = Callable[[], bool]
 
@@ -44,14 +48,23 @@ class InProcess:
     """A worker in this process that may die while it makes a part, before or after the work."""
 
     name: str
-    worker: Worker = field(default_factory=lambda: Worker(1, itself))
     dies: Luck = lambda: False
+    worker: Worker = field(default_factory=lambda: Worker(1, itself))
     is_dead: bool = False
 
     def _live(self) -> None:
         self.is_dead = self.is_dead or self.dies()
         if self.is_dead:
             raise WorkerLost(f"{self.name} was lost.")
+
+    def begin(self, setting: Setting, is_over: Event) -> Identity:
+        return self.identity(setting)
+
+    def identity(self, setting: Setting) -> Identity:
+        return self.worker.identity(setting)
+
+    def fitted(self, setting: Setting, *size: Any) -> Fitted:
+        return self.worker.fitted(setting, *size)
 
     def make_part(self, *task: Any, on_advance: Callable[[Advance], Any], is_entry: bool) -> Packed:
         self._live()
@@ -63,47 +76,16 @@ class InProcess:
         self._live()
         return self.worker.picture(setting, pixels)
 
+    def dismiss(self) -> None:
+        self.is_dead = True
+
 
 @contextmanager
-def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM) -> Iterator[Crew[Hand]]:
-    """Give a crew whose workers are replaced when they die."""
-    crew: Crew[Hand] = Crew(room, num_workers)
-    is_over = Event()
-
-    def keep(number: int) -> None:
-        while not is_over.is_set():
-            hand = InProcess(f"Worker {number}", dies=dies)
-            threads = [Thread(target=work, args=(hand,)) for _ in range(ERRANDS_AT_ONCE)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            crew.leave(hand)
-
-    def work(hand: InProcess) -> None:
-        with suppress(WorkerLost):
-            crew.work(hand)
-
-    keepers = [Thread(target=keep, args=(number,)) for number in range(num_workers)]
-    for keeper in keepers:
-        keeper.start()
-    try:
-        yield crew
-    finally:
-        is_over.set()
-        crew.end(WorkerError("over"))
-        for keeper in keepers:
-            keeper.join()
-
-
-def remote_job(plan: Plan, crew: Crew[Hand], batch_size: int | None = 4, rank: int = 0) -> Job:
-    fitted = Worker(1, itself).fitted(
-        SETTING, plan.source.width, plan.source.height, plan.num_frames, batch_size
-    )
-    batch_size = batch_size or fitted.fit.batch_size
-    task = Task(str(plan.output), SETTING, fitted, batch_size, plan)
-    identity = identify(plan, batch_size, fitted.identity)
-    return Job(plan, Remote(crew, task, rank, itself, 2), batch_size, identity)
+def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM) -> Iterator[RemoteEngine]:
+    """Give a model on workers that are replaced when they die."""
+    models = Models("cpu", itself, sends=False)
+    with closing(Staff(lambda number: InProcess(f"Worker {number}", dies), num_workers, room)) as staff:
+        yield RemoteEngine.load(staff, models, COMPACT)
 
 
 @pytest.fixture(scope="module")
@@ -146,21 +128,21 @@ def stop_after(job: Job, num_parts: int) -> list[Part]:
 def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     parts: list[Part] = []
     progress: list[int] = []
-    with at_work() as crew:
+    with at_work() as engine:
         control = Control(lambda each: progress.append(each.num_done), parts.append)
-        report = run(remote_job(plan, crew), control)
+        report = run(engine.job(plan, 4), control)
     assert plan.output.read_bytes() == local
     assert sum(part.starts_shot for part in parts) == report.num_shots == 8
     assert (report.num_frames, report.num_new, progress[-1]) == (215, 215, 215)
-    assert set(report.workers) == {"Worker 0", "Worker 1"}
+    assert set(report.workers) == {"Worker 1", "Worker 2"}
     assert sum(share.num_frames for share in report.workers.values()) == 215
     assert not plan.work_folder.exists()
 
 
 def test_the_same_with_one_worker_and_no_room(plan: Plan, local: bytes) -> None:
     """Each chunk waits until the last one is done."""
-    with at_work(1, room=Load(1, 1)) as crew:
-        run(remote_job(plan, crew))
+    with at_work(1, room=Load(1, 1)) as engine:
+        run(engine.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -170,8 +152,8 @@ def test_the_same_when_workers_die(
 ) -> None:
     """Before the work on a part, or after it."""
     moments = count()
-    with at_work(dies=lambda: next(moments) in deaths) as crew:
-        run(remote_job(plan, crew))
+    with at_work(dies=lambda: next(moments) in deaths) as engine:
+        run(engine.job(plan, 4))
     assert "was lost. Another one goes on with the shot at" in caplog.text
     assert plan.output.read_bytes() == local
 
@@ -180,13 +162,13 @@ def test_the_same_when_workers_die(
 def test_a_stopped_job_goes_on_with_other_workers_or_without(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
-    with at_work() as crew:
-        made = stop_after(remote_job(plan, crew), num_parts)
+    with at_work() as engine:
+        made = stop_after(engine.job(plan, 4), num_parts)
     if num_parts % 2:
         report = run(local_job(plan, upscaler, 4))
     else:
-        with at_work() as crew:
-            report = run(remote_job(plan, crew))
+        with at_work() as engine:
+            report = run(engine.job(plan, 4))
     assert report.num_new <= 215 - sum(part.num_frames for part in made)
     assert plan.output.read_bytes() == local
 
@@ -196,8 +178,8 @@ def test_a_job_of_this_process_goes_on_with_workers(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
     stop_after(local_job(plan, upscaler, 4), num_parts)
-    with at_work() as crew:
-        run(remote_job(plan, crew))
+    with at_work() as engine:
+        run(engine.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -206,16 +188,16 @@ def test_gaps_anywhere_are_closed(plan: Plan, upscaler: Upscaler, local: bytes) 
     stop_after(local_job(plan, upscaler, 4), 9)
     for name in ("00000004.nut", "00000049.json", "00000155.nut", "00000155.state", "00000178.nut"):
         (plan.work_folder / name).unlink(missing_ok=True)
-    with at_work() as crew:
-        report = run(remote_job(plan, crew))
+    with at_work() as engine:
+        report = run(engine.job(plan, 4))
     assert plan.output.read_bytes() == local
     assert report.num_new < 215
 
 
 def test_other_options_are_refused(plan: Plan, upscaler: Upscaler) -> None:
     stop_after(local_job(plan, upscaler, 4), 1)
-    with at_work() as crew, pytest.raises(OptionError, match="batch-size was 4 and is 2"):
-        run(remote_job(plan, crew, 2))
+    with at_work() as engine, pytest.raises(OptionError, match="batch-size was 4 and is 2"):
+        run(engine.job(plan, 2))
 
 
 def test_damage_is_told_and_all_else_is_made(
@@ -227,28 +209,28 @@ def test_damage_is_told_and_all_else_is_made(
     content[middle : middle + 400] = bytes(400)
     source.write_bytes(content)
     plans = [plan_video(source, tmp_path / name, encode=FAST) for name in ("a.mp4", "b.mp4")]
-    with at_work() as crew:
-        reports = [run(local_job(plans[0], upscaler, 4)), run(remote_job(plans[1], crew))]
+    with at_work() as engine:
+        reports = [run(local_job(plans[0], upscaler, 4)), run(engine.job(plans[1], 4))]
         assert reports[0].damage == reports[1].damage != ()
         assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
         strict = replace(plans[1], is_strict=True, overwrite=True)
         with pytest.raises(SourceError, match="is damaged"):
-            run(remote_job(strict, crew))
+            run(engine.job(strict, 4))
 
 
 def test_where_workers_die_again_and_again_the_job_fails_and_keeps_what_is_done(
     plan: Plan, upscaler: Upscaler
 ) -> None:
     stop_after(local_job(plan, upscaler, 4), 2)
-    with at_work(dies=lambda: True) as crew, pytest.raises(WorkerError) as caught:
-        run(remote_job(plan, crew))
+    with at_work(dies=lambda: True) as engine, pytest.raises(WorkerError) as caught:
+        run(engine.job(plan, 4))
     assert str(caught.value).startswith("4 workers were lost at the same place of the shot at ")
     assert caught.value.__notes__[0].startswith("40 of 215 frames are kept in")
 
 
 def test_a_worker_that_makes_other_pixels_fails_the_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    with at_work() as crew:
-        job = remote_job(plan, crew)
+    with at_work() as engine:
+        job = engine.job(plan, 4)
         monkeypatch.setattr(Upscaler, "identity", {"weights": "others"})
         with pytest.raises(WorkerError, match=r"makes other pixels than the rest: .*weights of the model"):
             run(job)
@@ -258,22 +240,22 @@ def test_two_jobs_share_a_crew_the_second_beside_the_end_of_the_first(
     clip: Path, tmp_path: Path, local: bytes
 ) -> None:
     plans = [plan_video(clip, tmp_path / name, encode=FAST) for name in ("a.mkv", "b.mkv")]
-    with at_work() as crew, ExitStack() as stack:
+    with at_work() as engine, ExitStack() as stack:
         is_read = Event()
-        first = stack.enter_context(start(remote_job(plans[0], crew), Control(on_read=is_read.set)))
+        first = stack.enter_context(start(engine.job(plans[0], 4), Control(on_read=is_read.set)))
         thread = Thread(target=first.finish)
         thread.start()
         assert is_read.wait(60)
-        run(remote_job(plans[1], crew, rank=1))
+        run(engine.job(plans[1], 4))
         thread.join()
     assert plans[0].output.read_bytes() == plans[1].output.read_bytes() == local
 
 
 def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:
-    with at_work() as crew:
-        with start(remote_job(plan, crew), is_trial=True) as work:
+    with at_work() as engine:
+        with start(engine.job(plan, 4), is_trial=True) as work:
             assert work.estimate().seconds_per_frame > 0
-        run(remote_job(plan, crew))
+        run(engine.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -281,8 +263,8 @@ def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:
 def test_a_picture_is_that_of_this_process(is_deep: bool, upscaler: Upscaler) -> None:
     values = np.random.default_rng(1).integers(0, 65535, (12, 18, 3)).astype(np.uint16)
     pixels = values if is_deep else Image.fromarray((values // 257).astype(np.uint8))
-    with at_work() as crew:
-        result = enlarge_remotely(crew, SETTING, pixels, itself, 0, Control())
+    with at_work() as engine:
+        result = engine.picture(pixels, Control())
     expected = LocalEngine(upscaler).picture(pixels, Control())
     assert np.array_equal(np.asarray(result), np.asarray(expected))
 
@@ -292,3 +274,57 @@ def test_what_workers_have_to_say_is_heard_once() -> None:
     worker.identity(SETTING)
     assert any("compact" in message for _, message in worker.notes())
     assert worker.notes() == []
+
+
+def test_a_worker_that_differs_from_the_first_is_refused(
+    plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Other(InProcess):
+        def begin(self, setting: Setting, is_over: Event) -> Identity:
+            return {**super().begin(setting, is_over), "device": "another"}
+
+    is_first = Event()
+
+    class Second(Other):
+        def begin(self, setting: Setting, is_over: Event) -> Identity:
+            assert is_first.wait(60)
+            return super().begin(setting, is_over)
+
+    with closing(Staff(lambda number: (InProcess, Second)[number - 1](f"Worker {number}"), 2, ROOM)) as staff:
+        engine = RemoteEngine.load(staff, Models("cpu", itself, sends=False), COMPACT)
+        is_first.set()
+        run(engine.job(plan, 4))
+    assert plan.output.read_bytes() == local
+    text = "Worker 2 is refused, since it differs from the first: device was cpu and is another."
+    assert f"{text} The others go on without it." in caplog.text
+
+
+def test_where_no_worker_can_begin_the_reason_is_told() -> None:
+    class Unlucky(InProcess):
+        def begin(self, setting: Setting, is_over: Event) -> Identity:
+            raise WorkerLost(f"{self.name} was lost: the machine is on fire.")
+
+    with closing(Staff(lambda number: Unlucky(f"Worker {number}"), 2, ROOM)) as staff:
+        models = Models("cpu", itself, sends=False)
+        with pytest.raises(WorkerError, match=r"on fire\. That was so 4 times before it could begin\."):
+            RemoteEngine.load(staff, models, COMPACT)
+        with pytest.raises(ModelError, match="no model 'nothing'"):
+            RemoteEngine.load(
+                Staff(InProcess, 1, ROOM),  # type: ignore[arg-type]
+                models,
+                UpscaleOptions(model="nothing"),
+            )
+
+
+def test_a_model_that_is_sent_is_the_same(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the topology of sd-x4; each worker of a machine uses the files that the first has received."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    options = UpscaleOptions(model=str(tiny_folder), device="cpu", dtype="float32", num_inference_steps=2)
+    models = Models("cpu", itself, sends=True)
+    with closing(Staff(lambda number: InProcess(f"Worker {number}"), 2, ROOM)) as staff:
+        sent = RemoteEngine.load(staff, models, options).identity
+    assert sent == Upscaler.from_options(options).identity
+    (folder,) = tmp_path.glob("vidx4-*/*/model_index.json")
+    assert folder.parent.name == models.setting(options).files.digest

@@ -178,8 +178,8 @@ def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], E
         raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
     from vidx4.jobs.cluster import connect
 
-    with connect(where.cluster, where.workers, device, sends_model=where.send_model) as cluster:
-        yield cluster.load
+    with connect(where.cluster, where.workers, device, sends_model=where.send_model) as load:
+        yield load
 
 
 def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -> None:

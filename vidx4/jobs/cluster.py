@@ -8,19 +8,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
-from hashlib import sha256
-from itertools import count
-from pathlib import Path
-from threading import Event, Lock, Thread
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from threading import Event
 from typing import Any, Self
-from uuid import uuid4
 
 import psutil
-import torch
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -28,17 +21,17 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from vidx4.diffusion.models import choose_model, find
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OptionError, Vidx4Error, WorkerError
-from vidx4.jobs.chunks import Chunk
-from vidx4.jobs.crew import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, WorkerLost
-from vidx4.jobs.identity import Identity, differences, identify, program
-from vidx4.jobs.job import Job, Pixels
-from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Advance, Control
-from vidx4.jobs.remote import Hand, Remote, enlarge_remotely
-from vidx4.jobs.worker import Fitted, ModelFiles, Packed, Setting, Task, Worker
+from vidx4.errors import OptionError, WorkerError
+from vidx4.jobs.identity import Identity, differences, program
+from vidx4.jobs.job import Pixels
+from vidx4.jobs.progress import Advance
+from vidx4.jobs.remote.chunks import Chunk
+from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, Load, WorkerLost
+from vidx4.jobs.remote.engine import RemoteEngine
+from vidx4.jobs.remote.models import Models, Setting
+from vidx4.jobs.remote.staff import Staff
+from vidx4.jobs.remote.worker import Fitted, Packed, Task, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +92,10 @@ class Workforce:
         each = max(1, min(num_cpus // num_workers, largest))
         return cls(num_workers, 0, each, each)
 
+    def __str__(self) -> str:
+        each = f"{'a GPU and ' if self.num_gpus else ''}{self.num_threads} CPU threads"
+        return f"{self.num_workers} workers, each with {each}"
+
 
 class _Actor(Worker):
     """A worker in a process that Ray starts."""
@@ -130,7 +127,7 @@ class _RemoteWorker:
         )
         self._actor: Any = actor.remote(force.num_threads)
 
-    def hire(self, setting: Setting, is_over: Event) -> Identity:
+    def begin(self, setting: Setting, is_over: Event) -> Identity:
         """Wait until it is there and has loaded its model; return all that decides on its pixels.
 
         Raises:
@@ -233,232 +230,10 @@ def _reason(error: Exception) -> str:
     return f"{match[1] if match else text[:200]}."
 
 
-class Cluster:
-    """Workers on the machines of a cluster, and what they are to do.
-
-    Args:
-        force: how many there are, and what each takes.
-        room: for frames that wait or are at work.
-        sends_model: whether the model's files go to the workers from here.
-    """
-
-    def __init__(self, force: Workforce, room: Load, *, sends_model: bool) -> None:
-        self.force = force
-        self._sends_model = sends_model
-        self._sent: dict[Path, ModelFiles] = {}
-        self.crew: Crew[Hand] = Crew(room, force.num_workers)
-        self._is_over = Event()
-        self._lock = Lock()
-        self._there: dict[int, _RemoteWorker] = {}
-        """Workers that are at work, by number."""
-        self._first: Future[Identity] = Future()
-        """How the first that is there makes pixels; all others have to do so alike."""
-        self._keepers: list[Thread] = []
-        self._ranks = count()
-
-    def load(self, options: UpscaleOptions) -> "ClusterEngine":
-        """Let the workers load a model; returns when the first has.
-
-        Raises:
-            ModelError: no worker can have it.
-            OptionError: options don't fit the model or the device.
-            WorkerError: no worker can begin.
-        """
-        setting = self.setting(options)
-        for number in range(1, self.force.num_workers + 1):
-            keeper = Thread(target=self._keep, args=(number, setting), daemon=True)
-            self._keepers.append(keeper)
-            keeper.start()
-        self._first.result()
-        return ClusterEngine(self, setting)
-
-    def setting(self, options: UpscaleOptions) -> Setting:
-        """Return options as all workers have to have them: nothing is left to the machine.
-
-        Raises:
-            OptionError: they ask for another device than the workers have.
-            ModelError: the model's files are to be sent, and can't be had here.
-        """
-        force = self.force
-        device = torch.device("cuda" if force.num_gpus else "cpu")
-        if options.device not in ("auto", device.type):
-            raise OptionError(
-                f"All workers are on {device}: --device {options.device} can't be had beside it."
-            )
-        name, why = choose_model(options.model, device)
-        each = "GPU" if force.num_gpus else f"{force.num_threads} CPU threads"
-        logger.info("model %s (%s) on %d workers, with %s each", name, why, force.num_workers, each)
-        return Setting(replace(options, model=name, device=device.type), self._files(name, options, device))
-
-    def _files(self, name: str, options: UpscaleOptions, device: torch.device) -> ModelFiles:
-        if not self._sends_model:
-            is_folder = name != "compact" and Path(name).is_dir()
-            return ModelFiles(Path(name).absolute() if is_folder else None)
-        # Weights of half precision are enough where a GPU computes in it; a CPU may want all.
-        is_half = device.type == "cuda" and options.dtype != "float32"
-        folder = find(name, torch.float16 if is_half else torch.float32)
-        if folder not in self._sent:
-            self._sent[folder] = _sent(folder)
-        return self._sent[folder]
-
-    def _keep(self, number: int, setting: Setting) -> None:
-        """Have a worker at work until all is over; one that is lost is replaced."""
-        num_losses = 0
-        while not self._is_over.is_set():
-            worker = _RemoteWorker(number, self.force)
-            try:
-                self._check_alike(worker, worker.hire(setting, self._is_over))
-                num_losses = 0
-                self._let_work(number, worker)
-            except WorkerLost as loss:
-                num_losses += 1
-                if num_losses == MAX_TRIES and not self._is_over.is_set():
-                    self._give_up(WorkerError(f"{loss} It was lost {MAX_TRIES} times before it could begin."))
-                    return
-            except Exception as error:
-                self._give_up(error)
-                return
-            finally:
-                worker.dismiss()
-
-    def _check_alike(self, worker: _RemoteWorker, identity: Identity) -> None:
-        """Refuse a worker that makes other pixels than the first.
-
-        Raises:
-            WorkerError: it does.
-        """
-        with self._lock:
-            if not self._first.done():
-                self._first.set_result(identity)
-        if found := differences(self._first.result(), identity):
-            raise WorkerError(f"{worker.name} is refused, since it differs from the first: {found}.")
-
-    def _let_work(self, number: int, worker: _RemoteWorker) -> None:
-        """Let a worker run errands until it is lost, or all is over."""
-        with self._lock:
-            self._there[number] = worker
-        threads = [Thread(target=self._work, args=(worker,), daemon=True) for _ in range(ERRANDS_AT_ONCE)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with self._lock:
-            del self._there[number]
-        self.crew.leave(worker)
-
-    def _work(self, worker: _RemoteWorker) -> None:
-        with suppress(WorkerLost):
-            self.crew.work(worker)
-
-    def _give_up(self, error: Exception) -> None:
-        """Do without a worker; where it was the last, nothing more can be done."""
-        with self._lock:
-            self.force = replace(self.force, num_workers=self.force.num_workers - 1)
-            is_last = self.force.num_workers == 0
-            if is_last and not self._first.done():
-                self._first.set_exception(error)
-        if is_last:
-            self.crew.end(error)
-        elif isinstance(error, Vidx4Error):
-            logger.warning("%s The others go on without it.", error)
-        else:
-            logger.exception("A worker failed by a fault of vidx4; the others go on.", exc_info=error)
-
-    def ask(self, question: Callable[[_RemoteWorker], Any]) -> Any:
-        """Ask a worker that is there something that takes no time.
-
-        Raises:
-            WorkerError: there is none any more.
-        """
-        for _ in range(MAX_TRIES):
-            with suppress(WorkerLost):
-                return question(self._any())
-        raise WorkerError("No worker of the cluster answers.")
-
-    def _any(self) -> _RemoteWorker:
-        while not self._is_over.is_set() and self.force.num_workers:
-            with self._lock:
-                if self._there:
-                    return next(iter(self._there.values()))
-            self._is_over.wait(PROGRESS_SECONDS)
-        raise WorkerError("There is no worker any more.")
-
-    def next_rank(self) -> int:
-        """Return a number higher than those before: what comes first is done first."""
-        return next(self._ranks)
-
-    def close(self) -> None:
-        """Let all workers go, whatever they are at."""
-        self._is_over.set()
-        self.crew.end(WorkerError("The cluster was left."))
-        with self._lock:
-            there = list(self._there.values())
-        for worker in there:
-            worker.dismiss()
-        for keeper in self._keepers:
-            keeper.join()
-
-
-def _sent(folder: Path) -> ModelFiles:
-    """Put a model's files where workers can fetch them."""
-    kinds = (".json", ".txt", ".safetensors")
-    names = sorted(path.relative_to(folder) for path in folder.glob("*/*") if path.suffix in kinds)
-    names = [Path("model_index.json"), *names]
-    digest, sent = sha256(), {}
-    for name in names:
-        content = (folder / name).read_bytes()
-        digest.update(sha256(str(name).encode()).digest() + sha256(content).digest())
-        sent[str(name)] = _store(content)
-    return ModelFiles(sent=sent, digest=digest.hexdigest())
-
-
-class ClusterEngine:
-    """A model with its settings, on the workers of a cluster.
-
-    Args:
-        cluster: where it is.
-        setting: the model and its options.
-    """
-
-    def __init__(self, cluster: Cluster, setting: Setting) -> None:
-        self._cluster = cluster
-        self._setting = setting
-
-    @cached_property
-    def identity(self) -> Identity:
-        """All that decides on the pixels of a result."""
-        identity: Identity = self._cluster.ask(lambda worker: worker.identity(self._setting))
-        return identity
-
-    def with_options(self, options: UpscaleOptions) -> Self:
-        """Return an engine with other options; raises as `Upscaler.with_options`."""
-        engine = type(self)(self._cluster, self._cluster.setting(options))
-        assert engine.identity  # what is wrong with the options, a worker knows
-        return engine
-
-    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
-        """Return the job of enlarging a video; arguments and errors are those of `Engine.job`."""
-        size = plan.source.width, plan.source.height
-        fitted: Fitted = self._cluster.ask(
-            lambda worker: worker.fitted(self._setting, *size, plan.num_frames, batch_size)
-        )
-        batch_size = batch_size or fitted.fit.batch_size
-        identity = identify(plan, batch_size, fitted.identity, source_digest)
-        task = Task(uuid4().hex, self._setting, fitted, batch_size, _store(plan))
-        num_workers = self._cluster.force.num_workers
-        maker = Remote(self._cluster.crew, task, self._cluster.next_rank(), _store, num_workers)
-        return Job(plan, maker, batch_size, identity)
-
-    def picture(self, pixels: Pixels, control: Control) -> Pixels:
-        """Enlarge a still picture four times; arguments and errors are those of `Engine.picture`."""
-        rank = self._cluster.next_rank()
-        return enlarge_remotely(self._cluster.crew, self._setting, pixels, _store, rank, control)
-
-
 @contextmanager
 def connect(
     address: str, num_workers: int | None = None, device: str = "auto", *, sends_model: bool = False
-) -> Iterator[Cluster]:
+) -> Iterator[Callable[[UpscaleOptions], RemoteEngine]]:
     """Start Ray on this machine, or join a cluster that runs; the workers end with the block.
 
     Args:
@@ -467,6 +242,9 @@ def connect(
         device: `cpu`, `cuda`, or `auto` for GPUs where there are any.
         sends_model: whether the model's files go to the workers from here; else each finds them by itself.
 
+    Yields:
+        What lets the workers load a first model.
+
     Raises:
         OptionError: there is no such cluster, or what is asked for doesn't fit it.
     """
@@ -474,11 +252,11 @@ def connect(
         raise OptionError("On this machine, workers read the model's files themselves: none is to be sent.")
     with _ray(address, num_workers):
         force = Workforce.of([node["Resources"] for node in _nodes()], num_workers, device)
-        cluster = Cluster(force, _room(force), sends_model=sends_model)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
+        logger.info("cluster %s: %s", address, force)
+        models = Models("cuda" if force.num_gpus else "cpu", _store, sends=sends_model)
+        staff = Staff(lambda number: _RemoteWorker(number, force), force.num_workers, _room(force))
+        with closing(staff):
+            yield lambda options: RemoteEngine.load(staff, models, options)
 
 
 @contextmanager

@@ -1,26 +1,24 @@
 """What a worker does, in a process of its own: it loads models, and makes parts of chunks."""
 
-import fcntl
 import logging
 import os
 import platform
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Lock
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
-from vidx4.errors import ModelError, WorkerError
-from vidx4.jobs.chunks import Chunk
+from vidx4.errors import WorkerError
 from vidx4.jobs.folder import Part
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
@@ -29,34 +27,13 @@ from vidx4.jobs.picture import enlarge_pixels
 from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
+from vidx4.jobs.remote.chunks import Chunk
+from vidx4.jobs.remote.models import Fetch, Setting, received
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
 
 _MAX_JOBS = 4
 """That are remembered: a worker has two shots at once, mostly of one job."""
-
-Fetch: TypeAlias = Callable[[Any], Any]
-"""Returns what a reference refers to."""
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """Where the files of a model are; nothing where a worker finds them by the model's name."""
-
-    folder: Path | None = None
-    """A folder that is there on all machines."""
-    sent: Mapping[str, Any] = field(default_factory=dict)
-    """References to the content of files, by their names in a folder to be made."""
-    digest: str = ""
-    """Of what is sent."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A model and its options, as all workers have to have them."""
-
-    options: UpscaleOptions
-    files: ModelFiles
 
 
 @dataclass(frozen=True)
@@ -288,29 +265,6 @@ def _packed(state: ShotState | None) -> bytes | None:
     with tempfile.NamedTemporaryFile() as file:
         state.save(Path(file.name))
         return Path(file.name).read_bytes()
-
-
-def received(files: ModelFiles, fetch: Fetch) -> Path:
-    """Return a folder with files that were sent; the workers of a machine share it.
-
-    Raises:
-        ModelError: the place for it belongs to somebody else.
-    """
-    shelf = Path(tempfile.gettempdir(), f"vidx4-{os.getuid()}")
-    shelf.mkdir(mode=0o700, exist_ok=True)
-    if shelf.stat().st_uid != os.getuid():
-        raise ModelError(f"{shelf} is where models that are sent go, and belongs to another user.")
-    folder = shelf / files.digest
-    with (shelf / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=shelf) as unfinished:
-                whole = Path(unfinished, "model")
-                for name, content in files.sent.items():
-                    (whole / name).parent.mkdir(parents=True, exist_ok=True)
-                    (whole / name).write_bytes(fetch(content))
-                whole.rename(folder)
-    return folder
 
 
 class _Notes(logging.Handler):

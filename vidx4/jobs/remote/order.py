@@ -7,22 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-import numpy as np
-
-from vidx4.jobs.chunks import Chunk, Entry, Frames, missing_chunks
-from vidx4.jobs.crew import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
 from vidx4.jobs.folder import Part, WorkFolder
 from vidx4.jobs.job import Job, Pixels
-from vidx4.jobs.progress import Advance, Control, Oversight, Share
-from vidx4.jobs.worker import Packed, Setting, Task
+from vidx4.jobs.progress import Advance, Oversight, Share
+from vidx4.jobs.remote.chunks import Chunk, Entry, Frames, missing_chunks
+from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
+from vidx4.jobs.remote.models import Setting, Store
+from vidx4.jobs.remote.worker import Packed, Task
 from vidx4.media.whole import write_whole
 
 POLL_SECONDS = 0.1
-
-Store: TypeAlias = Callable[[Any], Any]
-"""Puts something where workers can fetch it, and returns a reference."""
 
 
 class Hand(Protocol):
@@ -288,48 +284,3 @@ class _ChunkPiece(Piece[Hand]):
         state = self.shot.state() if is_first else None
         packed = self.shot.order.made_by(hand, self.chunk, self.frames, state, is_entry=is_first)
         self.shot.bring_home(packed, hand.name)
-
-
-@dataclass
-class PicturePiece(Piece[Hand]):
-    """A still picture."""
-
-    load: Load
-    setting: Setting
-    pixels: Any
-    """A reference."""
-    results: "Queue[Pixels | BaseException]"
-
-    def run(self, hand: Hand, *, is_first: bool) -> None:
-        """Let a worker enlarge it."""
-        self.results.put(hand.picture(self.setting, self.pixels))
-
-
-def enlarge_remotely(
-    crew: Crew[Hand], setting: Setting, pixels: Pixels, store: Store, rank: int, control: Control
-) -> Pixels:
-    """Let a crew enlarge a still picture.
-
-    Raises:
-        StoppedError: the control says so.
-        WorkerError: there is no worker any more, or too many were lost at it.
-    """
-    results: Queue[Pixels | BaseException] = Queue()
-    errand: Errand[Hand] = Errand(rank, "a picture", results.put)
-    load = Load(1, np.asarray(pixels).nbytes)
-    crew.make_room(errand, load)
-    crew.put(errand, PicturePiece(load, setting, store(pixels), results))
-    crew.complete(errand)
-    crew.begin(errand)
-    control.on_read()
-    while True:
-        try:
-            result = results.get(timeout=POLL_SECONDS)
-        except Empty:
-            if control.stop.is_set():
-                crew.drop(errand)
-            control.check()
-            continue
-        if isinstance(result, BaseException):
-            raise result
-        return result
