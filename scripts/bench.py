@@ -6,6 +6,7 @@ python scripts/bench.py denoiser [--sizes 128x128 ...] [--steps N] [--device cud
 python scripts/bench.py pipeline [--clip VIDEO] [--model NAME] [--device cuda] [--dtype float16]
 python scripts/bench.py scale [--device cuda] [--dtype float16]
 python scripts/bench.py memory [--device cuda] [--dtype float16]
+python scripts/bench.py cluster [--workers 1 2] [--device cuda]
 
 `temporal`: what reuse saves (a cartoon on twos, an object that moves over a still, a real clip), and what
 holding frames together costs on the topology of sd-x4 with tiny random weights.
@@ -23,6 +24,9 @@ repeated in place of a model.
 and batches.
 
 `memory`: how sd-x4 at its real size cuts up large frames to fit a limit, and what that takes.
+
+`cluster`: a job on Ray against one without, the memory of who hands out the work as a film grows longer, and
+how fast that can be.
 
 Each takes `--out FOLDER`, and less than ten minutes.
 """
@@ -46,6 +50,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 from torch import Tensor
 
+import cluster
 import made
 import methods
 from architecture import hush, make_vae, save_random_model, sd_x4, unet_operations, vae_operations
@@ -816,6 +821,17 @@ def _decoding(device: torch.device) -> Tables:
     return {f"Decoding {WIDTH}x{HEIGHT} in float32": [Row(what, seconds, peak_memory=peak)]}
 
 
+def bench_cluster(arguments: argparse.Namespace) -> None:
+    """Measure what a cluster gains and costs."""
+    tables = {
+        "Eight real shots of 160x120 (seconds of the work against those without Ray; highest peak of any "
+        "process)": cluster.speed(arguments.workers, arguments.device),
+        "Films of stills of 320x240, 2 workers (peak of the driver)": cluster.driver_memory((1, 10)),
+        "Reading and laying out, by the driver": cluster.reading(200),
+    }
+    write(arguments.out, "cluster", tables, choose_device(arguments.device))
+
+
 def upscale(upscaler: Upscaler, frames: Tensor) -> Shot:
     """Enlarge a shot frame by frame."""
     return upscale_alike([upscaler], frames)[0]
@@ -878,12 +894,14 @@ def main() -> None:
     compact = part(bench_compact)
     compact.add_argument("--frames", type=int, default=6)
     denoiser, pipeline, scale = part(bench_denoiser), part(bench_pipeline), part(bench_scale)
-    memory = part(bench_memory)
+    memory, clustered = part(bench_memory), part(bench_cluster)
     denoiser.add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
     denoiser.add_argument("--steps", type=int, help=f"{STEPS_OF_VIDX4} if left out, on a CPU 2")
     pipeline.add_argument("--clip", type=Path, default=CLIP)
     pipeline.add_argument("--model", default="compact")
     scale.add_argument("--frames", type=int, default=24, help="and ten times as many")
+    clustered.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    clustered.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     for each in (denoiser, pipeline, scale, memory):
         each.add_argument("--device", default="auto", help="auto, cpu or cuda")
         each.add_argument("--dtype", default="auto", help=f"auto, {', '.join(DTYPES)}")

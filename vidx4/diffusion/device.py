@@ -67,6 +67,15 @@ def keep_host_memory() -> None:
         mallopt(option, value)
 
 
+def give_back_host_memory() -> None:
+    """Let the C library give to the system what PyTorch has freed and nothing uses.
+
+    Frames of several shots at once leave gaps between each other that nothing fits, more and more of them.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def device_name(device: torch.device) -> str:
     """Return what kind of device it is: results are equal to the bit on one kind only."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
