@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.conftest import MakeVideo, gradient, write_video
+from vidx4 import cli
 from vidx4.cli import app
 from vidx4.media.probe import probe
 
@@ -262,3 +263,32 @@ def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> 
     assert vidx4("upscale", source, pictures, *FAST[2:]).exit_code == 0
     assert len(list(Path(pictures).iterdir())) == 4
     assert vidx4("verify", source, pictures).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--workers", "2"), "name one with --cluster"),
+        (("--send-model",), "name one with --cluster"),
+        (("--cluster", "mars"), "There is no cluster 'mars': give local, auto or ray://HOST:PORT."),
+        (("--cluster", "local", "--send-model"), "none is to be sent"),
+    ],
+)
+def test_a_cluster_that_makes_no_sense_is_refused(
+    flags: tuple[str, ...], message: str, make_video: MakeVideo
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+    result = vidx4("upscale", make_video(num_frames=2), *FAST, *flags)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_without_ray_a_cluster_is_refused(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    (tmp_path / "in").mkdir()
+    for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
+        result = vidx4(*command, "--cluster", "local")
+        assert result.exit_code == 2
+        assert "pip install 'vidx4[cluster]'" in result.stderr

@@ -38,7 +38,7 @@ from vidx4.media.verify import verify_output
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
-from vidx4.jobs.cluster import connect  # noqa: E402
+from vidx4.jobs.cluster import Workforce, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -300,3 +300,27 @@ def test_a_cluster_that_runs_is_joined(kind: str, clip: Path, tmp_path: Path, lo
         out, errors = process.communicate(timeout=120)
     assert (process.returncode, out, errors) == (0, "", "")
     assert output.read_bytes() == local
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_workers", "device", "expected"),
+    [
+        ([{"CPU": 16.0, "GPU": 2.0}], None, "auto", Workforce(2, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], None, "auto", Workforce(12, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], 3, "cuda", Workforce(3, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], None, "cpu", Workforce(16, 0, 4, 4)),
+        ([{"CPU": 2.0}], None, "auto", Workforce(1, 0, 2, 2)),
+        ([{"CPU": 2.0}], 2, "auto", Workforce(2, 0, 1, 1)),
+        ([{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0}], 2, "auto", Workforce(2, 0, 4, 4)),
+    ],
+)
+def test_a_cluster_is_divided_among_workers(
+    nodes: list[dict[str, float]], num_workers: int | None, device: str, expected: Workforce
+) -> None:
+    assert Workforce.of(nodes, num_workers, device) == expected
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "has a GPU"), ("cuda:1", "sees one device")])
+def test_devices_that_workers_can_not_have_are_refused(device: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Workforce.of([{"CPU": 2.0}], None, device)

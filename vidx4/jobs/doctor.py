@@ -4,7 +4,9 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -27,8 +29,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, PyTorch, devices, encoders, models and the disk."""
-    return [_python(), _torch(), *_devices(), _encoders(), *_models(), _disk()]
+    """Look at Python, PyTorch, devices, encoders, models, Ray and the disk."""
+    return [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
 
 
 def _python() -> Finding:
@@ -63,6 +65,12 @@ def _models() -> Iterator[Finding]:
     for model in known_models():
         message = f"{model.size / 1e6:.1f} MB in {model.folder}" if model.folder else "not on this machine"
         yield Finding(f"model {model.name}", model.folder is not None, message, model.advice)
+
+
+def _ray() -> Finding:
+    with suppress(PackageNotFoundError):
+        return Finding("Ray", True, version("ray"))
+    return Finding("Ray", True, "not installed: only --cluster needs it (pip install 'vidx4[cluster]')")
 
 
 def _disk() -> Finding:
