@@ -19,8 +19,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PRELOADED = ["vidx4.cli", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
 """Imported once: each process is forked from one that has them."""
@@ -153,9 +156,20 @@ def _fatal(
 
 def make_clip(path: Path) -> None:
     """Write a clip of three shots that pan, 24x16, with a variable rate and sound."""
-    from made import shots, uneven, write
+    from av.video.frame import VideoFrame
 
-    write(path, shots((90, 9, 30)), pts=uneven(129))
+    from tests.conftest import write_video
+
+    lengths, chance = (90, 9, 30), np.random.default_rng(5)
+    frames, steps = [], chance.choice([384, 512, 1024], size=sum(lengths))
+    for length, color in zip(lengths, ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), strict=True):
+        coarse = (chance.integers(0, 255, (30, 20, 1)) * color).astype(np.uint8)
+        wide = coarse.repeat(4, axis=0).repeat(4, axis=1)
+        for i in range(length):
+            picture = np.ascontiguousarray(wide[i : i + 16, i // 2 : i // 2 + 24])
+            frames.append(VideoFrame.from_ndarray(picture, format="rgb24"))
+    pts = [0, *np.cumsum(steps).tolist()[:-1]]
+    write_video(path, frames=frames, pts=pts, width=24, height=16, time_base=Fraction(1, 12800))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from vidx4.jobs.folder import Part, WorkFolder
 from vidx4.jobs.job import Job, Pixels
-from vidx4.jobs.progress import Advance, Oversight, Share
+from vidx4.jobs.progress import Advance, Control, Oversight, Share
 from vidx4.jobs.remote.chunks import Chunk, Entry, Frames, missing_chunks
 from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
 from vidx4.jobs.remote.models import Setting, Store
@@ -178,7 +178,8 @@ class _Order:
     def _hand_out(self) -> int:
         """Return how many chunks there are."""
         num_chunks, errand = 0, None
-        with closing(missing_chunks(self._job, self.folder, self._oversight)) as chunks:
+        until_closed = replace(self._oversight, control=Control(stop=self._is_closed))
+        with closing(missing_chunks(self._job, self.folder, until_closed)) as chunks:
             for chunk, frames, entry in chunks:
                 if entry is not None or errand is None:
                     self._complete(errand)
