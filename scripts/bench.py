@@ -28,7 +28,7 @@ and batches.
 `cluster`: a job on Ray against one without, the memory of who hands out the work as a film grows longer, and
 how fast that can be.
 
-Each takes `--out FOLDER`, and less than ten minutes.
+Each takes `--out FOLDER`, and less than ten minutes; `cluster` a quarter of an hour.
 """
 
 import argparse
