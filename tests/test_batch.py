@@ -333,7 +333,7 @@ def wait_for(process: "subprocess.Popen[str]", event: str) -> None:
 
 
 def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
-    folder = one_film(tmp_path, num_frames=200)
+    folder = one_film(tmp_path, num_frames=2000)
     shutil.copy2(folder / "film.mp4", folder / "second.mp4")
     with started(folder) as process:
         wait_for(process, "part")
