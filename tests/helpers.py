@@ -3,13 +3,20 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 
 import av
+import pytest
 import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
 
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import StoppedError
+from vidx4.jobs.folder import Part
+from vidx4.jobs.job import Job
+from vidx4.jobs.progress import Control
+from vidx4.jobs.run import run
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch
 
@@ -48,3 +55,18 @@ def packets(path: Path, index: int) -> list[tuple[Fraction, Fraction, bytes]]:
 def as_frames(pixels: Tensor) -> list[VideoFrame]:
     """Return RGB pictures, (N, 3, H, W), as frames to be encoded."""
     return [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in pixels]
+
+
+def stop_after(job: Job, num_parts: int) -> list[Part]:
+    """Carry out a job until it has made so many parts."""
+    parts: list[Part] = []
+    stop = Event()
+
+    def on_part(part: Part) -> None:
+        parts.append(part)
+        if len(parts) == num_parts:
+            stop.set()
+
+    with pytest.raises(StoppedError):
+        run(job, Control(on_part=on_part, stop=stop))
+    return parts

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from made import frames, scene, show, write
+from tests.helpers import stop_after
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import ModelError, OptionError, SourceError, StoppedError, WorkerError
+from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
 from vidx4.jobs.folder import Part
 from vidx4.jobs.identity import Identity
-from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
@@ -109,20 +109,6 @@ def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def plan(clip: Path, tmp_path: Path) -> Plan:
     return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
-
-
-def stop_after(job: Job, num_parts: int) -> list[Part]:
-    parts: list[Part] = []
-    stop = Event()
-
-    def on_part(part: Part) -> None:
-        parts.append(part)
-        if len(parts) == num_parts:
-            stop.set()
-
-    with pytest.raises(StoppedError):
-        run(job, Control(on_part=on_part, stop=stop))
-    return parts
 
 
 def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:

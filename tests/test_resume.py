@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from kills import disturb, make_clip
-from tests.helpers import upscale_nearest
+from tests.helpers import stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.folder import PLAN, Part
@@ -51,21 +51,6 @@ def undisturbed(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def plan(clip: Path, tmp_path: Path) -> Plan:
     return plan_video(clip, tmp_path / "out.mp4", encode=FAST)
-
-
-def stop_after(job: Job, num_parts: int) -> list[Part]:
-    """Carry out a job until it has made so many parts."""
-    parts: list[Part] = []
-    stop = Event()
-
-    def on_part(part: Part) -> None:
-        parts.append(part)
-        if len(parts) == num_parts:
-            stop.set()
-
-    with pytest.raises(StoppedError):
-        run(job, Control(on_part=on_part, stop=stop))
-    return parts
 
 
 def go_on(job: Job) -> tuple[Report, list[Part]]:
