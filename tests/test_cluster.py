@@ -23,7 +23,8 @@ from made import show
 from tests.test_batch import Ear
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import ModelError, OptionError, StoppedError
+from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
+from vidx4.jobs import identity
 from vidx4.jobs.batch import Batch, FileOptions, Outcome
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.passes import Pass
@@ -31,6 +32,7 @@ from vidx4.jobs.picture import upscale_picture
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.remote.engine import RemoteEngine
+from vidx4.jobs.remote.models import Models
 from vidx4.jobs.run import run
 from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
@@ -38,6 +40,7 @@ from vidx4.media.verify import verify_output
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
+from vidx4.jobs import cluster  # noqa: E402
 from vidx4.jobs.cluster import Workforce, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -190,6 +193,21 @@ def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Pa
     assert len(seen) > 10  # there are ten parts
     assert seen[-1].num_done == seen[-1].num_new == 215
     assert all(progress.memory > 100 * 2**20 for progress in seen)
+
+
+def test_a_worker_of_another_program_is_refused(
+    engine: RemoteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is this process that seems to have another."""
+    here = {**identity.program(), "vidx4": "0.0.1", "program": "another"}
+    monkeypatch.setattr(cluster, "program", lambda: here)
+    worker = cluster._RemoteWorker(9, Workforce(1, 0, 0, 1))  # the CPUs are taken
+    with pytest.raises(WorkerError) as caught:
+        worker.begin(Models("cpu", list, sends=False).setting(COMPACT), Event())
+    worker.dismiss()
+    ours = r"vidx4 0\.0\.1 \(another\) with PyAV \S+: install the same everywhere\."
+    theirs = r"Worker 9 on \S+ \(process \d+\) runs vidx4 \S+ \([0-9a-f]{8}\) with PyAV \S+, and this is "
+    assert re.fullmatch(theirs + ours, str(caught.value))
 
 
 def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:

@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, WorkerError
-from vidx4.jobs.identity import Identity, differences, program
+from vidx4.jobs.identity import Identity, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.progress import Advance
 from vidx4.jobs.remote.chunks import Chunk
@@ -137,8 +137,9 @@ class _RemoteWorker:
         """
         there = self._awaited(self._actor.program.remote(), self._patient(is_over))
         self.name += f" on {there.pop('host')} (process {there.pop('pid')})"
-        if found := differences(program(), there):
-            raise WorkerError(f"{self.name} runs another program: {found}. Install the same everywhere.")
+        if (here := program()) != there:
+            is_, was = map(_described, (there, here))
+            raise WorkerError(f"{self.name} runs {is_}, and this is {was}: install the same everywhere.")
         identity: Identity = self._awaited(self._actor.identity.remote(setting), self._patient(is_over))
         return identity
 
@@ -221,6 +222,10 @@ class _RemoteWorker:
         """Let it end."""
         with suppress(RayError, ConnectionError):
             ray.kill(self._actor)
+
+
+def _described(program: Mapping[str, str]) -> str:
+    return "vidx4 {vidx4} ({program:.8}) with PyAV {av}".format(**program)
 
 
 def _reason(error: Exception) -> str:

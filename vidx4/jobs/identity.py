@@ -16,7 +16,6 @@ Identity: TypeAlias = Mapping[str, str | int | float | None]
 _LIBRARIES = ("vidx4", "av")
 """What makes packets, and pixels beside the upscaler: another version may do so in another way."""
 _DIGESTS = {
-    "program": "the files of vidx4 are others",
     "source": "the source has changed",
     "weights": "the weights of the model have changed",
 }
