@@ -23,11 +23,12 @@ from vidx4.jobs.identity import Identity
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
+from vidx4.jobs.remote.chunks import Chunk
 from vidx4.jobs.remote.crew import Load, WorkerLost
 from vidx4.jobs.remote.engine import RemoteEngine
 from vidx4.jobs.remote.models import ModelFiles, Models, Setting
 from vidx4.jobs.remote.staff import Staff
-from vidx4.jobs.remote.worker import Fitted, Packed, Worker
+from vidx4.jobs.remote.worker import Fitted, Packed, Task, Worker
 from vidx4.jobs.run import run, start
 from vidx4.media.encoder import EncodeOptions
 
@@ -235,6 +236,20 @@ def test_two_jobs_share_a_crew_the_second_beside_the_end_of_the_first(
         run(engine.job(plans[1], 4))
         thread.join()
     assert plans[0].output.read_bytes() == plans[1].output.read_bytes() == local
+
+
+def test_a_shot_goes_on_after_many_other_jobs_of_its_worker(plan: Plan) -> None:
+    worker = Worker(1, itself)
+    fitted = worker.fitted(SETTING, plan.source.width, plan.source.height, plan.num_frames, 4)
+    pts, frames = plan.source.pts, np.zeros((8, 3, 16, 24), np.uint8)
+    first = Chunk(0, pts[:8], starts_shot=True, ends_shot=False, next_pts=pts[8])
+    last = Chunk(8, pts[8:16], starts_shot=False, ends_shot=True, next_pts=pts[16])
+    alone = Chunk(0, pts[:8], starts_shot=True, ends_shot=True, next_pts=pts[8])
+    tasks = [Task(str(number), SETTING, fitted, 4, plan) for number in range(10)]
+    worker.make_part(tasks[0], first, frames, None, is_entry=True)
+    for task in tasks[1:]:
+        worker.make_part(task, alone, frames, None, is_entry=True)
+    assert worker.make_part(tasks[0], last, frames, None, is_entry=False).part.num_frames == 8
 
 
 def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:

@@ -1,6 +1,5 @@
 """A model on workers: jobs of plans, and still pictures."""
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -20,8 +19,6 @@ from vidx4.jobs.remote.models import Models, Setting
 from vidx4.jobs.remote.order import POLL_SECONDS, Hand, Remote
 from vidx4.jobs.remote.staff import Staff
 from vidx4.jobs.remote.worker import Fitted, Task
-
-logger = logging.getLogger(__name__)
 
 _ranks = count()
 """What comes first is done first."""

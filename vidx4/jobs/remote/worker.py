@@ -5,7 +5,6 @@ import os
 import platform
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
 
 _MAX_JOBS = 4
-"""That are remembered: a worker has two shots at once, mostly of one job."""
+"""That are remembered though no shot of theirs is under way."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,10 @@ _gate = _Gate()
 class _JobAtWork:
     plan: Plan
     upscaler: Upscaler
-    states: dict[int, ShotState | None] = field(default_factory=dict)
-    """Those after chunks that are done, by the frame that goes on from them."""
+    states: dict[int, ShotState] = field(default_factory=dict)
+    """Those after chunks whose shot goes on, by the frame that goes on from them."""
+    num_at_work: int = 0
+    """Chunks."""
 
 
 class Worker:
@@ -127,7 +128,7 @@ class Worker:
         set_num_threads(num_threads)
         self._fetch = fetch
         self._loaded: dict[tuple[str, ...], Upscaler] = {}
-        self._jobs: OrderedDict[str, _JobAtWork] = OrderedDict()
+        self._jobs: dict[str, _JobAtWork] = {}
         self._advances: dict[tuple[str, int], Advance] = {}
         self._notes = _Notes()
         self._loading, self._enlarging = Lock(), Lock()
@@ -160,11 +161,11 @@ class Worker:
                 here before.
             is_entry: whether that is so; else the state that was kept is used.
         """
-        job = self._job(task)
-        with _gate.beside_others(), _tidied():
+        with self._at_work(task) as job, _gate.beside_others(), _tidied():
             return self._made(job, task, chunk, frames, _Start(state, is_entry))
 
     def _made(self, job: _JobAtWork, task: Task, chunk: Chunk, frames: Any, start: "_Start") -> Packed:
+        before: ShotState | None
         before = _unpacked(start.state, job.upscaler) if start.is_entry else job.states.pop(chunk.start)
         seconds = StageSeconds()
         work = enlarged(
@@ -180,7 +181,8 @@ class Worker:
             with closing(seconds.timed_items("waiting", work)) as batches:
                 num_frames = max(1, len(chunk.pts))
                 made = make_part(chunk.start, path, batches, num_frames, job.plan, seconds, on_advance)
-            job.states[made.part.stop] = made.state
+            if made.state is not None:
+                job.states[made.part.stop] = made.state
             return Packed(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
 
     def _in_turn(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
@@ -216,19 +218,37 @@ class Worker:
         with _gate.beside_others(), self._enlarging:
             return enlarge_pixels(self._fetch(pixels), upscaler)
 
+    @contextmanager
+    def _at_work(self, task: Task) -> Iterator[_JobAtWork]:
+        """Give a job, which is not forgotten meanwhile, nor while a shot of it goes on."""
+        job = self._job(task)
+        try:
+            yield job
+        finally:
+            with self._loading:
+                job.num_at_work -= 1
+
     def _job(self, task: Task) -> _JobAtWork:
         with self._loading:
             if task.key in self._jobs:
-                return self._jobs[task.key]
+                return self._counted(self._jobs[task.key])
         base = self._upscaler(task.setting)
         upscaler = Upscaler(base.components, task.fitted.options, task.fitted.fit)
         if found := differences(task.fitted.identity, upscaler.identity):
             raise WorkerError(f"A worker on {platform.node()} makes other pixels than the rest: {found}.")
         with self._loading:
-            job = self._jobs.setdefault(task.key, _JobAtWork(self._fetch(task.plan), upscaler))
-            while len(self._jobs) > _MAX_JOBS:
-                self._jobs.popitem(last=False)
-            return job
+            self._forget_jobs()
+            new = _JobAtWork(self._fetch(task.plan), upscaler)
+            return self._counted(self._jobs.setdefault(task.key, new))
+
+    def _counted(self, job: _JobAtWork) -> _JobAtWork:
+        job.num_at_work += 1
+        return job
+
+    def _forget_jobs(self) -> None:
+        idle = [key for key, job in self._jobs.items() if not job.num_at_work and not job.states]
+        for key in idle[: max(0, len(idle) - _MAX_JOBS)]:
+            del self._jobs[key]
 
     def _upscaler(self, setting: Setting) -> Upscaler:
         """Return an upscaler; a model is loaded once."""
