@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from vidx4.jobs.passes import Pass, Total
 from vidx4.jobs.preflight import Estimate
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.select import Selection
+from vidx4.live import stoppable
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 
@@ -333,7 +335,7 @@ def wait_for(process: "subprocess.Popen[str]", event: str) -> None:
 
 
 def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
-    folder = one_film(tmp_path, num_frames=2000)
+    folder = one_film(tmp_path, num_frames=600)
     shutil.copy2(folder / "film.mp4", folder / "second.mp4")
     with started(folder) as process:
         wait_for(process, "part")
@@ -344,6 +346,21 @@ def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
     assert (done["event"], done["left"]) == ("done", 2)
     assert error["command"].startswith("vidx4 batch")
     assert (tmp_path / "out" / "film_x4.mp4.vidx4").is_dir()
+
+
+def test_a_signal_is_heeded_whichever_thread_gets_it(tmp_path: Path) -> None:
+    folder = one_film(tmp_path, num_frames=200)
+    stop, ear, is_sent = Event(), Ear(), Event()
+
+    def interrupt(part: Part) -> None:
+        if not is_sent.is_set():
+            is_sent.set()
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    ear.on_part = interrupt
+    with stoppable(stop, quiet=True):
+        reports = work(batch(folder), ear, stop)
+    assert reports["film.mp4"].outcome == Outcome.LEFT
 
 
 def test_a_watched_folder_gets_new_files_done(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Stages overlap, keep order, pass errors on, and end when nobody listens."""
 
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.jobs.stages import ahead
-from vidx4.media.watch import Pulse
+from vidx4.jobs.stages import ahead, settled
+from vidx4.media.watch import Pulse, watched
 
 
 def test_keeps_every_item_in_order() -> None:
@@ -98,19 +100,73 @@ def test_closing_waits_for_what_is_stuck_no_longer_than_patience(release: thread
 
 
 def test_the_time_of_the_consumer_is_not_counted() -> None:
-    slow = ahead(range(6), depth=1, patience=0.2)
-    for expected in range(6):
+    slow = ahead(range(4), depth=1, patience=1.0)
+    for expected in range(4):
         assert next(slow) == expected
-        time.sleep(0.3)
+        time.sleep(1.2)
 
 
 def test_what_goes_on_without_an_item_is_not_given_up() -> None:
     pulse = Pulse()
 
     def items() -> Iterator[int]:
-        for _ in range(8):  # four times as long as the patience
+        for _ in range(30):  # half as long again as the patience
             time.sleep(0.1)
             pulse.beat()
         yield 0
 
-    assert list(ahead(items(), patience=0.2, pulse=pulse)) == [0]
+    assert list(ahead(items(), patience=2.0, pulse=pulse)) == [0]
+
+
+class Told(Exception):  # noqa: N818  # it is not an error
+    """What a handler raises."""
+
+
+@pytest.fixture
+def slow_but_told() -> Iterator[Callable[[], Iterator[int]]]:
+    """Return what makes an item in a long time, in which its own thread gets a signal."""
+    release = threading.Event()
+
+    def handle(*_: object) -> None:
+        release.set()
+        raise Told
+
+    def items() -> Iterator[int]:
+        time.sleep(0.3)  # the main thread waits by now
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        release.wait(20)
+        yield 0
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    yield items
+    release.set()
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("patience", [None, 30.0])
+def test_a_signal_is_heeded_whichever_thread_gets_it(
+    slow_but_told: Callable[[], Iterator[int]], patience: float | None
+) -> None:
+    begun = time.monotonic()
+    stage = ahead(slow_but_told(), patience=patience)
+    with pytest.raises(Told):
+        next(stage)
+    assert time.monotonic() - begun < 15
+
+
+def test_a_signal_is_heeded_while_work_is_watched(slow_but_told: Callable[[], Iterator[int]]) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Told):
+        watched(lambda pulse: next(slow_but_told()), "Work")
+    assert time.monotonic() - begun < 15
+
+
+def test_a_signal_is_heeded_while_a_future_is_waited_for(
+    slow_but_told: Callable[[], Iterator[int]],
+) -> None:
+    future: Future[int] = Future()
+    begun = time.monotonic()
+    threading.Thread(target=lambda: future.set_result(next(slow_but_told()))).start()
+    with pytest.raises(Told):
+        settled(future)
+    assert time.monotonic() - begun < 15

@@ -13,6 +13,7 @@ from vidx4.jobs.folder import Part
 from vidx4.jobs.preflight import Estimate
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.select import Stamp, stamp, unsettled
+from vidx4.jobs.stages import POLL_SECONDS, settled
 
 WATCH_SECONDS = 5.0
 """Between two looks at a folder that is watched."""
@@ -95,14 +96,15 @@ class Pass:
         tally = _Tally(items)
         with ThreadPoolExecutor(max_workers=max(1, len(items))) as threads:
             done = [self._begun(item, tally, threads) for item in items]
-        for future in done:
-            future.result()
+            for future in done:
+                settled(future)
 
     def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
         """Begin a file, and return when the next one may begin."""
         is_read = Event()
         future = threads.submit(self._finish, item, tally, is_read)
-        is_read.wait()
+        while not is_read.wait(POLL_SECONDS):
+            pass
         return future
 
     def _finish(self, item: Item, tally: "_Tally", is_read: Event) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -13,6 +14,8 @@ from vidx4.media.watch import Pulse, gave_up
 Item = TypeVar("Item")
 
 POLL_SECONDS = 0.1
+"""The longest wait at one go. Python runs the handlers of signals in the main thread, and the system may have
+interrupted another one: a main thread that waits for good would not heed Ctrl-C."""
 
 
 class _Stop(Generic[Item]):
@@ -67,12 +70,10 @@ def ahead(
 
 
 def _take(queue: Queue[Item], patience: float | None, pulse: Pulse) -> Item:
-    if patience is None:
-        return queue.get()
     begun = time.monotonic()  # of the wait: while the consumer is at work, nothing need go on
-    while (left := max(begun, pulse.last) + patience - time.monotonic()) > 0:
+    while patience is None or time.monotonic() < max(begun, pulse.last) + patience:
         with suppress(Empty):
-            return queue.get(timeout=left)
+            return queue.get(timeout=POLL_SECONDS)
     raise Empty
 
 
@@ -103,3 +104,10 @@ def _drain(queue: Queue[Item]) -> None:
     with suppress(Empty):
         while True:
             queue.get_nowait()
+
+
+def settled(future: Future[Item]) -> Item:
+    """Wait for what comes of a future, and heed signals meanwhile."""
+    while not wait([future], timeout=POLL_SECONDS).done:
+        pass
+    return future.result()

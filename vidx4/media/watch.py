@@ -9,7 +9,7 @@ from vidx4.errors import SourceError
 
 PATIENCE = 300.0
 """Seconds without progress after which work is given up."""
-_POLL_SECONDS = 5.0
+_POLL_SECONDS = 0.5
 
 Result = TypeVar("Result")
 

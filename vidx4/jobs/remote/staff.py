@@ -13,10 +13,9 @@ from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, Worke
 from vidx4.jobs.remote.models import Setting
 from vidx4.jobs.remote.order import Hand
 from vidx4.jobs.remote.worker import Fitted
+from vidx4.jobs.stages import POLL_SECONDS, settled
 
 logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.5
 
 Answer = TypeVar("Answer")
 
@@ -80,7 +79,7 @@ class Staff:
             keeper = Thread(target=self._keep, args=(number, setting), daemon=True)
             self._keepers.append(keeper)
             keeper.start()
-        self._first.result()
+        settled(self._first)
 
     def _keep(self, number: int, setting: Setting) -> None:
         """Have a worker at work until all is over."""
@@ -173,4 +172,5 @@ class Staff:
         for worker in there:
             worker.dismiss()
         for keeper in self._keepers:
-            keeper.join()
+            while keeper.is_alive():
+                keeper.join(POLL_SECONDS)
