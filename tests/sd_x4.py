@@ -16,11 +16,14 @@ TINY_WIDTHS = (16, 32, 32, 64)
 REAL_WIDTHS = (256, 512, 512, 1024)
 
 
-def make_unet(widths: tuple[int, ...], text_width: int, num_heads: int = 8) -> UNet2DConditionModel:
+def make_unet(
+    widths: tuple[int, ...], text_width: int, num_heads: int = 8, layers_per_block: int = 2
+) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         in_channels=7,
         out_channels=4,
         block_out_channels=widths,
+        layers_per_block=layers_per_block,
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
         up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
         only_cross_attention=(True, True, True, False),

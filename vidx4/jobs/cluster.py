@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Self
@@ -271,6 +271,7 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
     # What goes wrong is told by vidx4, in its own words, and standard output may be JSON.
     ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    children = _deaf_children() if address == LOCAL else nullcontext()
     if address == LOCAL:
         options |= {
             "num_cpus": max(os.cpu_count() or 1, num_workers or 1),
@@ -278,7 +279,7 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
             "include_dashboard": False,
         }
     try:
-        with _own_signals(), warnings.catch_warnings(action="ignore"):
+        with _own_handlers(), children, warnings.catch_warnings(action="ignore"):
             ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
@@ -290,7 +291,7 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
+def _own_handlers() -> Iterator[None]:
     """Undo what Ray does to the handlers of signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -301,6 +302,20 @@ def _own_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that are started now not hear that they are to end: they end with this one.
+
+    What closes a terminal or stops a service tells all processes of a job at once, and without Ray's own
+    this one could not say what it has kept. Ray does the same for SIGINT.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _nodes() -> list[dict[str, Any]]:
