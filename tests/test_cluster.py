@@ -45,8 +45,14 @@ from vidx4.jobs.cluster import Workforce, connect  # noqa: E402
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FAST = EncodeOptions(preset="ultrafast", crf=30)
-OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "120"}
-"""Environment of clusters without a token, whether or not this machine has one, and of slow ones."""
+OPEN = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "120",
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+"""Environment of clusters without a token, whether or not this machine has one, and of slow ones. Ray's server
+for clients starts a process from among many threads, which some of gRPC's handlers do not survive."""
 COMPACT = UpscaleOptions(model="compact", device="cpu")
 
 
@@ -257,7 +263,7 @@ def test_json_stays_json_when_a_worker_is_killed_and_told_to_end_it_keeps_what_i
     clip: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.mkv"
-    process = upscale(clip, output, "--json", "--steps", "8", start_new_session=True)
+    process = upscale(clip, output, "--json", "--steps", "30", start_new_session=True)
     assert process.stdout is not None
     events = []
     for line in process.stdout:

@@ -203,6 +203,7 @@ class _RemoteWorker:
         try:
             while not ray.wait([call], timeout=PROGRESS_SECONDS)[0]:
                 on_wait()
+            self._pass_on_notes()
             return ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, RayError):
@@ -210,8 +211,6 @@ class _RemoteWorker:
             raise error.cause from None
         except (RayError, ConnectionError) as error:
             raise WorkerLost(f"{self.name} was lost: {_reason(error)}") from error
-        finally:
-            self._pass_on_notes()
 
     def _pass_on_notes(self) -> None:
         with suppress(RayError, ConnectionError):
