@@ -51,8 +51,8 @@ OPEN = {
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
-"""Environment of clusters without a token, whether or not this machine has one, and of slow ones. Ray's server
-for clients starts a process from among many threads, which some of gRPC's handlers do not survive."""
+"""Environment of clusters without a token, whether or not this machine has one, and of slow ones. What serves
+Ray's clients starts processes beside many threads, which handlers of gRPC may not survive."""
 COMPACT = UpscaleOptions(model="compact", device="cpu")
 
 
