@@ -1,3 +1,5 @@
+import os
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +41,23 @@ def test_times_are_kept_and_bytes_repeat(make_video: MakeVideo, tmp_path: Path, 
     assert (tmp_path / "a.nut").read_bytes() == (tmp_path / "b.nut").read_bytes()
     part_source = probe(tmp_path / "a.nut")
     assert [pts * part_source.time_base for pts in part_source.pts] == [pts * source.time_base for pts in VFR]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at threads as Linux shows them")
+@pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 0)() != 0, reason="SVT-AV1 does so only where root runs it"
+)
+def test_no_encoder_takes_the_machine_for_itself(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = probe(make_video(num_frames=2))
+    target = target_of(source, ".mkv", EncodeOptions("av1", preset="10"))  # the encoder is tried out, too
+
+    def batches() -> Iterator[FrameBatch]:
+        for batch in read_batches(source, 1):
+            yield nearest(batch)
+            threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+            assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_OTHER}
+
+    assert encode_part(tmp_path / "a.nut", batches(), source, target) == 2
 
 
 @pytest.mark.parametrize("matrix", [1, 6, 9])

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from vidx4.media.color import Converter, tag_colors
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets
+from vidx4.media.encoder import start
 from vidx4.media.target import Target
 from vidx4.media.whole import write_whole
 from vidx4.video import FrameBatch, Source
@@ -73,6 +74,7 @@ def _add_stream(container: OutputContainer, source: Source, target: Target) -> V
     context.thread_count = settings.num_threads
     context.flags |= Flags.bitexact
     tag_colors(context, target.color)
+    start(context)
     return stream
 
 
