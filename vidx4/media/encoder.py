@@ -343,8 +343,9 @@ def start(context: VideoCodecContext) -> None:
         context.open()
     finally:
         for thread in {*(_threads() - before), get_native_id()}:
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(thread, policy, priority)
+            with suppress(ProcessLookupError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, priority)
 
 
 def _threads() -> set[int]:
