@@ -180,7 +180,7 @@ def _looked_at(source: Path) -> Result | None:
     """Run `vidx4 probe`; return what is wrong with it, not with the file."""
     from typer.testing import CliRunner
 
-    from vidx4.cli import app
+    from vidx4.cli.commands import app
 
     answer = CliRunner().invoke(app, ["probe", str(source)])
     if answer.exit_code in (0, 2):

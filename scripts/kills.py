@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-PRELOADED = ["vidx4.cli", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
+PRELOADED = ["vidx4.cli.commands", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
 """Imported once: each process is forked from one that has them."""
 MOMENTS = ("time", "encode", "before rename", "after rename")
 FLAGS = ("--device", "cpu", "--preset", "ultrafast", "--quiet")
@@ -107,7 +107,7 @@ def _program(arguments: list[str], kill: Kill | None) -> None:
     """Be the program; see to it that it is killed."""
     import torch
 
-    from vidx4.cli import main
+    from vidx4.cli.commands import main
 
     torch.set_num_threads(1)
     if kill is not None:

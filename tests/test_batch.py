@@ -19,7 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.conftest import write_video
-from vidx4.cli import app
+from vidx4.cli.commands import app
+from vidx4.cli.progress_bar import stoppable
 from vidx4.diffusion import models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
@@ -29,7 +30,6 @@ from vidx4.jobs.passes import Pass, Total
 from vidx4.jobs.preflight import Estimate
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.select import Selection
-from vidx4.live import stoppable
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 

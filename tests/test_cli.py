@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.conftest import MakeVideo, gradient, write_video
-from vidx4 import cli
-from vidx4.cli import app
+from vidx4.cli import commands as cli
+from vidx4.cli.commands import app
 from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parent.parent / "samples"

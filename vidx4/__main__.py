@@ -1,5 +1,5 @@
 """`python -m vidx4`."""
 
-from vidx4.cli import main
+from vidx4.cli.commands import main
 
 main()

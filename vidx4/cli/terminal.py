@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, clock, disk, mebibytes, reused, stoppable
 from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
-from vidx4.live import INTERRUPTED, PlainProgress, bar, clock, disk, mebibytes, reused, stoppable
 
 if TYPE_CHECKING:
+    from vidx4.cli.progress_bar import OnProgress
     from vidx4.diffusion.models import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.jobs.folder import Part
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from vidx4.jobs.preview import Preview, PreviewPlan
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
-    from vidx4.live import OnProgress
     from vidx4.media.verify import Check
     from vidx4.video import Source, StreamInfo
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
+from vidx4.cli.terminal import Terminal
 from vidx4.errors import OptionError
-from vidx4.terminal import Terminal
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions

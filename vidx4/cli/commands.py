@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from vidx4.batch_view import BatchView, fail_unless_well, show_plan, show_reports
-from vidx4.errors import OptionError, StoppedError
-from vidx4.flags import (
+from vidx4.cli.folder_view import BatchView, fail_unless_well, show_plan, show_reports
+from vidx4.cli.options import (
     BatchSize,
     FrameRate,
     Overwrite,
@@ -42,8 +41,9 @@ from vidx4.flags import (
     typed,
     work_flags,
 )
-from vidx4.live import heeded_signals
-from vidx4.terminal import Terminal
+from vidx4.cli.progress_bar import heeded_signals
+from vidx4.cli.terminal import Terminal
+from vidx4.errors import OptionError, StoppedError
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions

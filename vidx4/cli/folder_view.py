@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from vidx4.live import PlainProgress, bars, clock, describe, disk, stoppable
-from vidx4.terminal import FAILED, Terminal, printable
+from vidx4.cli.progress_bar import PlainProgress, bars, clock, describe, disk, stoppable
+from vidx4.cli.terminal import FAILED, Terminal, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
