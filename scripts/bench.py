@@ -68,9 +68,9 @@ from measure import (
 )
 from metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
-from vidx4.diffusion.autoencoder import TILE_SIZE, TiledAutoencoder
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
 from vidx4.diffusion.device import DTYPES, choose_device, choose_dtype, is_out_of_memory
+from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import MemoryLimitError
 from vidx4.jobs.job import Job

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests import sd_x4
-from vidx4.diffusion.autoencoder import PART_SIDE, TiledAutoencoder
-from vidx4.diffusion.halves import shrink_stream
-from vidx4.diffusion.strips import AttentionReach, StripDecoder, attend_near_and_far
+from vidx4.diffusion.models.autoencoder import PART_SIDE, TiledAutoencoder
+from vidx4.diffusion.models.fp16 import shrink_stream
+from vidx4.diffusion.models.strip_decoder import AttentionReach, StripDecoder, attend_near_and_far
 
 LEVEL = 2 / 255
 """One 8-bit level of a picture in [-1, 1]."""

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from tests.conftest import write_video
 from vidx4.cli.commands import app
 from vidx4.cli.progress_bar import stoppable
-from vidx4.diffusion import models
+from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
 from vidx4.jobs.batch import Batch, FileOptions, FileReport, Item, Outcome

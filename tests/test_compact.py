@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 import torch
 
-from vidx4.diffusion.compact import (
+from vidx4.diffusion.models.compact_denoiser import (
     CONDITION_CHANNELS,
     LATENT_CHANNELS,
     CompactDenoiser,

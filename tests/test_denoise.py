@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from tests import sd_x4
-from vidx4.diffusion.autoencoder import TiledAutoencoder
 from vidx4.diffusion.denoise import (
     Denoiser,
     PlainDenoiser,
@@ -20,8 +19,9 @@ from vidx4.diffusion.denoise import (
     clean_latents,
     denoise,
 )
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.schedulers import FEW_STEPS, SCHEDULERS, make_scheduler
-from vidx4.diffusion.unet import StagedUNet
 
 STEPS = 3
 MakeDenoiser = Callable[[Any, PromptEmbeds], Denoiser]

@@ -18,8 +18,15 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from tests import sd_x4
-from vidx4.diffusion import hub
-from vidx4.diffusion.models import COMPACT_FOLDER, SD_X4_REPOSITORY, choose_model, find, known_models, load
+from vidx4.diffusion.models import hub
+from vidx4.diffusion.models.registry import (
+    COMPACT_FOLDER,
+    SD_X4_REPOSITORY,
+    choose_model,
+    find,
+    known_models,
+    load,
+)
 from vidx4.errors import ModelError, OptionError
 
 CPU = torch.device("cpu")
@@ -133,7 +140,7 @@ def test_a_text_to_image_unet_is_refused(folder: Path) -> None:
 def test_other_weights_do_not_pass_for_the_published_ones(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidx4.diffusion.models.fetch", lambda *_, **__: folder)
+    monkeypatch.setattr("vidx4.diffusion.models.registry.fetch", lambda *_, **__: folder)
     with pytest.raises(ModelError, match="473398020"):
         load("sd-x4", CPU, torch.float32)
 

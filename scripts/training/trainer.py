@@ -20,7 +20,7 @@ from training.config import Config
 from training.losses import PatchDiscriminator, discriminator_loss, generator_loss
 from training.stream import NUM_TIMESTEPS, Batch
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.diffusion.compact import CompactDenoiser, Memory, ResidualAutoencoder
+from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.temporal.warp import Warp
 from vidx4.video import SCALE
 

@@ -434,7 +434,7 @@ def probe(source: Source, terminal: Terminal) -> None:
 @_command(terminal=terminal_flags)
 def models(terminal: Terminal) -> None:
     """Show the known models: where they lie, how large they are, whether they are there."""
-    from vidx4.diffusion.models import known_models
+    from vidx4.diffusion.models.registry import known_models
 
     terminal.models(known_models())
 

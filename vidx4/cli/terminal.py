@@ -17,7 +17,7 @@ from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
-    from vidx4.diffusion.models import KnownModel
+    from vidx4.diffusion.models.registry import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.jobs.folder import Part
     from vidx4.jobs.job import Job

@@ -3,7 +3,7 @@
 import shutil
 from importlib.util import find_spec
 
-from vidx4.diffusion.models import Components
+from vidx4.diffusion.models.components import Components
 
 WORTH_COMPILING = 1e17
 """Operations from which it repays: some minutes of a fast GPU, of which compiling takes one."""

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.diffusion.color import COLOR_REACH, keep_colors
-from vidx4.diffusion.options import Settings
+from vidx4.diffusion.color_fix import COLOR_REACH, keep_colors
 from vidx4.diffusion.sampler import to_signal
+from vidx4.diffusion.settings import Settings
 from vidx4.temporal.warp import Warp
 
 BICUBIC_REACH = 2

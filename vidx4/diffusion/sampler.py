@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidx4.diffusion.denoise import Tie, add_low_res_noise, denoise
-from vidx4.diffusion.models import Components
-from vidx4.diffusion.options import Settings
+from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.schedulers import make_scheduler
+from vidx4.diffusion.settings import Settings
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role

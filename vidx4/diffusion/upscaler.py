@@ -20,12 +20,15 @@ from vidx4.diffusion.device import (
     keep_host_memory,
 )
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enforce, free
-from vidx4.diffusion.models import Components, choose_model, load, num_bytes
-from vidx4.diffusion.options import Settings, UpscaleOptions
+from vidx4.diffusion.models.components import Components, num_bytes
+from vidx4.diffusion.models.registry import choose_model, load
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.picture import Picture
-from vidx4.diffusion.shot import Step, make_renderer
+from vidx4.diffusion.render import Step, make_renderer
+from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
-from vidx4.temporal.follow import Followed, FollowedBatch, Follower, Temporal
+from vidx4.temporal.follow import Followed, FollowedBatch, Follower
+from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import Box, FrameBatch
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from vidx4.diffusion.device import choose_device, choose_dtype
-from vidx4.diffusion.models import known_models
+from vidx4.diffusion.models.registry import known_models
 from vidx4.media.encoder import installed_codecs
 
 ENOUGH_DISK = 10 * 10**9

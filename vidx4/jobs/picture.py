@@ -23,7 +23,7 @@ from vidx4.jobs.still import PER_INCH, STRAIGHT, About, Still, read_enlarged, re
 from vidx4.media.deep import density_chunk, encode_png, profile_chunk
 from vidx4.media.verify import Check, require_kept
 from vidx4.media.whole import check_writable, write_whole
-from vidx4.temporal.follow import Temporal
+from vidx4.temporal.mode import Temporal
 from vidx4.video import SCALE, FrameBatch
 
 _logger = logging.getLogger(__name__)

@@ -2,27 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from vidx4.temporal.mode import Temporal
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.noise import NoiseSpec, Role, noise_field
 from vidx4.temporal.particles import MovingNoise, Particles
 from vidx4.temporal.reuse import differs, find_unchanged
 from vidx4.video import Box
-
-
-class Temporal(StrEnum):
-    """How frames hold together."""
-
-    OFF = "off"
-    """Each frame from noise of its own."""
-    FIXED = "fixed"
-    """All frames from the same noise."""
-    MOVING = "moving"
-    """Noise, and detail with it, follows the motion."""
 
 
 @dataclass(frozen=True)

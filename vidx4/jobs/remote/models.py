@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from vidx4.diffusion.models import choose_model, find
+from vidx4.diffusion.models.registry import choose_model, find
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.strips import StripDecoder
+from vidx4.diffusion.models.strip_decoder import StripDecoder
 from vidx4.diffusion.tiles import map_tiles
 from vidx4.video import SCALE
 

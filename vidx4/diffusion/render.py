@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.finish import FINISH_REACH, detail_of, finish
-from vidx4.diffusion.models import Components
-from vidx4.diffusion.options import Settings
+from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
+from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import blend, tile_boxes
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation

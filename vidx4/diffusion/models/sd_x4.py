@@ -8,12 +8,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from vidx4.diffusion.autoencoder import TiledAutoencoder
 from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.halves import shrink_stream
-from vidx4.diffusion.models import Components, ModelDefaults, Speed, Target, num_parameters, place
-from vidx4.diffusion.parts import load_network, load_scheduler, load_tokenizer
-from vidx4.diffusion.unet import StagedUNet
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.components import Components, ModelDefaults, Target, num_parameters, place
+from vidx4.diffusion.models.fp16 import shrink_stream
+from vidx4.diffusion.models.loading import load_network, load_scheduler, load_tokenizer
+from vidx4.diffusion.models.unet import StagedUNet
+from vidx4.diffusion.options import Speed
 from vidx4.errors import ModelError
 
 UPSCALE_SCALING_FACTOR = 0.08333

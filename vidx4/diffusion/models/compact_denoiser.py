@@ -1,4 +1,4 @@
-"""The bundled model: a small x4 denoiser, and an autoencoder that has nothing to learn."""
+"""The networks of the bundled model: a small x4 denoiser, and an autoencoder that has nothing to learn."""
 
 from dataclasses import dataclass
 from typing import cast

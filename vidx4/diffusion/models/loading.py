@@ -7,7 +7,7 @@ from typing import Any, cast
 import diffusers
 from transformers import CLIPTokenizer
 
-from vidx4.diffusion.hub import VOCABULARIES
+from vidx4.diffusion.models.hub import VOCABULARIES
 from vidx4.errors import ModelError
 
 CLIP_VOCABULARY = 49408

@@ -1,0 +1,51 @@
+"""The bundled model: a folder -> its components."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vidx4.diffusion.denoise import PlainDenoiser
+from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
+from vidx4.diffusion.models.components import Components, ModelDefaults, Target, num_parameters, place
+from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.options import Speed
+from vidx4.errors import OptionError
+
+_COMPACT = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2)
+COMPACT_DEFAULTS = {
+    Speed.QUALITY: _COMPACT,
+    Speed.BALANCED: _COMPACT,  # one step is one step: there is nothing between that and not to look back
+    Speed.FAST: replace(_COMPACT, consistency=0.0, remembers=False),
+}
+
+
+def load_compact(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+    """Load the bundled model from a folder in diffusers format; see `registry.load`."""
+    if target.prompt or target.negative_prompt:
+        raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
+    unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
+    autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
+    return Components(
+        name=name,
+        unet=place(unet, target.device),
+        denoiser=PlainDenoiser(unet),
+        autoencoder=autoencoder,
+        scheduler=load_scheduler(folder, "scheduler"),
+        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
+        prompt_embeds=None,
+        max_noise_level=index["max_noise_level"],
+        size_multiple=1,
+        reach=unet.reach,
+        memory=Memory(autoencoder),
+        first_step_is_blind=True,
+        device=target.device,
+        has_deep_features=False,
+        operations_per_pixel=2.0 * num_parameters(unet),
+        gains_by_compiling=False,
+        # One frame at a time: it needs what the last became. Nor does a batch gain without that, on a CPU:
+        # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts/bench.py scale`).
+        batch_pixels=1,
+        values_per_pixel=2000,
+        is_lessened_by_tiles=False,
+        defaults=COMPACT_DEFAULTS,
+    )
