@@ -25,11 +25,11 @@ from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
 from vidx4.jobs.batch import Batch, FileOptions, FileReport, Item, Outcome
-from vidx4.jobs.folder import Part
+from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.passes import Pass, Total
-from vidx4.jobs.preflight import Estimate
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.select import Selection
+from vidx4.jobs.work_folder import Part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 

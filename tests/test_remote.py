@@ -18,7 +18,6 @@ from tests.helpers import stop_after
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
-from vidx4.jobs.folder import Part
 from vidx4.jobs.identity import Identity
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
@@ -30,6 +29,7 @@ from vidx4.jobs.remote.models import ModelFiles, Models, Setting
 from vidx4.jobs.remote.staff import Staff
 from vidx4.jobs.remote.worker import Fitted, Packed, Task, Worker
 from vidx4.jobs.run import run, start
+from vidx4.jobs.work_folder import Part
 from vidx4.media.encoder import EncodeOptions
 
 FAST = EncodeOptions(preset="ultrafast", crf=30)

@@ -14,13 +14,13 @@ from kills import disturb, make_clip
 from tests.helpers import stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
-from vidx4.jobs.folder import PLAN, Part
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.run import run, start
+from vidx4.jobs.work_folder import PLAN, Part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.video import TimeRange
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.jobs.stages import ahead, settled
+from vidx4.jobs.prefetch import ahead, settled
 from vidx4.media.watch import Pulse, watched
 
 

@@ -17,13 +17,13 @@ import pytest
 from kills import make_clip
 from tests.helpers import upscale_nearest
 from vidx4.errors import DiskFullError
-from vidx4.jobs.folder import PLAN
+from vidx4.jobs.estimate import check_disk
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.preflight import check_disk
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run, start
+from vidx4.jobs.work_folder import PLAN
 from vidx4.media import whole
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe

@@ -183,7 +183,7 @@ def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], E
 
 
 def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -> None:
-    from vidx4.jobs.preflight import check_disk
+    from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import write_report
     from vidx4.jobs.run import start
     from vidx4.media.whole import check_writable

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from vidx4.jobs.batch import FileReport, Item
-    from vidx4.jobs.folder import Part
+    from vidx4.jobs.estimate import Estimate
     from vidx4.jobs.passes import Total
-    from vidx4.jobs.preflight import Estimate
     from vidx4.jobs.progress import Progress
+    from vidx4.jobs.work_folder import Part
 
 
 class BatchView:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
     from vidx4.diffusion.models.registry import KnownModel
     from vidx4.jobs.doctor import Finding
-    from vidx4.jobs.folder import Part
+    from vidx4.jobs.estimate import Estimate
     from vidx4.jobs.job import Job
     from vidx4.jobs.plan import Plan
-    from vidx4.jobs.preflight import Estimate
     from vidx4.jobs.preview import Preview, PreviewPlan
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
+    from vidx4.jobs.work_folder import Part
     from vidx4.media.verify import Check
     from vidx4.video import Source, StreamInfo
 

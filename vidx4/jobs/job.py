@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.jobs.folder import Part, WorkFolder
 from vidx4.jobs.identity import Identity
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.cuts import REACH
 
 CHUNK_FRAMES = 64

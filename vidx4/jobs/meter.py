@@ -2,9 +2,9 @@
 
 import time
 
-from vidx4.jobs.folder import WorkFolder
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, Progress
+from vidx4.jobs.work_folder import WorkFolder
 
 
 class Meter:

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from vidx4.errors import StoppedError
 from vidx4.jobs.batch import Batch, FileReport, Item, Outcome
-from vidx4.jobs.folder import Part
-from vidx4.jobs.preflight import Estimate
+from vidx4.jobs.estimate import Estimate
+from vidx4.jobs.prefetch import POLL_SECONDS, settled
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.select import Stamp, stamp, unsettled
-from vidx4.jobs.stages import POLL_SECONDS, settled
+from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0
 """Between two looks at a folder that is watched."""

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from vidx4.errors import SourceError
 from vidx4.jobs.plan import Plan
+from vidx4.jobs.prefetch import ahead
 from vidx4.jobs.progress import Control, Oversight, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.jobs.stages import ahead
 from vidx4.media.decode import read_batches
 from vidx4.media.watch import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch

@@ -10,14 +10,14 @@ from typing import Any
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
-from vidx4.jobs.folder import WorkFolder, work_folder
+from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import local_job
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.preflight import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.progress import Control, Oversight, Progress, peak_memory
 from vidx4.jobs.report import Report
+from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
 from vidx4.media.source import ReadOptions

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidx4.jobs.folder import WorkFolder
 from vidx4.jobs.job import Job
 from vidx4.jobs.parts import gaps, index_of
 from vidx4.jobs.pipeline import decoded
 from vidx4.jobs.progress import Oversight
 from vidx4.jobs.shots import ShotBatch
+from vidx4.jobs.work_folder import WorkFolder
 from vidx4.video import FrameBatch
 
 Frames: TypeAlias = NDArray[Any]

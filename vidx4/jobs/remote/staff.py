@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 
 from vidx4.errors import Vidx4Error, WorkerError
 from vidx4.jobs.identity import Identity, differences
+from vidx4.jobs.prefetch import POLL_SECONDS, settled
 from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, WorkerLost
 from vidx4.jobs.remote.models import Setting
 from vidx4.jobs.remote.order import Hand
 from vidx4.jobs.remote.worker import Fitted
-from vidx4.jobs.stages import POLL_SECONDS, settled
 
 logger = logging.getLogger(__name__)
 

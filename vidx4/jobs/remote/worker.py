@@ -19,7 +19,6 @@ from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
 from vidx4.errors import WorkerError
-from vidx4.jobs.folder import Part
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
@@ -29,6 +28,7 @@ from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.jobs.remote.chunks import Chunk
 from vidx4.jobs.remote.models import Fetch, Setting, received
+from vidx4.jobs.work_folder import Part
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
 
