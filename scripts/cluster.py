@@ -21,11 +21,11 @@ import made
 from kept import nearest
 from measure import Row, in_child
 from vidx4 import probe
+from vidx4.jobs.cluster.chunks import missing_chunks
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Oversight
-from vidx4.jobs.remote.chunks import missing_chunks
 from vidx4.jobs.work_folder import work_folder
 from vidx4.media.decode import read_batches
 

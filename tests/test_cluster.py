@@ -25,13 +25,13 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
 from vidx4.jobs import identity
 from vidx4.jobs.batch import Batch, FileOptions, Outcome
+from vidx4.jobs.cluster.engine import RemoteEngine
+from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.passes import Pass
 from vidx4.jobs.picture import upscale_picture
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
-from vidx4.jobs.remote.engine import RemoteEngine
-from vidx4.jobs.remote.models import Models
 from vidx4.jobs.run import run
 from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
@@ -39,8 +39,8 @@ from vidx4.media.verify import verify_output
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
-from vidx4.jobs import cluster  # noqa: E402
-from vidx4.jobs.cluster import Workforce, connect  # noqa: E402
+from vidx4.jobs.cluster import actors as cluster  # noqa: E402
+from vidx4.jobs.cluster.actors import Workforce, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from vidx4.errors import SourceError, WorkerError
-from vidx4.jobs.remote.crew import Crew, Dropped, Errand, Load, Piece, WorkerLost
+from vidx4.jobs.cluster.scheduler import Crew, Dropped, Errand, Load, Piece, WorkerLost
 
 ONE = Load(1, 10)
 ROOM = Load(100, 1000)

@@ -18,16 +18,16 @@ from tests.helpers import stop_after
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
+from vidx4.jobs.cluster.chunks import Chunk
+from vidx4.jobs.cluster.engine import RemoteEngine
+from vidx4.jobs.cluster.model_files import ModelFiles, Models, Setting
+from vidx4.jobs.cluster.scheduler import Load, WorkerLost
+from vidx4.jobs.cluster.worker import Fitted, Packed, Task, Worker
+from vidx4.jobs.cluster.workers import Staff
 from vidx4.jobs.identity import Identity
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
-from vidx4.jobs.remote.chunks import Chunk
-from vidx4.jobs.remote.crew import Load, WorkerLost
-from vidx4.jobs.remote.engine import RemoteEngine
-from vidx4.jobs.remote.models import ModelFiles, Models, Setting
-from vidx4.jobs.remote.staff import Staff
-from vidx4.jobs.remote.worker import Fitted, Packed, Task, Worker
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import Part
 from vidx4.media.encoder import EncodeOptions

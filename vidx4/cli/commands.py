@@ -176,7 +176,7 @@ def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], E
         return
     if find_spec("ray") is None:
         raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
-    from vidx4.jobs.cluster import connect
+    from vidx4.jobs.cluster.actors import connect
 
     with connect(where.cluster, where.workers, device, sends_model=where.send_model) as load:
         yield load

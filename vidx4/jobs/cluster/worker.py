@@ -19,6 +19,8 @@ from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
 from vidx4.errors import WorkerError
+from vidx4.jobs.cluster.chunks import Chunk
+from vidx4.jobs.cluster.model_files import Fetch, Setting, received
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
@@ -26,8 +28,6 @@ from vidx4.jobs.picture import enlarge_pixels
 from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
-from vidx4.jobs.remote.chunks import Chunk
-from vidx4.jobs.remote.models import Fetch, Setting, received
 from vidx4.jobs.work_folder import Part
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled

@@ -9,12 +9,12 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any, Protocol
 
+from vidx4.jobs.cluster.chunks import Chunk, Entry, Frames, missing_chunks
+from vidx4.jobs.cluster.model_files import Setting, Store
+from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
+from vidx4.jobs.cluster.worker import Packed, Task
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.progress import Advance, Control, Oversight, Share
-from vidx4.jobs.remote.chunks import Chunk, Entry, Frames, missing_chunks
-from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
-from vidx4.jobs.remote.models import Setting, Store
-from vidx4.jobs.remote.worker import Packed, Task
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.whole import write_whole
 

@@ -23,15 +23,15 @@ from ray.exceptions import RayError, RayTaskError
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, WorkerError
+from vidx4.jobs.cluster.chunks import Chunk
+from vidx4.jobs.cluster.engine import RemoteEngine
+from vidx4.jobs.cluster.model_files import Models, Setting
+from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, Load, WorkerLost
+from vidx4.jobs.cluster.worker import Fitted, Packed, Task, Worker
+from vidx4.jobs.cluster.workers import Staff
 from vidx4.jobs.identity import Identity, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.progress import Advance
-from vidx4.jobs.remote.chunks import Chunk
-from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, Load, WorkerLost
-from vidx4.jobs.remote.engine import RemoteEngine
-from vidx4.jobs.remote.models import Models, Setting
-from vidx4.jobs.remote.staff import Staff
-from vidx4.jobs.remote.worker import Fitted, Packed, Task, Worker
 
 logger = logging.getLogger(__name__)
 

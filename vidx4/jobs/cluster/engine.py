@@ -10,15 +10,15 @@ from uuid import uuid4
 import numpy as np
 
 from vidx4.diffusion.options import UpscaleOptions
+from vidx4.jobs.cluster.dispatch import POLL_SECONDS, Hand, Remote
+from vidx4.jobs.cluster.model_files import Models, Setting
+from vidx4.jobs.cluster.scheduler import Errand, Load, Piece
+from vidx4.jobs.cluster.worker import Fitted, Task
+from vidx4.jobs.cluster.workers import Staff
 from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
-from vidx4.jobs.remote.crew import Errand, Load, Piece
-from vidx4.jobs.remote.models import Models, Setting
-from vidx4.jobs.remote.order import POLL_SECONDS, Hand, Remote
-from vidx4.jobs.remote.staff import Staff
-from vidx4.jobs.remote.worker import Fitted, Task
 
 _ranks = count()
 """What comes first is done first."""

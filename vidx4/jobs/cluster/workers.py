@@ -8,12 +8,12 @@ from threading import Event, Lock, Thread
 from typing import Protocol, TypeVar
 
 from vidx4.errors import Vidx4Error, WorkerError
+from vidx4.jobs.cluster.dispatch import Hand
+from vidx4.jobs.cluster.model_files import Setting
+from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, WorkerLost
+from vidx4.jobs.cluster.worker import Fitted
 from vidx4.jobs.identity import Identity, differences
 from vidx4.jobs.prefetch import POLL_SECONDS, settled
-from vidx4.jobs.remote.crew import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, WorkerLost
-from vidx4.jobs.remote.models import Setting
-from vidx4.jobs.remote.order import Hand
-from vidx4.jobs.remote.worker import Fitted
 
 logger = logging.getLogger(__name__)
 
