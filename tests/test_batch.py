@@ -24,11 +24,11 @@ from vidx4.cli.progress_bar import stoppable
 from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
-from vidx4.jobs.batch import Batch, FileOptions, FileReport, Item, Outcome
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.passes import Pass, Total
+from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcome
+from vidx4.jobs.folder.passes import Pass, Total
+from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.progress import Progress
-from vidx4.jobs.select import Selection
 from vidx4.jobs.work_folder import Part
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
@@ -181,7 +181,7 @@ def test_sources_that_did_not_change_are_not_read_again(
 def test_a_fault_of_the_program_does_not_stop_the_others(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidx4.jobs.batch.start", Mock(side_effect=ZeroDivisionError("oops")))
+    monkeypatch.setattr("vidx4.jobs.folder.files.start", Mock(side_effect=ZeroDivisionError("oops")))
     reports = work(batch(folder))
     assert reports["deep er/still/photo.png"].outcome == Outcome.DONE
     assert "ZeroDivisionError('oops')" in reports["same.mp4"].message
@@ -252,7 +252,7 @@ def test_a_file_that_is_still_being_written_is_left(tmp_path: Path, monkeypatch:
             file.write(b"more")
 
     growing.write_bytes(b"some")
-    monkeypatch.setattr("vidx4.jobs.select.time.sleep", grow)
+    monkeypatch.setattr("vidx4.jobs.folder.selection.time.sleep", grow)
     reports = work(batch(folder))
     assert reports["growing.mp4"].outcome == Outcome.LEFT
     assert "still being written" in reports["growing.mp4"].message

@@ -24,16 +24,16 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
 from vidx4.jobs import identity
-from vidx4.jobs.batch import Batch, FileOptions, Outcome
 from vidx4.jobs.cluster.engine import RemoteEngine
 from vidx4.jobs.cluster.model_files import Models
+from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
+from vidx4.jobs.folder.passes import Pass
+from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.local import LocalEngine, local_job
-from vidx4.jobs.passes import Pass
 from vidx4.jobs.picture import upscale_picture
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.run import run
-from vidx4.jobs.select import Selection
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.verify import verify_output
 

@@ -47,7 +47,7 @@ from vidx4.errors import OptionError, StoppedError
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
-    from vidx4.jobs.batch import Batch, FileOptions, FileReport
+    from vidx4.jobs.folder.files import Batch, FileOptions, FileReport
     from vidx4.jobs.job import Engine
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview import Choice
@@ -315,10 +315,10 @@ def batch(
 
     A file vidx4.toml in the folder may give options, for all files or by patterns: see the README.
     """
-    from vidx4.jobs.batch import Batch, summary
-    from vidx4.jobs.overrides import Overrides
+    from vidx4.jobs.folder.files import Batch, summary
+    from vidx4.jobs.folder.overrides import Overrides
+    from vidx4.jobs.folder.selection import Selection
     from vidx4.jobs.report import write_report
-    from vidx4.jobs.select import Selection
     from vidx4.media.whole import check_writable
 
     if work.report is not None:
@@ -355,9 +355,9 @@ def batch(
 
 def _work_through(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list["FileReport"], bool]:
     """Return what became of the files, and whether the user stopped that."""
-    from vidx4.jobs.passes import Pass
-    from vidx4.jobs.passes import watch as watch_folder
-    from vidx4.jobs.select import check_not_empty
+    from vidx4.jobs.folder.passes import Pass
+    from vidx4.jobs.folder.passes import watch as watch_folder
+    from vidx4.jobs.folder.selection import check_not_empty
 
     view = BatchView(terminal)
     with view.display() as stop:
@@ -369,7 +369,7 @@ def _work_through(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list[
 
 
 def _file_options(values: Mapping[str, Any]) -> "FileOptions":
-    from vidx4.jobs.batch import FileOptions
+    from vidx4.jobs.folder.files import FileOptions
 
     return FileOptions(
         upscale=made(model_flags, values),

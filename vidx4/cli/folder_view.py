@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from vidx4.jobs.batch import FileReport, Item
     from vidx4.jobs.estimate import Estimate
-    from vidx4.jobs.passes import Total
+    from vidx4.jobs.folder.files import FileReport, Item
+    from vidx4.jobs.folder.passes import Total
     from vidx4.jobs.progress import Progress
     from vidx4.jobs.work_folder import Part
 
@@ -143,7 +143,7 @@ def _overall(total: "Total") -> str:
 
 def look_facts(look: "Item | FileReport") -> dict[str, Any]:
     """Return what was found out about a file."""
-    from vidx4.jobs.batch import Item
+    from vidx4.jobs.folder.files import Item
 
     facts = {"path": str(look.path), "output": str(look.output or ""), "num_left": 0, "num_kept": 0}
     if not isinstance(look, Item):

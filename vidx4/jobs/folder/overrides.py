@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vidx4.errors import OptionError
-from vidx4.jobs.select import matches
+from vidx4.jobs.folder.selection import matches
 
 FILE = "vidx4.toml"
 FILES = "files"

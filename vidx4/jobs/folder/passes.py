@@ -8,11 +8,11 @@ from threading import Event, RLock
 from typing import Protocol
 
 from vidx4.errors import StoppedError
-from vidx4.jobs.batch import Batch, FileReport, Item, Outcome
 from vidx4.jobs.estimate import Estimate
+from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
+from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
 from vidx4.jobs.prefetch import POLL_SECONDS, settled
 from vidx4.jobs.progress import Control, Progress
-from vidx4.jobs.select import Stamp, stamp, unsettled
 from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.jobs.folder.selection import Stamp, stamp
 from vidx4.jobs.identity import Identity, differences
-from vidx4.jobs.select import Stamp, stamp
 from vidx4.jobs.work_folder import read_json
 from vidx4.media.whole import file_digest, write_whole
 

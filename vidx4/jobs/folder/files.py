@@ -14,15 +14,15 @@ from PIL import Image
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
 from vidx4.jobs.estimate import Estimate, check_disk
+from vidx4.jobs.folder.records import Records, what_is_wrong
+from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.job import Engine
 from vidx4.jobs.local import load_here
 from vidx4.jobs.picture import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
-from vidx4.jobs.records import Records, what_is_wrong
 from vidx4.jobs.run import start
-from vidx4.jobs.select import Selection
 from vidx4.jobs.still import is_picture
 from vidx4.jobs.work_folder import num_kept
 from vidx4.media.encoder import EncodeOptions
