@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from vidx4.errors import OutputError
-from vidx4.jobs.page import Moment, Page, Setting, write_page
+from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, FloatRect

@@ -15,13 +15,13 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
-from vidx4.jobs.crops import Shown, compare, write_crops
 from vidx4.jobs.job import Job
-from vidx4.jobs.layouts import Layout, compose
 from vidx4.jobs.local import Local
-from vidx4.jobs.moments import choose_moments
 from vidx4.jobs.plan import plan_video
-from vidx4.jobs.preview import Choice, Preview, PreviewPlan, plan_preview, run_preview
+from vidx4.jobs.preview.crops import Shown, compare, write_crops
+from vidx4.jobs.preview.layout import Layout, compose
+from vidx4.jobs.preview.moments import choose_moments
+from vidx4.jobs.preview.run import Choice, Preview, PreviewPlan, plan_preview, run_preview
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.run import run
 from vidx4.media.concat import concatenate

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.folder.files import Batch, FileOptions, FileReport
     from vidx4.jobs.job import Engine
     from vidx4.jobs.plan import Plan
-    from vidx4.jobs.preview import Choice
+    from vidx4.jobs.preview.run import Choice
     from vidx4.media.encoder import EncodeOptions
     from vidx4.media.source import ReadOptions
     from vidx4.media.streams import StreamOptions
@@ -238,8 +238,8 @@ def preview(
 ) -> None:
     """Show moments of a video before and after, in a video, a picture and a page, and what all would cost."""
     from vidx4.diffusion.upscaler import Upscaler
-    from vidx4.jobs.layouts import Layout
-    from vidx4.jobs.preview import plan_preview, run_preview
+    from vidx4.jobs.preview.layout import Layout
+    from vidx4.jobs.preview.run import plan_preview, run_preview
     from vidx4.media.source import read_source
     from vidx4.video import TimeRange
 
@@ -269,7 +269,7 @@ def preview(
 
 def _choice(source: Path, given: Mapping[str, Any], swept: Mapping[str, Any]) -> "Choice":
     """Return a setting to be shown: what the user gave, but for what is swept."""
-    from vidx4.jobs.preview import Choice
+    from vidx4.jobs.preview.run import Choice
 
     values = {**given, **swept}
     name = str(source) if not str(source).startswith("-") else f"./{source}"
@@ -397,7 +397,7 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a picture of crops from the middle of a video: bicubic and its enlarged copy, side by side."""
-    from vidx4.jobs.crops import compare
+    from vidx4.jobs.preview.crops import compare
 
     terminal.done(compare(source, upscaled, crops, overwrite=overwrite))
 

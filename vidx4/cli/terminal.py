@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.estimate import Estimate
     from vidx4.jobs.job import Job
     from vidx4.jobs.plan import Plan
-    from vidx4.jobs.preview import Preview, PreviewPlan
+    from vidx4.jobs.preview.run import Preview, PreviewPlan
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
     from vidx4.jobs.work_folder import Part

@@ -12,13 +12,13 @@ from PIL import Image
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.crops import Shown, crops_beside, to_picture, write_crops
-from vidx4.jobs.layouts import Layout
-from vidx4.jobs.moments import choose_moments, seconds_of, timecode
-from vidx4.jobs.page import Moment, Page, Setting, write_page
 from vidx4.jobs.plan import plan_source
+from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
+from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
+from vidx4.jobs.preview.layout import Layout
+from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
-from vidx4.jobs.take import Scenes, Take, Watch, make_take
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.streams import choose_suffix
 from vidx4.media.whole import check_writable

@@ -9,9 +9,9 @@ from pathlib import Path
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.job import Job
-from vidx4.jobs.layouts import Layout, compose
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_source
+from vidx4.jobs.preview.layout import Layout, compose
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.run import run

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import SourceError
-from vidx4.jobs.moments import seconds_of
+from vidx4.jobs.preview.moments import seconds_of
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.media.whole import check_writable, write_whole
