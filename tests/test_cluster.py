@@ -30,10 +30,10 @@ from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.local import LocalEngine, local_job
-from vidx4.jobs.picture import upscale_picture
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.run import run
+from vidx4.jobs.still.upscale import upscale_picture
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.verify import verify_output
 

@@ -12,10 +12,10 @@ from PIL import ExifTags, Image, ImageCms
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
-from vidx4.jobs import picture as picture_module
 from vidx4.jobs.local import LocalEngine
-from vidx4.jobs.picture import plan_picture, upscale_picture
-from vidx4.jobs.still import is_picture
+from vidx4.jobs.still import upscale as picture_module
+from vidx4.jobs.still.read import is_picture
+from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 from vidx4.jobs.verify import verify
 from vidx4.media.deep import encode_png, profile_chunk, read_deep
 from vidx4.temporal.follow import FollowedBatch

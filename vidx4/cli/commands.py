@@ -140,9 +140,9 @@ def upscale(
 
     Into a folder, or to frames/%06d.png, it writes numbered pictures.
     """
-    from vidx4.jobs.picture import plan_picture, upscale_picture
     from vidx4.jobs.plan import plan_video
-    from vidx4.jobs.still import is_picture
+    from vidx4.jobs.still.read import is_picture
+    from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
     if is_picture(source):
         _refuse_for_picture(encode, read, streams, span, work)

@@ -12,10 +12,10 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.parts import Gap, gaps, make_part
-from vidx4.jobs.picture import enlarge_pixels
 from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.state import ShotState
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidx4.errors import OptionError
-from vidx4.jobs.picture import verify_picture
-from vidx4.jobs.still import is_picture
+from vidx4.jobs.still.read import is_picture
+from vidx4.jobs.still.upscale import verify_picture
 from vidx4.media.encoder import CODECS, EncodeOptions
 from vidx4.media.numbered import DEFAULT_PATTERN
 from vidx4.media.output import Output

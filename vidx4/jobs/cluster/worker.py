@@ -24,10 +24,10 @@ from vidx4.jobs.cluster.model_files import Fetch, Setting, received
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
-from vidx4.jobs.picture import enlarge_pixels
 from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
+from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled

@@ -19,11 +19,11 @@ from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.job import Engine
 from vidx4.jobs.local import load_here
-from vidx4.jobs.picture import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import start
-from vidx4.jobs.still import is_picture
+from vidx4.jobs.still.read import is_picture
+from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.source import ReadOptions, read_source
