@@ -33,11 +33,11 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
+from vidx4.media.checks import verify_output
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.hdr import is_same_hdr
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_suffix
-from vidx4.media.verify import verify_output
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import SCALE, WHOLE, FrameBatch, TimeRange
 

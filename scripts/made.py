@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.aperture import to_box
+from vidx4.media.headers import with_boxes
 from vidx4.media.probe import probe
-from vidx4.media.template import with_boxes
 from vidx4.video import Margins
 
 WIDTH, HEIGHT = 96, 64

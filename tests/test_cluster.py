@@ -34,8 +34,8 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.run import run
 from vidx4.jobs.still.upscale import upscale_picture
+from vidx4.media.checks import verify_output
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.verify import verify_output
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 

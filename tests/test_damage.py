@@ -27,9 +27,9 @@ from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
 from vidx4.media.encoder import EncodeOptions
+from vidx4.media.headers import with_boxes
 from vidx4.media.probe import probe
 from vidx4.media.streams import StreamOptions, choose_streams
-from vidx4.media.template import with_boxes
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 FAST = EncodeOptions(preset="ultrafast", crf=40)

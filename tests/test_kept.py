@@ -12,10 +12,10 @@ import pytest
 
 from kept import PROPERTIES, enlarge
 from made import MADE
+from vidx4.media.checks import verify_output
 from vidx4.media.probe import probe
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
-from vidx4.media.verify import verify_output
 from vidx4.video import Fields, TimeRange
 
 SAMPLES = Path(__file__).parent.parent / "samples"

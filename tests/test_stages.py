@@ -10,7 +10,7 @@ import pytest
 
 from vidx4.errors import SourceError
 from vidx4.jobs.prefetch import ahead, settled
-from vidx4.media.watch import Pulse, watched
+from vidx4.media.stall import Pulse, watched
 
 
 def test_keeps_every_item_in_order() -> None:

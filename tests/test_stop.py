@@ -24,7 +24,7 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import PLAN
-from vidx4.media import whole
+from vidx4.media import atomic as whole
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.probe import probe
 

@@ -20,10 +20,10 @@ from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
+from vidx4.media.checks import check_kept, verify_output
 from vidx4.media.container import AnyPacket
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.layout import muxer_options
-from vidx4.media.verify import check_kept, verify_output
+from vidx4.media.headers import muxer_options
 from vidx4.video import WHOLE, TimeRange
 
 FAST = EncodeOptions(preset="ultrafast", crf=40)

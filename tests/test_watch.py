@@ -7,7 +7,7 @@ import pytest
 from vidx4.errors import SourceError
 from vidx4.media import probe as probing
 from vidx4.media.probe import probe
-from vidx4.media.watch import Pulse, watched
+from vidx4.media.stall import Pulse, watched
 
 LONDON = Path(__file__).parent.parent / "samples" / "london.mp4"
 
@@ -42,7 +42,7 @@ def test_an_error_is_that_of_the_work() -> None:
 def test_a_decoder_that_hangs_in_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(probing, "_first_frame", lambda stream, packet: release.wait())
-    monkeypatch.setattr("vidx4.media.watch.watched.__defaults__", (0.2,))
+    monkeypatch.setattr("vidx4.media.stall.watched.__defaults__", (0.2,))
     with pytest.raises(SourceError, match=r"london\.mp4 has made no progress"):
         probe(LONDON)
     release.set()

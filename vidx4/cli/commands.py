@@ -186,7 +186,7 @@ def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -
     from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import write_report
     from vidx4.jobs.run import start
-    from vidx4.media.whole import check_writable
+    from vidx4.media.atomic import check_writable
 
     if work.report is not None:
         check_writable(work.report, plan.source.path, work.overwrite)
@@ -319,7 +319,7 @@ def batch(
     from vidx4.jobs.folder.overrides import Overrides
     from vidx4.jobs.folder.selection import Selection
     from vidx4.jobs.report import write_report
-    from vidx4.media.whole import check_writable
+    from vidx4.media.atomic import check_writable
 
     if work.report is not None:
         check_writable(work.report, folder, overwrite=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.progress import Control, Progress
     from vidx4.jobs.report import Report
     from vidx4.jobs.work_folder import Part
-    from vidx4.media.verify import Check
+    from vidx4.media.checks import Check
     from vidx4.video import Source, StreamInfo
 
 BAD_INPUT, FAILED = 2, 1

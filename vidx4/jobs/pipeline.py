@@ -11,7 +11,7 @@ from vidx4.jobs.prefetch import ahead
 from vidx4.jobs.progress import Control, Oversight, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.media.decode import read_batches
-from vidx4.media.watch import PATIENCE, Pulse
+from vidx4.media.stall import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import SCALE, FrameBatch, Source

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Generic, TypeVar
 
 from vidx4.errors import SourceError
-from vidx4.media.watch import Pulse, gave_up
+from vidx4.media.stall import Pulse, gave_up
 
 Item = TypeVar("Item")
 

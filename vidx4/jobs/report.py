@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.jobs.progress import Share, StageSeconds
-from vidx4.media.whole import write_whole
+from vidx4.media.atomic import write_whole
 
 
 @dataclass(frozen=True)

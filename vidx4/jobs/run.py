@@ -18,11 +18,11 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Oversight, Progress, peak_memory
 from vidx4.jobs.report import Report
 from vidx4.jobs.work_folder import WorkFolder, work_folder
+from vidx4.media.atomic import check_writable
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
 from vidx4.media.source import ReadOptions
 from vidx4.media.streams import StreamOptions
-from vidx4.media.whole import check_writable
 from vidx4.video import WHOLE, TimeRange
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from vidx4.errors import OptionError
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import verify_picture
+from vidx4.media.checks import Check, verify_output
 from vidx4.media.encoder import CODECS, EncodeOptions
 from vidx4.media.numbered import DEFAULT_PATTERN
 from vidx4.media.output import Output
@@ -14,7 +15,6 @@ from vidx4.media.sequence import is_sequence
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_streams
 from vidx4.media.target import target_of
-from vidx4.media.verify import Check, verify_output
 from vidx4.video import WHOLE, TimeRange
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.identity import Identity, differences
-from vidx4.media.whole import UNFINISHED, file_digest, write_whole
+from vidx4.media.atomic import UNFINISHED, file_digest, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vidx4.media.container import open_source, read_frame_packets
 from vidx4.media.fields import CYCLE, FieldMeasure, filtered
-from vidx4.media.watch import Pulse, watched
+from vidx4.media.stall import Pulse, watched
 from vidx4.video import Source
 
 NUM_PLACES, NUM_FRAMES = 6, 40

@@ -24,7 +24,7 @@ from vidx4.media.aperture import margins_of
 from vidx4.media.color import chroma_location, complete
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.hdr import read_hdr
-from vidx4.media.watch import Pulse, watched
+from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
 _FULL_RANGE = 2

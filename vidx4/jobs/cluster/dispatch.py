@@ -16,7 +16,7 @@ from vidx4.jobs.cluster.worker import Packed, Task
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.progress import Advance, Control, Oversight, Share
 from vidx4.jobs.work_folder import Part, WorkFolder
-from vidx4.media.whole import write_whole
+from vidx4.media.atomic import write_whole
 
 POLL_SECONDS = 0.1
 

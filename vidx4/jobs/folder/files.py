@@ -25,10 +25,10 @@ from vidx4.jobs.run import start
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
+from vidx4.media.checks import verify_output
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_suffix
-from vidx4.media.verify import verify_output
 from vidx4.video import SCALE, Source
 
 logger = logging.getLogger(__name__)

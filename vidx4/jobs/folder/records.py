@@ -9,7 +9,7 @@ from typing import Any
 from vidx4.jobs.folder.selection import Stamp, stamp
 from vidx4.jobs.identity import Identity, differences
 from vidx4.jobs.work_folder import read_json
-from vidx4.media.whole import file_digest, write_whole
+from vidx4.media.atomic import file_digest, write_whole
 
 FILE = ".vidx4-batch.json"
 

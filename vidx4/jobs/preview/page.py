@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vidx4.media.whole import write_whole
+from vidx4.media.atomic import write_whole
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PLACEHOLDER = "@PAGE@"

@@ -19,9 +19,9 @@ from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
+from vidx4.media.atomic import check_writable
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.streams import choose_suffix
-from vidx4.media.whole import check_writable
 from vidx4.video import Source, TimeRange
 
 

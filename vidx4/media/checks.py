@@ -17,7 +17,7 @@ from vidx4.media.chapters import Chapter, chapters_of
 from vidx4.media.container import open_source
 from vidx4.media.digest import StreamDigest, digests
 from vidx4.media.hdr import is_same_hdr
-from vidx4.media.layout import lasting
+from vidx4.media.headers import lasting
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
