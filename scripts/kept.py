@@ -34,8 +34,8 @@ from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.media.checks import verify_output
+from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.hdr import is_same_hdr
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_suffix
 from vidx4.temporal.state import ShotState, Upscaled

@@ -117,7 +117,7 @@ def _program(arguments: list[str], kill: Kill | None) -> None:
 
 
 def _arm(kill: Kill) -> None:
-    from vidx4.media.color import Converter
+    from vidx4.media.display.color import Converter
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidx4.media.aperture import to_box
+from vidx4.media.display.aperture import to_box
 from vidx4.media.headers import with_boxes
 from vidx4.media.probe import probe
 from vidx4.video import Margins

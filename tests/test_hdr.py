@@ -12,8 +12,8 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
+from vidx4.media.display.hdr import encoder_options, is_same_hdr, read_hdr, to_boxes
 from vidx4.media.encoder import EncodeOptions
-from vidx4.media.hdr import encoder_options, is_same_hdr, read_hdr, to_boxes
 from vidx4.media.probe import probe
 from vidx4.video import HdrMetadata
 

@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
-from vidx4.media.color import Converter, check_matrix, chroma_location, complete
+from vidx4.media.display.color import Converter, check_matrix, chroma_location, complete
 from vidx4.video import ColorDescription
 
 BARS = [

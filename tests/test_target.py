@@ -20,10 +20,10 @@ from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_batches
+from vidx4.media.display.rotation import Turn
 from vidx4.media.encoder import CODECS, EncodeOptions, merged, resolve, try_out
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
-from vidx4.media.turn import Turn
 from vidx4.video import Source
 
 FAST: dict[str, Any] = {"preset": "ultrafast", "crf": 30}

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
-from vidx4.media.color import Converter
+from vidx4.media.display.color import Converter
 from vidx4.media.quicktime import Timing, Track, open_track
 from vidx4.video import ColorDescription
 

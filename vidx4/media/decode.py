@@ -15,7 +15,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.color import Converter, check_matrix
 from vidx4.media.container import (
     AnyPacket,
     is_cut_off,
@@ -25,6 +24,7 @@ from vidx4.media.container import (
     read_frame_packets,
 )
 from vidx4.media.damage import Damage
+from vidx4.media.display.color import Converter, check_matrix
 from vidx4.media.fields import context_start, context_stop, treated_frames
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 

@@ -20,10 +20,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
-from vidx4.media.aperture import margins_of
-from vidx4.media.color import chroma_location, complete
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
-from vidx4.media.hdr import read_hdr
+from vidx4.media.display.aperture import margins_of
+from vidx4.media.display.color import chroma_location, complete
+from vidx4.media.display.hdr import read_hdr
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
