@@ -12,8 +12,15 @@ from made import frames, interlaced, interlaced_without_flags, pulled_down, scen
 from vidx4.errors import OptionError
 from vidx4.media import decode
 from vidx4.media.decode import read_batches
-from vidx4.media.fields import Deinterlace, FieldMeasure, InverseTelecine, choose_fields, is_interlaced, treat
-from vidx4.media.fieldscan import measure_fields
+from vidx4.media.fields.deinterlace import (
+    Deinterlace,
+    FieldMeasure,
+    InverseTelecine,
+    choose_fields,
+    is_interlaced,
+    treat,
+)
+from vidx4.media.fields.detect import measure_fields
 from vidx4.media.probe import probe
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.video import WHOLE, Fields, Source, TimeRange

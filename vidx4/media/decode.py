@@ -25,7 +25,7 @@ from vidx4.media.container import (
 )
 from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_matrix
-from vidx4.media.fields import context_start, context_stop, treated_frames
+from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 
 

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vidx4.media.container import open_source, read_frame_packets
-from vidx4.media.fields import CYCLE, FieldMeasure, filtered
+from vidx4.media.fields.deinterlace import CYCLE, FieldMeasure, filtered
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import Source
 
