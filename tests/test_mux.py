@@ -21,11 +21,11 @@ from vidx4.errors import OutputError, SourceError
 from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
 from vidx4.media.encoder import EncodeOptions
+from vidx4.media.formats.containers import check_codec
 from vidx4.media.mux import join
 from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams, choose_suffix
-from vidx4.media.suffix import check_codec
 from vidx4.media.target import target_of
 from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
 

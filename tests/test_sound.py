@@ -9,7 +9,7 @@ from av.stream import Stream
 
 from tests.sounds import WHOLE_CUT, hear, part, rewrite, write_sound
 from vidx4.media.convert import add_converted, conversion, converted
-from vidx4.media.suffix import format_of
+from vidx4.media.formats.containers import format_of
 from vidx4.media.timeline import Cut
 
 SPAN = part(Fraction(1001, 1600), Fraction(9, 7))

@@ -10,7 +10,7 @@ from av.stream import Stream
 
 from tests.sounds import WHOLE_CUT, part, rewrite
 from vidx4.media.convert import add_converted, conversion, converted
-from vidx4.media.suffix import format_of
+from vidx4.media.formats.containers import format_of
 from vidx4.media.timeline import Cut
 
 MILLISECOND = Fraction(1, 1000)

@@ -11,11 +11,11 @@ from av.video.stream import VideoStream
 
 from vidx4.media.atomic import write_whole
 from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.formats.containers import format_of
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, muxer_options
 from vidx4.media.output import Output
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams
-from vidx4.media.suffix import format_of
 from vidx4.media.target import Target
 from vidx4.video import WHOLE, HdrMetadata
 

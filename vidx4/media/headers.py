@@ -22,10 +22,10 @@ from vidx4.media.delay import declare_delay
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
-from vidx4.media.matroska import holds_shape, leave_room, write_shape
+from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
+from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.output import Output
 from vidx4.media.sound import name_channels
-from vidx4.media.suffix import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.video import Source
 
 _MAX_TIMESCALE = 2**31 - 1

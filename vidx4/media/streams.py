@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vidx4.errors import OptionError, OutputError
 from vidx4.media.convert import conversion
-from vidx4.media.suffix import FORMATS, PICTURES, format_of, held_codecs, holds
+from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 ALL, NONE = "all", "none"

@@ -10,8 +10,8 @@ from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
 from vidx4.media.display.rotation import PLAIN, Turn, carried_matrix, needed_turn
 from vidx4.media.encoder import CODECS, EncodeOptions, EncoderSettings, merged, resolve, try_out
-from vidx4.media.matroska import holds_shape
-from vidx4.media.suffix import MATROSKA, check_codec, format_of, held_codecs
+from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, held_codecs
+from vidx4.media.formats.matroska import holds_shape
 from vidx4.video import SCALE, ColorDescription, HdrMetadata, Margins, Source
 
 _MAX_RATIO = 1 << 15

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vidx4.media.matroska import read_margins
+from vidx4.media.formats.matroska import read_margins
 from vidx4.video import Margins
 
 _BOX = struct.Struct(">I4s8i")

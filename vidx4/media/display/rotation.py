@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidx4.errors import OptionError
-from vidx4.media.suffix import MATROSKA, format_of
+from vidx4.media.formats.containers import MATROSKA, format_of
 
 Matrix = tuple[int, ...]
 
