@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidx4.errors import SourceError
-from vidx4.media.deep import color_chunks, density_chunk, encode_png, profile_chunk, read_deep
+from vidx4.media.pictures.png16 import color_chunks, density_chunk, encode_png, profile_chunk, read_deep
 
 
 def noise(num_channels: int, width: int = 21) -> NDArray[np.uint16]:

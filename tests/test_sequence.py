@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
-from vidx4.media.animation import is_animation, open_animation
-from vidx4.media.deep import encode_png
-from vidx4.media.numbered import split_output, write_sequence
-from vidx4.media.sequence import find_sequence, is_sequence, open_sequence, sequence_digest
+from vidx4.media.pictures.animated_webp import is_animation, open_animation
+from vidx4.media.pictures.png16 import encode_png
+from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
+from vidx4.media.pictures.write_sequence import split_output, write_sequence
 
 Pixels = NDArray[Any]
 

@@ -17,7 +17,7 @@ from vidx4.jobs.still import upscale as picture_module
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 from vidx4.jobs.verify import verify
-from vidx4.media.deep import encode_png, profile_chunk, read_deep
+from vidx4.media.pictures.png16 import encode_png, profile_chunk, read_deep
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import FrameBatch

@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
 
 def parse_output(text: str) -> Path:
     """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
-    from vidx4.media.numbered import DEFAULT_PATTERN
+    from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN
 
     return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from vidx4.jobs.plan import Plan
 from vidx4.media.atomic import file_digest
-from vidx4.media.sequence import is_sequence, sequence_digest
+from vidx4.media.pictures.read_sequence import is_sequence, sequence_digest
 
 Identity: TypeAlias = Mapping[str, str | int | float | None]
 """Names and values; the names are those of options where there is one."""

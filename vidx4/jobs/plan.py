@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vidx4.errors import OptionError
 from vidx4.media.encoder import EncodeOptions, EncoderSettings
-from vidx4.media.numbered import split_output
 from vidx4.media.output import Output, plan_output
-from vidx4.media.sequence import find_sequence, is_sequence
+from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
+from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_suffix
 from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange

@@ -8,10 +8,10 @@ from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import verify_picture
 from vidx4.media.checks import Check, verify_output
 from vidx4.media.encoder import CODECS, EncodeOptions
-from vidx4.media.numbered import DEFAULT_PATTERN
 from vidx4.media.output import Output
+from vidx4.media.pictures.read_sequence import is_sequence
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN
 from vidx4.media.probe import probe
-from vidx4.media.sequence import is_sequence
 from vidx4.media.source import ReadOptions, read_source
 from vidx4.media.streams import StreamOptions, choose_streams
 from vidx4.media.target import target_of

@@ -12,8 +12,8 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.errors import SourceError
-from vidx4.media.animation import is_animation, open_animation
-from vidx4.media.sequence import is_sequence, open_sequence
+from vidx4.media.pictures.animated_webp import is_animation, open_animation
+from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 
 _logger = logging.getLogger(__name__)
 

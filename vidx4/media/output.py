@@ -9,7 +9,7 @@ from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
 from vidx4.media.encoder import EncodeOptions
 from vidx4.media.formats.containers import PICTURES, format_of
-from vidx4.media.numbered import DEFAULT_PATTERN, check_folder, split_output
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import StreamOptions, Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.timeline import Cut

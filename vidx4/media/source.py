@@ -9,8 +9,8 @@ from typing import TypeVar
 from vidx4.errors import OptionError
 from vidx4.media.fields.deinterlace import Deinterlace, InverseTelecine, choose_fields, is_interlaced, treat
 from vidx4.media.fields.detect import measure_fields
+from vidx4.media.pictures.read_sequence import is_sequence
 from vidx4.media.probe import probe
-from vidx4.media.sequence import is_sequence
 from vidx4.video import Fields, Source
 
 

@@ -13,8 +13,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vidx4.diffusion.picture import straight, upright
 from vidx4.errors import SourceError
-from vidx4.media.animation import is_animation
-from vidx4.media.deep import Chunk, color_chunks, read_deep
+from vidx4.media.pictures.animated_webp import is_animation
+from vidx4.media.pictures.png16 import Chunk, color_chunks, read_deep
 
 _logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.still.read import PER_INCH, STRAIGHT, About, Still, read_enlarged, read_still
 from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.checks import Check, require_kept
-from vidx4.media.deep import density_chunk, encode_png, profile_chunk
+from vidx4.media.pictures.png16 import density_chunk, encode_png, profile_chunk
 from vidx4.temporal.mode import Temporal
 from vidx4.video import SCALE, FrameBatch
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from av.container import InputContainer
 
 from vidx4.errors import SourceError
-from vidx4.media.animation import decode_webp, is_webp, read_picture
-from vidx4.media.quicktime import Timing, Track, open_track
+from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture
+from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 from av.packet import Packet
 
 from vidx4.errors import DiskFullError, OutputError
-from vidx4.media.sequence import PATTERN, SUFFIXES, all_names, match_number
+from vidx4.media.pictures.read_sequence import PATTERN, SUFFIXES, all_names, match_number
 
 DEFAULT_PATTERN = "%06d.png"
 """How numbered pictures are called that are written."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
 from vidx4.media.display.color import Converter
-from vidx4.media.quicktime import Timing, Track, open_track
+from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 from vidx4.video import ColorDescription
 
 _logger = logging.getLogger(__name__)
