@@ -14,7 +14,7 @@ from av.stream import Stream
 from numpy.typing import NDArray
 
 from vidx4.media.container import BITEXACT, AnyPacket
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 from vidx4.video import WHOLE, TimeRange
 
 Read = Callable[[InputContainer, Stream, Stream, Cut], Iterator[AnyPacket]]

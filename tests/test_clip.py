@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from tests.sounds import part, rewrite
-from vidx4.media.convert import part_of
+from vidx4.media.tracks.convert import part_of
 
 MILLISECOND = Fraction(1, 1000)
 SPAN = part(Fraction(10), Fraction(12))

@@ -1,9 +1,9 @@
 import pytest
 
 from tests.conftest import MakeVideo
-from vidx4.media.convert import conversion
 from vidx4.media.formats.containers import FORMATS, format_of, holds
 from vidx4.media.probe import probe
+from vidx4.media.tracks.convert import conversion
 from vidx4.video import StreamInfo
 
 TEXTS = ["mov_text", "subrip", "text", "webvtt"]

@@ -8,9 +8,9 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 from tests.sounds import WHOLE_CUT, hear, part, rewrite, write_sound
-from vidx4.media.convert import add_converted, conversion, converted
 from vidx4.media.formats.containers import format_of
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.convert import add_converted, conversion, converted
+from vidx4.media.tracks.timeline import Cut
 
 SPAN = part(Fraction(1001, 1600), Fraction(9, 7))
 AAC_PRIMING = 1024

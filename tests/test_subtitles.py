@@ -9,9 +9,9 @@ from av.packet import Packet
 from av.stream import Stream
 
 from tests.sounds import WHOLE_CUT, part, rewrite
-from vidx4.media.convert import add_converted, conversion, converted
 from vidx4.media.formats.containers import format_of
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.convert import add_converted, conversion, converted
+from vidx4.media.tracks.timeline import Cut
 
 MILLISECOND = Fraction(1, 1000)
 Cue = tuple[int, int, str]

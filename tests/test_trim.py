@@ -10,12 +10,12 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from tests.sounds import WHOLE_CUT, Read, hear, part, rewrite, write_sound
-from vidx4.media.clip import read_around
 from vidx4.media.container import AnyPacket
-from vidx4.media.convert import part_of
-from vidx4.media.delay import declare_delay
-from vidx4.media.sound import name_channels
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.audio import name_channels
+from vidx4.media.tracks.audio_delay import declare_delay
+from vidx4.media.tracks.convert import part_of
+from vidx4.media.tracks.subtitle_trim import read_around
+from vidx4.media.tracks.timeline import Cut
 
 SPAN = part(Fraction(19, 16), Fraction(5, 3))
 PLAIN_AAC = {"aac_pns": "0"}  # noise in the place of noise is never the same

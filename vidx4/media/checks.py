@@ -13,9 +13,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidx4.errors import OutputError
-from vidx4.media.chapters import Chapter, chapters_of
 from vidx4.media.container import open_source
-from vidx4.media.digest import StreamDigest, digests
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_turn
 from vidx4.media.formats.containers import format_of
@@ -23,6 +21,8 @@ from vidx4.media.headers import lasting
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
+from vidx4.media.tracks.chapters import Chapter, chapters_of
+from vidx4.media.tracks.digest import StreamDigest, digests
 from vidx4.video import Source
 
 _logger = logging.getLogger(__name__)

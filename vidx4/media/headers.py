@@ -15,17 +15,17 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidx4.media.chapters import chapters_of, set_chapters
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets, read_packets
-from vidx4.media.convert import add_converted
-from vidx4.media.delay import declare_delay
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.output import Output
-from vidx4.media.sound import name_channels
+from vidx4.media.tracks.audio import name_channels
+from vidx4.media.tracks.audio_delay import declare_delay
+from vidx4.media.tracks.chapters import chapters_of, set_chapters
+from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
 
 _MAX_TIMESCALE = 2**31 - 1

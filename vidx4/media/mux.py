@@ -15,12 +15,12 @@ from vidx4.errors import SourceError
 from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.convert import converted, part_of
 from vidx4.media.formats.containers import format_of
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, muxer_options
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import write_sequence
-from vidx4.media.timeline import Cut, time_copies, time_frames
+from vidx4.media.tracks.convert import converted, part_of
+from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Streams of which a part begins and ends where that of the video does, and not at a packet's borders."""

@@ -12,7 +12,7 @@ from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import StreamOptions, Streams, choose_streams
 from vidx4.media.target import Target, target_of
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 from vidx4.video import WHOLE, Source, TimeRange
 
 _TS_START = Fraction(1)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vidx4.errors import OptionError, OutputError
-from vidx4.media.convert import conversion
 from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
+from vidx4.media.tracks.convert import conversion
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 ALL, NONE = "all", "none"

@@ -9,9 +9,9 @@ from av.audio.stream import AudioStream
 from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 from av.stream import Stream
 
-from vidx4.media.clip import begin_of
 from vidx4.media.container import AnyPacket
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.subtitle_trim import begin_of
+from vidx4.media.tracks.timeline import Cut
 
 _NUM_BEFORE: Mapping[str, int] = {
     **dict.fromkeys(("alac", "ape", "flac", "mlp", "tak", "truehd", "tta", "wavpack"), 0),

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from av.container import InputContainer, OutputContainer
 
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 
 _NANOSECONDS = Fraction(1, 10**9)
 

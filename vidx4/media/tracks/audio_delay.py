@@ -11,10 +11,10 @@ from av.bitstream import BitStreamFilterContext
 from av.packet import Packet
 from av.stream import Stream
 
-from vidx4.media.clip import begin_of, read_around
 from vidx4.media.container import open_source
-from vidx4.media.timeline import Cut
-from vidx4.media.trim import trim_sound
+from vidx4.media.tracks.audio_trim import trim_sound
+from vidx4.media.tracks.subtitle_trim import begin_of, read_around
+from vidx4.media.tracks.timeline import Cut
 
 _NANOSECONDS = 10**9
 _SEGMENT, _TRACKS, _TRACK = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae"

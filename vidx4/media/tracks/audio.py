@@ -16,7 +16,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 
 from vidx4.media.container import AnyPacket
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 
 AAC_RATE, OPUS_RATE = 128_000, 96_000
 """Bits per second and channel."""

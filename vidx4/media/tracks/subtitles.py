@@ -15,8 +15,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from vidx4.media.clip import begin_of
 from vidx4.media.container import AnyPacket
+from vidx4.media.tracks.subtitle_trim import begin_of
 
 _MILLISECOND = Fraction(1, 1000)
 _UNENDED = 4000

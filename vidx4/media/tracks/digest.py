@@ -12,7 +12,7 @@ from av.stream import AttachmentStream, Stream
 from av.subtitles.stream import SubtitleStream
 
 from vidx4.media.container import AnyPacket, read_packets
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 
 _ADTS_HEADER, _ADTS_CRC = 7, 2
 """Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska leave away."""

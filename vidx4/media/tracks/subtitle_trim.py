@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.media.container import AnyPacket, read_packets
-from vidx4.media.timeline import Cut
+from vidx4.media.tracks.timeline import Cut
 
 _SEEK_MARGIN = 30
 """Seconds before a cut from which on it is read: subtitles last."""

@@ -8,12 +8,12 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from vidx4.media.clip import clip_subtitles, read_around
 from vidx4.media.container import AnyPacket
-from vidx4.media.sound import AAC_RATE, OPUS_RATE, add_sound_stream, convert_sound
-from vidx4.media.subtitles import add_text_stream, convert_text
-from vidx4.media.timeline import Cut
-from vidx4.media.trim import trim_sound
+from vidx4.media.tracks.audio import AAC_RATE, OPUS_RATE, add_sound_stream, convert_sound
+from vidx4.media.tracks.audio_trim import trim_sound
+from vidx4.media.tracks.subtitle_trim import clip_subtitles, read_around
+from vidx4.media.tracks.subtitles import add_text_stream, convert_text
+from vidx4.media.tracks.timeline import Cut
 
 
 @dataclass(frozen=True)
