@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from vidx4.temporal.luma import luma, to_levels
-from vidx4.temporal.motion import fetch, flow_to, is_consistent
+from vidx4.temporal.motion import fetch, flow_to, is_consistent, luma, to_levels
 
 REACH = 4
 """Frames on either side of a cut, none of which may look like one of the other side: a flash, a frame that is
