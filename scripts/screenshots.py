@@ -1,6 +1,6 @@
 """Make the pictures of the program at work that the README shows.
 
-python scripts/screenshots.py [--out samples]
+python -m scripts.screenshots [--out samples]
 
 terminal.svg is what a terminal shows of a real job; preview_page.png is the page that `vidx4 preview` wrote
 for a real clip, as Chromium shows it (which has to be installed).

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics import Lpips, psnr_y
-from training.degrade import reduce, transcode
+from scripts.evaluate.metrics import Lpips, psnr_y
+from scripts.training.degrade import reduce, transcode
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.video import FrameBatch
 

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.config import Config
-from training.degrade import SCALE, degrade, reduce
-from training.scenes import Photo, make_scene
+from scripts.training.config import Config
+from scripts.training.degrade import SCALE, degrade, reduce
+from scripts.training.scenes import Photo, make_scene
 from vidx4.temporal.motion import estimate_motion
 
 NUM_VALIDATION = 16

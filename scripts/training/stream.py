@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.config import Config
-from training.sequences import Frame, Pool
+from scripts.training.config import Config
+from scripts.training.sequences import Frame, Pool
 
 NUM_TIMESTEPS = 1000
 ROLLOUTS = {2: 0.35, 3: 0.2, 4: 0.35, 8: 0.1}

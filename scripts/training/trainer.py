@@ -14,11 +14,11 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from card import read_history, write_history
-from metrics import Lpips
-from training.config import Config
-from training.losses import PatchDiscriminator, discriminator_loss, generator_loss
-from training.stream import NUM_TIMESTEPS, Batch
+from scripts.evaluate.metrics import Lpips
+from scripts.training.card import read_history, write_history
+from scripts.training.config import Config
+from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
+from scripts.training.stream import NUM_TIMESTEPS, Batch
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.temporal.warp import Warp

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metrics import Lpips, psnr_y
-from training.config import Config
-from training.degrade import reduce
-from training.scenes import Photo
-from training.sequences import Frame, Pool
-from training.trainer import Trainer
+from scripts.evaluate.metrics import Lpips, psnr_y
+from scripts.training.config import Config
+from scripts.training.degrade import reduce
+from scripts.training.scenes import Photo
+from scripts.training.sequences import Frame, Pool
+from scripts.training.trainer import Trainer
 from vidx4.diffusion.denoise import PlainDenoiser, denoise
 from vidx4.temporal.warp import Warp
 from vidx4.video import SCALE

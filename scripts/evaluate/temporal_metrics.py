@@ -1,0 +1,164 @@
+"""How steady enlarged frames are, how near to the truth, and how sharp, since blur flatters steadiness."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.evaluate.clips import SCALE, Clip, Step, fetch, measure_flow
+from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
+from scripts.evaluate.perceptual import Witnesses, vmaf
+
+MARGIN = 8
+"""Pixels along the edges that temporal measures leave out."""
+STILL_LEVELS = 2
+STILL_MARGIN = 8
+"""What stands still: low-resolution pixels that vary by no more, and so far from any that vary by more."""
+SELDOM = slice(6, None, 12)
+"""Frames that measures that take long look at: none of the first ones, which have no past."""
+STICKING_SIGMA = 2.0
+"""In output pixels: what is coarser than that is no fine detail."""
+
+
+@dataclass(frozen=True)
+class VideoScore:
+    """One method on one clip; NaN where a measure doesn't apply."""
+
+    psnr_y: float
+    """dB; higher is nearer."""
+    ssim_y: float
+    lpips: float
+    """From 0; lower is nearer to the eye."""
+    lpips_vgg: float
+    """The same with another network; like the next, of `SELDOM` frames."""
+    dists: float
+    vmaf: float
+    """Up to 100; higher is nearer."""
+    t_lpips: float
+    """Thousandths by which the change from frame to frame, in LPIPS, misses the truth's (tLP of TecoGAN)."""
+    t_of: float
+    """Mean error of the optical flow against the truth's, in output pixels (tOF of TecoGAN)."""
+    warp_error: float
+    """8-bit levels of luma between a frame and the last one, moved to it, where both show the same."""
+    flicker: float
+    """Standard deviation over time, in 8-bit levels of luma, where the source stands still."""
+    sticking: float
+    """Percent of the fine detail's error that stays in place while the whole picture moves past it."""
+    sharpness: float
+    """Mean gradient of luma over the truth's."""
+
+
+class VideoMetrics:
+    """Scores results against one clip.
+
+    Args:
+        clip: the truth.
+        low_res: what methods were given, (T, H, W, 3).
+        lpips: the perceptual metric.
+        witnesses: other ones.
+    """
+
+    def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips, witnesses: Witnesses) -> None:
+        self.clip = clip
+        self._lpips, self._witnesses = lpips, witnesses
+        self._truth = _to_tensors(clip.frames)
+        self._seen = [witnesses.look(frame) for frame in self._truth.split(1)[SELDOM]]
+        self._luma = _luma(self._truth)
+        self._flows = [_measured(b, a) for a, b in pairwise(self._luma)]
+        self._looks = self._looked_at(self._truth)
+        self._changes = self._lpips_of_changes(self._looks)
+        self._still = _still(low_res)
+
+    def score(self, result: np.ndarray) -> VideoScore:
+        """Score enlarged frames, uint8, (T, 4H, 4W, 3)."""
+        frames = _to_tensors(result)
+        planes, looks = _luma(frames), self._looked_at(frames)
+        pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
+        seen = list(zip(map(self._witnesses.look, frames.split(1)[SELDOM]), self._seen, strict=True))
+        return VideoScore(
+            psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
+            ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
+            lpips=_mean(float(self._lpips.distance(a, b)) for a, b in zip(looks, self._looks, strict=True)),
+            lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in seen),
+            dists=_mean(self._witnesses.dists(a, b) for a, b in seen),
+            vmaf=vmaf(result, self.clip.frames),
+            t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(looks) - self._changes)),
+            t_of=_mean(
+                np.linalg.norm(_measured(b, a) - truth, axis=-1)[_INNER].mean()
+                for (a, b), truth in zip(pairwise(planes), self._flows, strict=True)
+            ),
+            warp_error=_mean(
+                _warp_error(a, b, step)
+                for (a, b), step in zip(pairwise(planes), self.clip.steps, strict=True)
+            ),
+            flicker=float(planes.std(axis=0)[self._still].mean()) if self._still.any() else float("nan"),
+            sticking=self._sticking(planes) if self.clip.is_pan else float("nan"),
+            sharpness=_mean(gradient(a) / gradient(b) for a, b in zip(planes, self._luma, strict=True)),
+        )
+
+    @torch.inference_mode()
+    def _looked_at(self, frames: Tensor) -> list[list[Tensor]]:
+        """Return what the network of LPIPS sees in each frame."""
+        return [self._lpips.look(frame) for frame in frames.split(1)]
+
+    def _lpips_of_changes(self, looks: list[list[Tensor]]) -> np.ndarray:
+        return np.array([float(self._lpips.distance(a, b)) for a, b in pairwise(looks)])
+
+    def _sticking(self, planes: np.ndarray) -> float:
+        """Explain each frame's error by the last one's, in place and moved along (least squares)."""
+        errors = [_fine(plane - truth) for plane, truth in zip(planes, self._luma, strict=True)]
+        shares = []
+        for (last, error), step in zip(pairwise(errors), self.clip.steps, strict=True):
+            inner = np.zeros_like(step.seen)
+            inner[_INNER] = step.seen[_INNER]
+            causes = np.stack([last[inner], fetch(last, step.flow)[inner]], axis=1)
+            in_place, _ = np.linalg.lstsq(causes, error[inner], rcond=None)[0]
+            shares.append(100 * in_place)
+        return max(0.0, _mean(shares))
+
+
+_INNER = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def _mean(values: object) -> float:
+    return float(np.mean(list(values)))  # type: ignore[call-overload]
+
+
+def _to_tensors(frames: np.ndarray) -> Tensor:
+    return torch.from_numpy(frames.transpose(0, 3, 1, 2).copy()) / 255
+
+
+def _luma(frames: Tensor) -> np.ndarray:
+    """Return studio-range luma, float32, (T, H, W)."""
+    planes: np.ndarray = luma(frames)[:, 0].float().numpy()
+    return planes
+
+
+def _measured(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    return measure_flow(start.round().astype(np.uint8), end.round().astype(np.uint8))
+
+
+def _warp_error(last: np.ndarray, frame: np.ndarray, step: Step) -> float:
+    error = np.abs(frame - fetch(last, step.flow))
+    return float(error[_INNER][step.seen[_INNER]].mean())
+
+
+def _still(low_res: np.ndarray) -> np.ndarray:
+    """Tell which output pixels lie where the source stands still in all frames."""
+    moves = (np.ptp(low_res, axis=0) > STILL_LEVELS).any(axis=-1).astype(np.uint8)
+    near = cv2.dilate(moves, np.ones((2 * STILL_MARGIN + 1,) * 2, np.uint8))
+    still: np.ndarray = near.repeat(SCALE, axis=0).repeat(SCALE, axis=1) == 0
+    return still
+
+
+def _fine(plane: np.ndarray) -> np.ndarray:
+    fine: np.ndarray = plane - cv2.GaussianBlur(plane, (0, 0), STICKING_SIGMA)
+    return fine
+
+
+def gradient(plane: np.ndarray) -> float:
+    """Return the mean gradient of a plane, (H, W): how sharp it is."""
+    return float(np.hypot(cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)).mean())

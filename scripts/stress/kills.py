@@ -1,0 +1,198 @@
+"""Kill vidx4 again and again, start it again, and compare what comes of it with an undisturbed run.
+
+python -m scripts.stress.kills [--kills 200] [--seed 0] [--clip VIDEO] [-- FLAGS OF vidx4 upscale]
+
+The clip that it makes has three shots, a variable rate and sound. Each run is the real program in a process
+of its own, ended by SIGKILL: at a random moment, at a random frame inside of encoding, or just before or
+after a random rename. When a run ends well its output must be equal, byte for byte, to that of a run that
+nothing disturbed; then all begins anew, until there were enough kills.
+"""
+
+import argparse
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PRELOADED = ["vidx4.cli.commands", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
+"""Imported once: each process is forked from one that has them."""
+MOMENTS = ("time", "encode", "before rename", "after rename")
+FLAGS = ("--device", "cpu", "--preset", "ultrafast", "--quiet")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a process ends itself, or is ended."""
+
+    moment: str
+    count: float
+    """Seconds, frames or renames."""
+
+
+@dataclass
+class Outcome:
+    """What came of all runs."""
+
+    kills: Counter[str]
+    """By moment."""
+    num_finished: int = 0
+    num_equal: int = 0
+
+
+def disturb(source: Path, folder: Path, num_kills: int, seed: int, flags: Sequence[str] = FLAGS) -> Outcome:
+    """Kill runs on a video until there were enough kills; each run that ends well is compared.
+
+    Args:
+        source: the video.
+        folder: an empty one, for outputs.
+        num_kills: how many kills.
+        seed: of their moments.
+        flags: of `vidx4 upscale`.
+
+    Raises:
+        RuntimeError: a run failed by itself.
+    """
+    chance = random.Random(seed)
+    suffix = source.suffix
+    undisturbed, output = folder / f"undisturbed{suffix}", folder / f"output{suffix}"
+    start = time.monotonic()
+    _run(source, undisturbed, flags)
+    seconds = time.monotonic() - start
+    outcome = Outcome(Counter())
+    while outcome.kills.total() < num_kills or not output.exists():
+        kill = _draw(chance, seconds) if outcome.kills.total() < num_kills else None
+        if _run(source, output, flags, kill):
+            outcome.num_finished += 1
+            outcome.num_equal += output.read_bytes() == undisturbed.read_bytes()
+            if outcome.kills.total() < num_kills:
+                output.unlink()
+        elif kill is not None:
+            outcome.kills[kill.moment] += 1
+    return outcome
+
+
+def _draw(chance: random.Random, seconds: float) -> Kill:
+    moment = chance.choice(MOMENTS)
+    limit = {"time": seconds, "encode": 100, "before rename": 12, "after rename": 12}[moment]
+    return Kill(moment, chance.uniform(0, limit) if moment == "time" else chance.randrange(int(limit)))
+
+
+def _run(source: Path, output: Path, flags: Sequence[str], kill: Kill | None = None) -> bool:
+    """Run the program to its end, or to a kill; return whether it came to its end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    arguments = ["upscale", str(source), str(output), *flags]
+    process = context.Process(target=_program, args=(arguments, kill))
+    process.start()
+    process.join(kill.count if kill is not None and kill.moment == "time" else None)
+    process.kill()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"vidx4 ended with {process.exitcode}.")
+    return process.exitcode == 0
+
+
+def _program(arguments: list[str], kill: Kill | None) -> None:
+    """Be the program; see to it that it is killed."""
+    import torch
+
+    from vidx4.cli.commands import main
+
+    torch.set_num_threads(1)
+    if kill is not None:
+        _arm(kill)
+    sys.argv = ["vidx4", *arguments]
+    main()
+
+
+def _arm(kill: Kill) -> None:
+    from vidx4.media.display.color import Converter
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    match kill.moment:
+        case "encode":
+            deadly = _fatal(Converter.to_yuv, int(kill.count), before=die)
+            Converter.to_yuv = deadly  # type: ignore[method-assign]
+        case "before rename":
+            Path.replace = _fatal(Path.replace, int(kill.count), before=die)  # type: ignore[method-assign]
+        case "after rename":
+            Path.replace = _fatal(Path.replace, int(kill.count), after=die)  # type: ignore[method-assign]
+
+
+def _fatal(
+    function: Callable[..., Any],
+    count: int,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+) -> Callable[..., Any]:
+    """Return a function that does something else, too, from the call after the first `count` on."""
+    num_calls = 0
+
+    def fatal(*args: Any, **kwargs: Any) -> Any:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls > count:
+            before()
+        result = function(*args, **kwargs)
+        if num_calls > count:
+            after()
+        return result
+
+    return fatal
+
+
+def make_clip(path: Path) -> None:
+    """Write a clip of three shots that pan, 24x16, with a variable rate and sound."""
+    from av.video.frame import VideoFrame
+
+    from tests.video_files import write_video
+
+    lengths, chance = (90, 9, 30), np.random.default_rng(5)
+    frames, steps = [], chance.choice([384, 512, 1024], size=sum(lengths))
+    for length, color in zip(lengths, ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), strict=True):
+        coarse = (chance.integers(0, 255, (30, 20, 1)) * color).astype(np.uint8)
+        wide = coarse.repeat(4, axis=0).repeat(4, axis=1)
+        for i in range(length):
+            picture = np.ascontiguousarray(wide[i : i + 16, i // 2 : i // 2 + 24])
+            frames.append(VideoFrame.from_ndarray(picture, format="rgb24"))
+    pts = [0, *np.cumsum(steps).tolist()[:-1]]
+    write_video(path, frames=frames, pts=pts, width=24, height=16, time_base=Fraction(1, 12800))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clip", type=Path, help="a video; made where none is given")
+    parser.add_argument("flags", nargs="*", help="more flags of vidx4 upscale, after --")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = arguments.clip or folder / "clip.mp4"
+        if arguments.clip is None:
+            make_clip(clip)
+        (folder / "out").mkdir()
+        outcome = disturb(clip, folder / "out", arguments.kills, arguments.seed, [*FLAGS, *arguments.flags])
+    kills = ", ".join(f"{count} at {moment}" for moment, count in sorted(outcome.kills.items()))
+    print(f"{outcome.kills.total()} kills ({kills})")
+    print(f"{outcome.num_finished} runs ended well, {outcome.num_equal} of them with the very same file")
+    sys.exit(outcome.num_finished != outcome.num_equal)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The model card: what the weights are, what they were trained on and how, and what they are worth."""
+
+import argparse
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HISTORY = "training.json"
+"""The runs that made the weights, oldest first, beside them."""
+
+CARD = Path(__file__).with_suffix(".md")
+NO_RESULTS = "## Results\n\nNot evaluated yet: see `python -m scripts.evaluate`.\n"
+
+
+def write_card(folder: Path, manifest: Path, results: str = NO_RESULTS) -> None:
+    """Write `README.md` into a model folder.
+
+    Args:
+        folder: of the model, with its history.
+        manifest: of the photographs.
+        results: the card's last section.
+    """
+    history = read_history(folder)
+    text = CARD.read_text().format(
+        **history[-1]["config"], runs=_runs_table(history), sources=_sources_table(manifest), results=results
+    )
+    (folder / "README.md").write_text(text)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Return the runs that made the weights in a folder, oldest first; none if that isn't recorded."""
+    path = folder / HISTORY
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def write_history(folder: Path, runs: list[dict[str, Any]]) -> None:
+    """Record the runs that made the weights in a folder."""
+    (folder / HISTORY).write_text(json.dumps(runs, indent=2) + "\n")
+
+
+def _runs_table(history: list[dict[str, Any]]) -> str:
+    lines = [
+        "| stage | date | steps | batch | learning rate | seed | device "
+        "| PSNR-Y, LPIPS on Kodak24, one step |",
+        "|--:|---|--:|---|---|--:|---|---|",
+    ]
+    for number, run in enumerate(history, start=1):
+        config = run["config"]
+        lines.append(
+            f"| {number}, `{run['recipe']}` | {run['date']} | {run['step']} of {config['num_steps']} "
+            f"| {config['batch_size']} x {4 * config['side']} px "
+            f"| {config['learning_rate']:g}, cosine | {config['seed']} | {run['device']} "
+            f"| {run['psnr_y']:.2f} dB, {run['lpips']:.3f} |"
+        )
+    notes = [f"\nStage {number}: {run['note']}." for number, run in enumerate(history, 1) if "note" in run]
+    return "\n".join(lines + notes)
+
+
+def _sources_table(manifest: Path) -> str:
+    with manifest.open(newline="") as file:
+        counts = Counter((row["source"], row["licence"]) for row in csv.DictReader(file))
+    rows = sorted(counts.items(), key=lambda item: -item[1])
+    return "\n".join(f"| {count} | {source} | {licence} |" for (source, licence), count in rows)
+
+
+def main() -> None:
+    """Write a card with results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the model")
+    parser.add_argument("--manifest", type=Path, required=True, help="of the photographs, CSV")
+    parser.add_argument("--results", type=Path, required=True, help="the card's last section, Markdown")
+    arguments = parser.parse_args()
+    write_card(arguments.folder, arguments.manifest, arguments.results.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The command line: one sentence and an exit code for whatever goes wrong, and files for what goes well."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from tests.conftest import MakeVideo
+from tests.video_files import gradient, write_video
+from vidx4.cli import commands as cli
+from vidx4.cli.commands import app
+from vidx4.media.probe import probe
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+LONDON, PHOTO = SAMPLES / "london.mp4", SAMPLES / "photo.png"
+FAST = ("--preset", "ultrafast", "--device", "cpu")
+
+
+def vidx4(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_upscale_writes_a_video(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video('a film\'s "cut".mp4', num_frames=5)
+    result = vidx4("upscale", source, *FAST)
+    assert result.exit_code == 0, result.output
+    output = tmp_path / 'a film\'s "cut"_x4.mp4'
+    assert result.stdout.strip() == str(output)
+    assert "model compact" in result.stderr
+    assert probe(output).num_frames == 5
+
+
+def test_quiet_says_nothing(make_video: MakeVideo) -> None:
+    result = vidx4("upscale", make_video(num_frames=2), *FAST, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_json_prints_one_event_a_line(make_video: MakeVideo, tmp_path: Path) -> None:
+    result = vidx4(
+        "upscale", make_video(num_frames=5), tmp_path / "out.mp4", *FAST, "--json", "--batch-size", 2
+    )
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    progress = ["progress", "progress", "part", "estimate", "progress", "part"]
+    assert kinds == ["plan", "note", *progress, "done"]
+    assert [e["num_done"] for e in events if e["event"] == "progress"] == [2, 4, 5]
+    assert events[-1]["output"] == str(tmp_path / "out.mp4")
+    assert result.stderr == ""
+
+
+def test_says_what_was_reused(tmp_path: Path) -> None:
+    source = tmp_path / "still.mkv"
+    frames = gradient(64, 48, 1) * 4
+    write_video(source, num_frames=4, frames=frames, codec="ffv1", pix_fmt="yuv444p", num_b_frames=0)
+    plain = vidx4("upscale", source, *FAST)
+    assert "75% reused)" in plain.stderr
+    events = vidx4("upscale", source, *FAST, "--overwrite", "--json").stdout.splitlines()
+    done = json.loads(events[-1])
+    assert (done["share_reused"], done["num_shots"]) == (0.75, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--temporal", "sideways"), "choose off, fixed, moving"),
+        (("--temporal", "off", "--consistency", "0.5"), "ties frames together"),
+        (("--tile-size", "5"), "tile size must be 32 or more"),
+    ],
+)
+def test_temporal_options_that_do_not_fit_are_refused(
+    options: tuple[str, ...], message: str, make_video: MakeVideo
+) -> None:
+    result = vidx4("upscale", make_video(num_frames=2), *FAST, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_upscale_writes_a_picture(tmp_path: Path) -> None:
+    output = tmp_path / "big.jpg"
+    result = vidx4("upscale", PHOTO, output, "--device", "cpu", "--strength", "0")
+    assert result.exit_code == 0, result.output
+    with Image.open(output) as picture:
+        assert picture.size == (768, 512)
+
+
+def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_path: Path) -> None:
+    source = Path(shutil.copy(PHOTO, tmp_path))
+    assert vidx4("upscale", source, "--device", "cpu").exit_code == 0
+    again = vidx4("upscale", source, "--device", "cpu")
+    assert again.exit_code == 1
+    assert "photo_x4.png exists already" in again.stderr
+    assert vidx4("upscale", source, "--device", "cpu", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("upscale", "missing.mp4"), 2, "missing.mp4"),
+        (("upscale", SAMPLES), 2, "folder"),
+        (("upscale", SAMPLES / "README.md"), 2, "README.md"),
+        (("upscale", LONDON, "out.xyz"), 1, ".xyz"),
+        (("upscale", LONDON, LONDON, "--overwrite"), 1, "the source itself"),
+        (("upscale", LONDON, "out.mp4", "--codec", "cinepak"), 2, "cinepak"),
+        (("upscale", LONDON, "out.mp4", "--crf", "99"), 2, "crf"),
+        (("upscale", LONDON, "out.mp4", "--preset", "warp"), 2, "warp"),
+        (("upscale", LONDON, "out.mp4", "--start", "1:00:00"), 2, "no frame"),
+        (("upscale", LONDON, "out.mp4", "--start", "soon"), 2, "no time"),
+        (("upscale", LONDON, "out.mp4", "--start", "-1"), 2, "no time"),
+        (("upscale", LONDON, "out.mp4", "--strength", "2"), 2, "strength"),
+        (("upscale", LONDON, "out.mp4", "--model", "none"), 1, "no model"),
+        (("upscale", LONDON, "out.mp4", "--model", "compact", "--prompt", "a"), 2, "no prompt"),
+        (("upscale", LONDON, "out.mp4", "--device", "warp"), 2, "warp"),
+        (("upscale", LONDON, "out.mp4", "--batch-size", "0"), 2, "batch-size"),
+        (("upscale", PHOTO, "out.png", "--stop", "1"), 2, "still picture"),
+        (("upscale", PHOTO, "out.png", "--batch-size", "2"), 2, "still picture"),
+        (("upscale", LONDON, "out.mp4", "--start", "1:-5"), 2, "no time"),
+        (("upscale", PHOTO, "out.mp4"), 1, ".mp4"),
+        (("preview", LONDON, "out.mp4", "--at", "99"), 2, "no frame"),
+        (("compare", LONDON, LONDON, "crops.png"), 2, "four times larger"),
+        (("probe", SAMPLES / "README.md"), 2, "README.md"),
+        (("batch", SAMPLES, SAMPLES / "out"), 1, "inside"),
+        (("batch", "nowhere", "out"), 2, "nowhere"),
+        (("teleport",), 2, "teleport"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: tuple[object, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = vidx4(*arguments)
+    assert result.exit_code == code
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_are_events_too() -> None:
+    result = vidx4("probe", "missing.mp4", "--json")
+    (event,) = (json.loads(line) for line in result.stdout.splitlines())
+    assert event["event"] == "error"
+    assert "missing.mp4" in event["message"]
+
+
+def test_preview_tells_the_cost_of_the_whole(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video("clip.mp4", num_frames=30)
+    result = vidx4("preview", source, "--at", "0:00.4", "--duration", "0.2", *FAST, "--no-html")
+    assert result.exit_code == 0, result.output
+    assert probe(tmp_path / "clip_x4_preview.mp4").num_frames == 5
+    assert (tmp_path / "clip_x4_preview_crops.png").is_file()
+    assert "the whole video takes about" in result.stderr
+    assert not (tmp_path / "clip_x4_preview.html").exists()
+
+
+def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video("a clip.mp4", num_frames=30)
+    sweeps = ("--sweep", "steps=1,2", "--sweep", "noise-level=0,20")
+    result = vidx4("preview", source, "--samples", 1, "--duration", "0.1", *FAST, *sweeps, "--json")
+    assert result.exit_code == 0, result.output
+    done = json.loads(result.stdout.splitlines()[-1])
+    labels = [f"steps {steps}, noise-level {level}" for steps in (1, 2) for level in (0, 20)]
+    assert [cost["label"] for cost in done["costs"]] == labels
+    page = (tmp_path / "a clip_x4_preview.html").read_text()
+    assert f"vidx4 upscale '{source}' --device=cpu --preset=ultrafast --steps=2 --noise-level=20" in page
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("steps", "compares nothing"),
+        ("steps=", "compares nothing"),
+        ("mood=1", "no option --mood"),
+        ("steps=many", "takes no 'many'"),
+        ("steps=0", "between 1 and 999"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(sweep: str, message: str) -> None:
+    result = vidx4("preview", LONDON, "--sweep", sweep)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_batch_tells_of_every_file(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "good.mp4", num_frames=2)
+    assert vidx4("batch", folder, tmp_path / "out", *FAST).exit_code == 0
+    (folder / "bad.mp4").write_text("no film")
+    result = vidx4("batch", folder, tmp_path / "out", *FAST, "--json")
+    assert result.exit_code == 1
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    outcomes = {Path(e["path"]).name: e["outcome"] for e in events if e["event"] == "file"}
+    assert outcomes == {"bad.mp4": "failed", "good.mp4": "skipped"}
+
+
+def test_compare_writes_crops(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video("clip.mp4", num_frames=3)
+    assert vidx4("upscale", source, *FAST).exit_code == 0
+    result = vidx4("compare", source, tmp_path / "clip_x4.mp4")
+    assert result.stdout.strip() == str(tmp_path / "clip_x4_crops.png")
+
+
+def test_probe_shows_every_stream() -> None:
+    result = vidx4("probe", SAMPLES / "nasa.mp4")
+    assert result.exit_code == 0
+    assert result.stdout.count("aac") == 2
+    facts = json.loads(vidx4("probe", SAMPLES / "nasa.mp4", "--json").stdout)
+    assert [stream["kind"] for stream in facts["streams"]].count("subtitle") == 2
+
+
+def test_models_and_doctor_speak_of_compact() -> None:
+    assert "compact" in vidx4("models").stdout
+    assert json.loads(vidx4("models", "--json").stdout)[0]["name"] == "compact"
+    assert "compact" in vidx4("doctor").stdout
+    assert {"subject", "is_fine", "message", "advice"} == set(json.loads(vidx4("doctor", "--json").stdout)[0])
+
+
+def test_help_and_version() -> None:
+    assert "upscale" in vidx4("--help").stdout
+    assert vidx4("--version").stdout.startswith("vidx4 ")
+    assert vidx4().exit_code == 2
+
+
+def test_verify_tells_what_is_kept_and_what_is_lost(make_video: MakeVideo, tmp_path: Path) -> None:
+    source, output = make_video(num_frames=5), tmp_path / "big.mp4"
+    assert vidx4("upscale", source, output, *FAST).exit_code == 0
+    kept = vidx4("verify", source, output)
+    assert kept.exit_code == 0
+    assert "number of frames" in kept.stdout
+    other = vidx4("verify", make_video("other.mp4", num_frames=6), output, "--json")
+    assert other.exit_code == 1
+    events = [json.loads(line) for line in other.stdout.splitlines()]
+    lost = [event["subject"] for event in events if event["event"] == "check" and not event["is_kept"]]
+    assert lost[0] == "number of frames"
+    assert events[-1]["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--deinterlace", "maybe"], "--deinterlace takes"),
+        (["--audio", "9"], "no audio stream"),
+        (["--video-stream", "7"], "no video stream"),
+        (["--frame-rate", "24"], "numbered pictures"),
+        (["--quality", "50", "--crf", "20"], "not both"),
+        (["--codec", "prores"], "can't hold video of prores"),
+        (["--height", "33"], "even"),
+        (["--inverse-telecine", "on"], "29.97"),
+    ],
+)
+def test_options_that_do_not_fit_end_with_a_sentence(
+    make_video: MakeVideo, tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = vidx4("upscale", make_video(num_frames=5), tmp_path / "big.mp4", *options)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "big.mp4").exists()
+
+
+def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> None:
+    source, pictures = make_video(num_frames=4), f"{tmp_path}/pictures/"
+    assert vidx4("upscale", source, pictures, *FAST[2:]).exit_code == 0
+    assert len(list(Path(pictures).iterdir())) == 4
+    assert vidx4("verify", source, pictures).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--workers", "2"), "name one with --cluster"),
+        (("--send-model",), "name one with --cluster"),
+        (("--cluster", "mars"), "There is no cluster 'mars': give local, auto or ray://HOST:PORT."),
+        (("--cluster", "local", "--send-model"), "none is to be sent"),
+    ],
+)
+def test_a_cluster_that_makes_no_sense_is_refused(
+    flags: tuple[str, ...], message: str, make_video: MakeVideo
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+    result = vidx4("upscale", make_video(num_frames=2), *FAST, *flags)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_without_ray_a_cluster_is_refused(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    (tmp_path / "in").mkdir()
+    for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
+        result = vidx4(*command, "--cluster", "local")
+        assert result.exit_code == 2
+        assert "pip install 'vidx4[cluster]'" in result.stderr

@@ -1,0 +1,361 @@
+"""The same job on a real Ray: workers in processes of their own, and what becomes of it when these die."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from scripts.stress.kills import FLAGS
+from tests.hard_videos import show
+from tests.jobs.folder.test_files import Ear
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
+from vidx4.jobs import identity
+from vidx4.jobs.cluster.engine import RemoteEngine
+from vidx4.jobs.cluster.model_files import Models
+from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
+from vidx4.jobs.folder.passes import Pass
+from vidx4.jobs.folder.selection import Selection
+from vidx4.jobs.local import LocalEngine, local_job
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.run import run
+from vidx4.jobs.still.upscale import upscale_picture
+from vidx4.media.checks import verify_output
+from vidx4.media.encoder import EncodeOptions
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+
+from vidx4.jobs.cluster import actors as cluster  # noqa: E402
+from vidx4.jobs.cluster.actors import Workforce, connect  # noqa: E402
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+OPEN = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "120",
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+"""Environment of clusters without a token, whether or not this machine has one, and of slow ones. What serves
+Ray's clients starts processes beside many threads, which handlers of gRPC may not survive."""
+COMPACT = UpscaleOptions(model="compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a video of eight shots, with a variable rate, three sound tracks and subtitles."""
+    return show(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler.load("compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", encode=FAST)
+    run(local_job(plan, upscaler, 4))
+    return plan.output.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RemoteEngine]:
+    """Start Ray with two workers."""
+    with connect("local", 2) as load:
+        yield load(COMPACT)
+
+
+@pytest.fixture
+def plan(clip: Path, tmp_path: Path) -> Plan:
+    return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+
+
+def workers() -> list[psutil.Process]:
+    """Return the processes of the workers that this one has, by way of Ray."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if each.name().startswith("ray::_Actor")]
+
+
+def test_the_output_is_that_of_a_job_without_ray(engine: RemoteEngine, plan: Plan, local: bytes) -> None:
+    report = run(engine.job(plan, 4))
+    assert plan.output.read_bytes() == local
+    assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
+    assert len(report.workers) == 2
+    assert all(verify.is_kept for verify in verify_output(plan.written, plan.output))
+    assert [stream.kind for stream in plan.kept] == ["audio", "audio", "audio", "subtitle"]
+
+
+def test_the_same_after_a_worker_is_killed(
+    engine: RemoteEngine, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed: list[int] = []
+
+    def kill(_: Any) -> None:
+        if not killed:
+            victim = workers()[0]
+            killed.append(victim.pid)
+            victim.kill()
+
+    report = run(engine.job(plan, 4), Control(on_part=kill))
+    assert killed
+    assert plan.output.read_bytes() == local
+    assert f"(process {killed[0]}) was lost: its worker process has died" in caplog.text
+    assert report.num_frames == 215
+
+
+def test_a_stopped_job_goes_on_without_the_cluster(
+    engine: RemoteEngine, plan: Plan, upscaler: Upscaler, local: bytes
+) -> None:
+    stop = Event()
+    with pytest.raises(StoppedError):
+        run(engine.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
+    assert run(local_job(plan, upscaler, 4)).num_new < 215
+    assert plan.output.read_bytes() == local
+
+
+def test_a_folder_feeds_the_same_workers(
+    engine: RemoteEngine, clip: Path, local: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abcd":
+        (folder / f"{name}.mkv").write_bytes(clip.read_bytes())
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    Image.new("RGB", (8, 6), "red").save(folder / "photo.png")
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+    ear = Overlap()
+    options = FileOptions(COMPACT, FAST, batch_size=4)
+    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: engine)
+    reports = {report.path.name: report for report in Pass(batch, ear, Event()).run(batch.selection.find())}
+    assert {name: each.outcome for name, each in reports.items()} == {
+        **dict.fromkeys(("a.mkv", "b.mkv", "c.mkv", "d.mkv", "photo.png"), Outcome.DONE),
+        "broken.mp4": Outcome.FAILED,
+    }
+    outputs = [reports[f"{name}.mkv"].output for name in "abcd"]
+    assert all(output is not None and output.read_bytes() == local for output in outputs)
+    assert ear.most > 1  # a file begins before the last one is done
+    looks = batch.look_at(batch.selection.find())
+    assert [look.outcome for look in looks if hasattr(look, "outcome")].count(Outcome.SKIPPED) == 5
+
+
+class Overlap(Ear):
+    """Counts how many files are at work at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_work: set[Path] = set()
+        self.most = 0
+
+    def begun(self, item: Any, number: int, num_files: int) -> None:
+        self.at_work.add(item.path)
+        self.most = max(self.most, len(self.at_work))
+
+    def reported(self, report: Any) -> None:
+        self.at_work.discard(report.path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what signals are blocked as Linux tells it")
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_all_processes_are_told_ray_does_not_hear(engine: RemoteEngine, told: signal.Signals) -> None:
+    servers = [each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet")]
+    assert len(servers) == 2
+    for each in servers:
+        status = Path(f"/proc/{each.pid}/status").read_text()
+        (blocked,) = re.findall(r"^SigBlk:\s*(\w+)", status, re.MULTILINE)
+        assert int(blocked, 16) >> (told - 1) & 1
+
+
+def test_a_picture(engine: RemoteEngine, upscaler: Upscaler, tmp_path: Path) -> None:
+    path = Path(__file__).parents[3] / "samples" / "photo.png"
+    for name, each in (("a.png", engine), ("b.png", LocalEngine(upscaler))):
+        upscale_picture(path, tmp_path / name, each)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_other_options_need_no_other_workers(engine: RemoteEngine, plan: Plan, upscaler: Upscaler) -> None:
+    options = UpscaleOptions(model="compact", device="cpu", num_inference_steps=2, seed=3)
+    other = engine.with_options(options)
+    assert other.identity == upscaler.with_options(options).identity
+    with pytest.raises(OptionError, match="noise levels up to 150"):
+        engine.with_options(UpscaleOptions(model="compact", device="cpu", noise_level=200))
+    with pytest.raises(OptionError, match="All workers are on cpu"):
+        engine.with_options(UpscaleOptions(model="compact", device="cuda"))
+    with pytest.raises(ModelError, match="no model 'nothing'"):
+        engine.with_options(UpscaleOptions(model="nothing"))
+
+
+def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Path, tmp_path: Path) -> None:
+    plan = plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+    seen: list[Progress] = []
+    slow = engine.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))
+    run(slow.job(plan, 4), Control(seen.append))
+    assert len(seen) > 10  # there are ten parts
+    assert seen[-1].num_done == seen[-1].num_new == 215
+    assert all(progress.memory > 100 * 2**20 for progress in seen)
+
+
+def test_a_worker_of_another_program_is_refused(
+    engine: RemoteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is this process that seems to have another."""
+    here = {**identity.program(), "vidx4": "0.0.1", "program": "another"}
+    monkeypatch.setattr(cluster, "program", lambda: here)
+    worker = cluster._RemoteWorker(9, Workforce(1, 0, 0, 1))  # the CPUs are taken
+    with pytest.raises(WorkerError) as caught:
+        worker.begin(Models("cpu", list, sends=False).setting(COMPACT), Event())
+    worker.dismiss()
+    ours = r"vidx4 0\.0\.1 \(another\) with PyAV \S+: install the same everywhere\."
+    theirs = r"Worker 9 on \S+ \(process \d+\) runs vidx4 \S+ \([0-9a-f]{8}\) with PyAV \S+, and this is "
+    assert re.fullmatch(theirs + ours, str(caught.value))
+
+
+def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the program."""
+    command = [sys.executable, "-m", "vidx4", *arguments]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def upscale(clip: Path, output: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
+    local = ("--cluster", "local", "--workers", "2", "--batch-size", "4", "--crf", "30")
+    return program("upscale", str(clip), str(output), *FLAGS, *local, *flags, **options)
+
+
+def wait_for(condition: Path, name: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a folder holds files of a name."""
+    while not any(condition.glob(name)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def test_the_same_after_the_driver_is_killed(
+    engine: RemoteEngine, clip: Path, tmp_path: Path, local: bytes
+) -> None:
+    output = tmp_path / 'it\'s "out".mkv'
+    process = upscale(clip, output)
+    wait_for(tmp_path, "*.vidx4/0*.json", process)
+    process.kill()
+    process.communicate()
+    assert not output.exists()
+    report = run(engine.job(plan_video(clip, output, encode=FAST), 4))
+    assert 0 < report.num_new < report.num_frames == 215
+    assert output.read_bytes() == local
+
+
+def test_json_stays_json_when_a_worker_is_killed_and_told_to_end_it_keeps_what_is_done(
+    clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    process = upscale(clip, output, "--json", "--steps", "30", start_new_session=True)
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if len([each for each in events if each["event"] == "part"]) == 1:
+            break
+    victims = psutil.Process(process.pid).children(recursive=True)
+    next(each for each in victims if each.name().startswith("ray::_Actor")).kill()
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "warning":
+            break
+    os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to all processes
+    out, _ = process.communicate(timeout=30)
+    events += [json.loads(line) for line in out.splitlines()]
+    assert process.returncode == 130
+    assert re.search(r"was lost: .* Another one goes on with the shot", str(events))
+    assert "frames are kept in" in events[-1]["message"]
+    assert events[-1]["command"].startswith("vidx4 upscale")
+    assert any(tmp_path.glob("*.vidx4/0*.nut"))
+
+
+def free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as each:
+        return each.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[tuple[int, int]]:
+    """Start a cluster beside this process; return its ports for machines and for clients."""
+    port, client_port = free_port(), free_port()
+    command = [
+        *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
+        *(f"--port={port}", f"--ray-client-server-port={client_port}", "--num-cpus=2"),
+        *("--include-dashboard=false", "--disable-usage-stats"),
+    ]
+    environment = os.environ | OPEN
+    null = subprocess.DEVNULL
+    head = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
+    try:
+        deadline = time.monotonic() + 60
+        while not (is_open(port) and is_open(client_port)):
+            assert head.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield port, client_port
+    finally:
+        children = psutil.Process(head.pid).children(recursive=True)
+        head.terminate()
+        head.wait(timeout=30)
+        for each in psutil.wait_procs(children, timeout=10)[1]:
+            each.kill()
+
+
+@pytest.mark.parametrize("kind", ["auto", "ray://"])
+def test_a_cluster_that_runs_is_joined(
+    kind: str, ports: tuple[int, int], clip: Path, tmp_path: Path, local: bytes
+) -> None:
+    (port, client_port), output = ports, tmp_path / "out.mkv"
+    address, more = ("auto", "--send-model") if kind == "auto" else (f"ray://127.0.0.1:{client_port}", "-q")
+    environment = os.environ | OPEN | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+    flags = ("--cluster", address, "--workers", "2", "--batch-size", "4", "--crf", "30", more)
+    process = program("upscale", str(clip), str(output), *FLAGS, *flags, env=environment)
+    out, errors = process.communicate(timeout=240)
+    assert (process.returncode, out, errors) == (0, "", "")
+    assert output.read_bytes() == local
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_workers", "device", "expected"),
+    [
+        ([{"CPU": 16.0, "GPU": 2.0}], None, "auto", Workforce(2, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], None, "auto", Workforce(12, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], 3, "cuda", Workforce(3, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], None, "cpu", Workforce(16, 0, 4, 4)),
+        ([{"CPU": 2.0}], None, "auto", Workforce(1, 0, 2, 2)),
+        ([{"CPU": 2.0}], 2, "auto", Workforce(2, 0, 1, 1)),
+        ([{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0}], 2, "auto", Workforce(2, 0, 4, 4)),
+    ],
+)
+def test_a_cluster_is_divided_among_workers(
+    nodes: list[dict[str, float]], num_workers: int | None, device: str, expected: Workforce
+) -> None:
+    assert Workforce.of(nodes, num_workers, device) == expected
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "has a GPU"), ("cuda:1", "sees one device")])
+def test_devices_that_workers_can_not_have_are_refused(device: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Workforce.of([{"CPU": 2.0}], None, device)

@@ -1,0 +1,425 @@
+"""A folder: the tree is kept, what is done is skipped, a bad file doesn't stop the others."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from tests.video_files import write_video
+from vidx4.cli.commands import app
+from vidx4.cli.progress_bar import stoppable
+from vidx4.diffusion.models import registry as models
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.errors import OutputError
+from vidx4.jobs.estimate import Estimate
+from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcome
+from vidx4.jobs.folder.passes import Pass, Total
+from vidx4.jobs.folder.selection import Selection
+from vidx4.jobs.progress import Progress
+from vidx4.jobs.work_folder import Part
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.probe import probe
+
+COMPACT = UpscaleOptions(model="compact", device="cpu")
+OPTIONS = FileOptions(COMPACT, EncodeOptions(preset="ultrafast", crf=30))
+FLAGS = ("--device", "cpu", "--preset", "ultrafast")
+SMALL = {"width": 32, "height": 24, "num_audio": 0}
+ODD_NAMES = ('it\'s "odd".mp4', "new\nline.mp4", "Fête 映画.mp4", "-dash.mp4", "[red]*?.mp4")
+
+
+class Ear:
+    """Hears of a batch and remembers."""
+
+    def __init__(self) -> None:
+        self.totals: list[Total] = []
+        self.estimates: list[tuple[Estimate, Total]] = []
+        self.begun_paths: list[Path] = []
+        self.on_part: Callable[[Part], object] = lambda part: None
+
+    def planned(self, looks: Sequence[Item | FileReport]) -> None:
+        self.looks = looks
+
+    def begun(self, item: Item, number: int, num_files: int) -> None:
+        self.begun_paths.append(item.path)
+
+    def estimated(self, item: Item, estimate: Estimate, total: Total) -> None:
+        self.estimates.append((estimate, total))
+
+    def progressed(self, item: Item, progress: Progress, total: Total) -> None:
+        self.totals.append(total)
+
+    def part_made(self, item: Item, part: Part) -> None:
+        self.on_part(part)
+
+    def reported(self, report: FileReport) -> None:
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "deep er" / "still").mkdir(parents=True)
+    for name in ODD_NAMES:
+        write_video(folder / "deep er" / name, num_frames=2, **SMALL)  # type: ignore[arg-type]
+    write_video(folder / "same.mp4", num_frames=2, **SMALL)  # type: ignore[arg-type]
+    write_video(folder / "same.mkv", num_frames=2, **SMALL)  # type: ignore[arg-type]
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    (folder / "notes.txt").write_text("not wanted")
+    (folder / ".hidden.mp4").write_text("not wanted")
+    (folder / "left.mp4.vidx4").mkdir()
+    (folder / "left.mp4.vidx4" / "film.mp4").write_text("not wanted")
+    (folder / "loop").symlink_to(folder)
+    Image.new("RGB", (8, 6), "red").save(folder / "deep er" / "still" / "photo.png")
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            os.utime(path, (1e9, 1e9))
+    return folder
+
+
+def batch(folder: Path, options: FileOptions = OPTIONS, **flags: Any) -> Batch:
+    return Batch(Selection(folder, folder.parent / "out"), lambda name: options, **flags)
+
+
+def work(batch: Batch, ear: Ear | None = None, stop: Event | None = None) -> dict[str, FileReport]:
+    reports = Pass(batch, ear or Ear(), stop or Event()).run(batch.selection.find())
+    return {batch.selection.name(report.path): report for report in reports}
+
+
+def one_film(tmp_path: Path, num_frames: int = 3) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "film.mp4", num_frames=num_frames, **SMALL)  # type: ignore[arg-type]
+    os.utime(folder / "film.mp4", (1e9, 1e9))
+    return folder
+
+
+def test_keeps_the_tree_and_goes_on_after_a_bad_file(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    reports = work(batch(folder))
+    outcomes = {name: report.outcome for name, report in reports.items()}
+    good = [f"deep er/{name}" for name in ODD_NAMES] + ["same.mkv", "same.mp4", "deep er/still/photo.png"]
+    assert outcomes == {**dict.fromkeys(good, Outcome.DONE), "broken.mp4": Outcome.FAILED}
+    out = folder.parent / "out"
+    written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert written == {
+        ".vidx4-batch.json",
+        *(f"deep er/{name.removesuffix('.mp4')}_x4.mp4" for name in ODD_NAMES),
+        "deep er/still/photo_x4.png",
+        "same.mp4_x4.mp4",
+        "same.mkv_x4.mkv",
+    }
+    assert probe(out / "same.mp4_x4.mp4").num_frames == 2
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = work(batch(folder))
+    assert {report.outcome for report in again.values()} == {Outcome.SKIPPED, Outcome.FAILED}
+
+
+def test_what_is_done_is_verified(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    output = work(batch(folder))["film.mp4"].output
+    assert output is not None
+    whole = output.read_bytes()
+    assert work(batch(folder))["film.mp4"].outcome == Outcome.SKIPPED
+    output.write_bytes(whole[:-100])
+    changed = work(batch(folder))["film.mp4"]
+    assert changed.outcome == Outcome.FAILED
+    assert "changed after it was written" in changed.message
+    assert work(batch(folder, overwrite=True))["film.mp4"].outcome == Outcome.DONE
+    assert output.read_bytes() == whole
+
+
+def test_what_is_of_other_options_or_another_source_is_not_taken_for_done(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    work(batch(folder))
+    others = FileOptions(UpscaleOptions(model="compact", device="cpu", seed=1), OPTIONS.encode)
+    report = work(batch(folder, others))["film.mp4"]
+    assert report.outcome == Outcome.FAILED
+    assert "seed was 0 and is 1" in report.message
+    assert "--overwrite" in report.message
+    write_video(folder / "film.mp4", num_frames=3, width=32, height=24, num_audio=1)
+    assert "the source has changed" in work(batch(folder))["film.mp4"].message
+
+
+def test_an_output_of_unknown_origin_counts_if_it_is_whole(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    output = work(batch(folder))["film.mp4"].output
+    assert output is not None
+    (tmp_path / "out" / ".vidx4-batch.json").write_text('{"film_x4.mp4": ')
+    report = work(batch(folder))["film.mp4"]
+    assert report.outcome == Outcome.SKIPPED
+    assert "not known" in report.message
+    shutil.copy(folder / "film.mp4", output)
+    (tmp_path / "out" / ".vidx4-batch.json").unlink()
+    report = work(batch(folder))["film.mp4"]
+    assert report.outcome == Outcome.FAILED
+    assert "four times larger" in report.message
+
+
+def test_sources_that_did_not_change_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = one_film(tmp_path)
+    work(batch(folder))
+    read = Mock(side_effect=AssertionError("read"))
+    monkeypatch.setattr("vidx4.jobs.identity.file_digest", read)
+    assert work(batch(folder))["film.mp4"].outcome == Outcome.SKIPPED
+
+
+def test_a_fault_of_the_program_does_not_stop_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidx4.jobs.folder.files.start", Mock(side_effect=ZeroDivisionError("oops")))
+    reports = work(batch(folder))
+    assert reports["deep er/still/photo.png"].outcome == Outcome.DONE
+    assert "ZeroDivisionError('oops')" in reports["same.mp4"].message
+
+
+def test_the_model_is_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Mock(side_effect=models.load)
+    monkeypatch.setattr("vidx4.diffusion.upscaler.load", load)
+    seeds = {"same.mp4": 1, "same.mkv": 2}
+
+    def options_of(name: str) -> FileOptions:
+        return FileOptions(
+            UpscaleOptions(model="compact", device="cpu", seed=seeds.get(name, 0)), OPTIONS.encode
+        )
+
+    work(Batch(Selection(folder, folder.parent / "out"), options_of))
+    assert load.call_count == 1
+
+
+def test_patterns_choose_files(folder: Path) -> None:
+    out = folder.parent / "out"
+
+    def names(include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[str]:
+        selection = Selection(folder, out, tuple(include), tuple(exclude))
+        return [selection.name(path) for path in selection.find()]
+
+    assert names(["same.*"]) == ["same.mkv", "same.mp4"]
+    assert names(["deep er/*.png"]) == ["deep er/still/photo.png"]
+    assert names(exclude=["*.mp4"]) == ["deep er/still/photo.png", "same.mkv"]
+    assert names(["same.*"], ["*.mkv"]) == ["same.mp4"]
+
+
+def test_all_is_estimated_from_the_first_file(folder: Path) -> None:
+    ear = Ear()
+    work(batch(folder), ear)
+    ((estimate, total),) = ear.estimates
+    assert total.num_files == 8
+    assert total.num_frames == 15
+    assert total.seconds_left >= estimate.seconds_left
+    assert [total.number for total in ear.totals] == sorted(total.number for total in ear.totals)
+    assert ear.totals[-1].share_done == pytest.approx(1.0)
+    assert ear.totals[-1].seconds_left == pytest.approx(0.0)
+
+
+def test_work_goes_on_inside_a_file(tmp_path: Path) -> None:
+    folder = one_film(tmp_path, num_frames=40)
+    stop, ear = Event(), Ear()
+    ear.on_part = lambda part: stop.set()
+    left = work(batch(folder), ear, stop)["film.mp4"]
+    assert left.outcome == Outcome.LEFT
+    assert "4 of 40 frames are kept" in left.message
+    ear = Ear()
+    done = work(batch(folder), ear)["film.mp4"]
+    (look,) = ear.looks
+    assert isinstance(look, Item)
+    assert (look.num_kept, look.num_left) == (4, 36)
+    assert (done.outcome, done.num_frames) == (Outcome.DONE, 36)
+
+
+def test_a_file_that_is_still_being_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = one_film(tmp_path)
+    growing = folder / "growing.mp4"
+    looks: list[float] = []
+
+    def grow(seconds: float) -> None:
+        looks.append(seconds)
+        with growing.open("ab") as file:
+            file.write(b"more")
+
+    growing.write_bytes(b"some")
+    monkeypatch.setattr("vidx4.jobs.folder.selection.time.sleep", grow)
+    reports = work(batch(folder))
+    assert reports["growing.mp4"].outcome == Outcome.LEFT
+    assert "still being written" in reports["growing.mp4"].message
+    assert reports["film.mp4"].outcome == Outcome.DONE
+    assert len(looks) == 2
+
+
+def test_an_output_folder_inside_the_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(OutputError, match="inside"):
+        Selection(folder, folder / "out")
+
+
+def vidx4(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_reports_on_every_file(folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--report", report)
+    assert result.exit_code == 1
+    assert "1 failed, 8 done" in result.stderr.replace("8 done, 1 failed", "1 failed, 8 done")
+    assert "new\\nline.mp4" in result.output
+    facts = json.loads(report.read_text())
+    assert facts["num_files"] == {"done": 8, "skipped": 0, "failed": 1, "left": 0}
+    failed = next(each for each in facts["files"] if each["outcome"] == "failed")
+    assert failed["path"].endswith("broken.mp4")
+    assert failed["message"]
+    (folder / "broken.mp4").unlink()
+    again = vidx4("batch", folder, tmp_path / "out", *FLAGS)
+    assert again.exit_code == 0
+    assert "8 skipped" in again.stderr
+
+
+def test_a_dry_run_makes_nothing(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.mp4").unlink()
+    result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("to do") == 8
+    assert "2 of 32x24" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_events_name_their_file(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = {event["event"]: event for event in events}
+    assert {"plan", "estimate", "progress", "part", "file", "done"} <= set(kinds)
+    assert kinds["progress"]["file"] == kinds["part"]["file"] == str(folder / "film.mp4")
+    assert kinds["done"]["done"] == 1
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    result = vidx4("batch", tmp_path / "in", tmp_path / "out", *FLAGS)
+    assert result.exit_code == 2
+    assert "no video" in result.output
+
+
+def started(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "vidx4",
+        "batch",
+        str(folder),
+        str(folder.parent / "out"),
+        *FLAGS,
+        *flags,
+    ]
+    return subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def wait_for(process: "subprocess.Popen[str]", event: str) -> None:
+    assert process.stdout is not None
+    while f'"event": "{event}"' not in process.stdout.readline():
+        assert process.poll() is None
+
+
+def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
+    folder = one_film(tmp_path, num_frames=600)
+    shutil.copy2(folder / "film.mp4", folder / "second.mp4")
+    with started(folder) as process:
+        wait_for(process, "part")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *_, done, error = map(json.loads, output.splitlines())
+    assert (done["event"], done["left"]) == ("done", 2)
+    assert error["command"].startswith("vidx4 batch")
+    assert (tmp_path / "out" / "film_x4.mp4.vidx4").is_dir()
+
+
+def test_a_signal_is_heeded_whichever_thread_gets_it(tmp_path: Path) -> None:
+    folder = one_film(tmp_path, num_frames=200)
+    stop, ear, is_sent = Event(), Ear(), Event()
+
+    def interrupt(part: Part) -> None:
+        if not is_sent.is_set():
+            is_sent.set()
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    ear.on_part = interrupt
+    with stoppable(stop, quiet=True):
+        reports = work(batch(folder), ear, stop)
+    assert reports["film.mp4"].outcome == Outcome.LEFT
+
+
+def test_a_watched_folder_gets_new_files_done(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    with started(folder, "--watch") as process:
+        wait_for(process, "file")
+        new = tmp_path / "new.mp4"
+        write_video(new, num_frames=2, **SMALL)  # type: ignore[arg-type]
+        os.utime(new, (1e9, 1e9))
+        new.rename(folder / "new.mp4")
+        wait_for(process, "file")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(output.splitlines()[-1])["done"] == 2
+    assert probe(tmp_path / "out" / "new_x4.mp4").num_frames == 2
+
+
+TOML = """
+seed = 3
+noise-level = 10
+
+[files."deep er/*"]
+seed = 4
+codec = "hevc"
+
+[files."*dash*"]
+seed = 5
+"""
+
+
+def test_a_file_in_the_folder_gives_options(folder: Path, tmp_path: Path) -> None:
+    (folder / "vidx4.toml").write_text(TOML)
+    result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--noise-level", 20, "--dry-run", "--json")
+    files = json.loads(result.stdout.splitlines()[-1])["files"]
+    notes = {Path(each["path"]).name: set(each["notes"].split()) for each in files}
+    common = {"--noise-level=20", "--device=cpu", "--preset=ultrafast"}
+    assert notes["same.mp4"] == {"--seed=3", *common}
+    assert notes["photo.png"] == {"--seed=4", "--codec=hevc", *common}
+    assert notes["-dash.mp4"] == {"--seed=5", "--codec=hevc", *common}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("steps = ", "can't be read"),
+        ("mood = 1", "no option 'mood'"),
+        ("steps = 'many'", "steps takes a value of type int, not 'many'"),
+        ("steps = true", "steps takes a value of type int"),
+        ("files = 1", "must hold tables"),
+        ("[files.'*.avi']\nstrength = 2", "strength must be between 0 and 1"),
+    ],
+)
+def test_a_file_of_options_that_makes_no_sense_is_refused(
+    content: str, message: str, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "vidx4.toml").write_text(content)
+    result = vidx4("batch", folder, tmp_path / "out", *FLAGS)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "out").exists()

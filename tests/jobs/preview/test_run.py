@@ -1,0 +1,219 @@
+"""A preview shows moments of a film before and after, with the sound, and tells what all would cost."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import MakeVideo
+from tests.helpers import as_frames, nearest, packets, upscale_nearest
+from tests.moving import pan
+from vidx4.diffusion.bicubic import enlarge_frames
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
+from vidx4.jobs.plan import plan_video
+from vidx4.jobs.preview.crops import Shown, compare, write_crops
+from vidx4.jobs.preview.layout import Layout, compose
+from vidx4.jobs.preview.moments import choose_moments
+from vidx4.jobs.preview.run import Choice, Preview, PreviewPlan, plan_preview, run_preview
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.run import run
+from vidx4.media.concat import concatenate
+from vidx4.media.decode import read_batches
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.probe import probe
+from vidx4.video import FrameBatch, TimeRange
+
+LONDON = Path(__file__).parents[3] / "samples" / "london.mp4"
+OPTIONS = UpscaleOptions(model="compact", device="cpu")
+AS_IT_IS = Choice("", OPTIONS, {}, "vidx4 upscale film.mp4")
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler.from_options(OPTIONS)
+
+
+@pytest.fixture
+def film(make_video: MakeVideo) -> Path:
+    """Return a film of three shots with sound, 64x48, of which the second is a blur."""
+    shots = [pan(25, 1.0, 0.5)[..., :48, :64], pan(25, 0.5, 0.0, "kodim23")[..., :48, :64]]
+    blurred = torch.nn.functional.avg_pool2d(shots[0].float(), 9, stride=1, padding=4).to(torch.uint8) // 4
+    return make_video("film.mp4", frames=as_frames(torch.cat([shots[0], blurred, shots[1]])), num_frames=75)
+
+
+def test_left_is_bicubic_and_right_is_the_model(tmp_path: Path, upscaler: Upscaler) -> None:
+    span = TimeRange(Fraction(1, 2), Fraction(11, 20))
+    encode = EncodeOptions(codec="ffv1")
+    plan = plan_preview(probe(LONDON), [AS_IT_IS], tmp_path / "split.mkv", span=span, encode=encode)
+    preview = run_preview(plan, upscaler, batch_size=4)
+    low_res = next(read_batches(probe(LONDON), 1, span))
+    shown = next(read_batches(probe(preview.videos[0]), 1)).data.int()
+    for half, expected in (
+        (slice(0, 630), enlarge_frames(low_res)),
+        (slice(650, None), upscaler(low_res).batch),
+    ):
+        rows = slice(0, 900)  # names are below
+        difference = shown[..., rows, half] - expected.data[..., rows, half].int()
+        assert difference.abs().float().mean() < 1
+    assert probe(preview.videos[0]).num_frames == 3
+    with Image.open(preview.crops) as crops:
+        assert crops.width > 2 * 256
+
+
+def made(plan: PreviewPlan, upscaler: Upscaler) -> tuple[Preview, list[Progress]]:
+    seen: list[Progress] = []
+    return run_preview(plan, upscaler, 4, Control(seen.append)), seen
+
+
+def test_moments_of_the_whole_film_are_shown_with_their_sound(film: Path, upscaler: Upscaler) -> None:
+    """Three moments of 0.2 s each, one after another."""
+    plan = plan_preview(probe(film), [AS_IT_IS], num_samples=3, duration=Fraction(1, 5), encode=FAST)
+    preview, seen = made(plan, upscaler)
+    (video,) = preview.videos
+    assert video == film.with_name("film_x4_preview.mp4")
+    shown = probe(video)
+    assert (shown.num_frames, shown.duration) == (15, Fraction(15, 25))
+    assert [stream.kind for stream in shown.streams] == ["video", "audio"]
+    sound = packets(video, 1)
+    assert {payload for _, _, payload in sound} <= {payload for _, _, payload in packets(film, 1)}
+    assert float(sound[-1][0]) == pytest.approx(0.6, abs=0.05)
+    assert max(float(b[0] - a[0]) for a, b in pairwise(sound)) < 0.05
+    assert (seen[-1].num_done, seen[-1].num_frames) == (15, 15)
+    assert preview.page is not None
+    assert sorted(path.name for path in film.parent.iterdir()) == [
+        "film.mp4",
+        "film_x4_preview.html",
+        "film_x4_preview.mp4",
+        "film_x4_preview_crops.png",
+    ]
+
+
+def test_moments_are_of_different_shots_and_sharp(film: Path) -> None:
+    first, second = choose_moments(probe(film), 2)
+    assert first < 25
+    assert second >= 50
+
+
+def test_moments_of_a_film_that_can_not_be_searched(make_video: MakeVideo) -> None:
+    film = make_video("film.avi", num_frames=40, codec="mpeg4", num_b_frames=0, num_audio=0)
+    moments = choose_moments(probe(film), 4)
+    assert len(moments) == 4
+    assert [index // 10 for index in moments] == [0, 1, 2, 3]
+
+
+def test_a_short_film_has_fewer_moments(make_video: MakeVideo) -> None:
+    assert choose_moments(probe(make_video(num_frames=2)), 5) == [0, 1]
+
+
+def test_settings_are_compared_on_the_same_frames_with_their_cost(film: Path, upscaler: Upscaler) -> None:
+    choices = [
+        Choice(
+            f"steps {n}",
+            UpscaleOptions(model="compact", device="cpu", num_inference_steps=n),
+            {"steps": str(n)},
+            "",
+        )
+        for n in (1, 4)
+    ]
+    plan = plan_preview(probe(film), choices, num_samples=2, duration=Fraction(1, 5), encode=FAST)
+    preview, seen = made(plan, upscaler)
+    assert [video.name for video in preview.videos] == [f"film_x4_preview_steps-{n}.mp4" for n in (1, 4)]
+    once, four_times = preview.costs
+    assert four_times.seconds_per_frame > 1.5 * once.seconds_per_frame
+    assert once.seconds_for_whole == pytest.approx(75 * once.seconds_per_frame)
+    assert seen[-1].num_done == seen[-1].num_frames == 20
+    with Image.open(preview.crops) as crops:
+        assert crops.width == 3 * (192 + 8) + 8  # bicubic and two settings
+
+
+def batch(value: int, num_frames: int = 3) -> FrameBatch:
+    data = torch.full((num_frames, 3, 192, 320), value, dtype=torch.uint8)
+    return FrameBatch(data, tuple(range(0, 10 * num_frames, 10)))
+
+
+def test_layouts() -> None:
+    before, after = batch(10), batch(200)
+    split = compose(Layout.SPLIT, before, after, 10.0).data[:, 0, 40]
+    assert split[0, 0] == 10
+    assert split[0, -1] == 200
+    side = compose(Layout.SIDE, before, after, 10.0).data
+    assert side.shape == (3, 3, 192, 640)
+    assert side[0, 0, 40, [0, -1]].tolist() == [10, 200]
+    turns = compose(Layout.ALTERNATE, before, after, 10.0).data
+    assert turns[:, 0, 40, 160].tolist() == [10, 200, 10]
+    with pytest.raises(OptionError, match="split, side, alternate"):
+        Layout.of("up")
+
+
+def test_names_stand_in_the_corners() -> None:
+    shown = compose(Layout.SPLIT, batch(10), batch(200), 10.0).data[0, 0]
+    assert (shown[150:, :80] == 255).any()  # white letters
+    assert (shown[150:, -80:] == 0).any()  # on black
+
+
+def test_pieces_follow_each_other(film: Path, tmp_path: Path) -> None:
+    pieces = []
+    for start in (0, 2):
+        plan = plan_video(
+            film, tmp_path / f"{start}.mp4", span=TimeRange(Fraction(start), Fraction(start + 1)), encode=FAST
+        )
+        run(Job(plan, Local(upscale_nearest), 4))
+        pieces.append(plan.output)
+    concatenate(pieces, tmp_path / "both.mp4", plan.written.target)
+    both = probe(tmp_path / "both.mp4")
+    assert [pts * both.time_base for pts in both.pts] == [Fraction(i, 25) for i in range(50)]
+    frames = torch.cat([each.data for piece in pieces for each in read_batches(probe(piece), 8)])
+    assert torch.equal(torch.cat([each.data for each in read_batches(both, 8)]), frames)
+
+
+def test_a_range_without_frames_is_refused(film: Path) -> None:
+    with pytest.raises(OptionError, match="no frame"):
+        plan_preview(probe(film), [AS_IT_IS], span=TimeRange(Fraction(9), Fraction(10)))
+
+
+def test_crops_show_the_part_with_detail(tmp_path: Path) -> None:
+    data = torch.full((1, 3, 200, 300), 50, dtype=torch.uint8)
+    data[..., 100:140, 200:240] = torch.randint(0, 255, (1, 3, 40, 40), dtype=torch.uint8)
+    frame = FrameBatch(data, (0,))
+    write_crops(tmp_path / "crops.png", [Shown("", frame, {"nearest": nearest(frame)})])
+    with Image.open(tmp_path / "crops.png") as picture:
+        colors = picture.convert("L").crop((8, 24, 264, 280)).getcolors(100_000)
+    assert colors is not None
+    assert len(colors) > 100
+
+
+def test_compare_shows_the_same_frame_of_both(tmp_path: Path) -> None:
+    plan = plan_video(LONDON, tmp_path / "big.mp4", encode=EncodeOptions(preset="ultrafast"))
+    run(Job(plan, Local(upscale_nearest), 8))
+    crops = compare(LONDON, plan.output)
+    assert crops == tmp_path / "big_crops.png"
+    with Image.open(crops) as picture:
+        left, right = (picture.convert("L").crop((x, 24, x + 256, 280)) for x in (8, 272))
+    difference = sum(abs(a - b) for a, b in zip(left.tobytes(), right.tobytes(), strict=True)) / 256**2
+    assert 0 < difference < 12
+
+
+def test_compare_replaces_nothing_that_it_should_not(tmp_path: Path) -> None:
+    copy = tmp_path / "big.mp4"
+    copy.write_bytes(LONDON.read_bytes())
+    with pytest.raises(OutputError, match="the source itself"):
+        compare(LONDON, copy, copy, overwrite=True)
+    (tmp_path / "big_crops.png").write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        compare(LONDON, copy)
+    with pytest.raises(OutputError, match="exists"):
+        plan_preview(probe(LONDON), [AS_IT_IS], copy.with_name("big.mkv"))
+    assert copy.read_bytes() == LONDON.read_bytes()
+
+
+def test_compare_refuses_what_does_not_belong_together(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="four times"):
+        compare(LONDON, LONDON, tmp_path / "crops.png")

@@ -1,0 +1,277 @@
+"""Damaged videos: frames, or one clear sentence, and nothing else."""
+
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from uuid import UUID
+
+import av
+import pytest
+
+from scripts.stress.damage import BAD, DAMAGES, Case, attempt, cases
+from tests.hard_videos import frames, late, program_stream, scene, text_track, write
+from tests.helpers import upscale_nearest
+from vidx4.errors import OutputError, SourceError
+from vidx4.jobs import pipeline
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
+from vidx4.jobs.pipeline import Place, decoded
+from vidx4.jobs.plan import plan_video
+from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.run import run
+from vidx4.media.container import is_cut_off
+from vidx4.media.damage import Damage
+from vidx4.media.decode import read_batches
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.headers import with_boxes
+from vidx4.media.probe import probe
+from vidx4.media.streams import StreamOptions, choose_streams
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+FAST = EncodeOptions(preset="ultrafast", crf=40)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    made = [make(folder) for make in (late, text_track, program_stream)]
+    small = list(scene(8))
+    made.append(write(folder / "a.avi", frames(small), codec="mpeg4", num_audio=0, audio_codec="mp2"))
+    made.append(
+        write(folder / "a.webm", frames(small), codec="libvpx-vp9", num_audio=0, options={"cpu-used": "8"})
+    )
+    return made
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_sample_of_damages(number: int, clips: list[Path], tmp_path: Path) -> None:
+    """A tenth of a hundred cases each; `scripts.stress.damage` does thousands, in processes of their own."""
+    counts: Counter[str] = Counter()
+    for index, case in enumerate(cases(clips, 100, seed=7)[number::10]):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        result = attempt(case, folder)
+        assert result.outcome not in BAD, (case, result)
+        counts[result.outcome] += 1
+    assert sum(counts.values()) == 10
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_every_kind_changes_the_file(kind: str, tmp_path: Path) -> None:
+    data = bytearray(SAMPLES.joinpath("bear.webm").read_bytes())
+    before = bytes(data)
+    DAMAGES[kind](data, random.Random(1))
+    assert bytes(data) != before
+    assert Case("a", kind, 1).kind == kind
+
+
+def damaged(tmp_path: Path) -> Path:
+    """Flip bits in the middle of one second of H.264."""
+    path = write(tmp_path / "a.mp4", frames(scene(50)), num_audio=0)
+    data = bytearray(path.read_bytes())
+    start, size = data.index(b"mdat") + 8, len(data)
+    for place in range((start + size) // 2, (start + 3 * size) // 4, 40):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
+    path = damaged(tmp_path)
+    plan = plan_video(path, tmp_path / "out.mkv", encode=FAST)
+    report = run(Job(plan, Local(upscale_nearest), 8))
+    assert report.damage
+    assert " s" in report.damage[0]
+    assert probe(plan.output).num_frames <= plan.num_frames
+    times = {round(1000 * pts * plan.source.time_base) for pts in plan.source.pts}
+    assert {round(1000 * pts * probe(plan.output).time_base) for pts in probe(plan.output).pts} <= times
+
+
+def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
+    path = damaged(tmp_path)
+    plan = plan_video(path, tmp_path / "out.mkv", encode=FAST, is_strict=True)
+    with pytest.raises(SourceError, match=r"a\.mp4 is damaged: .* at \d"):
+        run(Job(plan, Local(upscale_nearest), 8))
+    assert not plan.output.exists()
+    whole = plan_video(
+        write(tmp_path / "b.mp4", frames(scene(5))), tmp_path / "b_out.mp4", encode=FAST, is_strict=True
+    )
+    assert run(Job(whole, Local(upscale_nearest), 8)).damage == ()
+
+
+@pytest.mark.parametrize("name", ["london.mp4", "bear.webm", "a.avi"])
+def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
+    whole = SAMPLES / name
+    if not whole.exists():
+        whole = write(
+            tmp_path / name, frames(scene(30)), codec="mpeg4", num_audio=0, time_base=Fraction(1, 25)
+        )
+    data = whole.read_bytes()
+    path = tmp_path / f"cut{whole.suffix}"
+    path.write_bytes(data[: 2 * len(data) // 3])
+    source, damage = probe(path), Damage()
+    assert source.num_frames < probe(whole).num_frames
+    num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
+    assert 0 < num_frames <= source.num_frames
+    assert damage.end == source.duration
+    assert damage.sentences()[0].startswith("The file is cut off or can't be read on at ")
+
+
+def test_a_file_longer_or_whole_is_not_cut_off(tmp_path: Path) -> None:
+    for path in SAMPLES.iterdir():
+        assert not is_cut_off(path), path
+    longer = tmp_path / "bear.webm"
+    longer.write_bytes(SAMPLES.joinpath("bear.webm").read_bytes() + bytes(100))
+    assert not is_cut_off(longer)
+
+
+def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that goes on decodes all before its place: for hours, without a frame that it wants."""
+    plan = plan_video(write(tmp_path / "a.mp4", frames(scene(20)), num_audio=0), tmp_path / "b.mkv")
+    last = plan.source.pts[-1]
+
+    class SlowControl(Control):
+        def check(self) -> None:
+            time.sleep(0.05)
+
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.5)
+    place = Place(last, last)
+    work = decoded(plan, 8, place, Oversight(SlowControl(), lambda _: None))
+    assert [each.batch.pts for each in work] == [(last,)]
+
+
+def test_sentences_name_a_few_places() -> None:
+    damage = Damage()
+    assert not damage
+    damage.packets.update(map(Fraction, range(8)))
+    damage.frames.add(Fraction(1, 2))
+    damage.end = Fraction(9)
+    assert damage.sentences() == (
+        "The file is cut off or can't be read on at 9.00 s.",
+        "8 packets could not be decoded, at 0.00 s, 1.00 s, 2.00 s, 3.00 s, 4.00 s and 3 more.",
+        "Parts of 1 frame were missing, and filled in by the decoder, at 0.50 s.",
+    )
+
+
+def test_a_protected_file(tmp_path: Path) -> None:
+    """Common encryption (ISO/IEC 23001-7), as its headers say it."""
+    import struct
+
+    def box(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(content), name) + content
+
+    plain = write(tmp_path / "a.mp4", frames(scene(3)), num_audio=0).read_bytes()
+    scheme = box(b"schm", struct.pack(">I4sI", 0, b"cenc", 0x10000))
+    keys = box(b"schi", box(b"tenc", struct.pack(">IBBBB", 0, 0, 0, 1, 8) + bytes(16)))
+    data = with_boxes(plain, box(b"sinf", box(b"frma", b"avc1") + scheme + keys))
+    place = data.index(b"avc1", data.index(b"stsd"))
+    (tmp_path / "b.mp4").write_bytes(data[:place] + b"encv" + data[place + 4 :])
+    with pytest.raises(SourceError, match="is protected"):
+        probe(tmp_path / "b.mp4")
+
+
+def _packets(path: Path) -> list[tuple[str, int, bytes]]:
+    with av.open(str(path)) as container:
+        return [
+            (packet.stream.type, packet.pos or 0, bytes(packet))
+            for packet in container.demux()
+            if packet.size
+        ]
+
+
+def test_protected_sound(tmp_path: Path) -> None:
+    """The video of a file that is encrypted as a whole is put back, as that of some shops is left open."""
+    plain = write(tmp_path / "a.mp4", frames(scene(3)), num_audio=1)
+    keys = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "01" * 16,
+        "encryption_kid": "02" * 16,
+    }
+    protected = tmp_path / "b.mp4"
+    with av.open(str(plain)) as original, av.open(str(protected), "w", container_options=keys) as output:
+        copies = [output.add_stream_from_template(stream) for stream in original.streams]
+        for packet in original.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    data = bytearray(protected.read_bytes().replace(b"encv", b"avc1", 1).replace(b"sinf", b"free", 1))
+    for (kind, _, payload), (_, place, locked) in zip(_packets(plain), _packets(protected), strict=True):
+        if kind == "video":
+            data[place : place + len(locked)] = payload
+    protected.write_bytes(data)
+    source = probe(protected)
+    assert [stream.is_protected for stream in source.streams] == [False, True]
+    with pytest.raises(OutputError, match=r"Stream 1 \(aac audio und\) of .* is protected.*--audio"):
+        choose_streams(source, ".mkv")
+    assert not choose_streams(source, ".mkv", options=StreamOptions(audio="none")).carried
+
+
+def test_an_archive_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path, "a.txt"))
+    archive.rename(tmp_path / "film.mp4")
+    with pytest.raises(SourceError):
+        probe(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile pipe.ts\n", "#EXTM3U\n#EXTINF:2,\npipe.ts\n", "<MPD>pipe.ts</MPD>"]
+)
+def test_what_names_a_pipe_does_not_block(text: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ts")
+    path = tmp_path / "film.m3u8"
+    path.write_text(text)
+    with pytest.raises(SourceError, match="is a list of other files"):
+        probe(path)
+
+
+def test_protected_windows_media(tmp_path: Path) -> None:
+    """A content encryption object at the end of the header (ASF specification, 3.14)."""
+    data = write(
+        tmp_path / "a.asf", frames(scene(3)), codec="wmv2", num_audio=0, time_base=Fraction(1, 1000)
+    ).read_bytes()
+    length, count = int.from_bytes(data[16:24], "little"), int.from_bytes(data[24:28], "little")
+    words = b"".join(
+        len(word).to_bytes(4, "little") + word for word in (b"secret", b"DRM\0", b"key\0", b"url\0")
+    )
+    key = (
+        UUID("2211b3fb-bd23-11d2-b4b7-00a0c955fc6e").bytes_le
+        + (24 + len(words)).to_bytes(8, "little")
+        + words
+    )
+    sizes = (length + len(key)).to_bytes(8, "little") + (count + 1).to_bytes(4, "little")
+    path = tmp_path / "b.wmv"
+    path.write_bytes(data[:16] + sizes + data[28:length] + key + data[length:])
+    with pytest.raises(SourceError, match="is protected"):
+        probe(path)
+
+
+def test_protected_matroska(tmp_path: Path) -> None:
+    """A track with an encryption key (RFC 9559, 5.1.4.1.31); room for it is taken from the padding before."""
+
+    def element(name: str, content: bytes) -> bytes:
+        return bytes.fromhex(name) + bytes([0x80 | len(content)]) + content
+
+    data = bytearray(write(tmp_path / "a.mkv", frames(scene(3)), time_base=Fraction(1, 1000)).read_bytes())
+    encryption = element("5035", element("47e1", b"\5") + element("47e2", bytes(range(1, 17))))
+    encodings = element("6d80", element("6240", element("5033", b"\1") + encryption))
+    padding, track = (data.index(bytes([name, 1]) + bytes(6)) for name in (0xEC, 0xAE))
+    tracks = data.index(bytes.fromhex("1654ae6b")) + 4
+    end = track + 9 + data[track + 8]
+    data[end:end] = encodings
+    data[track + 8] += len(encodings)
+    width = 9 - data[tracks].bit_length()
+    size = int.from_bytes(data[tracks : tracks + width], "big") + len(encodings)
+    data[tracks : tracks + width] = size.to_bytes(width, "big")
+    del data[padding + 9 : padding + 9 + len(encodings)]
+    data[padding + 8] -= len(encodings)
+    path = tmp_path / "b.mkv"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="is protected"):
+        probe(path)

@@ -1,0 +1,150 @@
+"""Videos of many kinds, enlarged by repeating pixels: verified, and read by an FFmpeg that is not PyAV's."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from scripts.stress.containers import PROPERTIES, enlarge
+from tests.hard_videos import MADE
+from vidx4.media.checks import verify_output
+from vidx4.media.probe import probe
+from vidx4.media.source import read_source
+from vidx4.media.streams import choose_suffix
+from vidx4.video import Fields, TimeRange
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+BESIDE = {
+    "variable": (".mkv", ".mov", ".ts"),
+    "early": (".mkv",),
+    "late_mp4": (".ts",),
+    "old_avi": (".mp4", ".ts"),
+    "ten_bits_422": (".mp4", ".mkv"),
+    "transparent": (".webm", ".mp4"),
+}
+"""Other containers that some are tried in, too."""
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_everything_is_kept(name: str, tmp_path: Path) -> None:
+    """A job ends only if its output is verified: that it ends is the promise."""
+    path = MADE[name](tmp_path)
+    own = choose_suffix(probe(path))
+    for suffix in (own, *BESIDE.get(name, ())):
+        enlarge(path, tmp_path / f"out{suffix}")
+
+
+@pytest.mark.parametrize(
+    "name", ["early", "late_mp4", "attachments_and_ass", "old_avi", "ten_bits_422", "text_track"]
+)
+def test_a_range_is_kept(name: str, tmp_path: Path) -> None:
+    path = MADE[name](tmp_path)
+    span = TimeRange(Fraction(1, 5), Fraction(1, 2))
+    enlarge(path, tmp_path / f"out{choose_suffix(probe(path))}", span)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What another FFmpeg says of a file."""
+
+    streams: list[str]
+    """Kind and language of each."""
+    num_frames: int
+    sound: list[str]
+    """Checksums of the packets of each track."""
+
+
+def seen(path: Path) -> Seen:
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    told = subprocess.run([ffmpeg, "-hide_banner", "-i", str(path)], capture_output=True, text=True).stderr
+    streams = re.findall(r"Stream #0:\d+(?:\[\w+\])?(?:\((\w+)\))?: (\w+)", told)
+    frames = _run(
+        ffmpeg,
+        "-i",
+        str(path),
+        "-map",
+        f"0:{probe(path).video_index}",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framecrc",
+        "-",
+    )
+    sound = []
+    for index in range(sum(kind == "Audio" for _, kind in streams)):
+        packets = _run(ffmpeg, "-i", str(path), "-map", f"0:a:{index}", "-c", "copy", "-f", "framemd5", "-")
+        sound.append(" ".join(line.split(",")[-1].strip() for line in packets if not line.startswith("#")))
+    kinds = [
+        f"{kind} {language if language != 'und' else ''}".strip()
+        for language, kind in streams
+        if kind != "Data"
+    ]
+    return Seen(sorted(kinds), len([line for line in frames if not line.startswith("#")]), sound)
+
+
+def _run(*command: str) -> list[str]:
+    run = subprocess.run(
+        [*command[:1], "-v", "error", *command[1:]], capture_output=True, text=True, check=True
+    )
+    return run.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("variable", "early", "late_mp4", "text_track", "mirrored", "attachments_and_ass", "transparent"),
+        *("interlaced", "program_stream", "nasa.mp4", "bear.webm"),
+    ],
+)
+def test_another_decoder_agrees(name: str, tmp_path: Path) -> None:
+    path = MADE[name](tmp_path) if name in MADE else SAMPLES / name
+    output = tmp_path / f"out{choose_suffix(probe(path))}"
+    enlarge(path, output)
+    given, kept = seen(path), seen(output)
+    assert kept.num_frames == given.num_frames == probe(path).num_frames
+    assert kept.streams == given.streams
+    assert kept.sound == given.sound
+
+
+def test_pulldown_by_another_decoder(tmp_path: Path) -> None:
+    path = MADE["telecined"](tmp_path)
+    enlarge(path, tmp_path / "out.mp4")
+    assert read_source(path).fields == Fields.FILM
+    assert (seen(path).num_frames, seen(tmp_path / "out.mp4").num_frames) == (50, 40)
+
+
+@pytest.mark.parametrize("row", [row for row in PROPERTIES if "sound" not in row[0]], ids=lambda row: row[0])
+def test_the_table_holds(
+    row: tuple[str, Callable[[Path, str], Path], Callable[[Path, Path], str]], tmp_path: Path
+) -> None:
+    """What README's table says of Matroska, which holds everything."""
+    _, make, judge = row
+    path, output = make(tmp_path, ".mkv"), tmp_path / "out.mkv"
+    enlarge(path, output)
+    assert not judge(path, output).startswith("lost")
+
+
+def test_what_verify_says_has_a_row_for_each_promise(tmp_path: Path) -> None:
+    from vidx4.jobs.plan import plan_video
+
+    path, output = MADE["attachments_and_ass"](tmp_path), tmp_path / "out.mkv"
+    enlarge(path, output)
+    plan = plan_video(path, output, overwrite=True)
+    subjects = " ".join(check.subject for check in verify_output(plan.written, output))
+    for promise in (
+        "frames",
+        "time of",
+        "size",
+        "colour matrix",
+        "content",
+        "chapter",
+        "attachment",
+        "metadata",
+        "language",
+    ):
+        assert promise in subjects.replace("times of", "time of")

@@ -1,0 +1,246 @@
+"""A whole job on real clips: every frame, its own time, the source's sound; nothing half-written."""
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import MakeVideo
+from tests.helpers import as_frames, upscale_nearest
+from tests.moving import pan
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local, local_job
+from vidx4.jobs.plan import plan_video
+from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.run import run, upscale_video
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.probe import probe
+from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.video import FrameBatch, TimeRange
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+LONDON, NASA, SIGNER, BEAR = (
+    SAMPLES / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm")
+)
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+
+
+def times(path: Path) -> list[Fraction]:
+    source = probe(path)
+    return [pts * source.time_base for pts in source.pts]
+
+
+def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
+    """Return what each audio track holds: times and payloads of its packets."""
+    with av.open(str(path)) as container:
+        tracks: dict[int, list[tuple[Any, ...]]] = {s.index: [] for s in container.streams.audio}
+        for packet in container.demux():
+            if packet.size and packet.stream_index in tracks:
+                seconds = [None if t is None else t * packet.time_base for t in (packet.pts, packet.duration)]
+                tracks[packet.stream_index].append((*seconds, hashlib.sha256(bytes(packet)).digest()))
+    return list(tracks.values())
+
+
+@pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
+def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
+    plan = plan_video(clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", encode=FAST)
+    report = run(Job(plan, Local(upscale_nearest), 8))
+    source, output = probe(clip), probe(plan.output)
+    assert (output.width, output.height) == (4 * source.width, 4 * source.height)
+    assert times(plan.output) == times(clip)
+    assert audio_packets(plan.output) == audio_packets(clip)
+    assert report.num_frames == source.num_frames
+    assert report.damage == ()
+    assert list(tmp_path.iterdir()) == [plan.output]
+
+
+def test_the_same_command_gives_the_same_file(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(num_frames=6, width=96, height=64)
+    outputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    upscaler = Upscaler.load("compact", device="cpu")
+    for output in outputs:
+        upscale_video(path, output, upscaler=upscaler, encode=FAST)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_batch_sizes_change_no_pixel_by_more_than_one_level(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(num_frames=5, width=160, height=120)
+    lossless = EncodeOptions(codec="ffv1")
+    upscaler = Upscaler.load("compact", device="cpu", num_inference_steps=2)
+    frames = []
+    for batch_size in (1, 4):
+        output = tmp_path / f"{batch_size}.mkv"
+        upscale_video(path, output, upscaler=upscaler, encode=lossless, batch_size=batch_size)
+        frames.append(stored_planes(output))
+    assert frames[0].shape == (5, 3, 480, 640)
+    assert np.abs(frames[0] - frames[1]).max() <= 1
+
+
+def stored_planes(path: Path) -> np.ndarray:
+    """Return the planes of luma and chroma as they are stored, (N, 3, H, W)."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)]).astype(int)
+
+
+def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
+    span = TimeRange(Fraction(1, 2), Fraction(1))
+    plan = plan_video(LONDON, tmp_path / "part.mp4", span=span, encode=FAST)
+    run(Job(plan, Local(upscale_nearest), 8))
+    wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
+    assert times(plan.output) == [time - wanted[0] for time in wanted]
+    (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
+    moved = {(time - wanted[0], payload) for time, _, payload in original}
+    assert {(time, payload) for time, _, payload in track} <= moved
+    heard = [time for time, length, _ in track if time + length > 0]
+    assert heard[0] <= 0
+    assert len(track) - len(heard) <= 2  # what the decoder needs before
+
+
+def test_progress_reaches_the_end(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    seen: list[Progress] = []
+    run(Job(plan, Local(upscale_nearest), 8), Control(seen.append))
+    assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
+    assert seen[-1].num_frames == 82
+    assert seen[-1].seconds_left == 0
+
+
+def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVideo, tmp_path: Path) -> None:
+    """Two shots of ten frames, in batches of four."""
+    shots = torch.cat([pan(10, 1.0, 0.5), pan(10, 1.0, 0.5, "kodim23")])[..., :64, :96]
+    source = make_video(frames=as_frames(shots), width=96, height=64)
+    upscaler = Upscaler.load("compact", device="cpu", temporal="moving")
+    sizes: list[tuple[int, bool]] = []
+
+    def watch(batch: FrameBatch, state: ShotState | None) -> Upscaled:
+        sizes.append((len(batch), state is None))
+        return upscaler(batch, state)
+
+    report = run(Job(plan_video(source, tmp_path / "out.mp4", encode=FAST), Local(watch), 4))
+    assert sizes == [(4, True), (4, False), (2, False), (4, True), (4, False), (2, False)]
+    assert report.num_shots == 2
+
+
+def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
+    shots = torch.cat([pan(5, 1.0, 0.5), pan(4, 1.0, 0.5, "kodim23")])[..., :64, :96]
+    source = make_video(frames=as_frames(shots), num_frames=9, width=96, height=64)
+    upscaler = Upscaler.load("compact", device="cpu")
+    outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
+    plans = [plan_video(source, output, encode=EncodeOptions("ffv1")) for output in outputs]
+    run(local_job(plans[0], upscaler, 2))
+    run(Job(plans[1], Local(upscaler), 2))
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:
+    """A cartoon on twos, without loss: half of the frames repeat the ones before them."""
+    drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)
+    pictures = as_frames(drawings)
+    source = make_video(
+        "source.mkv", frames=pictures, num_frames=10, codec="ffv1", pix_fmt="yuv444p", num_b_frames=0
+    )
+    seen: list[Progress] = []
+    upscaler = Upscaler.load("compact", device="cpu")
+    report = upscale_video(
+        source, tmp_path / "out.mkv", upscaler=upscaler, encode=FAST, on_progress=seen.append
+    )
+    assert report.share_reused == pytest.approx(0.5)
+    assert seen[-1].share_reused == pytest.approx(0.5)
+
+
+class Interrupted:
+    """A model that fails at its second batch."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.num_batches = 0
+
+    def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
+        self.num_batches += 1
+        if self.num_batches == 2:
+            raise self.error
+        return upscale_nearest(batch, state)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OutputError("full")])
+def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    with pytest.raises(type(error)):
+        run(Job(plan, Local(Interrupted(error)), 8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    output.write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        upscale_video(BEAR, output)
+    assert output.read_text() == "mine"
+    run(Job(plan_video(BEAR, output, encode=FAST, overwrite=True), Local(upscale_nearest), 8))
+    assert probe(output).num_frames == 82
+
+
+def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+
+    def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
+        with pytest.raises(OutputError, match="Another job"):
+            run(Job(plan, Local(upscale_nearest), 8))
+        return upscale_nearest(batch, state)
+
+    run(Job(plan, Local(run_again), 41))
+    assert probe(plan.output).num_frames == 82
+
+
+def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan.work_folder.mkdir()
+    for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
+        (plan.work_folder / name).write_text("left")
+    run(Job(plan, Local(upscale_nearest), 8))
+    assert probe(plan.output).num_frames == 82
+    assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
+
+
+def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
+    clip = tmp_path / "a film.mp4"
+    clip.write_bytes(LONDON.read_bytes())
+    assert plan_video(clip).output == tmp_path / "a film_x4.mp4"
+
+
+@pytest.mark.parametrize("span", [TimeRange(Fraction(99)), TimeRange(Fraction(1), Fraction(1))])
+def test_an_empty_range_is_refused(span: TimeRange) -> None:
+    with pytest.raises(OptionError, match="no frame"):
+        plan_video(LONDON, Path("out.mp4"), span=span)
+
+
+def test_a_bad_encoding_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="codec"):
+        plan_video(LONDON, tmp_path / "out.mp4", encode=EncodeOptions(codec="cinepak"))
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no film")
+    with pytest.raises(SourceError):
+        plan_video(text)
+
+
+def test_the_plan_names_what_becomes_another(tmp_path: Path) -> None:
+    plan = plan_video(NASA, tmp_path / "out.mkv")
+    assert [warning.split(":")[0] for warning in plan.warnings] == [
+        "Stream 2 (mov_text subtitle eng) becomes subrip",
+        "Stream 5 (mov_text subtitle eng) becomes subrip",
+    ]
+
+
+def test_the_plan_names_what_a_range_leaves_out(tmp_path: Path) -> None:
+    plan = plan_video(NASA, tmp_path / "out.mp4", span=TimeRange(Fraction(1), Fraction(2)))
+    assert [warning.split(" is left out")[0] for warning in plan.warnings] == ["Stream 0 (h264 video eng)"]

@@ -1,0 +1,169 @@
+"""Told to stop, or out of disk, the program keeps what is whole and says how it goes on."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scripts.stress.kills import make_clip
+from tests.helpers import upscale_nearest
+from vidx4.errors import DiskFullError
+from vidx4.jobs.estimate import check_disk
+from vidx4.jobs.job import Job
+from vidx4.jobs.local import Local
+from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.progress import Control
+from vidx4.jobs.run import run, start
+from vidx4.jobs.work_folder import PLAN
+from vidx4.media import atomic as whole
+from vidx4.media.encoder import EncodeOptions
+from vidx4.media.probe import probe
+
+FAST = EncodeOptions(preset="ultrafast", crf=30)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    make_clip(tmp_path / "clip.mp4")
+    return plan_video(tmp_path / "clip.mp4", tmp_path / "out" / "clip.mp4", encode=FAST)
+
+
+def command(plan: Plan, *flags: str) -> list[str]:
+    arguments = ["upscale", str(plan.source.path), str(plan.output), "--device", "cpu", *flags]
+    return [sys.executable, "-m", "vidx4", *arguments]
+
+
+def started(plan: Plan, event: str, *flags: str) -> subprocess.Popen[str]:
+    """Return the program after it has told of a first event of a kind."""
+    process = subprocess.Popen(
+        command(plan, "--json", *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while f'"event": "{event}"' not in process.stdout.readline():
+        assert process.poll() is None
+    return process
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_once_it_keeps_what_is_whole_and_says_how_it_goes_on(told: int, plan: Plan) -> None:
+    with started(plan, "part") as process:
+        process.send_signal(told)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    last = json.loads(output.splitlines()[-1])
+    assert last["event"] == "error"
+    assert "of 129 frames are kept" in last["message"]
+    assert last["command"].startswith("vidx4 upscale ")
+    assert [path.name for path in plan.output.parent.iterdir()] == ["clip.mp4.vidx4"]
+
+
+def test_a_hangup_that_it_was_started_to_ignore_is_ignored(plan: Plan) -> None:
+    """As `nohup` starts it."""
+    shell = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(plan, "--json")]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while '"event": "part"' not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert plan.output.exists()
+
+
+def test_told_twice_it_ends_at_once(plan: Plan) -> None:
+    """At 900 steps a batch takes long: only the second signal ends it before that."""
+    with started(plan, "note", "--steps", "900") as process:
+        while not (plan.work_folder / PLAN).exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        seconds_used = psutil.Process(process.pid).cpu_times
+        before = seconds_used().user
+        while seconds_used().user < before + 2:  # then the model is at work
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+
+
+def test_a_full_disk_is_told_with_what_is_needed_and_the_job_goes_on(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a disk that is full from some file on."""
+    job = Job(plan, Local(upscale_nearest), 4)
+    num_left, flush = 9, whole._flush
+
+    def full(path: Path) -> None:
+        nonlocal num_left
+        num_left -= 1
+        if num_left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(path)
+
+    monkeypatch.setattr(whole, "_flush", full)
+    with pytest.raises(DiskFullError, match="No space left") as caught:
+        run(job)
+    monkeypatch.undo()
+    assert "are needed" in caught.value.__notes__[0]
+    assert "frames are kept in" in caught.value.__notes__[1]
+    assert 0 < run(job).num_new < 129
+    assert probe(plan.output).num_frames == 129
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a disk of 64 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk can't be mounted here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_a_disk_that_is_really_full(plan: Plan, small_disk: Path) -> None:
+    """The parts fit, the output does not: more room is made, and the job goes on."""
+    on_disk = plan_video(plan.source.path, small_disk / "out.mp4", encode=FAST)
+    job = Job(on_disk, Local(upscale_nearest), 4)
+    with pytest.raises(DiskFullError, match="No space left"):
+        run(job, force=True)
+    kept = [path.name for path in on_disk.work_folder.iterdir() if path.suffix == ".nut"]
+    assert kept
+    assert not on_disk.output.exists()
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    assert run(job).num_frames == 129
+
+
+def test_a_job_that_does_not_fit_the_disk_is_refused_at_the_start(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(plan.source.path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    job = Job(plan, Local(upscale_nearest), 4)
+    with pytest.raises(DiskFullError, match=r"are free: make room.*--force"):
+        run(job)
+    parts: list[object] = []
+    run(job, Control(on_part=parts.append), force=True)
+    assert len(parts) == 4  # the first was made to measure
+
+
+def test_the_estimate_names_its_basis_and_is_about_right(plan: Plan) -> None:
+    with start(Job(plan, Local(upscale_nearest), 4)) as work:
+        estimate = work.estimate()
+        check_disk(plan, estimate)
+        work.finish()
+    assert "measured on 8 frames" in estimate.basis
+    assert estimate.num_left == 121
+    assert estimate.output_size == pytest.approx(plan.output.stat().st_size, rel=0.5)

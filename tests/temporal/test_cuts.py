@@ -1,0 +1,106 @@
+"""Hard cuts are found; flashes, fast pans and dissolves are none."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.moving import pan, photo
+from vidx4.media.decode import read_batches
+from vidx4.media.probe import probe
+from vidx4.temporal.cuts import REACH, find_cuts
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+SIZE = (96, 128)
+
+
+def sample(name: str, start: int, stop: int) -> Tensor:
+    """Return frames of a sample at a common size."""
+    frames = torch.cat([batch.data for batch in read_batches(probe(SAMPLES / name), 8)])[start:stop]
+    return torch.nn.functional.interpolate(frames.float(), SIZE, mode="area").round().to(torch.uint8)
+
+
+def whip(name: str, dx: float, num_frames: int) -> Tensor:
+    """Return a pan by `dx` of 128 pixels per frame, blurred by half of that, as a camera would."""
+    picture = photo(name)
+    frames = []
+    for i in range(num_frames):
+        lefts = [round(dx * (i + part / 8)) % 60 for part in range(4)]
+        frames.append(np.mean([picture[:96, left : left + 128] for left in lefts], axis=0))
+    return torch.from_numpy(np.stack(frames).round().astype(np.uint8)).permute(0, 3, 1, 2)
+
+
+def flashed(frames: Tensor, start: int, count: int, level: int) -> Tensor:
+    """Brighten a few frames up to white."""
+    bright = frames.clone()
+    bright[start : start + count] = (
+        (frames[start : start + count].int() + level).clamp(max=255).to(torch.uint8)
+    )
+    return bright
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[Tensor]:
+    return [
+        sample("london.mp4", 0, 20),
+        flashed(sample("bear.webm", 0, 25), 10, 2, 255),
+        sample("signer.mkv", 0, 15),
+        whip("kodim23", 9.0, 7),
+        sample("nasa.mp4", 0, 12),
+        flashed(sample("signer.mkv", 30, 50), 8, 3, 90),
+        sample("bear.webm", 60, 80),
+        whip("kodim05", 6.0, 10),
+        sample("london.mp4", 40, 60),
+        pan(12, 2.0, 1.0, "kodim23")[..., :96, :128],
+        flashed(sample("nasa.mp4", 100, 120), 9, 1, 150),
+    ]
+
+
+def test_finds_where_shots_were_joined(shots: list[Tensor]) -> None:
+    lengths = [len(shot) for shot in shots]
+    expected = [0, *accumulate(lengths[:-1])]
+    found = [i for i, is_cut in enumerate(find_cuts(torch.cat(shots))) if is_cut]
+    assert found == expected
+
+
+def test_a_dissolve_is_no_cut(shots: list[Tensor]) -> None:
+    a, b = shots[0][:20].float(), shots[6][:20].float()
+    shares = torch.linspace(0, 1, 20).view(-1, 1, 1, 1)
+    frames = torch.cat([shots[0][:8], (a * (1 - shares) + b * shares).to(torch.uint8), shots[6][12:]])
+    assert sum(find_cuts(frames)) == 1
+
+
+def test_black_frames_and_their_end_are_no_trouble(shots: list[Tensor]) -> None:
+    black = torch.zeros(10, 3, *SIZE, dtype=torch.uint8)
+    found = [i for i, is_cut in enumerate(find_cuts(torch.cat([black, shots[0]]))) if is_cut]
+    assert found == [0, 10]
+
+
+def test_depth_makes_no_difference(shots: list[Tensor]) -> None:
+    frames = torch.cat([shots[0][-6:], shots[1][:6]])
+    deep = (frames.int() * 257).to(torch.uint16)
+    assert list(find_cuts(deep)) == list(find_cuts(frames))
+
+
+def test_looks_no_further_ahead_than_it_says(shots: list[Tensor]) -> None:
+    taken = 0
+
+    def frames() -> Iterator[Tensor]:
+        nonlocal taken
+        for frame in shots[0]:
+            taken += 1
+            yield frame
+
+    cuts = find_cuts(frames())
+    for i in range(5):
+        next(cuts)
+        assert taken == i + REACH
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_short_videos_have_one_shot(count: int, shots: list[Tensor]) -> None:
+    assert list(find_cuts(shots[0][:count])) == [True, *[False] * count][:count]
