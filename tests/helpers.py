@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import StoppedError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run
 from vidx4.jobs.work_folder import Part
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch
 
 Load = Callable[..., Upscaler]
 """Loads one of the models with options: two steps in float32 on the CPU where they say nothing else."""

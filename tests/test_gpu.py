@@ -10,8 +10,8 @@ import torch
 from vidx4.diffusion.denoise import denoise
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError
+from vidx4.frames import FrameBatch
 from vidx4.temporal.state import ShotState
-from vidx4.video import FrameBatch
 
 pytestmark = pytest.mark.gpu
 

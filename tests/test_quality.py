@@ -11,7 +11,7 @@ from PIL import Image
 from scripts.evaluate.metrics import Lpips, psnr_y
 from scripts.training.degrade import reduce, transcode
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.video import FrameBatch
+from vidx4.frames import FrameBatch
 
 DATA = Path(__file__).parent / "data"
 

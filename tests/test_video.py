@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from vidx4.frames import FrameBatch
 from vidx4.media.probe import probe
-from vidx4.video import FrameBatch, TimeRange
+from vidx4.video import TimeRange
 
 LONDON = Path(__file__).parent.parent / "samples" / "london.mp4"
 

@@ -17,7 +17,9 @@ __all__ = [
     "EncodeOptions",
     "FrameBatch",
     "ReadOptions",
+    "Request",
     "StreamOptions",
+    "TimeRange",
     "UpscaleOptions",
     "Upscaler",
     "Vidx4Error",
@@ -27,10 +29,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EncodeOptions": "vidx4.media.encoder",
-    "FrameBatch": "vidx4.video",
-    "ReadOptions": "vidx4.media.source",
-    "StreamOptions": "vidx4.media.streams",
+    "EncodeOptions": "vidx4.media.options",
+    "FrameBatch": "vidx4.frames",
+    "ReadOptions": "vidx4.media.options",
+    "Request": "vidx4.jobs.request",
+    "StreamOptions": "vidx4.media.options",
+    "TimeRange": "vidx4.video",
     "UpscaleOptions": "vidx4.diffusion.options",
     "Upscaler": "vidx4.diffusion.upscaler",
     "Vidx4Error": "vidx4.errors",
@@ -43,13 +47,13 @@ if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.errors import Vidx4Error
+    from vidx4.frames import FrameBatch
+    from vidx4.jobs.request import Request
     from vidx4.jobs.run import upscale_video
     from vidx4.jobs.verify import verify
-    from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
     from vidx4.media.probe import probe
-    from vidx4.media.source import ReadOptions
-    from vidx4.media.streams import StreamOptions
-    from vidx4.video import FrameBatch
+    from vidx4.video import TimeRange
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,10 @@
-"""The nouns: what a file holds, and a run of its frames."""
+"""What a video file holds, and a part of it in time."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-SCALE = 4
-"""Output pixels per low-resolution pixel, along each side, of every model here."""
 UNSPECIFIED = 2
 """The code of ITU-T H.273 for a colour property that a file doesn't state."""
 
@@ -161,11 +156,6 @@ class Source:
         steps = {b - a for a, b in zip(self.pts, self.pts[1:], strict=False)}
         return not steps or max(steps) - min(steps) <= 1
 
-    @property
-    def pixel_dtype(self) -> torch.dtype:
-        """The type that holds a decoded frame without loss: uint8, or uint16 for more than 8 bits."""
-        return torch.uint8 if self.bit_depth <= 8 else torch.uint16
-
 
 @dataclass(frozen=True)
 class TimeRange:
@@ -193,86 +183,3 @@ WHOLE = TimeRange()
 
 def _ceil(value: Fraction) -> int:
     return -(-value.numerator // value.denominator)
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of a frame, `[top, bottom)` by `[left, right)` in pixels."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.right - self.left
-
-    @property
-    def area(self) -> int:
-        """Number of pixels."""
-        return self.height * self.width
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """What indexes the last two dimensions of a frame."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    def scaled(self, factor: int) -> "Box":
-        """Return the same rectangle of a frame that is so many times larger."""
-        return Box(*(factor * side for side in (self.top, self.bottom, self.left, self.right)))
-
-    def moved(self, rows: int, columns: int) -> "Box":
-        """Return the rectangle so many pixels further down and to the right."""
-        return Box(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
-
-    def grown(self, margin: int, height: int, width: int) -> "Box":
-        """Return the rectangle with a margin on all sides, as far as the frame goes."""
-        grown = Box(self.top - margin, self.bottom + margin, self.left - margin, self.right + margin)
-        return grown.clipped(Box(0, height, 0, width))
-
-    def clipped(self, other: "Box") -> "Box":
-        """Return what is inside another rectangle, too."""
-        return Box(
-            max(self.top, other.top),
-            min(self.bottom, other.bottom),
-            max(self.left, other.left),
-            min(self.right, other.right),
-        )
-
-    @classmethod
-    def whole(cls, frame: Tensor) -> "Box":
-        """Return all of a frame, (..., H, W)."""
-        height, width = frame.shape[-2:]
-        return cls(0, height, 0, width)
-
-
-@dataclass(frozen=True)
-class FrameBatch:
-    """Frames that are computed together."""
-
-    data: Tensor
-    """RGB over the full range of its type, uint8 or uint16, on the CPU, (N, 3, H, W)."""
-    pts: tuple[int, ...]
-    """When each frame is shown, ascending."""
-
-    def __post_init__(self) -> None:
-        if self.data.ndim != 4 or self.data.shape[1] != 3:
-            raise ValueError(f"data must be (N, 3, H, W), got {tuple(self.data.shape)}")
-        if self.data.dtype not in (torch.uint8, torch.uint16):
-            raise ValueError(f"data must be uint8 or uint16, got {self.data.dtype}")
-        if self.data.device.type != "cpu":
-            raise ValueError(f"data must be on the CPU, got {self.data.device}")
-        if len(self.pts) != len(self.data):
-            raise ValueError(f"{len(self.data)} frames but {len(self.pts)} pts")
-        if any(b <= a for a, b in zip(self.pts, self.pts[1:], strict=False)):
-            raise ValueError(f"pts must ascend, got {self.pts}")
-
-    def __len__(self) -> int:
-        return len(self.pts)

@@ -80,10 +80,12 @@ from vidx4.diffusion.device import DTYPES, choose_device, choose_dtype, is_out_o
 from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import MemoryLimitError
+from vidx4.frames import Box
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local, local_job
 from vidx4.jobs.pipeline import Enlarge
 from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.media.decode import read_batches
@@ -93,7 +95,6 @@ from vidx4.temporal.particles import MovingNoise
 from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.state import ShotState
 from vidx4.temporal.warp import Warp
-from vidx4.video import Box
 
 ROOT = Path(__file__).parents[2]
 
@@ -575,7 +576,7 @@ def bench_pipeline(arguments: argparse.Namespace) -> None:
     """Measure the whole command, its stages alone, and all but the model."""
     options = UpscaleOptions(model=arguments.model, device=arguments.device, dtype=arguments.dtype)
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_video(arguments.clip, Path(folder) / "out.mkv", overwrite=True)
+        plan = plan_video(arguments.clip, Path(folder) / "out.mkv", Request(overwrite=True))
         clip = f"{plan.source.width}x{plan.source.height}, {plan.num_frames} frames"
         upscaler = Upscaler.from_options(options)
         batch_size = upscaler.fitted(plan.source.width, plan.source.height).fit.batch_size

@@ -43,7 +43,7 @@ def speed(workers: Sequence[int], device: str) -> list[Row]:
         clip = Path(name) / "shots.mp4"
         num_frames = 2 * len(SAMPLES) * SHOT_FRAMES
         made.write(clip, _as_video(_shots()), num_audio=0)
-        flags = ["--device", device, "--preset", "veryfast"]
+        flags = ["--device", device, "--encoder-preset", "veryfast"]
         runs: dict[str, list[str]] = {"without Ray": []}
         for number in workers:
             what = f"{number} worker{'s' if number > 1 else ''}"
@@ -66,7 +66,16 @@ def driver_memory(minutes: Sequence[int]) -> list[Row]:
         for number in minutes:
             clip, num_frames = Path(name) / f"{number}.mp4", 60 * RATE * number
             in_child(_write_stills, clip, num_frames)  # Linux counts the parent's peak as the child's, too
-            flags = ["--device", "cpu", "--preset", "ultrafast", "--cluster", "local", "--workers", "2"]
+            flags = [
+                "--device",
+                "cpu",
+                "--encoder-preset",
+                "ultrafast",
+                "--cluster",
+                "local",
+                "--workers",
+                "2",
+            ]
             report, _ = _command(clip, Path(name) / "out.mp4", flags)
             seconds, peak = report["seconds"], report["peak_memory"]
             what = f"{number} minute{'s' if number > 1 else ''}, {num_frames} frames"

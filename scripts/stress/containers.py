@@ -29,17 +29,19 @@ from av.video.stream import VideoStream
 
 from tests.hard_videos import MADE, chapters, frames, scene, text_packet, with_aperture, write
 from vidx4.errors import OutputError, Vidx4Error
+from vidx4.frames import SCALE, FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.checks import verify_output
 from vidx4.media.display.hdr import is_same_hdr
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_suffix
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import SCALE, WHOLE, FrameBatch, TimeRange
+from vidx4.video import WHOLE, TimeRange
 
 CLIP = Path(__file__).parents[2] / "samples" / "bear.webm"
 """320x240."""
@@ -62,8 +64,8 @@ def enlarge(path: Path, output: Path, span: TimeRange = WHOLE) -> tuple[str, ...
     """Enlarge a video, which verifies the output; return what was said of it."""
     deep = probe(path).bit_depth > 8
     codec = "av1" if output.suffix == ".webm" else "hevc" if deep else "h264"
-    options = EncodeOptions(codec, preset=PRESETS[codec], crf=40)
-    plan = plan_video(path, output, span=span, encode=options, overwrite=True)
+    options = EncodeOptions(codec, encoder_preset=PRESETS[codec], crf=40)
+    plan = plan_video(path, output, Request(span=span, encode=options, overwrite=True))
     report = run(Job(plan, Local(nearest), 8), restart=True)
     return (*plan.warnings, *report.damage)
 
@@ -95,7 +97,7 @@ def _clip(path: Path, folder: Path) -> tuple[str, bool]:
         notes = enlarge(path, output, span)
     except Vidx4Error as error:
         return f"| {path.name} | {output.suffix} | - | lost | {error} |", False
-    plan = plan_video(path, output, span=span, overwrite=True)
+    plan = plan_video(path, output, Request(span=span, overwrite=True))
     num_frames = probe(output).num_frames
     checks = verify_output(plan.written, output)
     output.unlink()

@@ -194,18 +194,19 @@ def _enlarged(source: Path, folder: Path) -> Result:
     from vidx4.jobs.job import Job
     from vidx4.jobs.local import Local
     from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.request import Request
     from vidx4.jobs.run import run
-    from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.options import EncodeOptions
     from vidx4.media.probe import probe
     from vidx4.video import TimeRange
 
-    encode = EncodeOptions("h264", preset="ultrafast", crf=40)
+    encode = EncodeOptions("h264", encoder_preset="ultrafast", crf=40)
     refused = GOOD[2]
     try:
         known = probe(source)
         num_frames = max(1, min(NUM_FRAMES, NUM_FRAMES * MAX_PIXELS // (known.width * known.height)))
         last = known.seconds_of(known.pts[num_frames]) if known.num_frames > num_frames else None
-        plan = plan_video(source, folder / "out.mkv", span=TimeRange(stop=last), encode=encode)
+        plan = plan_video(source, folder / "out.mkv", Request(span=TimeRange(stop=last), encode=encode))
         refused = GOOD[3]
         report = run(Job(plan, Local(nearest), 8))  # not forced: a loss is an error
     except Vidx4Error as error:

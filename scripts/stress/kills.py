@@ -28,7 +28,7 @@ import numpy as np
 PRELOADED = ["vidx4.cli.commands", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
 """Imported once: each process is forked from one that has them."""
 MOMENTS = ("time", "encode", "before rename", "after rename")
-FLAGS = ("--device", "cpu", "--preset", "ultrafast", "--quiet")
+FLAGS = ("--device", "cpu", "--encoder-preset", "ultrafast", "--quiet")
 
 
 @dataclass(frozen=True)

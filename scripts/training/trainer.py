@@ -21,8 +21,8 @@ from scripts.training.losses import PatchDiscriminator, discriminator_loss, gene
 from scripts.training.stream import NUM_TIMESTEPS, Batch
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
+from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
-from vidx4.video import SCALE
 
 LAST = NUM_TIMESTEPS - 1
 

@@ -16,8 +16,8 @@ from scripts.training.scenes import Photo
 from scripts.training.sequences import Frame, Pool
 from scripts.training.trainer import Trainer
 from vidx4.diffusion.denoise import PlainDenoiser, denoise
+from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
-from vidx4.video import SCALE
 
 NUM_SEQUENCES = 16
 """Of each kind: clean, and damaged."""

@@ -16,7 +16,7 @@ from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 LONDON, PHOTO = SAMPLES / "london.mp4", SAMPLES / "photo.png"
-FAST = ("--preset", "ultrafast", "--device", "cpu")
+FAST = ("--encoder-preset", "ultrafast", "--device", "cpu")
 
 
 def vidx4(*arguments: object) -> Result:
@@ -67,7 +67,7 @@ def test_says_what_was_reused(tmp_path: Path) -> None:
     [
         (("--temporal", "sideways"), "choose off, fixed, moving"),
         (("--temporal", "off", "--consistency", "0.5"), "ties frames together"),
-        (("--tile-size", "5"), "tile size must be 32 or more"),
+        (("--tile-size", "5"), "--tile-size must be 32 or more"),
     ],
 )
 def test_temporal_options_that_do_not_fit_are_refused(
@@ -105,7 +105,7 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, LONDON, "--overwrite"), 1, "the source itself"),
         (("upscale", LONDON, "out.mp4", "--codec", "cinepak"), 2, "cinepak"),
         (("upscale", LONDON, "out.mp4", "--crf", "99"), 2, "crf"),
-        (("upscale", LONDON, "out.mp4", "--preset", "warp"), 2, "warp"),
+        (("upscale", LONDON, "out.mp4", "--encoder-preset", "warp"), 2, "warp"),
         (("upscale", LONDON, "out.mp4", "--start", "1:00:00"), 2, "no frame"),
         (("upscale", LONDON, "out.mp4", "--start", "soon"), 2, "no time"),
         (("upscale", LONDON, "out.mp4", "--start", "-1"), 2, "no time"),
@@ -163,7 +163,9 @@ def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Pa
     labels = [f"steps {steps}, noise-level {level}" for steps in (1, 2) for level in (0, 20)]
     assert [cost["label"] for cost in done["costs"]] == labels
     page = (tmp_path / "a clip_x4_preview.html").read_text()
-    assert f"vidx4 upscale '{source}' --device=cpu --preset=ultrafast --steps=2 --noise-level=20" in page
+    assert (
+        f"vidx4 upscale '{source}' --device=cpu --encoder-preset=ultrafast --steps=2 --noise-level=20" in page
+    )
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_verify_tells_what_is_kept_and_what_is_lost(make_video: MakeVideo, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--deinterlace", "maybe"], "--deinterlace takes"),
+        (["--deinterlace", "maybe"], "--deinterlace can't be"),
         (["--audio", "9"], "no audio stream"),
         (["--video-stream", "7"], "no video stream"),
         (["--frame-rate", "24"], "numbered pictures"),

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from vidx4.diffusion.color_fix import COLOR_REACH, keep_colors, low_frequencies
-from vidx4.video import SCALE
+from vidx4.frames import SCALE
 
 KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 

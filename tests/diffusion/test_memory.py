@@ -16,7 +16,7 @@ from vidx4.cli.options import parse_size
 from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, capacity
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, OptionError
-from vidx4.video import FrameBatch
+from vidx4.frames import FrameBatch
 
 CPU = torch.device("cpu")
 

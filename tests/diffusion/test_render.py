@@ -13,8 +13,8 @@ from tests.helpers import Load
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
+from vidx4.frames import FrameBatch
 from vidx4.temporal.state import ShotState
-from vidx4.video import FrameBatch
 
 
 def upscaled(upscaler: Upscaler, frames: Tensor, sizes: Sequence[int], folder: Path | None = None) -> Tensor:

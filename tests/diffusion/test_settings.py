@@ -12,7 +12,7 @@ from tests.moving import pan
 from vidx4.diffusion.compiling import repays_compiling
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
-from vidx4.video import FrameBatch
+from vidx4.frames import FrameBatch
 
 
 def settings_of(model: str | Path, **options: Any) -> dict[str, Any]:
@@ -53,11 +53,11 @@ def test_fast_compact_is_each_frame_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"speed": "warp"}, "no speed 'warp': choose quality, balanced, fast"),
-        ({"scheduler": "euler"}, "no scheduler 'euler': choose ddim, dpmpp, unipc"),
-        ({"guidance_stop": 1.5}, "guidance stop must be between 0 and 1"),
+        ({"speed": "warp"}, "--speed can't be 'warp': choose quality, balanced, fast"),
+        ({"scheduler": "euler"}, "--scheduler can't be 'euler': choose ddim, dpmpp, unipc"),
+        ({"guidance_stop": 1.5}, "--guidance-stop must be between 0 and 1"),
         ({"guidance_stop": 0.5}, "no guidance to stop"),
-        ({"cache_interval": 0}, "cache interval must be 1 or more"),
+        ({"cache_interval": 0}, "--cache-interval must be 1 or more"),
         ({"cache_interval": 2}, "no deep features"),
         ({"compile": "maybe"}, "choose auto, on, off"),
         ({"compile": "on"}, "the model compact gains nothing by that"),

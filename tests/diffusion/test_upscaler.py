@@ -11,7 +11,7 @@ from tests.helpers import Load
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, ModelError, OptionError
-from vidx4.video import FrameBatch
+from vidx4.frames import FrameBatch
 
 
 def frames(count: int, height: int = 20, width: int = 28, dtype: torch.dtype = torch.uint8) -> FrameBatch:
@@ -72,7 +72,7 @@ def test_strength_blends_with_the_bicubic_picture(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_inference_steps": 3}, {"noise_level": 60}], ids=["steps", "noise level"]
+    "change", [{"num_inference_steps": 3}, {"noise_level": 60}], ids=["steps", "noise.level"]
 )
 def test_options_change_the_picture(load: Load, change: dict[str, Any]) -> None:
     batch = frames(1)
@@ -112,7 +112,7 @@ def test_lower_precision_is_close(load: Load) -> None:
         ({"strength": 1.5}, "strength"),
         ({"num_inference_steps": 0}, "steps"),
         ({"num_inference_steps": 1000}, "steps"),
-        ({"noise_level": -1}, "noise level"),
+        ({"noise_level": -1}, "noise.level"),
         ({"guidance_scale": float("nan")}, "guidance"),
         ({"device": "meta"}, "no device"),
         ({"noise_level": 999}, "noise levels up to"),

@@ -22,17 +22,18 @@ from vidx4.jobs.local import Local
 from vidx4.jobs.pipeline import Place, decoded
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
-from vidx4.media.encoder import EncodeOptions
 from vidx4.media.headers import with_boxes
+from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.probe import probe
-from vidx4.media.streams import StreamOptions, choose_streams
+from vidx4.media.streams import choose_streams
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-FAST = EncodeOptions(preset="ultrafast", crf=40)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=40)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def damaged(tmp_path: Path) -> Path:
 
 def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
     path = damaged(tmp_path)
-    plan = plan_video(path, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST))
     report = run(Job(plan, Local(upscale_nearest), 8))
     assert report.damage
     assert " s" in report.damage[0]
@@ -93,12 +94,12 @@ def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
 
 def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
     path = damaged(tmp_path)
-    plan = plan_video(path, tmp_path / "out.mkv", encode=FAST, is_strict=True)
+    plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST, strict=True))
     with pytest.raises(SourceError, match=r"a\.mp4 is damaged: .* at \d"):
         run(Job(plan, Local(upscale_nearest), 8))
     assert not plan.output.exists()
     whole = plan_video(
-        write(tmp_path / "b.mp4", frames(scene(5))), tmp_path / "b_out.mp4", encode=FAST, is_strict=True
+        write(tmp_path / "b.mp4", frames(scene(5))), tmp_path / "b_out.mp4", Request(encode=FAST, strict=True)
     )
     assert run(Job(whole, Local(upscale_nearest), 8)).damage == ()
 

@@ -131,10 +131,11 @@ def test_the_table_holds(
 
 def test_what_verify_says_has_a_row_for_each_promise(tmp_path: Path) -> None:
     from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.request import Request
 
     path, output = MADE["attachments_and_ass"](tmp_path), tmp_path / "out.mkv"
     enlarge(path, output)
-    plan = plan_video(path, output, overwrite=True)
+    plan = plan_video(path, output, Request(overwrite=True))
     subjects = " ".join(check.subject for check in verify_output(plan.written, output))
     for promise in (
         "frames",

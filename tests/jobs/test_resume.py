@@ -19,12 +19,13 @@ from vidx4.jobs.local import Local, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import PLAN, Part
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.video import TimeRange
 
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 Damage = Callable[[Path], None]
 
 
@@ -43,14 +44,14 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def undisturbed(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    plan = plan_video(clip, tmp_path_factory.mktemp("undisturbed") / "out.mp4", encode=FAST)
+    plan = plan_video(clip, tmp_path_factory.mktemp("undisturbed") / "out.mp4", Request(encode=FAST))
     run(local_job(plan, upscaler, 4))
     return plan.output.read_bytes()
 
 
 @pytest.fixture
 def plan(clip: Path, tmp_path: Path) -> Plan:
-    return plan_video(clip, tmp_path / "out.mp4", encode=FAST)
+    return plan_video(clip, tmp_path / "out.mp4", Request(encode=FAST))
 
 
 def go_on(job: Job) -> tuple[Report, list[Part]]:
@@ -176,13 +177,17 @@ def test_a_foreign_file_stays(
 def changed(plan: Plan, what: str, tmp_path: Path) -> Plan:
     match what:
         case "crf":
-            return plan_video(plan.source.path, plan.output, encode=EncodeOptions(preset="ultrafast", crf=31))
+            return plan_video(
+                plan.source.path,
+                plan.output,
+                Request(encode=EncodeOptions(encoder_preset="ultrafast", crf=31)),
+            )
         case "stop":
             span = TimeRange(stop=Fraction(1))
-            return plan_video(plan.source.path, plan.output, encode=FAST, span=span)
+            return plan_video(plan.source.path, plan.output, Request(encode=FAST, span=span))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(plan.source.path.read_bytes() + b"\0")
-    return plan_video(copy, plan.output, encode=FAST)
+    return plan_video(copy, plan.output, Request(encode=FAST))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,10 @@ def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscal
     with pytest.raises(OutputError, match="exists already"):
         run(job)
     assert plan.output.read_text() == "mine"
-    assert run(local_job(replace(plan, overwrite=True), upscaler, 4)).num_new == 30
+    assert (
+        run(local_job(replace(plan, request=replace(plan.request, overwrite=True)), upscaler, 4)).num_new
+        == 30
+    )
 
 
 def test_a_second_process_is_told_of_the_first(plan: Plan) -> None:
@@ -291,7 +299,7 @@ def test_a_second_process_is_told_of_the_first(plan: Plan) -> None:
 
 def _message_of(source: Path, output: Path) -> str:
     try:
-        run(Job(plan_video(source, output, encode=FAST), Local(upscale_nearest), 4))
+        run(Job(plan_video(source, output, Request(encode=FAST)), Local(upscale_nearest), 4))
     except OutputError as error:
         return str(error)
     return ""
@@ -329,7 +337,9 @@ def test_progress_counts_what_was_done_before(plan: Plan, upscaler: Upscaler) ->
 
 def test_a_range_goes_on_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> None:
     span = TimeRange(Fraction(1), Fraction(6))
-    plans = [plan_video(clip, tmp_path / name, span=span, encode=FAST) for name in ("a.mp4", "b.mp4")]
+    plans = [
+        plan_video(clip, tmp_path / name, Request(span=span, encode=FAST)) for name in ("a.mp4", "b.mp4")
+    ]
     run(local_job(plans[0], upscaler, 4))
     stop_after(local_job(plans[1], upscaler, 4), 1)
     run(local_job(plans[1], upscaler, 4))

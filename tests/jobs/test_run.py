@@ -15,21 +15,23 @@ from tests.helpers import as_frames, upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local, local_job
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, upscale_video
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch, TimeRange
+from vidx4.video import TimeRange
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 LONDON, NASA, SIGNER, BEAR = (
     SAMPLES / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm")
 )
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 
 
 def times(path: Path) -> list[Fraction]:
@@ -50,7 +52,9 @@ def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
 def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
-    plan = plan_video(clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", encode=FAST)
+    plan = plan_video(
+        clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", Request(encode=FAST)
+    )
     report = run(Job(plan, Local(upscale_nearest), 8))
     source, output = probe(clip), probe(plan.output)
     assert (output.width, output.height) == (4 * source.width, 4 * source.height)
@@ -66,7 +70,7 @@ def test_the_same_command_gives_the_same_file(make_video: MakeVideo, tmp_path: P
     outputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     upscaler = Upscaler.load("compact", device="cpu")
     for output in outputs:
-        upscale_video(path, output, upscaler=upscaler, encode=FAST)
+        upscale_video(path, output, request=Request(encode=FAST), upscaler=upscaler)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
@@ -77,7 +81,9 @@ def test_batch_sizes_change_no_pixel_by_more_than_one_level(make_video: MakeVide
     frames = []
     for batch_size in (1, 4):
         output = tmp_path / f"{batch_size}.mkv"
-        upscale_video(path, output, upscaler=upscaler, encode=lossless, batch_size=batch_size)
+        upscale_video(
+            path, output, request=Request(encode=lossless), upscaler=upscaler, batch_size=batch_size
+        )
         frames.append(stored_planes(output))
     assert frames[0].shape == (5, 3, 480, 640)
     assert np.abs(frames[0] - frames[1]).max() <= 1
@@ -91,7 +97,7 @@ def stored_planes(path: Path) -> np.ndarray:
 
 def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
     span = TimeRange(Fraction(1, 2), Fraction(1))
-    plan = plan_video(LONDON, tmp_path / "part.mp4", span=span, encode=FAST)
+    plan = plan_video(LONDON, tmp_path / "part.mp4", Request(span=span, encode=FAST))
     run(Job(plan, Local(upscale_nearest), 8))
     wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
     assert times(plan.output) == [time - wanted[0] for time in wanted]
@@ -104,7 +110,7 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
-    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     seen: list[Progress] = []
     run(Job(plan, Local(upscale_nearest), 8), Control(seen.append))
     assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
@@ -123,7 +129,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
         sizes.append((len(batch), state is None))
         return upscaler(batch, state)
 
-    report = run(Job(plan_video(source, tmp_path / "out.mp4", encode=FAST), Local(watch), 4))
+    report = run(Job(plan_video(source, tmp_path / "out.mp4", Request(encode=FAST)), Local(watch), 4))
     assert sizes == [(4, True), (4, False), (2, False), (4, True), (4, False), (2, False)]
     assert report.num_shots == 2
 
@@ -133,7 +139,7 @@ def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp
     source = make_video(frames=as_frames(shots), num_frames=9, width=96, height=64)
     upscaler = Upscaler.load("compact", device="cpu")
     outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
-    plans = [plan_video(source, output, encode=EncodeOptions("ffv1")) for output in outputs]
+    plans = [plan_video(source, output, Request(encode=EncodeOptions("ffv1"))) for output in outputs]
     run(local_job(plans[0], upscaler, 2))
     run(Job(plans[1], Local(upscaler), 2))
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
@@ -149,7 +155,7 @@ def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> No
     seen: list[Progress] = []
     upscaler = Upscaler.load("compact", device="cpu")
     report = upscale_video(
-        source, tmp_path / "out.mkv", upscaler=upscaler, encode=FAST, on_progress=seen.append
+        source, tmp_path / "out.mkv", request=Request(encode=FAST), upscaler=upscaler, on_progress=seen.append
     )
     assert report.share_reused == pytest.approx(0.5)
     assert seen[-1].share_reused == pytest.approx(0.5)
@@ -171,7 +177,7 @@ class Interrupted:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OutputError("full")])
 def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
-    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     with pytest.raises(type(error)):
         run(Job(plan, Local(Interrupted(error)), 8))
     assert list(tmp_path.iterdir()) == []
@@ -183,12 +189,12 @@ def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         upscale_video(BEAR, output)
     assert output.read_text() == "mine"
-    run(Job(plan_video(BEAR, output, encode=FAST, overwrite=True), Local(upscale_nearest), 8))
+    run(Job(plan_video(BEAR, output, Request(encode=FAST, overwrite=True)), Local(upscale_nearest), 8))
     assert probe(output).num_frames == 82
 
 
 def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
-    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
 
     def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
         with pytest.raises(OutputError, match="Another job"):
@@ -200,7 +206,7 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
-    plan = plan_video(BEAR, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     plan.work_folder.mkdir()
     for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
         (plan.work_folder / name).write_text("left")
@@ -218,12 +224,12 @@ def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("span", [TimeRange(Fraction(99)), TimeRange(Fraction(1), Fraction(1))])
 def test_an_empty_range_is_refused(span: TimeRange) -> None:
     with pytest.raises(OptionError, match="no frame"):
-        plan_video(LONDON, Path("out.mp4"), span=span)
+        plan_video(LONDON, Path("out.mp4"), Request(span=span))
 
 
 def test_a_bad_encoding_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="codec"):
-        plan_video(LONDON, tmp_path / "out.mp4", encode=EncodeOptions(codec="cinepak"))
+        plan_video(LONDON, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec="cinepak")))
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
@@ -242,5 +248,5 @@ def test_the_plan_names_what_becomes_another(tmp_path: Path) -> None:
 
 
 def test_the_plan_names_what_a_range_leaves_out(tmp_path: Path) -> None:
-    plan = plan_video(NASA, tmp_path / "out.mp4", span=TimeRange(Fraction(1), Fraction(2)))
+    plan = plan_video(NASA, tmp_path / "out.mp4", Request(span=TimeRange(Fraction(1), Fraction(2))))
     assert [warning.split(" is left out")[0] for warning in plan.warnings] == ["Stream 0 (h264 video eng)"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.moving import pan
+from vidx4.frames import FrameBatch
 from vidx4.jobs.shots import by_shot
-from vidx4.video import FrameBatch
 
 
 def frames() -> Tensor:

@@ -22,19 +22,20 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import PLAN
 from vidx4.media import atomic as whole
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     make_clip(tmp_path / "clip.mp4")
-    return plan_video(tmp_path / "clip.mp4", tmp_path / "out" / "clip.mp4", encode=FAST)
+    return plan_video(tmp_path / "clip.mp4", tmp_path / "out" / "clip.mp4", Request(encode=FAST))
 
 
 def command(plan: Plan, *flags: str) -> list[str]:
@@ -135,7 +136,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_is_really_full(plan: Plan, small_disk: Path) -> None:
     """The parts fit, the output does not: more room is made, and the job goes on."""
-    on_disk = plan_video(plan.source.path, small_disk / "out.mp4", encode=FAST)
+    on_disk = plan_video(plan.source.path, small_disk / "out.mp4", Request(encode=FAST))
     job = Job(on_disk, Local(upscale_nearest), 4)
     with pytest.raises(DiskFullError, match="No space left"):
         run(job, force=True)

@@ -18,21 +18,22 @@ from vidx4.errors import OutputError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.checks import check_kept, verify_output
 from vidx4.media.container import AnyPacket
-from vidx4.media.encoder import EncodeOptions
 from vidx4.media.headers import muxer_options
+from vidx4.media.options import EncodeOptions
 from vidx4.video import WHOLE, TimeRange
 
-FAST = EncodeOptions(preset="ultrafast", crf=40)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=40)
 Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
 """Changes a packet, given its number in its stream, or leaves it out."""
 
 
 def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
-    plan = plan_video(path, output, span=span, encode=FAST)
+    plan = plan_video(path, output, Request(span=span, encode=FAST))
     run(Job(plan, Local(upscale_nearest), 8))
     return plan
 
@@ -225,7 +226,7 @@ def test_sound_is_late_by_a_sample(plan: Plan) -> None:
 def test_a_wrong_tag_of_colour(tmp_path: Path, attribute: str, value: int, subject: str) -> None:
     """Without a tag in the codec's own stream, the container's is what counts."""
     path = variable(tmp_path)
-    plan = plan_video(path, tmp_path / "out.mkv", encode=EncodeOptions("ffv1"))
+    plan = plan_video(path, tmp_path / "out.mkv", Request(encode=EncodeOptions("ffv1")))
     run(Job(plan, Local(upscale_nearest), 8))
     assert lost(plan, plan.output) == []
 

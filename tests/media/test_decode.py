@@ -10,9 +10,10 @@ from av.packet import Packet
 from tests.conftest import MakeVideo
 from tests.video_files import gradient
 from vidx4.errors import SourceError
+from vidx4.frames import FrameBatch, pixel_dtype
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
-from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 LONDON = Path(__file__).parents[2] / "samples" / "london.mp4"
 VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
@@ -41,7 +42,7 @@ def read(source: Source, span: TimeRange = WHOLE, batch_size: int = 4) -> FrameB
     batches = list(read_batches(source, batch_size, span))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     return FrameBatch(
-        torch.cat([batch.data.view(torch.uint8) for batch in batches]).view(source.pixel_dtype),
+        torch.cat([batch.data.view(torch.uint8) for batch in batches]).view(pixel_dtype(source.bit_depth)),
         sum((batch.pts for batch in batches), ()),
     )
 
@@ -51,7 +52,7 @@ def test_any_span_is_a_slice_of_the_whole(make_video: MakeVideo, kind: str) -> N
     source = probe(make_video(**{"num_frames": 25, **KINDS[kind]}))
     whole = read(source)
     assert whole.pts == source.pts
-    assert whole.data.dtype == source.pixel_dtype
+    assert whole.data.dtype == pixel_dtype(source.bit_depth)
     for start, stop in [(0, 1), (3, 9), (10, 13), (len(whole) - 2, len(whole))]:
         first, after = source.pts[start], (*source.pts, source.stop_pts)[stop]
         seconds = [(pts - source.pts[0]) * source.time_base for pts in (first, after)]

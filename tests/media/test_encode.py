@@ -12,17 +12,19 @@ from av.video.frame import VideoFrame
 from tests.conftest import MakeVideo
 from tests.helpers import nearest, packets, psnr
 from vidx4.errors import OptionError, OutputError
+from vidx4.frames import FrameBatch
 from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
-from vidx4.media.encoder import EncodeOptions, resolve
+from vidx4.media.encoder import resolve
 from vidx4.media.mux import join
+from vidx4.media.options import EncodeOptions
 from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
-from vidx4.video import FrameBatch, Source
+from vidx4.video import Source
 
-FAST = EncodeOptions(preset="ultrafast")
-BEST = EncodeOptions(crf=1, preset="veryfast")
+FAST = EncodeOptions(encoder_preset="ultrafast")
+BEST = EncodeOptions(crf=1, encoder_preset="veryfast")
 VFR = [7, 512, 1024, 2600, 3112, 5000, 5001, 9000]
 PATCHES = [(200, 30, 40), (30, 180, 60), (40, 60, 220), (128, 128, 128), (250, 240, 10), (10, 12, 14)]
 
@@ -49,7 +51,9 @@ def test_times_are_kept_and_bytes_repeat(make_video: MakeVideo, tmp_path: Path, 
 )
 def test_no_encoder_takes_the_machine_for_itself(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video(num_frames=2))
-    target = target_of(source, ".mkv", EncodeOptions("av1", preset="10"))  # the encoder is tried out, too
+    target = target_of(
+        source, ".mkv", EncodeOptions("av1", encoder_preset="10")
+    )  # the encoder is tried out, too
 
     def batches() -> Iterator[FrameBatch]:
         for batch in read_batches(source, 1):
@@ -154,18 +158,23 @@ def test_auto_is_what_players_take(width: int, height: int, bit_depth: int, enco
 @pytest.mark.parametrize(
     "options",
     [
-        EncodeOptions("mpeg7"),
         EncodeOptions("h264", crf=52),
         EncodeOptions("h264", crf=-1),
-        EncodeOptions("h264", preset="warp"),
-        EncodeOptions("av1", preset="medium"),
+        EncodeOptions("h264", encoder_preset="warp"),
+        EncodeOptions("av1", encoder_preset="medium"),
         EncodeOptions("ffv1", crf=10),
-        EncodeOptions("ffv1", preset="fast"),
+        EncodeOptions("ffv1", encoder_preset="fast"),
     ],
 )
 def test_options_that_do_not_fit(options: EncodeOptions) -> None:
     with pytest.raises(OptionError):
         resolve(options, 640, 480, 8)
+
+
+@pytest.mark.parametrize("codec", ["mpeg7", "png", ""])
+def test_an_unknown_codec(codec: str) -> None:
+    with pytest.raises(OptionError, match="--codec"):
+        EncodeOptions(codec)
 
 
 def test_time_base_of_avi(make_video: MakeVideo, tmp_path: Path) -> None:

@@ -19,21 +19,22 @@ from tests.conftest import MakeVideo
 from tests.helpers import nearest, packets
 from tests.video_files import AUDIO_SAMPLES
 from vidx4.errors import OutputError, SourceError
+from vidx4.frames import FrameBatch
 from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
-from vidx4.media.encoder import EncodeOptions
 from vidx4.media.formats.containers import check_codec
 from vidx4.media.mux import join
+from vidx4.media.options import EncodeOptions
 from vidx4.media.output import plan_output
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams, choose_suffix
 from vidx4.media.target import target_of
-from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # in the stubs only
 
-FAST = EncodeOptions(preset="veryfast")
+FAST = EncodeOptions(encoder_preset="veryfast")
 VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
 LATE = [128_000 + 512 * index for index in range(15)]
 JPEG = {"color_range": 2, "num_b_frames": 0, "num_audio": 0, "time_base": Fraction(1, 25)}

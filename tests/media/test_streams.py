@@ -5,8 +5,9 @@ import pytest
 
 from tests.conftest import MakeVideo
 from vidx4.errors import OptionError, OutputError
+from vidx4.media.options import StreamOptions
 from vidx4.media.probe import probe
-from vidx4.media.streams import StreamOptions, choose_streams, choose_suffix
+from vidx4.media.streams import choose_streams, choose_suffix
 from vidx4.video import Source, StreamInfo
 
 

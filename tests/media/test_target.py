@@ -17,16 +17,18 @@ from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_batches
 from vidx4.media.display.rotation import Turn
-from vidx4.media.encoder import CODECS, EncodeOptions, merged, resolve, try_out
+from vidx4.media.encoder import CODECS, merged, resolve, try_out
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
 from vidx4.video import Source
 
-FAST: dict[str, Any] = {"preset": "ultrafast", "crf": 30}
+FAST: dict[str, Any] = {"encoder_preset": "ultrafast", "crf": 30}
 ONE, LAST = 1 << 16, 1 << 30
 MATRICES = {
     "upright": (1, 0, 0, 1),
@@ -86,7 +88,7 @@ def test_a_turned_picture_is_moved_back(
     source = probe(path)
     assert source.display_matrix == moved
     codec = "vp9" if suffix == ".webm" else "h264"
-    plan = plan_video(path, tmp_path / f"out{suffix}", encode=EncodeOptions(codec))
+    plan = plan_video(path, tmp_path / f"out{suffix}", Request(encode=EncodeOptions(codec)))
     run(Job(plan, Local(upscale_nearest), 8))
     copy = probe(plan.output)
     assert copy.display_matrix is not None
@@ -97,7 +99,7 @@ def test_a_turned_picture_is_moved_back(
 
 def test_it_is_turned_where_the_container_can_not_say_so(tmp_path: Path) -> None:
     path = mirrored(tmp_path)
-    plan = plan_video(path, tmp_path / "out.ts", encode=EncodeOptions(**FAST))
+    plan = plan_video(path, tmp_path / "out.ts", Request(encode=EncodeOptions(**FAST)))
     run(Job(plan, Local(upscale_nearest), 8))
     source, output = probe(path), probe(plan.output)
     assert (output.width, output.height) == (4 * source.height, 4 * source.width)
@@ -130,10 +132,13 @@ def test_a_final_size(
 
 def test_a_final_size_on_file(make_video: MakeVideo, tmp_path: Path) -> None:
     encode = EncodeOptions(**FAST, height=120)
-    plan = plan_video(make_video(), tmp_path / "out.mp4", encode=encode)
+    plan = plan_video(make_video(), tmp_path / "out.mp4", Request(encode=encode))
     run(Job(plan, Local(upscale_nearest), 8))
     assert (probe(plan.output).width, probe(plan.output).height) == (160, 120)
-    assert all(check.is_kept for check in verify(plan.source.path, plan.output, size=(None, 120)))
+    assert all(
+        check.is_kept
+        for check in verify(plan.source.path, plan.output, request=Request(encode=EncodeOptions(height=120)))
+    )
     assert not all(check.is_kept for check in verify(plan.source.path, plan.output))
 
 
@@ -236,7 +241,9 @@ def test_codecs_that_a_container_does_not_take(
     make_video: MakeVideo, tmp_path: Path, codec: str, suffix: str
 ) -> None:
     with pytest.raises(OutputError, match=f"video of {codec}|such as {codec}"):
-        plan_video(make_video(num_frames=2), Path(f"{tmp_path}/out{suffix}"), encode=EncodeOptions(codec))
+        plan_video(
+            make_video(num_frames=2), Path(f"{tmp_path}/out{suffix}"), Request(encode=EncodeOptions(codec))
+        )
 
 
 def test_every_codec_is_written_and_verified(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -251,14 +258,16 @@ def test_every_codec_is_written_and_verified(make_video: MakeVideo, tmp_path: Pa
         "prores": (".mov", ".mkv"),
     }.items():
         for suffix in suffixes:
-            encode = EncodeOptions(codec, preset=presets.get(codec))
-            plan = plan_video(path, tmp_path / f"{codec}{suffix}", encode=encode)
+            encode = EncodeOptions(codec, encoder_preset=presets.get(codec))
+            plan = plan_video(path, tmp_path / f"{codec}{suffix}", Request(encode=encode))
             run(Job(plan, Local(upscale_nearest), 8))
             assert probe(plan.output).num_frames == 6
 
 
 def test_hevc_is_tagged_for_apple_and_mp4_starts_fast(make_video: MakeVideo, tmp_path: Path) -> None:
-    plan = plan_video(make_video(), tmp_path / "out.mp4", encode=EncodeOptions("hevc", preset="ultrafast"))
+    plan = plan_video(
+        make_video(), tmp_path / "out.mp4", Request(encode=EncodeOptions("hevc", encoder_preset="ultrafast"))
+    )
     run(Job(plan, Local(upscale_nearest), 8))
     data = plan.output.read_bytes()
     assert b"hvc1" in data

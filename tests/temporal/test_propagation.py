@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.moving import affine_motion, pan
+from vidx4.frames import Box
 from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.warp import Warp
-from vidx4.video import Box
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 32, 48

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from vidx4.frames import Box
 from vidx4.temporal.reuse import differs, find_boxes, find_unchanged, grow
-from vidx4.video import Box
 
 
 def test_finds_equal_pixels() -> None:

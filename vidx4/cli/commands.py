@@ -51,9 +51,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.job import Engine
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview.run import Choice
-    from vidx4.media.encoder import EncodeOptions
-    from vidx4.media.source import ReadOptions
-    from vidx4.media.streams import StreamOptions
+    from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
     from vidx4.video import TimeRange
 
 app = typer.Typer(
@@ -141,6 +139,7 @@ def upscale(
     Into a folder, or to frames/%06d.png, it writes numbered pictures.
     """
     from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.request import Request
     from vidx4.jobs.still.read import is_picture
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
@@ -154,12 +153,9 @@ def upscale(
     plan = plan_video(
         source,
         output,
-        read=replace(read, frame_rate=frame_rate),
-        span=span,
-        encode=encode,
-        streams=streams,
-        overwrite=work.overwrite,
-        is_strict=work.strict,
+        Request(
+            replace(read, frame_rate=frame_rate), span, encode, streams, work.overwrite, strict=work.strict
+        ),
     )
     terminal.plan(plan)
     with _models(where, options.device) as load:
@@ -330,16 +326,14 @@ def batch(
     given = typed(context, *groups, work_flags)
     given = {flag: value for flag, value in given.items() if flag in known}
     for pattern in ("", *overrides.by_pattern):
-        _file_options({**overrides.defaults, **overrides.by_pattern.get(pattern, {}), **given})
+        _file_options({**overrides.defaults, **overrides.by_pattern.get(pattern, {}), **given}, work)
     with _models(where, options.device) as load:
         todo = Batch(
             selection,
-            lambda name: _file_options({**overrides.of(name), **given}),
+            lambda name: _file_options({**overrides.of(name), **given}, work),
             load=load,
-            overwrite=work.overwrite,
             restart=work.restart,
             force=work.force,
-            is_strict=work.strict,
         )
         if work.dry_run:
             show_plan(terminal, todo.look_at(selection.find()))
@@ -368,14 +362,19 @@ def _work_through(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list[
         return Pass(todo, view, stop).run(paths), stop.is_set()
 
 
-def _file_options(values: Mapping[str, Any]) -> "FileOptions":
+def _file_options(values: Mapping[str, Any], work: Work) -> "FileOptions":
     from vidx4.jobs.folder.files import FileOptions
+    from vidx4.jobs.request import Request
 
     return FileOptions(
         upscale=made(model_flags, values),
-        encode=made(encode_flags, values),
-        read=made(read_flags, values),
-        streams=made(stream_flags, values),
+        request=Request(
+            encode=made(encode_flags, values),
+            read=made(read_flags, values),
+            streams=made(stream_flags, values),
+            overwrite=work.overwrite,
+            strict=work.strict,
+        ),
         batch_size=values.get("batch-size"),
         changed=" ".join(as_typed(values)),
     )
@@ -417,10 +416,14 @@ def verify(
 
     Options that decided what the copy holds are given again.
     """
+    from vidx4.jobs.request import Request
     from vidx4.jobs.verify import verify
+    from vidx4.media.options import EncodeOptions
 
     read = replace(read, frame_rate=frame_rate)
-    terminal.checks(verify(source, upscaled, read=read, streams=streams, span=span, size=size))
+    width, height = size
+    request = Request(read, span, EncodeOptions(width=width, height=height), streams)
+    terminal.checks(verify(source, upscaled, request))
 
 
 @_command(terminal=terminal_flags)

@@ -15,12 +15,11 @@ import typer
 
 from vidx4.cli.terminal import Terminal
 from vidx4.errors import OptionError
+from vidx4.option import check_choice
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
-    from vidx4.media.encoder import EncodeOptions
-    from vidx4.media.source import ReadOptions
-    from vidx4.media.streams import StreamOptions
+    from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
     from vidx4.video import TimeRange
 
 Group = Callable[..., Any]
@@ -180,7 +179,9 @@ def encode_flags(
     crf: Annotated[
         int | None, typer.Option(help="Quality in the codec's own scale: lower is better.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="Speed of the encoder, in its own words.")] = None,
+    encoder_preset: Annotated[
+        str | None, typer.Option(help="Speed of the encoder, in its own words.")
+    ] = None,
     pixel_format: Annotated[
         str | None, typer.Option(help="How pixels are stored, in FFmpeg's words: yuv422p10le ...")
     ] = None,
@@ -194,10 +195,18 @@ def encode_flags(
     height: Height = None,
 ) -> "EncodeOptions":
     """Return how the frames are compressed."""
-    from vidx4.media.encoder import EncodeOptions
+    from vidx4.media.options import EncodeOptions
 
     return EncodeOptions(
-        codec, quality, crf, preset, pixel_format, bit_depth, tuple(encoder_option or ()), width, height
+        codec,
+        quality,
+        crf,
+        encoder_preset,
+        pixel_format,
+        bit_depth,
+        tuple(encoder_option or ()),
+        width,
+        height,
     )
 
 
@@ -222,9 +231,11 @@ def read_flags(
     ] = "auto",
 ) -> "ReadOptions":
     """Return how the video is read."""
-    from vidx4.media.source import ReadOptions
+    from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
 
-    return ReadOptions.of(video_stream, deinterlace, inverse_telecine)
+    check_choice("--deinterlace", deinterlace, Deinterlace)
+    check_choice("--inverse-telecine", inverse_telecine, InverseTelecine)
+    return ReadOptions(video_stream, Deinterlace(deinterlace), InverseTelecine(inverse_telecine))
 
 
 def stream_flags(
@@ -232,7 +243,7 @@ def stream_flags(
     subtitles: Annotated[str, typer.Option(help="Subtitles to keep: the same.")] = "all",
 ) -> "StreamOptions":
     """Return which other streams are wanted."""
-    from vidx4.media.streams import StreamOptions
+    from vidx4.media.options import StreamOptions
 
     return StreamOptions(audio, subtitles)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.video import SCALE, FrameBatch
+from vidx4.frames import SCALE, FrameBatch
 
 
 def enlarge(low_res: Tensor) -> Tensor:

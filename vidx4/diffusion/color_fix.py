@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.video import SCALE
+from vidx4.frames import SCALE
 
 RADII = (1, 2, 4)
 """Of the blurs, in low-resolution pixels."""

@@ -1,11 +1,11 @@
 """What the user may choose about the picture."""
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vidx4.errors import OptionError
+from vidx4.option import check_choice, check_range
 from vidx4.temporal.mode import Temporal
 
 MIN_TILE_SIZE = 32
@@ -30,6 +30,15 @@ class Scheduler(StrEnum):
     """DPM-Solver++ (2M), Lu et al. 2022."""
     UNIPC = "unipc"
     """Zhao et al. 2023."""
+
+
+class Compile(StrEnum):
+    """Whether the denoiser is compiled before the work."""
+
+    AUTO = "auto"
+    """Where that repays."""
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True)
@@ -67,35 +76,24 @@ class UpscaleOptions:
     """Side, in low-resolution pixels, of tiles that are denoised independently; None for whole frames."""
     device: str = "auto"
     dtype: str = "auto"
-    compile: str = "auto"
-    """Whether the denoiser is compiled first: `on`, `off`, or `auto`, where that repays."""
+    compile: str = Compile.AUTO
+    """A value of `Compile`."""
     max_memory: int | None = None
     """Bytes of the device that may be used; None for most of what it has."""
 
     def __post_init__(self) -> None:
         for name in ("strength", "consistency", "steadiness", "guidance_stop"):
-            self._check_range(name, 0, 1, "between 0 and 1")
+            check_range(_flag(name), getattr(self, name), 0, 1, "between 0 and 1")
         for name in ("guidance_scale", "noise_level", "reuse_threshold"):
-            self._check_range(name, 0, sys.float_info.max, "0 or more")
-        self._check_range("cache_interval", 1, MAX_STEPS, "1 or more")
-        self._check_range("num_inference_steps", 1, MAX_STEPS, f"between 1 and {MAX_STEPS}", "steps")
-        self._check_range("tile_size", MIN_TILE_SIZE, sys.maxsize, f"{MIN_TILE_SIZE} or more")
-        self._check_choice("speed", Speed)
-        self._check_choice("compile", ("auto", "on", "off"))
-        self._check_choice("scheduler", (None, *Scheduler))
-        self._check_choice("temporal", Temporal)
+            check_range(_flag(name), getattr(self, name), 0, sys.float_info.max, "0 or more")
+        check_range("--cache-interval", self.cache_interval, 1, MAX_STEPS, "1 or more")
+        check_range("--steps", self.num_inference_steps, 1, MAX_STEPS, f"between 1 and {MAX_STEPS}")
+        check_range("--tile-size", self.tile_size, MIN_TILE_SIZE, sys.maxsize, f"{MIN_TILE_SIZE} or more")
+        check_choice("--speed", self.speed, Speed)
+        check_choice("--compile", self.compile, Compile)
+        check_choice("--scheduler", self.scheduler, Scheduler)
+        check_choice("--temporal", self.temporal, Temporal)
         self._check_ties()
-
-    def _check_range(self, field: str, least: float, most: float, range_: str, name: str = "") -> None:
-        value = getattr(self, field)
-        if value is not None and not least <= value <= most:
-            raise OptionError(f"The {name or field.replace('_', ' ')} must be {range_}, not {value:g}.")
-
-    def _check_choice(self, field: str, choices: Iterable[str | None]) -> None:
-        value = getattr(self, field)
-        if value not in list(choices):
-            name = {"temporal": "temporal mode", "compile": "choice to compile"}.get(field, field)
-            raise OptionError(f"There is no {name} {value!r}: choose {', '.join(filter(None, choices))}.")
 
     def _check_ties(self) -> None:
         tied = {
@@ -106,3 +104,7 @@ class UpscaleOptions:
         for name, value in tied.items():
             if self.temporal == Temporal.OFF and value:
                 raise OptionError(f"A {name} ties frames together, and the temporal mode off lets them go.")
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vidx4.errors import SourceError
-from vidx4.video import SCALE
+from vidx4.frames import SCALE
 
 
 @dataclass(frozen=True)

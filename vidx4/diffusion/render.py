@@ -13,12 +13,12 @@ from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import blend, tile_boxes
+from vidx4.frames import SCALE, Box
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.reuse import find_boxes, grow
 from vidx4.temporal.state import ShotState
 from vidx4.temporal.warp import Warp
-from vidx4.video import SCALE, Box
 
 WORTH_CUTTING = 0.8
 """Share of a frame's work from which on its boxes, margins included, are not computed apart."""

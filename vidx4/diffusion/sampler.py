@@ -12,11 +12,11 @@ from vidx4.diffusion.denoise import Tie, add_low_res_noise, denoise
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.schedulers import make_scheduler
 from vidx4.diffusion.settings import Settings
+from vidx4.frames import SCALE, Box
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role
 from vidx4.temporal.warp import Warp
-from vidx4.video import SCALE, Box
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from vidx4.video import Box
+from vidx4.frames import Box
 
 
 def spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:

@@ -27,10 +27,10 @@ from vidx4.diffusion.picture import Picture
 from vidx4.diffusion.render import Step, make_renderer
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
+from vidx4.frames import Box, FrameBatch
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import Box, FrameBatch
 
 logger = logging.getLogger(__name__)
 

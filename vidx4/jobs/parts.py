@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.frames import FrameBatch
 from vidx4.jobs.pipeline import Enlarged, Place, one_chunk
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, StageSeconds, used_memory
@@ -15,7 +16,6 @@ from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.atomic import file_digest
 from vidx4.media.encode import encode_part
 from vidx4.temporal.state import ShotState
-from vidx4.video import FrameBatch
 
 
 @dataclass(frozen=True)

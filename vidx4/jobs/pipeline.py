@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from vidx4.errors import SourceError
+from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.prefetch import ahead
 from vidx4.jobs.progress import Control, Oversight, StageSeconds
@@ -14,7 +15,7 @@ from vidx4.media.decode import read_batches
 from vidx4.media.stall import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import SCALE, FrameBatch, Source
+from vidx4.video import Source
 
 BUFFERED_FRAMES, BUFFERED_BYTES = 16, 64 * 2**20
 """What waits for the encoder at most, so that the model goes on while a part is brought to its end."""
@@ -67,7 +68,7 @@ def decoded(plan: Plan, batch_size: int, place: Place, oversight: Oversight) -> 
 
     def wants(pts: int) -> bool:
         oversight.control.check()
-        if plan.is_strict and oversight.damage:
+        if plan.request.strict and oversight.damage:
             raise SourceError(f"{plan.source.path} is damaged: {' '.join(oversight.damage.sentences())}")
         return pts >= place.shown_from
 
@@ -111,7 +112,7 @@ def buffered(source: Source, batch_size: int) -> int:
 def _batch_bytes(source: Source, batch_size: int) -> int:
     """Return how large the results of a batch are."""
     num_values = 3 * SCALE**2 * source.width * source.height * batch_size
-    return num_values * source.pixel_dtype.itemsize
+    return num_values * pixel_dtype(source.bit_depth).itemsize
 
 
 def _followed(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidx4.errors import OptionError
-from vidx4.media.encoder import EncodeOptions, EncoderSettings
+from vidx4.jobs.request import Request
+from vidx4.media.encoder import EncoderSettings
 from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
 from vidx4.media.pictures.write_sequence import split_output
-from vidx4.media.source import ReadOptions, read_source
-from vidx4.media.streams import StreamOptions, choose_suffix
-from vidx4.video import WHOLE, Fields, Source, StreamInfo, TimeRange
+from vidx4.media.source import read_source
+from vidx4.media.streams import choose_suffix
+from vidx4.video import Fields, Source, StreamInfo, TimeRange
 
 _TREATED = {
     Fields.KEEP: "two fields are enlarged as one frame, combs and all",
@@ -27,11 +28,9 @@ class Plan:
     """A video, what becomes of it, and where it goes."""
 
     written: Output
-    overwrite: bool
+    request: Request
     frames: range
     """Indices of the span's frames in the source, by its packets."""
-    is_strict: bool = False
-    """Whether a frame that can't be decoded is an error."""
 
     @property
     def source(self) -> Source:
@@ -94,25 +93,14 @@ def work_folder_of(output: Path) -> Path:
 def plan_video(
     path: Path,
     output: Path | None = None,
-    *,
-    read: ReadOptions = ReadOptions(),
-    span: TimeRange = WHOLE,
-    encode: EncodeOptions = EncodeOptions(),
-    streams: StreamOptions = StreamOptions(),
-    overwrite: bool = False,
-    is_strict: bool = False,
+    request: Request = Request(),
 ) -> Plan:
     """Look at a video and decide what will be done.
 
     Args:
         path: the video.
         output: where the result goes; beside the source and named after it where None.
-        read: which of its videos is meant, and what is done about fields.
-        span: the part of the video that is wanted.
-        encode: how it is encoded.
-        streams: which other streams the output holds.
-        overwrite: whether a file at `output` may be replaced.
-        is_strict: whether a frame that can't be decoded is an error.
+        request: what is wanted of it.
 
     Raises:
         SourceError: the video can't be read.
@@ -120,32 +108,23 @@ def plan_video(
         OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted. One
             beside its work folder may be of a run that ended just before it removed that: `run` finds out.
     """
-    source = read_source(path, read)
-    output = output or default_output(path, choose_suffix(source, encode.codec, streams))
-    return plan_source(
-        source, output, span=span, encode=encode, streams=streams, overwrite=overwrite, is_strict=is_strict
-    )
+    source = read_source(path, request.read)
+    output = output or default_output(path, choose_suffix(source, request.encode.codec, request.streams))
+    return plan_source(source, output, request)
 
 
-def plan_source(
-    source: Source,
-    output: Path,
-    *,
-    span: TimeRange = WHOLE,
-    encode: EncodeOptions = EncodeOptions(),
-    streams: StreamOptions = StreamOptions(),
-    overwrite: bool = False,
-    is_strict: bool = False,
-) -> Plan:
+def plan_source(source: Source, output: Path, request: Request = Request()) -> Plan:
     """Decide what will be done of a video that was looked at; see `plan_video`."""
-    may_replace = overwrite or work_folder_of(output).is_dir()
-    written = plan_output(source, output, span, encode, streams, overwrite=may_replace)
-    frames = range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
+    may_replace = request.overwrite or work_folder_of(output).is_dir()
+    written = plan_output(
+        source, output, request.span, request.encode, request.streams, overwrite=may_replace
+    )
+    frames = range(*(bisect_left(source.pts, pts) for pts in request.span.pts_bounds(source)))
     if not frames:
         raise OptionError(
             f"{source.path} has no frame in that range: it is {float(source.duration):.3f} s long."
         )
-    return Plan(written, overwrite, frames, is_strict)
+    return Plan(written, request, frames)
 
 
 def default_output(path: Path, suffix: str) -> Path:

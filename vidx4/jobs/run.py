@@ -17,13 +17,10 @@ from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Oversight, Progress, peak_memory
 from vidx4.jobs.report import Report
+from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.atomic import check_writable
-from vidx4.media.encoder import EncodeOptions
 from vidx4.media.mux import join
-from vidx4.media.source import ReadOptions
-from vidx4.media.streams import StreamOptions
-from vidx4.video import WHOLE, TimeRange
 
 
 class Run:
@@ -77,14 +74,15 @@ class Run:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
         damage = self._oversight.damage
         found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
-        if self._plan.is_strict and (damage or num_missing):
+        if self._plan.request.strict and (damage or num_missing):
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
     def _join(self, *, may_lose: bool) -> tuple[int, ...]:
         plan, folder = self._plan, self._folder
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
-        if plan.overwrite or not plan.output.exists():
-            return join(parts, plan.written, overwrite=plan.overwrite, may_lose=may_lose)
+        overwrite = plan.request.overwrite
+        if overwrite or not plan.output.exists():
+            return join(parts, plan.written, overwrite=overwrite, may_lose=may_lose)
         # A run may have ended after it wrote the output: then these parts make the same.
         twin = folder.twin_path(plan.output)
         missing = join(parts, replace(plan.written, path=twin), overwrite=True, may_lose=may_lose)
@@ -136,7 +134,7 @@ def start(
     plan = job.plan
     with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
         if folder.num_done < plan.num_frames:
-            check_writable(plan.output, plan.source.path, plan.overwrite)
+            check_writable(plan.output, plan.source.path, plan.request.overwrite)
         work = Run(job, folder, control or Control())
         try:
             yield work
@@ -175,12 +173,8 @@ def upscale_video(
     *,
     upscaler: Upscaler | None = None,
     options: UpscaleOptions = UpscaleOptions(),
-    encode: EncodeOptions = EncodeOptions(),
-    read: ReadOptions = ReadOptions(),
-    streams: StreamOptions = StreamOptions(),
-    span: TimeRange = WHOLE,
+    request: Request = Request(),
     batch_size: int | None = None,
-    overwrite: bool = False,
     restart: bool = False,
     force: bool = False,
     on_progress: Callable[[Progress], Any] | None = None,
@@ -192,12 +186,8 @@ def upscale_video(
         output: where the result goes; `<stem>_x4` beside the source where None.
         upscaler: a loaded model; loaded from `options` where None.
         options: the model and how it denoises; without effect where `upscaler` is given.
-        encode: codec and quality.
-        read: which of several videos is meant, and what is done about fields.
-        streams: which sound and subtitles are kept.
-        span: the part of the video that is wanted.
+        request: what is wanted of the video beside its picture: codec, streams, the part of it ...
         batch_size: frames that are computed together; chosen by their size where None.
-        overwrite: whether a file at `output` may be replaced.
         restart: whether to begin anew where an earlier call has left parts.
         force: whether to begin though the disk seems too small.
         on_progress: called after every batch.
@@ -205,15 +195,7 @@ def upscale_video(
     Raises:
         Vidx4Error: what the user can mend; nothing is left at `output` then, but whole parts are kept.
     """
-    plan = plan_video(
-        Path(path),
-        Path(output) if output else None,
-        read=read,
-        span=span,
-        encode=encode,
-        streams=streams,
-        overwrite=overwrite,
-    )
+    plan = plan_video(Path(path), Path(output) if output else None, request)
     job = local_job(plan, upscaler or Upscaler.from_options(options), batch_size)
     return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
 

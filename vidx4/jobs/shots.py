@@ -9,8 +9,8 @@ from itertools import chain, tee
 import torch
 from torch import Tensor
 
+from vidx4.frames import FrameBatch
 from vidx4.temporal.cuts import REACH, find_cuts
-from vidx4.video import FrameBatch
 
 
 @dataclass(frozen=True)

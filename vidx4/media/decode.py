@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
+from vidx4.frames import FrameBatch, pixel_dtype
 from vidx4.media.container import (
     AnyPacket,
     is_cut_off,
@@ -26,7 +27,7 @@ from vidx4.media.container import (
 from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_matrix
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
-from vidx4.video import WHOLE, FrameBatch, Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 
 def read_batches(
@@ -81,7 +82,7 @@ def can_seek(source: Source) -> bool:
 
 
 def _to_batch(source: Source, frames: list[VideoFrame], converter: Converter) -> FrameBatch:
-    pix_fmt = "rgb24" if source.pixel_dtype == torch.uint8 else "rgb48le"
+    pix_fmt = "rgb24" if pixel_dtype(source.bit_depth) == torch.uint8 else "rgb48le"
     pixels = np.stack([converter.to_rgb(frame, source.color, pix_fmt).to_ndarray() for frame in frames])
     data = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # from (N, H, W, 3)
     return FrameBatch(data, tuple(frame.pts for frame in frames if frame.pts is not None))

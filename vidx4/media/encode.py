@@ -13,12 +13,13 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vidx4.frames import FrameBatch
 from vidx4.media.atomic import write_whole
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets
 from vidx4.media.display.color import Converter, tag_colors
 from vidx4.media.encoder import start
 from vidx4.media.target import Target
-from vidx4.video import FrameBatch, Source
+from vidx4.video import Source
 
 _MAX_RATE_DENOMINATOR = 1_000_000
 

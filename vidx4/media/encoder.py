@@ -17,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from vidx4.errors import OptionError
+from vidx4.media.options import DEFAULT_QUALITY, EncodeOptions
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal by itself, and asks only this
 
@@ -28,35 +29,11 @@ _H264_MAX_MACROBLOCKS = 36864
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
 _UNLIMITED = 2**31
-DEFAULT_QUALITY = 80
 _X26X_PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
 )
 _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """How the enlarged frames are compressed."""
-
-    codec: str = "auto"
-    """One of `CODECS`; or `auto`: `h264` if players take it, else `hevc`, but what the container holds."""
-    quality: int | None = None
-    """From 0 to 100, alike for all codecs, higher is better; None for 80."""
-    crf: int | None = None
-    """The codec's own constant rate factor in place of `quality`, lower is better."""
-    preset: str | None = None
-    """Speed against size, a word or a number that the codec's encoder knows; None for its default."""
-    pixel_format: str | None = None
-    """FFmpeg's name of how pixels are stored, such as `yuv422p10le`; None for what suits codec and source."""
-    bit_depth: int | None = None
-    """Bits per component; None for those of the source, as far as the codec goes."""
-    encoder_options: tuple[str, ...] = ()
-    """Each `key=value`, given to FFmpeg's encoder as it is."""
-    width: int | None = None
-    """Of the finished picture in pixels; None for what `height` makes of it, or four times the source's."""
-    height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,14 +166,12 @@ def resolve(
         OptionError: the options don't fit the codec, the size or each other, or the encoder is not installed.
     """
     codec = _best_codec(width, height, bit_depth, held) if options.codec == "auto" else options.codec
-    if codec not in _ENCODERS:
-        raise OptionError(f"There is no codec {codec!r}: choose auto, {', '.join(CODECS)}.")
     encoder = _ENCODERS[codec]
     if not is_installed(encoder.name):
         raise OptionError(f"The installed PyAV has no encoder {encoder.name}: choose another codec.")
     _check_size(codec, encoder, width, height)
     pix_fmt = _pixel_format(codec, encoder, options, bit_depth)
-    settings = {**_rate(codec, encoder, options, pix_fmt), **_preset(codec, encoder, options.preset)}
+    settings = {**_rate(codec, encoder, options, pix_fmt), **_preset(codec, encoder, options.encoder_preset)}
     settings |= dict(encoder.options)
     return EncoderSettings(codec, encoder.name, pix_fmt, settings | _own_options(encoder, options))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
-from vidx4.media.encoder import EncodeOptions
 from vidx4.media.formats.containers import PICTURES, format_of
+from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
-from vidx4.media.streams import StreamOptions, Streams, choose_streams
+from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut
 from vidx4.video import WHOLE, Source, TimeRange

@@ -5,22 +5,12 @@ from dataclasses import dataclass
 
 from vidx4.errors import OptionError, OutputError
 from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
+from vidx4.media.options import ALL, NONE, StreamOptions
 from vidx4.media.tracks.convert import conversion
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
-ALL, NONE = "all", "none"
 _OPTIONS = {"audio": "audio", "subtitle": "subtitles"}
 """The option that chooses among the streams of a kind."""
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """Which streams beside the enlarged one are wanted."""
-
-    audio: str = ALL
-    """`all`, `none`, or numbers of streams, separated by commas."""
-    subtitles: str = ALL
-    """The same."""
 
 
 @dataclass(frozen=True)

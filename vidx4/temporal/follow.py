@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vidx4.frames import Box
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.noise import NoiseSpec, Role, noise_field
 from vidx4.temporal.particles import MovingNoise, Particles
 from vidx4.temporal.reuse import differs, find_unchanged
-from vidx4.video import Box
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidx4.video import Box
+from vidx4.frames import Box
 
 MIN_SIDE = 16
 """What the flow estimator needs; smaller frames are padded."""

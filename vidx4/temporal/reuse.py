@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidx4.video import Box
+from vidx4.frames import Box
 
 NEAR_SIDE = 9
 """Of the square over which frames are compared that need not be quite equal, in low-resolution pixels."""

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vidx4.frames import Box, FrameBatch
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.noise import Role
 from vidx4.temporal.particles import Particles
-from vidx4.video import Box, FrameBatch
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidx4.frames import Box
 from vidx4.temporal.motion import Motion
-from vidx4.video import Box
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.still.upscale import upscale_picture
 from vidx4.media.checks import verify_output
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
@@ -44,7 +45,7 @@ from vidx4.jobs.cluster.actors import Workforce, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 OPEN = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "120",
@@ -69,7 +70,7 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", encode=FAST)
+    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", Request(encode=FAST))
     run(local_job(plan, upscaler, 4))
     return plan.output.read_bytes()
 
@@ -83,7 +84,7 @@ def engine() -> Iterator[RemoteEngine]:
 
 @pytest.fixture
 def plan(clip: Path, tmp_path: Path) -> Plan:
-    return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+    return plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
 
 
 def workers() -> list[psutil.Process]:
@@ -141,7 +142,7 @@ def test_a_folder_feeds_the_same_workers(
     for path in folder.iterdir():
         os.utime(path, (1e9, 1e9))
     ear = Overlap()
-    options = FileOptions(COMPACT, FAST, batch_size=4)
+    options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
     batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: engine)
     reports = {report.path.name: report for report in Pass(batch, ear, Event()).run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {
@@ -202,7 +203,7 @@ def test_other_options_need_no_other_workers(engine: RemoteEngine, plan: Plan, u
 
 
 def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Path, tmp_path: Path) -> None:
-    plan = plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+    plan = plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
     seen: list[Progress] = []
     slow = engine.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))
     run(slow.job(plan, 4), Control(seen.append))
@@ -253,7 +254,7 @@ def test_the_same_after_the_driver_is_killed(
     process.kill()
     process.communicate()
     assert not output.exists()
-    report = run(engine.job(plan_video(clip, output, encode=FAST), 4))
+    report = run(engine.job(plan_video(clip, output, Request(encode=FAST)), 4))
     assert 0 < report.num_new < report.num_frames == 215
     assert output.read_bytes() == local
 

@@ -28,11 +28,12 @@ from vidx4.jobs.identity import Identity
 from vidx4.jobs.local import LocalEngine, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import Part
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 COMPACT = UpscaleOptions(model="compact", device="cpu")
 SETTING = Setting(COMPACT, ModelFiles())
 ROOM = Load(128, 2**30)
@@ -102,14 +103,14 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", encode=FAST)
+    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", Request(encode=FAST))
     run(local_job(plan, upscaler, 4))
     return plan.output.read_bytes()
 
 
 @pytest.fixture
 def plan(clip: Path, tmp_path: Path) -> Plan:
-    return plan_video(clip, tmp_path / "out.mkv", encode=FAST)
+    return plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
 
 
 def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
@@ -195,12 +196,12 @@ def test_damage_is_told_and_all_else_is_made(
     middle = len(content) // 2
     content[middle : middle + 400] = bytes(400)
     source.write_bytes(content)
-    plans = [plan_video(source, tmp_path / name, encode=FAST) for name in ("a.mp4", "b.mp4")]
+    plans = [plan_video(source, tmp_path / name, Request(encode=FAST)) for name in ("a.mp4", "b.mp4")]
     with at_work() as engine:
         reports = [run(local_job(plans[0], upscaler, 4)), run(engine.job(plans[1], 4))]
         assert reports[0].damage == reports[1].damage != ()
         assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
-        strict = replace(plans[1], is_strict=True, overwrite=True)
+        strict = replace(plans[1], request=replace(plans[1].request, strict=True, overwrite=True))
         with pytest.raises(SourceError, match="is damaged"):
             run(engine.job(strict, 4))
 
@@ -226,7 +227,7 @@ def test_a_worker_that_makes_other_pixels_fails_the_job(plan: Plan, monkeypatch:
 def test_two_jobs_share_a_crew_the_second_beside_the_end_of_the_first(
     clip: Path, tmp_path: Path, local: bytes
 ) -> None:
-    plans = [plan_video(clip, tmp_path / name, encode=FAST) for name in ("a.mkv", "b.mkv")]
+    plans = [plan_video(clip, tmp_path / name, Request(encode=FAST)) for name in ("a.mkv", "b.mkv")]
     with at_work() as engine, ExitStack() as stack:
         is_read = Event()
         first = stack.enter_context(start(engine.job(plans[0], 4), Control(on_read=is_read.set)))

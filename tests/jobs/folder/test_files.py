@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,13 +30,14 @@ from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcom
 from vidx4.jobs.folder.passes import Pass, Total
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.progress import Progress
+from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import Part
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
 COMPACT = UpscaleOptions(model="compact", device="cpu")
-OPTIONS = FileOptions(COMPACT, EncodeOptions(preset="ultrafast", crf=30))
-FLAGS = ("--device", "cpu", "--preset", "ultrafast")
+OPTIONS = FileOptions(COMPACT, Request(encode=EncodeOptions(encoder_preset="ultrafast", crf=30)))
+FLAGS = ("--device", "cpu", "--encoder-preset", "ultrafast")
 SMALL = {"width": 32, "height": 24, "num_audio": 0}
 ODD_NAMES = ('it\'s "odd".mp4', "new\nline.mp4", "Fête 映画.mp4", "-dash.mp4", "[red]*?.mp4")
 
@@ -137,14 +139,19 @@ def test_what_is_done_is_verified(tmp_path: Path) -> None:
     changed = work(batch(folder))["film.mp4"]
     assert changed.outcome == Outcome.FAILED
     assert "changed after it was written" in changed.message
-    assert work(batch(folder, overwrite=True))["film.mp4"].outcome == Outcome.DONE
+    assert (
+        work(batch(folder, replace(OPTIONS, request=replace(OPTIONS.request, overwrite=True))))[
+            "film.mp4"
+        ].outcome
+        == Outcome.DONE
+    )
     assert output.read_bytes() == whole
 
 
 def test_what_is_of_other_options_or_another_source_is_not_taken_for_done(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     work(batch(folder))
-    others = FileOptions(UpscaleOptions(model="compact", device="cpu", seed=1), OPTIONS.encode)
+    others = FileOptions(UpscaleOptions(model="compact", device="cpu", seed=1), OPTIONS.request)
     report = work(batch(folder, others))["film.mp4"]
     assert report.outcome == Outcome.FAILED
     assert "seed was 0 and is 1" in report.message
@@ -194,7 +201,7 @@ def test_the_model_is_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     def options_of(name: str) -> FileOptions:
         return FileOptions(
-            UpscaleOptions(model="compact", device="cpu", seed=seeds.get(name, 0)), OPTIONS.encode
+            UpscaleOptions(model="compact", device="cpu", seed=seeds.get(name, 0)), OPTIONS.request
         )
 
     work(Batch(Selection(folder, folder.parent / "out"), options_of))
@@ -398,7 +405,7 @@ def test_a_file_in_the_folder_gives_options(folder: Path, tmp_path: Path) -> Non
     result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--noise-level", 20, "--dry-run", "--json")
     files = json.loads(result.stdout.splitlines()[-1])["files"]
     notes = {Path(each["path"]).name: set(each["notes"].split()) for each in files}
-    common = {"--noise-level=20", "--device=cpu", "--preset=ultrafast"}
+    common = {"--noise-level=20", "--device=cpu", "--encoder-preset=ultrafast"}
     assert notes["same.mp4"] == {"--seed=3", *common}
     assert notes["photo.png"] == {"--seed=4", "--codec=hevc", *common}
     assert notes["-dash.mp4"] == {"--seed=5", "--codec=hevc", *common}

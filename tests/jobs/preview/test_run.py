@@ -15,6 +15,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
@@ -23,17 +24,18 @@ from vidx4.jobs.preview.layout import Layout, compose
 from vidx4.jobs.preview.moments import choose_moments
 from vidx4.jobs.preview.run import Choice, Preview, PreviewPlan, plan_preview, run_preview
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.concat import concatenate
 from vidx4.media.decode import read_batches
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
-from vidx4.video import FrameBatch, TimeRange
+from vidx4.video import TimeRange
 
 LONDON = Path(__file__).parents[3] / "samples" / "london.mp4"
 OPTIONS = UpscaleOptions(model="compact", device="cpu")
 AS_IT_IS = Choice("", OPTIONS, {}, "vidx4 upscale film.mp4")
-FAST = EncodeOptions(preset="ultrafast", crf=30)
+FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,9 @@ def test_pieces_follow_each_other(film: Path, tmp_path: Path) -> None:
     pieces = []
     for start in (0, 2):
         plan = plan_video(
-            film, tmp_path / f"{start}.mp4", span=TimeRange(Fraction(start), Fraction(start + 1)), encode=FAST
+            film,
+            tmp_path / f"{start}.mp4",
+            Request(span=TimeRange(Fraction(start), Fraction(start + 1)), encode=FAST),
         )
         run(Job(plan, Local(upscale_nearest), 4))
         pieces.append(plan.output)
@@ -191,7 +195,7 @@ def test_crops_show_the_part_with_detail(tmp_path: Path) -> None:
 
 
 def test_compare_shows_the_same_frame_of_both(tmp_path: Path) -> None:
-    plan = plan_video(LONDON, tmp_path / "big.mp4", encode=EncodeOptions(preset="ultrafast"))
+    plan = plan_video(LONDON, tmp_path / "big.mp4", Request(encode=EncodeOptions(encoder_preset="ultrafast")))
     run(Job(plan, Local(upscale_nearest), 8))
     crops = compare(LONDON, plan.output)
     assert crops == tmp_path / "big_crops.png"

@@ -12,15 +12,17 @@ from PIL import ExifTags, Image, ImageCms
 
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.local import LocalEngine
+from vidx4.jobs.request import Request
 from vidx4.jobs.still import upscale as picture_module
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 from vidx4.jobs.verify import verify
+from vidx4.media.options import EncodeOptions
 from vidx4.media.pictures.png16 import encode_png, profile_chunk, read_deep
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 
@@ -215,7 +217,7 @@ def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
     upscale_picture(source, tmp_path / "out.png", LocalEngine(nearest))
     assert lost(source, tmp_path / "out.png") == []
     with pytest.raises(OptionError, match="no option has a meaning"):
-        verify(source, tmp_path / "out.png", size=(100, None))
+        verify(source, tmp_path / "out.png", request=Request(encode=EncodeOptions(width=100)))
     save(tmp_path / "other.png")
     assert lost(source, tmp_path / "other.png") == [
         *("size", "bits per colour", "transparency", "colour profile", "EXIF data"),

@@ -12,9 +12,10 @@ from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.video import Margins
 
@@ -40,7 +41,9 @@ def enlarged(
     path: Path, output: Path, codec: str = "auto", width: int | None = None, height: int | None = None
 ) -> Path:
     preset = {"av1": "10", "vp9": "8"}.get(codec)
-    plan = plan_video(path, output, encode=EncodeOptions(codec, preset=preset, width=width, height=height))
+    plan = plan_video(
+        path, output, Request(encode=EncodeOptions(codec, encoder_preset=preset, width=width, height=height))
+    )
     run(Job(plan, Local(upscale_nearest), 8))
     return output
 

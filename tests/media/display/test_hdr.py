@@ -11,9 +11,10 @@ from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.display.hdr import encoder_options, is_same_hdr, read_hdr, to_boxes
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.video import HdrMetadata
 
@@ -50,8 +51,8 @@ def test_it_is_read(hdr10: Path) -> None:
 )  # fmt: skip
 def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> None:
     presets = {"hevc": "ultrafast", "av1": "10", "vp9": "8"}
-    encode = EncodeOptions(codec, preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
-    plan = plan_video(hdr10, tmp_path / f"out{suffix}", encode=encode)
+    encode = EncodeOptions(codec, encoder_preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
+    plan = plan_video(hdr10, tmp_path / f"out{suffix}", Request(encode=encode))
     run(Job(plan, Local(upscale_nearest), 8))  # verifies it, too
     source, output = probe(hdr10), probe(plan.output)
     assert is_same_hdr(source.hdr, output.hdr)
@@ -64,7 +65,9 @@ def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> Non
 def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> None:
     """Decoders that never see the container find it."""
     preset = {"hevc": "ultrafast", "av1": "10"}[codec]
-    plan = plan_video(hdr10, tmp_path / "out.mp4", encode=EncodeOptions(codec, preset=preset))
+    plan = plan_video(
+        hdr10, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec, encoder_preset=preset))
+    )
     run(Job(plan, Local(upscale_nearest), 8))
     with av.open(str(plan.output)) as container, av.open(str(tmp_path / "bare.nut"), "w") as bare:
         stream = bare.add_stream_from_template(container.streams.video[0], opaque=True)

@@ -21,17 +21,11 @@ from tests.hard_videos import (
 from vidx4.errors import OptionError
 from vidx4.media import decode
 from vidx4.media.decode import read_batches
-from vidx4.media.fields.deinterlace import (
-    Deinterlace,
-    FieldMeasure,
-    InverseTelecine,
-    choose_fields,
-    is_interlaced,
-    treat,
-)
+from vidx4.media.fields.deinterlace import FieldMeasure, choose_fields, is_interlaced, treat
 from vidx4.media.fields.detect import measure_fields
+from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
 from vidx4.media.probe import probe
-from vidx4.media.source import ReadOptions, read_source
+from vidx4.media.source import read_source
 from vidx4.video import WHOLE, Fields, Source, TimeRange
 
 NTSC = Fraction(30000, 1001)
@@ -207,5 +201,5 @@ def test_pulldown_of_another_rate(tmp_path: Path) -> None:
 
 
 def test_a_word_without_meaning() -> None:
-    with pytest.raises(OptionError, match="--deinterlace takes auto, off, frame, field"):
-        ReadOptions.of(None, "maybe", "auto")
+    with pytest.raises(OptionError, match=r"--deinterlace.*auto, off, frame, field"):
+        ReadOptions(deinterlace="maybe")  # type: ignore[arg-type]

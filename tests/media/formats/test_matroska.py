@@ -12,17 +12,18 @@ from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import plan_video
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
 PRESETS = {"av1": "10", "vp9": "8"}
 
 
 def enlarged(path: Path, output: Path, codec: str, width: int | None = None) -> Path:
-    encode = EncodeOptions(codec, preset=PRESETS.get(codec), width=width)
-    run(Job(plan_video(path, output, encode=encode), Local(upscale_nearest), 8))
+    encode = EncodeOptions(codec, encoder_preset=PRESETS.get(codec), width=width)
+    run(Job(plan_video(path, output, Request(encode=encode)), Local(upscale_nearest), 8))
     return output
 
 

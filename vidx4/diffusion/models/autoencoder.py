@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vidx4.diffusion.models.strip_decoder import StripDecoder
 from vidx4.diffusion.tiles import map_tiles
-from vidx4.video import SCALE
+from vidx4.frames import SCALE
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

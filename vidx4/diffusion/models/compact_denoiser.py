@@ -11,7 +11,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.video import SCALE
+from vidx4.frames import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
 MEMORY_CHANNELS = LATENT_CHANNELS + 1

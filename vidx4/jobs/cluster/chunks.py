@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidx4.frames import FrameBatch, pixel_dtype
 from vidx4.jobs.job import Job
 from vidx4.jobs.parts import gaps, index_of
 from vidx4.jobs.pipeline import decoded
 from vidx4.jobs.progress import Oversight
 from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import WorkFolder
-from vidx4.video import FrameBatch
 
 Frames: TypeAlias = NDArray[Any]
 """RGB over the full range of its type, uint8 or uint16, (N, 3, H, W)."""
@@ -95,7 +95,7 @@ def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tupl
             start, waiting = index_of(chunk.next_pts, job.plan), []
     if start < job.plan.frames.stop:
         size = job.plan.source.height, job.plan.source.width
-        nothing = torch.empty(0, 3, *size, dtype=job.plan.source.pixel_dtype)
+        nothing = torch.empty(0, 3, *size, dtype=pixel_dtype(job.plan.source.bit_depth))
         yield Chunk(start, (), starts_shot=False, ends_shot=True, next_pts=None), nothing.numpy()
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
+from vidx4.frames import SCALE
 from vidx4.jobs.estimate import Estimate, check_disk
 from vidx4.jobs.folder.records import Records, what_is_wrong
 from vidx4.jobs.folder.selection import Selection
@@ -21,15 +22,15 @@ from vidx4.jobs.job import Engine
 from vidx4.jobs.local import load_here
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import start
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
 from vidx4.media.checks import verify_output
-from vidx4.media.encoder import EncodeOptions
-from vidx4.media.source import ReadOptions, read_source
-from vidx4.media.streams import StreamOptions, choose_suffix
-from vidx4.video import SCALE, Source
+from vidx4.media.source import read_source
+from vidx4.media.streams import choose_suffix
+from vidx4.video import Source
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,7 @@ class FileOptions:
     """How one file is enlarged."""
 
     upscale: UpscaleOptions = UpscaleOptions()
-    encode: EncodeOptions = EncodeOptions()
-    read: ReadOptions = ReadOptions()
-    streams: StreamOptions = StreamOptions()
+    request: Request = Request()
     batch_size: int | None = None
     changed: str = ""
     """What of it the user chose, in a few words."""
@@ -105,10 +104,8 @@ class Batch:
         selection: the files.
         options_of: how a file is enlarged, by its path in the folder.
         load: loads a model; into this process where None.
-        overwrite: whether outputs that exist are replaced.
         restart: whether work begins anew where an earlier run was stopped.
         force: whether to begin though the disk seems too small.
-        is_strict: whether a frame that can't be decoded is an error.
     """
 
     def __init__(
@@ -117,18 +114,14 @@ class Batch:
         options_of: Callable[[str], FileOptions],
         *,
         load: Callable[[UpscaleOptions], Engine] = load_here,
-        overwrite: bool = False,
         restart: bool = False,
         force: bool = False,
-        is_strict: bool = False,
     ) -> None:
         self.selection = selection
         self._options_of = options_of
         self._load = load
-        self._overwrite = overwrite
         self._restart = restart
         self._force = force
-        self._is_strict = is_strict
         self._records = Records(selection.output_folder)
         self._engines: dict[UpscaleOptions, Engine] = {}
         self._lock = RLock()  # of engines and records
@@ -145,12 +138,12 @@ class Batch:
     def _look(self, path: Path, wanted: Path) -> Item | FileReport:
         options = self._options_of(self.selection.name(path))
         picture = is_picture(path)
-        source = None if picture else read_source(path, options.read)
+        source = None if picture else read_source(path, options.request.read)
         suffix = picture_suffix(path)
         if source:
-            suffix = choose_suffix(source, options.encode.codec, options.streams)
+            suffix = choose_suffix(source, options.request.encode.codec, options.request.streams)
         item = self._item(path, options, wanted.with_name(wanted.name + suffix), source)
-        if not item.output.exists() or self._overwrite:
+        if not item.output.exists() or options.request.overwrite:
             return item
         if item.num_kept and not item.num_left:
             return item  # it ended just before its work folder was removed
@@ -160,14 +153,7 @@ class Batch:
     def _item(self, path: Path, options: FileOptions, output: Path, source: Source | None) -> Item:
         if source is None:
             return Item(path, options, plan_picture(path, output, overwrite=True), None)
-        plan = plan_source(
-            source,
-            output,
-            encode=options.encode,
-            streams=options.streams,
-            overwrite=True,
-            is_strict=self._is_strict,
-        )
+        plan = plan_source(source, output, replace(options.request, overwrite=True))
         kept = 0 if self._restart else num_kept(plan.work_folder)
         return Item(path, options, output, plan, min(kept, plan.num_frames))
 
@@ -219,11 +205,11 @@ class Batch:
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
         engine = self._engine(item)
         if item.plan is None:
-            plan_picture(item.path, item.output, overwrite=self._overwrite)
+            plan_picture(item.path, item.output, overwrite=item.options.request.overwrite)
             upscale_picture(item.path, item.output, engine, control)
             self._record(item, self._identity(item))
             return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
-        plan = replace(item.plan, overwrite=self._overwrite)
+        plan = replace(item.plan, request=item.options.request)
         job = engine.job(plan, item.options.batch_size)
         with start(job, control, restart=self._restart) as run:
             estimate = run.estimate()

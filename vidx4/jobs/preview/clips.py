@@ -8,17 +8,19 @@ from pathlib import Path
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import Local
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.preview.layout import Layout, compose
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
+from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.concat import concatenate
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.temporal.state import ShotState, Upscaled
-from vidx4.video import FrameBatch, Source, TimeRange
+from vidx4.video import Source, TimeRange
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
 
 
 def _plan(scenes: Scenes, piece: Path, span: TimeRange) -> Plan:
-    plan = plan_source(scenes.source, piece, span=span, encode=scenes.encode)
+    plan = plan_source(scenes.source, piece, Request(span=span, encode=scenes.encode))
     target = plan.written.target.side_by_side(2 if scenes.layout == Layout.SIDE else 1)
     return replace(plan, written=replace(plan.written, target=target))
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import SourceError
+from vidx4.frames import SCALE, FrameBatch
 from vidx4.jobs.preview.moments import seconds_of
 from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
-from vidx4.video import SCALE, FrameBatch, Source, TimeRange
+from vidx4.video import Source, TimeRange
 
 CROP = 64
 """Side of a crop in low-resolution pixels."""

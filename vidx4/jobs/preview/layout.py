@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vidx4.errors import OptionError
-from vidx4.video import FrameBatch
+from vidx4.frames import FrameBatch
 
 LINE_WIDTH = 4
 """Of the line between the halves, in output pixels."""

@@ -19,8 +19,9 @@ from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
+from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
-from vidx4.media.encoder import EncodeOptions
+from vidx4.media.options import EncodeOptions
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source, TimeRange
 
@@ -122,7 +123,7 @@ def plan_preview(
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
         check_writable(file, source.path, overwrite)
     for video, each in product(plan.videos, spans):
-        plan_source(source, video, span=each, encode=encode, overwrite=True)
+        plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
     return plan
 
 

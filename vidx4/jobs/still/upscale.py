@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from vidx4.diffusion.picture import Picture, in_eight_bits
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError
+from vidx4.frames import SCALE, FrameBatch
 from vidx4.jobs.job import Engine, Pixels
 from vidx4.jobs.plan import default_output
 from vidx4.jobs.progress import Control
@@ -24,7 +25,6 @@ from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.checks import Check, require_kept
 from vidx4.media.pictures.png16 import density_chunk, encode_png, profile_chunk
 from vidx4.temporal.mode import Temporal
-from vidx4.video import SCALE, FrameBatch
 
 _logger = logging.getLogger(__name__)
 

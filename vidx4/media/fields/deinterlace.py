@@ -4,7 +4,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -14,6 +13,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 from vidx4.errors import OptionError
+from vidx4.media.options import Deinterlace, InverseTelecine
 from vidx4.video import Fields, Source
 
 CYCLE, FILM_PER_CYCLE = 5, 4
@@ -23,27 +23,6 @@ _RATE_TOLERANCE = Fraction(1, 500)
 _CONTEXT = 2 * CYCLE
 """Frames before the wanted ones after which the filters give what they give in the whole."""
 _MAX_TIMESCALE = 2**31 - 1
-
-
-class Deinterlace(StrEnum):
-    """What is wanted of interlaced video."""
-
-    AUTO = "auto"
-    """`FRAME` where fields are found."""
-    OFF = "off"
-    FRAME = "frame"
-    """As many frames as there are."""
-    FIELD = "field"
-    """A frame for every field."""
-
-
-class InverseTelecine(StrEnum):
-    """Whether the 3:2 pulldown of film is undone."""
-
-    AUTO = "auto"
-    """Where it is found."""
-    OFF = "off"
-    ON = "on"
 
 
 @dataclass(frozen=True)
