@@ -38,11 +38,11 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 TWO_HOURS = 7200
 
-Maker = Callable[[Path], Path]
-MADE: dict[str, Maker] = {}
+Executor = Callable[[Path], Path]
+MADE: dict[str, Executor] = {}
 
 
-def made(make: Maker) -> Maker:
+def made(make: Executor) -> Executor:
     MADE[make.__name__] = make
     return make
 

@@ -82,7 +82,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import MemoryLimitError
 from vidx4.frames import Box
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local, local_job
+from vidx4.jobs.local import LocalExecutor, local_job
 from vidx4.jobs.pipeline import Enlarge
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
@@ -665,7 +665,7 @@ def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch]) -> None:
 
 def io_ceiling(plan: Plan, batch_size: int) -> list[Row]:
     """Enlarge a video without a model: nothing that has one can be faster."""
-    report = run(Job(plan, Local(nearest), batch_size), restart=True)
+    report = run(Job(plan, LocalExecutor(nearest), batch_size), restart=True)
     stages = asdict(report.stages)
     seconds = {"whole": report.seconds, **_by_stage(stages)}
     return [

@@ -23,9 +23,9 @@ from tests import hard_videos as made
 from vidx4 import probe
 from vidx4.jobs.cluster.chunks import missing_chunks
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
-from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.work_folder import work_folder
 from vidx4.media.decode import read_batches
 
@@ -98,11 +98,11 @@ def reading(num_frames: int) -> list[Row]:
 
 def _read(clip: Path, output: Path) -> float:
     plan = plan_video(clip, output)
-    job = Job(plan, Local(nearest), 1)
+    job = Job(plan, LocalExecutor(nearest), 1)
     begun = time.perf_counter()
     with work_folder(plan.work_folder, job.identity) as folder:
-        oversight = Oversight(Control(), lambda _: None)
-        with closing(missing_chunks(job, folder, oversight)) as chunks:
+        monitor = Monitor(Control(), lambda _: None)
+        with closing(missing_chunks(job, folder, monitor)) as chunks:
             for _ in chunks:
                 pass
     return time.perf_counter() - begun

@@ -31,7 +31,7 @@ from tests.hard_videos import MADE, chapters, frames, scene, text_packet, with_a
 from vidx4.errors import OutputError, Vidx4Error
 from vidx4.frames import SCALE, FrameBatch
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -66,7 +66,7 @@ def enlarge(path: Path, output: Path, span: TimeRange = WHOLE) -> tuple[str, ...
     codec = "av1" if output.suffix == ".webm" else "hevc" if deep else "h264"
     options = EncodeOptions(codec, encoder_preset=PRESETS[codec], crf=40)
     plan = plan_video(path, output, Request(span=span, encode=options, overwrite=True))
-    report = run(Job(plan, Local(nearest), 8), restart=True)
+    report = run(Job(plan, LocalExecutor(nearest), 8), restart=True)
     return (*plan.warnings, *report.damage)
 
 

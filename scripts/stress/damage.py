@@ -192,7 +192,7 @@ def _enlarged(source: Path, folder: Path) -> Result:
     from scripts.stress.containers import nearest
     from vidx4.errors import OutputError, Vidx4Error
     from vidx4.jobs.job import Job
-    from vidx4.jobs.local import Local
+    from vidx4.jobs.local import LocalExecutor
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.request import Request
     from vidx4.jobs.run import run
@@ -208,7 +208,7 @@ def _enlarged(source: Path, folder: Path) -> Result:
         last = known.seconds_of(known.pts[num_frames]) if known.num_frames > num_frames else None
         plan = plan_video(source, folder / "out.mkv", Request(span=TimeRange(stop=last), encode=encode))
         refused = GOOD[3]
-        report = run(Job(plan, Local(nearest), 8))  # not forced: a loss is an error
+        report = run(Job(plan, LocalExecutor(nearest), 8))  # not forced: a loss is an error
     except Vidx4Error as error:
         return Result(refused if isinstance(error, OutputError) else GOOD[2], str(error))
     except Exception as error:

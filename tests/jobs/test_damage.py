@@ -18,10 +18,10 @@ from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs import pipeline
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.pipeline import Place, decoded
 from vidx4.jobs.plan import plan_video
-from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.container import is_cut_off
@@ -84,7 +84,7 @@ def damaged(tmp_path: Path) -> Path:
 def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST))
-    report = run(Job(plan, Local(upscale_nearest), 8))
+    report = run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert report.damage
     assert " s" in report.damage[0]
     assert probe(plan.output).num_frames <= plan.num_frames
@@ -96,12 +96,12 @@ def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST, strict=True))
     with pytest.raises(SourceError, match=r"a\.mp4 is damaged: .* at \d"):
-        run(Job(plan, Local(upscale_nearest), 8))
+        run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert not plan.output.exists()
     whole = plan_video(
         write(tmp_path / "b.mp4", frames(scene(5))), tmp_path / "b_out.mp4", Request(encode=FAST, strict=True)
     )
-    assert run(Job(whole, Local(upscale_nearest), 8)).damage == ()
+    assert run(Job(whole, LocalExecutor(upscale_nearest), 8)).damage == ()
 
 
 @pytest.mark.parametrize("name", ["london.mp4", "bear.webm", "a.avi"])
@@ -143,7 +143,7 @@ def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
 
     monkeypatch.setattr(pipeline, "PATIENCE", 0.5)
     place = Place(last, last)
-    work = decoded(plan, 8, place, Oversight(SlowControl(), lambda _: None))
+    work = decoded(plan, 8, place, Monitor(SlowControl(), lambda _: None))
     assert [each.batch.pts for each in work] == [(last,)]
 
 

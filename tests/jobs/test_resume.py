@@ -15,7 +15,7 @@ from tests.helpers import stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local, local_job
+from vidx4.jobs.local import LocalExecutor, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
@@ -288,7 +288,7 @@ def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscal
 
 
 def test_a_second_process_is_told_of_the_first(plan: Plan) -> None:
-    job = Job(plan, Local(upscale_nearest), 4)
+    job = Job(plan, LocalExecutor(upscale_nearest), 4)
     with start(job):
         context = multiprocessing.get_context("forkserver")
         with context.Pool(1) as pool:
@@ -299,7 +299,7 @@ def test_a_second_process_is_told_of_the_first(plan: Plan) -> None:
 
 def _message_of(source: Path, output: Path) -> str:
     try:
-        run(Job(plan_video(source, output, Request(encode=FAST)), Local(upscale_nearest), 4))
+        run(Job(plan_video(source, output, Request(encode=FAST)), LocalExecutor(upscale_nearest), 4))
     except OutputError as error:
         return str(error)
     return ""

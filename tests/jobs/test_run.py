@@ -17,7 +17,7 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local, local_job
+from vidx4.jobs.local import LocalExecutor, local_job
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
@@ -55,7 +55,7 @@ def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) ->
     plan = plan_video(
         clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", Request(encode=FAST)
     )
-    report = run(Job(plan, Local(upscale_nearest), 8))
+    report = run(Job(plan, LocalExecutor(upscale_nearest), 8))
     source, output = probe(clip), probe(plan.output)
     assert (output.width, output.height) == (4 * source.width, 4 * source.height)
     assert times(plan.output) == times(clip)
@@ -98,7 +98,7 @@ def stored_planes(path: Path) -> np.ndarray:
 def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
     span = TimeRange(Fraction(1, 2), Fraction(1))
     plan = plan_video(LONDON, tmp_path / "part.mp4", Request(span=span, encode=FAST))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     wanted = [time for time in times(LONDON) if Fraction(1, 2) <= time < 1]
     assert times(plan.output) == [time - wanted[0] for time in wanted]
     (track,), (original,) = audio_packets(plan.output), audio_packets(LONDON)
@@ -112,7 +112,7 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     seen: list[Progress] = []
-    run(Job(plan, Local(upscale_nearest), 8), Control(seen.append))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8), Control(seen.append))
     assert [progress.num_done for progress in seen] == [*range(8, 82, 8), 82]
     assert seen[-1].num_frames == 82
     assert seen[-1].seconds_left == 0
@@ -129,7 +129,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
         sizes.append((len(batch), state is None))
         return upscaler(batch, state)
 
-    report = run(Job(plan_video(source, tmp_path / "out.mp4", Request(encode=FAST)), Local(watch), 4))
+    report = run(Job(plan_video(source, tmp_path / "out.mp4", Request(encode=FAST)), LocalExecutor(watch), 4))
     assert sizes == [(4, True), (4, False), (2, False), (4, True), (4, False), (2, False)]
     assert report.num_shots == 2
 
@@ -141,7 +141,7 @@ def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp
     outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
     plans = [plan_video(source, output, Request(encode=EncodeOptions("ffv1"))) for output in outputs]
     run(local_job(plans[0], upscaler, 2))
-    run(Job(plans[1], Local(upscaler), 2))
+    run(Job(plans[1], LocalExecutor(upscaler), 2))
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
@@ -179,7 +179,7 @@ class Interrupted:
 def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     with pytest.raises(type(error)):
-        run(Job(plan, Local(Interrupted(error)), 8))
+        run(Job(plan, LocalExecutor(Interrupted(error)), 8))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,7 +189,9 @@ def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         upscale_video(BEAR, output)
     assert output.read_text() == "mine"
-    run(Job(plan_video(BEAR, output, Request(encode=FAST, overwrite=True)), Local(upscale_nearest), 8))
+    run(
+        Job(plan_video(BEAR, output, Request(encode=FAST, overwrite=True)), LocalExecutor(upscale_nearest), 8)
+    )
     assert probe(output).num_frames == 82
 
 
@@ -198,10 +200,10 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
 
     def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
         with pytest.raises(OutputError, match="Another job"):
-            run(Job(plan, Local(upscale_nearest), 8))
+            run(Job(plan, LocalExecutor(upscale_nearest), 8))
         return upscale_nearest(batch, state)
 
-    run(Job(plan, Local(run_again), 41))
+    run(Job(plan, LocalExecutor(run_again), 41))
     assert probe(plan.output).num_frames == 82
 
 
@@ -210,7 +212,7 @@ def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     plan.work_folder.mkdir()
     for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
         (plan.work_folder / name).write_text("left")
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert probe(plan.output).num_frames == 82
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
 

@@ -19,7 +19,7 @@ from tests.helpers import upscale_nearest
 from vidx4.errors import DiskFullError
 from vidx4.jobs.estimate import check_disk
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_with_what_is_needed_and_the_job_goes_on(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for a disk that is full from some file on."""
-    job = Job(plan, Local(upscale_nearest), 4)
+    job = Job(plan, LocalExecutor(upscale_nearest), 4)
     num_left, flush = 9, whole._flush
 
     def full(path: Path) -> None:
@@ -137,7 +137,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full(plan: Plan, small_disk: Path) -> None:
     """The parts fit, the output does not: more room is made, and the job goes on."""
     on_disk = plan_video(plan.source.path, small_disk / "out.mp4", Request(encode=FAST))
-    job = Job(on_disk, Local(upscale_nearest), 4)
+    job = Job(on_disk, LocalExecutor(upscale_nearest), 4)
     with pytest.raises(DiskFullError, match="No space left"):
         run(job, force=True)
     kept = [path.name for path in on_disk.work_folder.iterdir() if path.suffix == ".nut"]
@@ -152,7 +152,7 @@ def test_a_job_that_does_not_fit_the_disk_is_refused_at_the_start(
 ) -> None:
     usage = shutil.disk_usage(plan.source.path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    job = Job(plan, Local(upscale_nearest), 4)
+    job = Job(plan, LocalExecutor(upscale_nearest), 4)
     with pytest.raises(DiskFullError, match=r"are free: make room.*--force"):
         run(job)
     parts: list[object] = []
@@ -161,7 +161,7 @@ def test_a_job_that_does_not_fit_the_disk_is_refused_at_the_start(
 
 
 def test_the_estimate_names_its_basis_and_is_about_right(plan: Plan) -> None:
-    with start(Job(plan, Local(upscale_nearest), 4)) as work:
+    with start(Job(plan, LocalExecutor(upscale_nearest), 4)) as work:
         estimate = work.estimate()
         check_disk(plan, estimate)
         work.finish()

@@ -16,7 +16,7 @@ from tests.hard_videos import attachments_and_ass, frames, late, mirrored, scene
 from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -34,7 +34,7 @@ Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
 
 def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
     plan = plan_video(path, output, Request(span=span, encode=FAST))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     return plan
 
 
@@ -227,7 +227,7 @@ def test_a_wrong_tag_of_colour(tmp_path: Path, attribute: str, value: int, subje
     """Without a tag in the codec's own stream, the container's is what counts."""
     path = variable(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=EncodeOptions("ffv1")))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert lost(plan, plan.output) == []
 
     def change(container: OutputContainer, streams: dict[int, Stream]) -> None:

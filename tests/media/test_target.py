@@ -15,7 +15,7 @@ from tests.hard_videos import frames, mirrored, scene, write
 from tests.helpers import upscale_nearest
 from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -89,7 +89,7 @@ def test_a_turned_picture_is_moved_back(
     assert source.display_matrix == moved
     codec = "vp9" if suffix == ".webm" else "h264"
     plan = plan_video(path, tmp_path / f"out{suffix}", Request(encode=EncodeOptions(codec)))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     copy = probe(plan.output)
     assert copy.display_matrix is not None
     assert copy.display_matrix[:6] == moved[:6]
@@ -100,7 +100,7 @@ def test_a_turned_picture_is_moved_back(
 def test_it_is_turned_where_the_container_can_not_say_so(tmp_path: Path) -> None:
     path = mirrored(tmp_path)
     plan = plan_video(path, tmp_path / "out.ts", Request(encode=EncodeOptions(**FAST)))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     source, output = probe(path), probe(plan.output)
     assert (output.width, output.height) == (4 * source.height, 4 * source.width)
     assert output.sample_aspect_ratio == 1 / source.sample_aspect_ratio
@@ -133,7 +133,7 @@ def test_a_final_size(
 def test_a_final_size_on_file(make_video: MakeVideo, tmp_path: Path) -> None:
     encode = EncodeOptions(**FAST, height=120)
     plan = plan_video(make_video(), tmp_path / "out.mp4", Request(encode=encode))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert (probe(plan.output).width, probe(plan.output).height) == (160, 120)
     assert all(
         check.is_kept
@@ -260,7 +260,7 @@ def test_every_codec_is_written_and_verified(make_video: MakeVideo, tmp_path: Pa
         for suffix in suffixes:
             encode = EncodeOptions(codec, encoder_preset=presets.get(codec))
             plan = plan_video(path, tmp_path / f"{codec}{suffix}", Request(encode=encode))
-            run(Job(plan, Local(upscale_nearest), 8))
+            run(Job(plan, LocalExecutor(upscale_nearest), 8))
             assert probe(plan.output).num_frames == 6
 
 
@@ -268,7 +268,7 @@ def test_hevc_is_tagged_for_apple_and_mp4_starts_fast(make_video: MakeVideo, tmp
     plan = plan_video(
         make_video(), tmp_path / "out.mp4", Request(encode=EncodeOptions("hevc", encoder_preset="ultrafast"))
     )
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     data = plan.output.read_bytes()
     assert b"hvc1" in data
     assert data.index(b"moov") < data.index(b"mdat")

@@ -48,7 +48,7 @@ from vidx4.errors import OptionError, StoppedError
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
     from vidx4.jobs.folder.files import Batch, FileOptions, FileReport
-    from vidx4.jobs.job import Engine
+    from vidx4.jobs.job import Backend
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview.run import Choice
     from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
@@ -163,7 +163,7 @@ def upscale(
 
 
 @contextmanager
-def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], Engine]]":
+def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], Backend]]":
     """Give what loads models: into this process, or on a cluster that is left after the block."""
     if where.cluster is None:
         from vidx4.jobs.local import load_here
@@ -178,7 +178,7 @@ def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], E
         yield load
 
 
-def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -> None:
+def _carry_out(plan: "Plan", backend: "Backend", work: Work, terminal: Terminal) -> None:
     from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import write_report
     from vidx4.jobs.run import start
@@ -186,7 +186,7 @@ def _carry_out(plan: "Plan", engine: "Engine", work: Work, terminal: Terminal) -
 
     if work.report is not None:
         check_writable(work.report, plan.source.path, work.overwrite)
-    job = engine.job(plan, work.batch_size)
+    job = backend.job(plan, work.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,
         start(job, control, restart=work.restart, is_trial=work.dry_run) as run,

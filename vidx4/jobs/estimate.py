@@ -9,7 +9,7 @@ from statistics import fmean
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import DiskFullError
-from vidx4.jobs.job import CHUNK_FRAMES, Maker
+from vidx4.jobs.job import CHUNK_FRAMES, Executor
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import peak_memory
@@ -56,7 +56,7 @@ class Estimate:
         return self.num_left * self.seconds_per_frame
 
 
-def estimate(plan: Plan, folder: WorkFolder, meter: Meter, maker: Maker) -> Estimate:
+def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -> Estimate:
     """Tell what a job will take, from the parts that are there: one at least.
 
     The speed is that of this run or, where it has made nothing yet, of those before. The size follows from
@@ -66,9 +66,9 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, maker: Maker) -> Esti
         plan: what is done.
         folder: what is there.
         meter: has measured this run.
-        maker: does what is left.
+        executor: does what is left.
     """
-    seconds_per_frame, basis = _speed(folder, meter, maker.num_workers)
+    seconds_per_frame, basis = _speed(folder, meter, executor.num_workers)
     size = frames_size(plan, folder)
     return Estimate(
         num_left=plan.num_frames - folder.num_done,
@@ -78,7 +78,7 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, maker: Maker) -> Esti
         disk_needed=2 * size
         - folder.size_of_parts
         + _copied(plan)
-        + _states(folder, maker.num_shots_at_once),
+        + _states(folder, executor.num_shots_at_once),
         disk_free=shutil.disk_usage(folder.path).free,
         memory=max(peak_memory(), meter.peak_memory),
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.identity import Identity
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.cuts import REACH
 
@@ -22,7 +22,7 @@ Pixels: TypeAlias = Image.Image | NDArray[np.uint16]
 """Of a still picture: one of Pillow's, or 16 bits for each of its channels, (H, W, C)."""
 
 
-class Maker(Protocol):
+class Executor(Protocol):
     """Makes the parts of jobs."""
 
     @property
@@ -33,7 +33,7 @@ class Maker(Protocol):
     def num_shots_at_once(self) -> int:
         """How many shots are at work together, and so how many states wait on the disk."""
 
-    def make(self, job: "Job", folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
+    def make(self, job: "Job", folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
         """Make the parts that a folder lacks, and yield each when it is recorded there.
 
         Raises:
@@ -46,7 +46,7 @@ class Job:
     """A plan, and who carries it out."""
 
     plan: Plan
-    maker: Maker
+    executor: Executor
     batch_size: int
     """Frames that are computed together."""
     identity: Identity = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Job:
         return num_batches * self.batch_size
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """A model with its settings, wherever it runs: makes jobs of plans, and enlarges still pictures."""
 
     @property
@@ -72,7 +72,7 @@ class Engine(Protocol):
         """All that decides on the pixels of a result."""
 
     def with_options(self, options: UpscaleOptions) -> Self:
-        """Return an engine with other options; another model is loaded only if they ask for one.
+        """Return a backend with other options; another model is loaded only if they ask for one.
 
         Raises:
             ModelError: another model can't be had.

@@ -14,14 +14,14 @@ from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.parts import Gap, gaps, make_part
 from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Control, Oversight
+from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.state import ShotState
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalExecutor:
     """Makes parts in this process."""
 
     enlarge: Enlarge
@@ -33,42 +33,42 @@ class Local:
     num_workers: int = 1
     num_shots_at_once: int = 1
 
-    def make(self, job: Job, folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
+    def make(self, job: Job, folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
         """Make the parts that a folder lacks, in order, each gap from the nearest place before it.
 
         Raises:
             StoppedError: the control says so; what is whole is kept.
         """
         for gap in gaps(job.plan, folder):
-            work = self._enlarged(gap, job, oversight)
-            with closing(oversight.seconds.timed_items("waiting", work)) as batches:
-                yield from _parts(gap, batches, job, folder, oversight)
+            work = self._enlarged(gap, job, monitor)
+            with closing(monitor.seconds.timed_items("waiting", work)) as batches:
+                yield from _parts(gap, batches, job, folder, monitor)
 
-    def _enlarged(self, gap: Gap, job: Job, oversight: Oversight) -> Generator[Enlarged]:
+    def _enlarged(self, gap: Gap, job: Job, monitor: Monitor) -> Generator[Enlarged]:
         state = None if gap.state is None else ShotState.load(gap.state, self.device)
-        frames = decoded(job.plan, job.batch_size, gap.place, oversight)
+        frames = decoded(job.plan, job.batch_size, gap.place, monitor)
         depth = buffered(job.plan.source, job.batch_size)
         model = Model(self.enlarge, self.follow)
-        return enlarged(model, frames, state, oversight.control, oversight.seconds, depth)
+        return enlarged(model, frames, state, monitor.control, monitor.seconds, depth)
 
 
 def _parts(
-    gap: Gap, batches: Generator[Enlarged], job: Job, folder: WorkFolder, oversight: Oversight
+    gap: Gap, batches: Generator[Enlarged], job: Job, folder: WorkFolder, monitor: Monitor
 ) -> Generator[Part]:
-    start, seconds = gap.start, oversight.seconds
+    start, seconds = gap.start, monitor.seconds
     while start < gap.stop:
-        oversight.control.check()  # some frames may be enlarged ahead already
+        monitor.control.check()  # some frames may be enlarged ahead already
         path, num_frames = folder.part_path(start), job.chunk_frames(start)
-        made = make_part(start, path, batches, num_frames, job.plan, seconds, oversight.on_advance)
+        made = make_part(start, path, batches, num_frames, job.plan, seconds, monitor.on_advance)
         with seconds.timed("encode"):
             folder.add(made.part, None if made.state is None else made.state.save)
-        oversight.control.on_part(made.part)
+        monitor.control.on_part(made.part)
         yield made.part
         start = made.part.stop
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalBackend:
     """A model in this process."""
 
     upscaler: Upscaler
@@ -79,11 +79,11 @@ class LocalEngine:
         return self.upscaler.identity
 
     def with_options(self, options: UpscaleOptions) -> Self:
-        """Return an engine with other options; raises as `Upscaler.with_options`."""
+        """Return a backend with other options; raises as `Upscaler.with_options`."""
         return type(self)(self.upscaler.with_options(options))
 
     def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
-        """Return the job of enlarging a video; arguments and errors are those of `Engine.job`."""
+        """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
         return local_job(plan, self.upscaler, batch_size, source_digest)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
@@ -109,10 +109,10 @@ def local_job(
     upscaler = upscaler.fitted(plan.source.width, plan.source.height, plan.num_frames, batch_size)
     batch_size = batch_size or upscaler.fit.batch_size
     identity = identify(plan, batch_size, upscaler.identity, source_digest)
-    maker = Local(upscaler, upscaler.follow, upscaler.components.device)
-    return Job(plan, maker, batch_size, identity)
+    executor = LocalExecutor(upscaler, upscaler.follow, upscaler.components.device)
+    return Job(plan, executor, batch_size, identity)
 
 
-def load_here(options: UpscaleOptions) -> LocalEngine:
+def load_here(options: UpscaleOptions) -> LocalBackend:
     """Load a model into this process; raises as `Upscaler.from_options`."""
-    return LocalEngine(Upscaler.from_options(options))
+    return LocalBackend(Upscaler.from_options(options))

@@ -9,7 +9,7 @@ from vidx4.errors import SourceError
 from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.prefetch import ahead
-from vidx4.jobs.progress import Control, Oversight, StageSeconds
+from vidx4.jobs.progress import Control, Monitor, StageSeconds
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.media.decode import read_batches
 from vidx4.media.stall import PATIENCE, Pulse
@@ -58,7 +58,7 @@ class Enlarged(NamedTuple):
     upscaled: Upscaled
 
 
-def decoded(plan: Plan, batch_size: int, place: Place, oversight: Oversight) -> Generator[ShotBatch]:
+def decoded(plan: Plan, batch_size: int, place: Place, monitor: Monitor) -> Generator[ShotBatch]:
     """Yield the frames of a plan from a place on, decoded ahead in a thread.
 
     Raises:
@@ -67,14 +67,14 @@ def decoded(plan: Plan, batch_size: int, place: Place, oversight: Oversight) -> 
     """
 
     def wants(pts: int) -> bool:
-        oversight.control.check()
-        if plan.request.strict and oversight.damage:
-            raise SourceError(f"{plan.source.path} is damaged: {' '.join(oversight.damage.sentences())}")
+        monitor.control.check()
+        if plan.request.strict and monitor.damage:
+            raise SourceError(f"{plan.source.path} is damaged: {' '.join(monitor.damage.sentences())}")
         return pts >= place.shown_from
 
     pulse = Pulse()  # a job that goes on decodes for long before the first frame that it wants
-    frames = read_batches(plan.source, batch_size, plan.span, wants, oversight.damage, pulse.beat)
-    shots = oversight.seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
+    frames = read_batches(plan.source, batch_size, plan.span, wants, monitor.damage, pulse.beat)
+    shots = monitor.seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
     return ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
 
 

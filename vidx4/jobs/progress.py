@@ -153,7 +153,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Oversight:
+class Monitor:
     """Who hears of the making of parts, and how it is stopped."""
 
     control: Control

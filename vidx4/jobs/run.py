@@ -15,7 +15,7 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.local import local_job
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.progress import Control, Oversight, Progress, peak_memory
+from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
@@ -36,9 +36,9 @@ class Run:
         self._plan = job.plan
         self._folder = folder
         self._meter = Meter(job.plan, folder, control)
-        self._oversight = Oversight(control, self._meter.add)
-        self._maker = job.maker
-        self._parts = job.maker.make(job, folder, self._oversight)
+        self._monitor = Monitor(control, self._meter.add)
+        self._executor = job.executor
+        self._parts = job.executor.make(job, folder, self._monitor)
 
     def estimate(self) -> Estimate:
         """Tell what the job will take; where nothing is done yet, the first part is made to measure it.
@@ -48,7 +48,7 @@ class Run:
         """
         if not self._folder.parts:
             next(self._parts, None)
-        return estimate(self._plan, self._folder, self._meter, self._maker)
+        return estimate(self._plan, self._folder, self._meter, self._executor)
 
     def finish(self, *, force: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.
@@ -64,7 +64,7 @@ class Run:
         for _ in self._parts:
             pass
         self._check_strictly()
-        with self._oversight.seconds.timed("join"):
+        with self._monitor.seconds.timed("join"):
             missing = self._join(may_lose=force)
         report = self._report(missing)
         self._folder.clear()
@@ -72,7 +72,7 @@ class Run:
 
     def _check_strictly(self) -> None:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
-        damage = self._oversight.damage
+        damage = self._monitor.damage
         found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
         if self._plan.request.strict and (damage or num_missing):
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
@@ -91,7 +91,7 @@ class Run:
         return missing
 
     def _report(self, missing: tuple[int, ...]) -> Report:
-        parts, meter, oversight = self._folder.parts.values(), self._meter, self._oversight
+        parts, meter, monitor = self._folder.parts.values(), self._meter, self._monitor
         return Report(
             output=self._plan.output,
             num_frames=sum(part.num_frames for part in parts),
@@ -101,11 +101,11 @@ class Run:
             seconds_per_frame=meter.seconds_per_frame(without_reuse=True),
             share_reused=meter.num_reused / max(meter.num_new, 1),
             num_shots=sum(part.starts_shot for part in parts),
-            stages=oversight.seconds,
+            stages=monitor.seconds,
             peak_memory=peak_memory(),
-            workers=oversight.shares,
+            workers=monitor.shares,
             warnings=self._plan.warnings,
-            damage=(*oversight.damage.sentences(), *_missing(self._plan, missing)),
+            damage=(*monitor.damage.sentences(), *_missing(self._plan, missing)),
         )
 
     def close(self) -> None:

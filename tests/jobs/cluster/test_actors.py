@@ -24,12 +24,12 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
 from vidx4.jobs import identity
-from vidx4.jobs.cluster.engine import RemoteEngine
+from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.selection import Selection
-from vidx4.jobs.local import LocalEngine, local_job
+from vidx4.jobs.local import LocalBackend, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
@@ -76,7 +76,7 @@ def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[RemoteEngine]:
+def backend() -> Iterator[ClusterBackend]:
     """Start Ray with two workers."""
     with connect("local", 2) as load:
         yield load(COMPACT)
@@ -93,8 +93,8 @@ def workers() -> list[psutil.Process]:
     return [each for each in children if each.name().startswith("ray::_Actor")]
 
 
-def test_the_output_is_that_of_a_job_without_ray(engine: RemoteEngine, plan: Plan, local: bytes) -> None:
-    report = run(engine.job(plan, 4))
+def test_the_output_is_that_of_a_job_without_ray(backend: ClusterBackend, plan: Plan, local: bytes) -> None:
+    report = run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
     assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
     assert len(report.workers) == 2
@@ -103,7 +103,7 @@ def test_the_output_is_that_of_a_job_without_ray(engine: RemoteEngine, plan: Pla
 
 
 def test_the_same_after_a_worker_is_killed(
-    engine: RemoteEngine, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
+    backend: ClusterBackend, plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed: list[int] = []
 
@@ -113,7 +113,7 @@ def test_the_same_after_a_worker_is_killed(
             killed.append(victim.pid)
             victim.kill()
 
-    report = run(engine.job(plan, 4), Control(on_part=kill))
+    report = run(backend.job(plan, 4), Control(on_part=kill))
     assert killed
     assert plan.output.read_bytes() == local
     assert f"(process {killed[0]}) was lost: its worker process has died" in caplog.text
@@ -121,17 +121,17 @@ def test_the_same_after_a_worker_is_killed(
 
 
 def test_a_stopped_job_goes_on_without_the_cluster(
-    engine: RemoteEngine, plan: Plan, upscaler: Upscaler, local: bytes
+    backend: ClusterBackend, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
     stop = Event()
     with pytest.raises(StoppedError):
-        run(engine.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
+        run(backend.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
     assert run(local_job(plan, upscaler, 4)).num_new < 215
     assert plan.output.read_bytes() == local
 
 
 def test_a_folder_feeds_the_same_workers(
-    engine: RemoteEngine, clip: Path, local: bytes, tmp_path: Path
+    backend: ClusterBackend, clip: Path, local: bytes, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -143,7 +143,7 @@ def test_a_folder_feeds_the_same_workers(
         os.utime(path, (1e9, 1e9))
     ear = Overlap()
     options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
-    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: engine)
+    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: backend)
     reports = {report.path.name: report for report in Pass(batch, ear, Event()).run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {
         **dict.fromkeys(("a.mkv", "b.mkv", "c.mkv", "d.mkv", "photo.png"), Outcome.DONE),
@@ -174,7 +174,7 @@ class Overlap(Ear):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what signals are blocked as Linux tells it")
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_all_processes_are_told_ray_does_not_hear(engine: RemoteEngine, told: signal.Signals) -> None:
+def test_what_all_processes_are_told_ray_does_not_hear(backend: ClusterBackend, told: signal.Signals) -> None:
     servers = [each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet")]
     assert len(servers) == 2
     for each in servers:
@@ -183,29 +183,31 @@ def test_what_all_processes_are_told_ray_does_not_hear(engine: RemoteEngine, tol
         assert int(blocked, 16) >> (told - 1) & 1
 
 
-def test_a_picture(engine: RemoteEngine, upscaler: Upscaler, tmp_path: Path) -> None:
+def test_a_picture(backend: ClusterBackend, upscaler: Upscaler, tmp_path: Path) -> None:
     path = Path(__file__).parents[3] / "samples" / "photo.png"
-    for name, each in (("a.png", engine), ("b.png", LocalEngine(upscaler))):
+    for name, each in (("a.png", backend), ("b.png", LocalBackend(upscaler))):
         upscale_picture(path, tmp_path / name, each)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_other_options_need_no_other_workers(engine: RemoteEngine, plan: Plan, upscaler: Upscaler) -> None:
+def test_other_options_need_no_other_workers(backend: ClusterBackend, plan: Plan, upscaler: Upscaler) -> None:
     options = UpscaleOptions(model="compact", device="cpu", num_inference_steps=2, seed=3)
-    other = engine.with_options(options)
+    other = backend.with_options(options)
     assert other.identity == upscaler.with_options(options).identity
     with pytest.raises(OptionError, match="noise levels up to 150"):
-        engine.with_options(UpscaleOptions(model="compact", device="cpu", noise_level=200))
+        backend.with_options(UpscaleOptions(model="compact", device="cpu", noise_level=200))
     with pytest.raises(OptionError, match="All workers are on cpu"):
-        engine.with_options(UpscaleOptions(model="compact", device="cuda"))
+        backend.with_options(UpscaleOptions(model="compact", device="cuda"))
     with pytest.raises(ModelError, match="no model 'nothing'"):
-        engine.with_options(UpscaleOptions(model="nothing"))
+        backend.with_options(UpscaleOptions(model="nothing"))
 
 
-def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Path, tmp_path: Path) -> None:
+def test_progress_is_told_while_parts_are_at_work(
+    backend: ClusterBackend, clip: Path, tmp_path: Path
+) -> None:
     plan = plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
     seen: list[Progress] = []
-    slow = engine.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))
+    slow = backend.with_options(UpscaleOptions(model="compact", device="cpu", num_inference_steps=8))
     run(slow.job(plan, 4), Control(seen.append))
     assert len(seen) > 10  # there are ten parts
     assert seen[-1].num_done == seen[-1].num_new == 215
@@ -213,7 +215,7 @@ def test_progress_is_told_while_parts_are_at_work(engine: RemoteEngine, clip: Pa
 
 
 def test_a_worker_of_another_program_is_refused(
-    engine: RemoteEngine, monkeypatch: pytest.MonkeyPatch
+    backend: ClusterBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is this process that seems to have another."""
     here = {**identity.program(), "vidx4": "0.0.1", "program": "another"}
@@ -246,7 +248,7 @@ def wait_for(condition: Path, name: str, process: subprocess.Popen[str]) -> None
 
 
 def test_the_same_after_the_driver_is_killed(
-    engine: RemoteEngine, clip: Path, tmp_path: Path, local: bytes
+    backend: ClusterBackend, clip: Path, tmp_path: Path, local: bytes
 ) -> None:
     output = tmp_path / 'it\'s "out".mkv'
     process = upscale(clip, output)
@@ -254,7 +256,7 @@ def test_the_same_after_the_driver_is_killed(
     process.kill()
     process.communicate()
     assert not output.exists()
-    report = run(engine.job(plan_video(clip, output, Request(encode=FAST)), 4))
+    report = run(backend.job(plan_video(clip, output, Request(encode=FAST)), 4))
     assert 0 < report.num_new < report.num_frames == 215
     assert output.read_bytes() == local
 

@@ -17,7 +17,7 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.preview.crops import Shown, compare, write_crops
 from vidx4.jobs.preview.layout import Layout, compose
@@ -169,7 +169,7 @@ def test_pieces_follow_each_other(film: Path, tmp_path: Path) -> None:
             tmp_path / f"{start}.mp4",
             Request(span=TimeRange(Fraction(start), Fraction(start + 1)), encode=FAST),
         )
-        run(Job(plan, Local(upscale_nearest), 4))
+        run(Job(plan, LocalExecutor(upscale_nearest), 4))
         pieces.append(plan.output)
     concatenate(pieces, tmp_path / "both.mp4", plan.written.target)
     both = probe(tmp_path / "both.mp4")
@@ -196,7 +196,7 @@ def test_crops_show_the_part_with_detail(tmp_path: Path) -> None:
 
 def test_compare_shows_the_same_frame_of_both(tmp_path: Path) -> None:
     plan = plan_video(LONDON, tmp_path / "big.mp4", Request(encode=EncodeOptions(encoder_preset="ultrafast")))
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     crops = compare(LONDON, plan.output)
     assert crops == tmp_path / "big_crops.png"
     with Image.open(crops) as picture:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
-from vidx4.jobs.local import LocalEngine
+from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.request import Request
 from vidx4.jobs.still import upscale as picture_module
 from vidx4.jobs.still.read import is_picture
@@ -109,7 +109,7 @@ def test_what_is_a_picture(tmp_path: Path) -> None:
 def test_every_common_format_is_read_and_written(suffix: str, upscaler: Upscaler, tmp_path: Path) -> None:
     path = save(tmp_path / f"a{suffix}")
     output = plan_picture(path)
-    upscale_picture(path, output, LocalEngine(upscaler))
+    upscale_picture(path, output, LocalBackend(upscaler))
     assert output == tmp_path / f"a_x4{suffix}"
     with Image.open(output) as picture:
         assert picture.size == (48, 32)
@@ -118,7 +118,7 @@ def test_every_common_format_is_read_and_written(suffix: str, upscaler: Upscaler
 def test_transparency_lies_on_white_where_the_format_has_none(upscaler: Upscaler, tmp_path: Path) -> None:
     path = tmp_path / "clear.png"
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(path)
-    upscale_picture(path, tmp_path / "out.jpg", LocalEngine(upscaler))
+    upscale_picture(path, tmp_path / "out.jpg", LocalBackend(upscaler))
     with Image.open(tmp_path / "out.jpg") as picture:
         assert picture.getpixel((16, 16)) == (255, 255, 255)
 
@@ -126,7 +126,7 @@ def test_transparency_lies_on_white_where_the_format_has_none(upscaler: Upscaler
 def test_sixteen_bits_are_scaled_where_the_format_has_eight(upscaler: Upscaler, tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     Image.fromarray(np.full((8, 8), 25700, np.uint16)).save(path)
-    upscale_picture(path, tmp_path / "out.jpg", LocalEngine(upscaler))
+    upscale_picture(path, tmp_path / "out.jpg", LocalBackend(upscaler))
     with Image.open(tmp_path / "out.jpg") as picture:
         assert abs(np.asarray(picture).mean() - 100) < 2
 
@@ -134,7 +134,7 @@ def test_sixteen_bits_are_scaled_where_the_format_has_eight(upscaler: Upscaler, 
 def test_what_a_format_can_not_hold_is_a_clear_error(upscaler: Upscaler, tmp_path: Path) -> None:
     path = save(tmp_path / "clear.png", mode="RGBA")
     with pytest.raises(OutputError, match="PCX"):
-        upscale_picture(path, tmp_path / "out.pcx", LocalEngine(upscaler))
+        upscale_picture(path, tmp_path / "out.pcx", LocalBackend(upscaler))
     assert not (tmp_path / "out.pcx").exists()
     with pytest.raises(OutputError, match=r"can't be written to a \.pdf file"):
         plan_picture(path, tmp_path / "out.pdf")
@@ -144,7 +144,7 @@ def test_a_damaged_picture_is_refused(upscaler: Upscaler, tmp_path: Path) -> Non
     path = save(tmp_path / "a.png")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match=r"a\.png"):
-        upscale_picture(path, tmp_path / "out.png", LocalEngine(upscaler))
+        upscale_picture(path, tmp_path / "out.png", LocalBackend(upscaler))
 
 
 @pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
@@ -153,9 +153,9 @@ def test_sixteen_bits_are_kept(num_channels: int, suffix: str, nearest: Nearest,
     pixels = deep_pixels(num_channels)
     (tmp_path / "deep.png").write_bytes(encode_png(pixels))
     first, second = tmp_path / f"first{suffix}", tmp_path / "second.png"
-    upscale_picture(tmp_path / "deep.png", first, LocalEngine(nearest))
+    upscale_picture(tmp_path / "deep.png", first, LocalBackend(nearest))
     assert is_picture(first)
-    upscale_picture(first, second, LocalEngine(nearest))  # reads what was written
+    upscale_picture(first, second, LocalBackend(nearest))  # reads what was written
     num_colors = 1 if num_channels < 3 else 3
     assert np.array_equal(read_deep(first)[..., :num_colors], repeated(pixels[..., :num_colors]))
     assert np.array_equal(read_deep(second)[..., :num_colors], repeated(repeated(pixels[..., :num_colors])))
@@ -166,7 +166,7 @@ def test_deep_transparency_is_kept(nearest: Nearest, tmp_path: Path) -> None:
     pixels = deep_pixels(4)
     pixels[..., 3] = 12345
     (tmp_path / "deep.png").write_bytes(encode_png(pixels))
-    upscale_picture(tmp_path / "deep.png", tmp_path / "out.tif", LocalEngine(nearest))
+    upscale_picture(tmp_path / "deep.png", tmp_path / "out.tif", LocalBackend(nearest))
     assert set(read_deep(tmp_path / "out.tif")[..., 3].flat) == {12345}
 
 
@@ -174,8 +174,8 @@ def test_sixteen_bits_go_through_the_model_as_eight_do(upscaler: Upscaler, tmp_p
     plain = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
     Image.fromarray(plain).save(tmp_path / "plain.png")
     (tmp_path / "deep.png").write_bytes(encode_png(plain.astype(np.uint16) * 257))
-    upscale_picture(tmp_path / "plain.png", tmp_path / "plain_out.png", LocalEngine(upscaler))
-    upscale_picture(tmp_path / "deep.png", tmp_path / "deep_out.png", LocalEngine(upscaler))
+    upscale_picture(tmp_path / "plain.png", tmp_path / "plain_out.png", LocalBackend(upscaler))
+    upscale_picture(tmp_path / "deep.png", tmp_path / "deep_out.png", LocalBackend(upscaler))
     with Image.open(tmp_path / "plain_out.png") as picture:
         differences = read_deep(tmp_path / "deep_out.png") / 257 - np.asarray(picture)
     assert abs(differences).max() < 1
@@ -188,7 +188,7 @@ def test_rounding_to_eight_bits_is_said(
     pixels = np.full((8, 8, 3), 25700, np.uint16)
     (tmp_path / "deep.png").write_bytes(encode_png(pixels))
     with caplog.at_level(logging.WARNING):
-        upscale_picture(tmp_path / "deep.png", tmp_path / f"out{suffix}", LocalEngine(nearest))
+        upscale_picture(tmp_path / "deep.png", tmp_path / f"out{suffix}", LocalBackend(nearest))
     assert "8 bits" in caplog.text
     with Image.open(tmp_path / f"out{suffix}") as picture:
         assert abs(np.asarray(picture).mean() - 100) < 1
@@ -198,7 +198,7 @@ def test_rounding_to_eight_bits_is_said(
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_metadata_is_kept(source: str, suffix: str, nearest: Nearest, tmp_path: Path) -> None:
     path = save(tmp_path / f"a{source}", exif=exif_of(6).tobytes(), icc_profile=PROFILE)
-    upscale_picture(path, tmp_path / f"out{suffix}", LocalEngine(nearest))
+    upscale_picture(path, tmp_path / f"out{suffix}", LocalBackend(nearest))
     check_metadata(tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as picture:
         assert picture.size == (32, 48)
@@ -214,7 +214,7 @@ def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
     exif = exif_of(1).tobytes().removeprefix(b"Exif\0\0")
     source = tmp_path / "deep.png"
     source.write_bytes(encode_png(transparent, [profile_chunk(PROFILE), (b"eXIf", exif)]))
-    upscale_picture(source, tmp_path / "out.png", LocalEngine(nearest))
+    upscale_picture(source, tmp_path / "out.png", LocalBackend(nearest))
     assert lost(source, tmp_path / "out.png") == []
     with pytest.raises(OptionError, match="no option has a meaning"):
         verify(source, tmp_path / "out.png", request=Request(encode=EncodeOptions(width=100)))
@@ -228,10 +228,10 @@ def test_a_loss_is_told(
     nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = save(tmp_path / "a.jpg", dpi=(300, 300))
-    upscale_picture(source, tmp_path / "out.png", LocalEngine(nearest))
+    upscale_picture(source, tmp_path / "out.png", LocalBackend(nearest))
     assert not caplog.records
     monkeypatch.setattr(picture_module, "_options", lambda *_: {})
-    upscale_picture(source, tmp_path / "lost.png", LocalEngine(nearest))
+    upscale_picture(source, tmp_path / "lost.png", LocalBackend(nearest))
     assert "pixels per inch is 0 x 0, and should be 300 x 300" in caplog.text
 
 
@@ -241,8 +241,8 @@ def test_metadata_of_sixteen_bits_is_kept(suffix: str, nearest: Nearest, tmp_pat
     exif = exif_of(6).tobytes().removeprefix(b"Exif\0\0")
     source = encode_png(pixels, [profile_chunk(PROFILE), (b"eXIf", exif)])
     (tmp_path / "deep.png").write_bytes(source)
-    upscale_picture(tmp_path / "deep.png", tmp_path / f"first{suffix}", LocalEngine(nearest))
-    upscale_picture(tmp_path / f"first{suffix}", tmp_path / "second.png", LocalEngine(nearest))
+    upscale_picture(tmp_path / "deep.png", tmp_path / f"first{suffix}", LocalBackend(nearest))
+    upscale_picture(tmp_path / f"first{suffix}", tmp_path / "second.png", LocalBackend(nearest))
     for name in (f"first{suffix}", "second.png"):
         check_metadata(tmp_path / name)
     assert np.array_equal(read_deep(tmp_path / f"first{suffix}"), repeated(np.rot90(pixels, -1)))
@@ -262,7 +262,7 @@ def test_every_orientation_is_turned_upright(
         picture = Image.fromarray(plain if mode == "I;16" else plain.astype(np.uint8))
         picture.save(tmp_path / "a.tif", exif=exif.tobytes())
     upscale_picture(
-        tmp_path / ("a.png" if mode == "deep" else "a.tif"), tmp_path / "out.png", LocalEngine(nearest)
+        tmp_path / ("a.png" if mode == "deep" else "a.tif"), tmp_path / "out.png", LocalBackend(nearest)
     )
     flipped = {2: (0, True), 3: (2, False), 4: (2, True), 5: (-1, True), 6: (-1, False), 7: (1, True)}
     turns, is_mirrored = flipped.get(orientation, (1 if orientation == 8 else 0, False))
@@ -279,14 +279,14 @@ def test_every_orientation_is_turned_upright(
 def test_what_png_says_of_its_colours_is_kept(nearest: Nearest, tmp_path: Path) -> None:
     chunks = [(b"cICP", bytes((9, 16, 0, 1))), (b"gAMA", (45455).to_bytes(4, "big"))]
     (tmp_path / "deep.png").write_bytes(encode_png(deep_pixels(3), chunks))
-    upscale_picture(tmp_path / "deep.png", tmp_path / "out.png", LocalEngine(nearest))
+    upscale_picture(tmp_path / "deep.png", tmp_path / "out.png", LocalBackend(nearest))
     content = (tmp_path / "out.png").read_bytes()
     assert all(name + value in content for name, value in chunks)
 
 
 def test_damaged_exif_does_no_harm(nearest: Nearest, tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\x08\0\0\0" + b"\xff" * 40)
-    upscale_picture(path, tmp_path / "out.png", LocalEngine(nearest))
+    upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
     assert is_picture(tmp_path / "out.png")
 
 
@@ -299,7 +299,7 @@ def test_what_begins_as_a_picture_is_told_to_be_a_damaged_one(
     path.write_bytes(path.read_bytes()[:size])
     assert is_picture(path)
     with pytest.raises(SourceError, match="can't be read as a picture"):
-        upscale_picture(path, tmp_path / "out.png", LocalEngine(nearest))
+        upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
 
 
 def test_a_picture_that_is_far_too_large_is_refused(
@@ -309,7 +309,7 @@ def test_a_picture_that_is_far_too_large_is_refused(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     assert is_picture(path)
     with pytest.raises(SourceError, match="decompression bomb"):
-        upscale_picture(path, tmp_path / "out.png", LocalEngine(nearest))
+        upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
 
 
 def test_a_large_picture_may_become_larger_than_any_source(
@@ -318,6 +318,6 @@ def test_a_large_picture_may_become_larger_than_any_source(
     """12 megapixels become 192, of which Pillow is afraid."""
     path = save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    upscale_picture(path, tmp_path / "out.png", LocalEngine(nearest))
+    upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
     assert lost(path, tmp_path / "out.png") == []
     assert Image.MAX_IMAGE_PIXELS == 60

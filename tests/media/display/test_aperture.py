@@ -10,7 +10,7 @@ from tests.conftest import MakeVideo
 from tests.hard_videos import MARGINS, frames, scene, with_aperture, write
 from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -44,7 +44,7 @@ def enlarged(
     plan = plan_video(
         path, output, Request(encode=EncodeOptions(codec, encoder_preset=preset, width=width, height=height))
     )
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     return output
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.hard_videos import frames, scene, write
 from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -53,7 +53,7 @@ def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> Non
     presets = {"hevc": "ultrafast", "av1": "10", "vp9": "8"}
     encode = EncodeOptions(codec, encoder_preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
     plan = plan_video(hdr10, tmp_path / f"out{suffix}", Request(encode=encode))
-    run(Job(plan, Local(upscale_nearest), 8))  # verifies it, too
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))  # verifies it, too
     source, output = probe(hdr10), probe(plan.output)
     assert is_same_hdr(source.hdr, output.hdr)
     assert output.color.transfer == 16
@@ -68,7 +68,7 @@ def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> 
     plan = plan_video(
         hdr10, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec, encoder_preset=preset))
     )
-    run(Job(plan, Local(upscale_nearest), 8))
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))
     with av.open(str(plan.output)) as container, av.open(str(tmp_path / "bare.nut"), "w") as bare:
         stream = bare.add_stream_from_template(container.streams.video[0], opaque=True)
         for packet in container.demux(video=0):

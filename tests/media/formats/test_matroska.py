@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import MakeVideo
 from tests.helpers import upscale_nearest
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -23,7 +23,7 @@ PRESETS = {"av1": "10", "vp9": "8"}
 
 def enlarged(path: Path, output: Path, codec: str, width: int | None = None) -> Path:
     encode = EncodeOptions(codec, encoder_preset=PRESETS.get(codec), width=width)
-    run(Job(plan_video(path, output, Request(encode=encode)), Local(upscale_nearest), 8))
+    run(Job(plan_video(path, output, Request(encode=encode)), LocalExecutor(upscale_nearest), 8))
     return output
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from vidx4.diffusion.denoise import PlainDenoiser
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
-from vidx4.diffusion.models.components import Components, ModelDefaults, Target, num_parameters, place
+from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
 from vidx4.diffusion.models.loading import load_network, load_scheduler
 from vidx4.diffusion.options import Speed
 from vidx4.errors import OptionError
@@ -19,15 +19,15 @@ COMPACT_DEFAULTS = {
 }
 
 
-def load_compact(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadSettings) -> Components:
     """Load the bundled model from a folder in diffusers format; see `registry.load`."""
-    if target.prompt or target.negative_prompt:
+    if settings.prompt or settings.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
-    unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=target.dtype)
+    unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=settings.dtype)
     autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
     return Components(
         name=name,
-        unet=place(unet, target.device),
+        unet=place(unet, settings.device),
         denoiser=PlainDenoiser(unet),
         autoencoder=autoencoder,
         scheduler=load_scheduler(folder, "scheduler"),
@@ -38,7 +38,7 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], target: Target)
         reach=unet.reach,
         memory=Memory(autoencoder),
         first_step_is_blind=True,
-        device=target.device,
+        device=settings.device,
         has_deep_features=False,
         operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,

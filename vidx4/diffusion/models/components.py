@@ -105,7 +105,7 @@ class Components:
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadSettings:
     """Where a model goes, and what it is told."""
 
     device: torch.device

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from vidx4.diffusion.models.compact import load_compact
-from vidx4.diffusion.models.components import Components, Target
+from vidx4.diffusion.models.components import Components, LoadSettings
 from vidx4.diffusion.models.hub import cached, fetch
 from vidx4.diffusion.models.loading import read_json
 from vidx4.errors import ModelError
@@ -60,7 +60,7 @@ def load(
     if load_family is None:
         known = " or ".join(_FAMILIES)
         raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}.")
-    return load_family(name, folder, index, Target(device, dtype, prompt, negative_prompt))
+    return load_family(name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
@@ -82,14 +82,16 @@ def find(name: str, dtype: torch.dtype) -> Path:
     )
 
 
-def _load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+def _load_stable_diffusion(
+    name: str, folder: Path, index: dict[str, Any], settings: LoadSettings
+) -> Components:
     # Importing its parts takes most of a second, which compact can spare.
     from vidx4.diffusion.models.sd_x4 import load_stable_diffusion
 
-    return load_stable_diffusion(name, folder, index, target)
+    return load_stable_diffusion(name, folder, index, settings)
 
 
-_FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], Target], Components]] = {
+_FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], LoadSettings], Components]] = {
     "CompactUpscaler": load_compact,
     "StableDiffusionUpscalePipeline": _load_stable_diffusion,
 }

@@ -10,7 +10,7 @@ from transformers import CLIPTextModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.components import Components, ModelDefaults, Target, num_parameters, place
+from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.loading import load_network, load_scheduler, load_tokenizer
 from vidx4.diffusion.models.unet import StagedUNet
@@ -30,22 +30,24 @@ SD_X4_DEFAULTS = {
 }
 
 
-def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target: Target) -> Components:
+def load_stable_diffusion(
+    name: str, folder: Path, index: dict[str, Any], settings: LoadSettings
+) -> Components:
     """Load the upscaler from a folder in diffusers format; see `load`."""
-    half = target.dtype != torch.float32
-    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=target.dtype)
+    half = settings.dtype != torch.float32
+    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=settings.dtype)
     vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
-    if target.dtype == torch.float16 and target.device.type == "cuda":
+    if settings.dtype == torch.float16 and settings.device.type == "cuda":
         shrink_stream(vae.decoder)
         vae = vae.half()
     _check_channels(folder, unet, vae)
-    prompt_embeds = _encode_prompts(folder, target, half=half)
+    prompt_embeds = _encode_prompts(folder, settings, half=half)
     components = Components(
         name=name,
-        unet=place(unet, target.device),
+        unet=place(unet, settings.device),
         denoiser=StagedUNet(unet, prompt_embeds),
-        autoencoder=TiledAutoencoder(place(vae, target.device)),
+        autoencoder=TiledAutoencoder(place(vae, settings.device)),
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
         prompt_embeds=prompt_embeds,
@@ -54,7 +56,7 @@ def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target
         reach=None,
         memory=None,
         first_step_is_blind=False,
-        device=target.device,
+        device=settings.device,
         has_deep_features=True,
         operations_per_pixel=69e6,
         gains_by_compiling=True,
@@ -68,10 +70,10 @@ def load_stable_diffusion(name: str, folder: Path, index: dict[str, Any], target
     return components
 
 
-def _encode_prompts(folder: Path, target: Target, *, half: bool) -> PromptEmbeds:
+def _encode_prompts(folder: Path, settings: LoadSettings, *, half: bool) -> PromptEmbeds:
     tokenizer = load_tokenizer(folder)
-    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=target.dtype)
-    encoder = encoder.requires_grad_(False).eval().to(target.device)
+    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=settings.dtype)
+    encoder = encoder.requires_grad_(False).eval().to(settings.device)
 
     def encode(text: str) -> torch.Tensor:
         ids = tokenizer(
@@ -82,11 +84,11 @@ def _encode_prompts(folder: Path, target: Target, *, half: bool) -> PromptEmbeds
             return_tensors="pt",
         ).input_ids
         # Each alone, as diffusers does: a batch of two changes the last bits.
-        embeds: torch.Tensor = encoder(ids.to(target.device))[0]
+        embeds: torch.Tensor = encoder(ids.to(settings.device))[0]
         return embeds
 
     with torch.inference_mode():
-        return PromptEmbeds(encode(target.prompt), encode(target.negative_prompt))
+        return PromptEmbeds(encode(settings.prompt), encode(settings.negative_prompt))
 
 
 def _check_channels(folder: Path, unet: Any, vae: Any) -> None:

@@ -23,8 +23,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, WorkerError
+from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.chunks import Chunk
-from vidx4.jobs.cluster.engine import RemoteEngine
 from vidx4.jobs.cluster.model_files import Models, Setting
 from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, Load, WorkerLost
 from vidx4.jobs.cluster.worker import Fitted, Packed, Task, Worker
@@ -237,7 +237,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def connect(
     address: str, num_workers: int | None = None, device: str = "auto", *, sends_model: bool = False
-) -> Iterator[Callable[[UpscaleOptions], RemoteEngine]]:
+) -> Iterator[Callable[[UpscaleOptions], ClusterBackend]]:
     """Start Ray on this machine, or join a cluster that runs; the workers end with the block.
 
     Args:
@@ -260,7 +260,7 @@ def connect(
         models = Models("cuda" if force.num_gpus else "cpu", _store, sends=sends_model)
         staff = Staff(lambda number: _RemoteWorker(number, force), force.num_workers, _room(force))
         with closing(staff):
-            yield lambda options: RemoteEngine.load(staff, models, options)
+            yield lambda options: ClusterBackend.load(staff, models, options)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from vidx4.frames import FrameBatch, pixel_dtype
 from vidx4.jobs.job import Job
 from vidx4.jobs.parts import gaps, index_of
 from vidx4.jobs.pipeline import decoded
-from vidx4.jobs.progress import Oversight
+from vidx4.jobs.progress import Monitor
 from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import WorkFolder
 
@@ -58,7 +58,7 @@ class Entry:
 
 
 def missing_chunks(
-    job: Job, folder: WorkFolder, oversight: Oversight
+    job: Job, folder: WorkFolder, monitor: Monitor
 ) -> Generator[tuple[Chunk, Frames, Entry | None]]:
     """Yield the chunks that a folder lacks, in order, and with those that are the first of their shot, how.
 
@@ -71,7 +71,7 @@ def missing_chunks(
     left = deque(gaps(job.plan, folder))
     if not left:
         return
-    batches = decoded(job.plan, job.batch_size, left[0].place, oversight)
+    batches = decoded(job.plan, job.batch_size, left[0].place, monitor)
     with closing(batches):
         for chunk, frames in _chunks(left[0].start, batches, job):
             while left and left[0].stop <= chunk.start:

@@ -14,7 +14,7 @@ from vidx4.jobs.cluster.model_files import Setting, Store
 from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
 from vidx4.jobs.cluster.worker import Packed, Task
 from vidx4.jobs.job import Job, Pixels
-from vidx4.jobs.progress import Advance, Control, Oversight, Share
+from vidx4.jobs.progress import Advance, Control, Monitor, Share
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.atomic import write_whole
 
@@ -65,14 +65,14 @@ class Remote:
         """As many as all workers take."""
         return ERRANDS_AT_ONCE * self.num_workers
 
-    def make(self, job: Job, folder: WorkFolder, oversight: Oversight) -> Generator[Part]:
+    def make(self, job: Job, folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
         """Make the parts that a folder lacks, those of several shots at once.
 
         Raises:
             StoppedError: the control says so; what is whole is kept.
             WorkerError: there is no worker any more, or too many were lost at the same place.
         """
-        order = _Order(self, job, folder, oversight)
+        order = _Order(self, job, folder, monitor)
         with closing(order):
             yield from order.parts()
 
@@ -96,11 +96,11 @@ class _Read:
 class _Order:
     """A job at work with a crew: frames go out in a thread, and come back as events in others."""
 
-    def __init__(self, remote: Remote, job: Job, folder: WorkFolder, oversight: Oversight) -> None:
+    def __init__(self, remote: Remote, job: Job, folder: WorkFolder, monitor: Monitor) -> None:
         self._remote = remote
         self._job = job
         self.folder = folder
-        self._oversight = oversight
+        self._monitor = monitor
         self._events: Queue[Advance | _Delivery | _Read | BaseException] = Queue()
         self._errands: list[Errand[Hand]] = []
         self._is_closed = Event()
@@ -114,23 +114,23 @@ class _Order:
         while num_kept != num_chunks:
             match self._next_event():
                 case Advance() as advance:
-                    self._oversight.on_advance(advance)
+                    self._monitor.on_advance(advance)
                 case _Read(number):
                     num_chunks = number
-                    self._oversight.control.on_read()
+                    self._monitor.control.on_read()
                 case _Delivery() as delivery:
-                    self._oversight.on_advance(self._advance(delivery.packed))
+                    self._monitor.on_advance(self._advance(delivery.packed))
                     part = self._keep(delivery)
                     num_kept += 1
-                    self._oversight.control.on_part(part)
+                    self._monitor.control.on_part(part)
                     yield part
                 case error:
                     raise error
 
     def _next_event(self) -> "Advance | _Delivery | _Read | BaseException":
-        with self._oversight.seconds.timed("waiting"):
+        with self._monitor.seconds.timed("waiting"):
             while True:
-                self._oversight.control.check()
+                self._monitor.control.check()
                 try:
                     return self._events.get(timeout=POLL_SECONDS)
                 except Empty:
@@ -157,11 +157,11 @@ class _Order:
         return Advance(part.start, part.stop, *counts, part.starts_shot, pts, packed.peak_memory)
 
     def _count(self, delivery: _Delivery) -> None:
-        packed, seconds = delivery.packed, self._oversight.seconds
+        packed, seconds = delivery.packed, self._monitor.seconds
         seconds.follow += packed.seconds.follow
         seconds.model += packed.seconds.model
         seconds.encode += packed.seconds.encode
-        share = self._oversight.shares.setdefault(delivery.worker, Share())
+        share = self._monitor.shares.setdefault(delivery.worker, Share())
         share.num_frames += packed.part.num_frames
         share.model_seconds += packed.seconds.model
         share.peak_memory = max(share.peak_memory, packed.peak_memory)
@@ -178,7 +178,7 @@ class _Order:
     def _hand_out(self) -> int:
         """Return how many chunks there are."""
         num_chunks, errand = 0, None
-        until_closed = replace(self._oversight, control=Control(stop=self._is_closed))
+        until_closed = replace(self._monitor, control=Control(stop=self._is_closed))
         with closing(missing_chunks(self._job, self.folder, until_closed)) as chunks:
             for chunk, frames, entry in chunks:
                 if entry is not None or errand is None:

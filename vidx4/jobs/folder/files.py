@@ -18,7 +18,7 @@ from vidx4.jobs.estimate import Estimate, check_disk
 from vidx4.jobs.folder.records import Records, what_is_wrong
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
-from vidx4.jobs.job import Engine
+from vidx4.jobs.job import Backend
 from vidx4.jobs.local import load_here
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
@@ -113,7 +113,7 @@ class Batch:
         selection: Selection,
         options_of: Callable[[str], FileOptions],
         *,
-        load: Callable[[UpscaleOptions], Engine] = load_here,
+        load: Callable[[UpscaleOptions], Backend] = load_here,
         restart: bool = False,
         force: bool = False,
     ) -> None:
@@ -123,8 +123,8 @@ class Batch:
         self._restart = restart
         self._force = force
         self._records = Records(selection.output_folder)
-        self._engines: dict[UpscaleOptions, Engine] = {}
-        self._lock = RLock()  # of engines and records
+        self._backends: dict[UpscaleOptions, Backend] = {}
+        self._lock = RLock()  # of backends and records
 
     def look_at(self, paths: Sequence[Path]) -> list[Item | FileReport]:
         """Tell of each file what will be done, or why nothing is.
@@ -174,17 +174,17 @@ class Batch:
     def _identity(self, item: Item) -> Identity:
         digest = self._records.source_digest(item.output, item.path)
         if item.plan is None:
-            return identify_picture(item.path, self._engine(item).identity, digest)
-        return self._engine(item).job(item.plan, item.options.batch_size, digest).identity
+            return identify_picture(item.path, self._backend(item).identity, digest)
+        return self._backend(item).job(item.plan, item.options.batch_size, digest).identity
 
-    def _engine(self, item: Item) -> Engine:
+    def _backend(self, item: Item) -> Backend:
         """Return what enlarges a file; a model is loaded once."""
         options = item.options.upscale
         with self._lock:
-            if options not in self._engines:
-                loaded = next(iter(self._engines.values()), None)
-                self._engines[options] = loaded.with_options(options) if loaded else self._load(options)
-            return self._engines[options]
+            if options not in self._backends:
+                loaded = next(iter(self._backends.values()), None)
+                self._backends[options] = loaded.with_options(options) if loaded else self._load(options)
+            return self._backends[options]
 
     def do(
         self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
@@ -203,14 +203,14 @@ class Batch:
         return _guarded(item.path, partial(self._done, item, control, on_estimate))
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
-        engine = self._engine(item)
+        backend = self._backend(item)
         if item.plan is None:
             plan_picture(item.path, item.output, overwrite=item.options.request.overwrite)
-            upscale_picture(item.path, item.output, engine, control)
+            upscale_picture(item.path, item.output, backend, control)
             self._record(item, self._identity(item))
             return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
         plan = replace(item.plan, request=item.options.request)
-        job = engine.job(plan, item.options.batch_size)
+        job = backend.job(plan, item.options.batch_size)
         with start(job, control, restart=self._restart) as run:
             estimate = run.estimate()
             on_estimate(estimate)

@@ -10,7 +10,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import Local
+from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.preview.layout import Layout, compose
 from vidx4.jobs.progress import Control, Progress
@@ -94,7 +94,7 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
         plans = [_plan(scenes, piece, span) for span, piece in zip(scenes.spans, pieces, strict=True)]
         reports = [
-            watch.run(Job(plan, Local(composer), size))
+            watch.run(Job(plan, LocalExecutor(composer), size))
             for plan, composer in zip(plans, composers, strict=True)
         ]
         concatenate(pieces, video, plans[0].written.target)

@@ -17,7 +17,7 @@ from vidx4.diffusion.picture import Picture, in_eight_bits
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError
 from vidx4.frames import SCALE, FrameBatch
-from vidx4.jobs.job import Engine, Pixels
+from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
 from vidx4.jobs.progress import Control
 from vidx4.jobs.still.read import PER_INCH, STRAIGHT, About, Still, read_enlarged, read_still
@@ -73,7 +73,7 @@ def plan_picture(path: Path, output: Path | None = None, *, overwrite: bool = Fa
     return output
 
 
-def upscale_picture(path: Path, output: Path, engine: Engine, control: Control | None = None) -> None:
+def upscale_picture(path: Path, output: Path, backend: Backend, control: Control | None = None) -> None:
     """Make a still picture four times larger, and turn it upright.
 
     Transparency, the colour profile, EXIF data and the number of pixels per inch are kept as far as the
@@ -82,7 +82,7 @@ def upscale_picture(path: Path, output: Path, engine: Engine, control: Control |
     Args:
         path: the picture.
         output: where the result goes.
-        engine: what enlarges it.
+        backend: what enlarges it.
         control: hears when there is room for others beside it, and stops it before it is begun.
 
     Raises:
@@ -94,7 +94,7 @@ def upscale_picture(path: Path, output: Path, engine: Engine, control: Control |
     image_format = _format(output)
     if still.is_deep and image_format not in _DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
-    enlarged = engine.picture(still.pixels, control or Control())
+    enlarged = backend.picture(still.pixels, control or Control())
     with write_whole(output) as unfinished:
         _write(enlarged, unfinished, image_format, still.about)
         del enlarged  # to read the result takes as much memory again

@@ -18,14 +18,14 @@ from tests.helpers import stop_after
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
+from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.chunks import Chunk
-from vidx4.jobs.cluster.engine import RemoteEngine
 from vidx4.jobs.cluster.model_files import ModelFiles, Models, Setting
 from vidx4.jobs.cluster.scheduler import Load, WorkerLost
 from vidx4.jobs.cluster.worker import Fitted, Packed, Task, Worker
 from vidx4.jobs.cluster.workers import Staff
 from vidx4.jobs.identity import Identity
-from vidx4.jobs.local import LocalEngine, local_job
+from vidx4.jobs.local import LocalBackend, local_job
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Advance, Control
 from vidx4.jobs.request import Request
@@ -83,11 +83,11 @@ class InProcess:
 
 
 @contextmanager
-def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM) -> Iterator[RemoteEngine]:
+def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM) -> Iterator[ClusterBackend]:
     """Give a model on workers that are replaced when they die."""
     models = Models("cpu", itself, sends=False)
     with closing(Staff(lambda number: InProcess(f"Worker {number}", dies), num_workers, room)) as staff:
-        yield RemoteEngine.load(staff, models, COMPACT)
+        yield ClusterBackend.load(staff, models, COMPACT)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def plan(clip: Path, tmp_path: Path) -> Plan:
 def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     parts: list[Part] = []
     progress: list[int] = []
-    with at_work() as engine:
+    with at_work() as backend:
         control = Control(lambda each: progress.append(each.num_done), parts.append)
-        report = run(engine.job(plan, 4), control)
+        report = run(backend.job(plan, 4), control)
     assert plan.output.read_bytes() == local
     assert sum(part.starts_shot for part in parts) == report.num_shots == 8
     assert (report.num_frames, report.num_new, progress[-1]) == (215, 215, 215)
@@ -129,8 +129,8 @@ def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
 
 def test_the_same_with_one_worker_and_no_room(plan: Plan, local: bytes) -> None:
     """Each chunk waits until the last one is done."""
-    with at_work(1, room=Load(1, 1)) as engine:
-        run(engine.job(plan, 4))
+    with at_work(1, room=Load(1, 1)) as backend:
+        run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -140,8 +140,8 @@ def test_the_same_when_workers_die(
 ) -> None:
     """Before the work on a part, or after it."""
     moments = count()
-    with at_work(dies=lambda: next(moments) in deaths) as engine:
-        run(engine.job(plan, 4))
+    with at_work(dies=lambda: next(moments) in deaths) as backend:
+        run(backend.job(plan, 4))
     assert "was lost. Another one goes on with the shot at" in caplog.text
     assert plan.output.read_bytes() == local
 
@@ -150,13 +150,13 @@ def test_the_same_when_workers_die(
 def test_a_stopped_job_goes_on_with_other_workers_or_without(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
-    with at_work() as engine:
-        made = stop_after(engine.job(plan, 4), num_parts)
+    with at_work() as backend:
+        made = stop_after(backend.job(plan, 4), num_parts)
     if num_parts % 2:
         report = run(local_job(plan, upscaler, 4))
     else:
-        with at_work() as engine:
-            report = run(engine.job(plan, 4))
+        with at_work() as backend:
+            report = run(backend.job(plan, 4))
     assert report.num_new <= 215 - sum(part.num_frames for part in made)
     assert plan.output.read_bytes() == local
 
@@ -166,8 +166,8 @@ def test_a_job_of_this_process_goes_on_with_workers(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
     stop_after(local_job(plan, upscaler, 4), num_parts)
-    with at_work() as engine:
-        run(engine.job(plan, 4))
+    with at_work() as backend:
+        run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -176,16 +176,16 @@ def test_gaps_anywhere_are_closed(plan: Plan, upscaler: Upscaler, local: bytes) 
     stop_after(local_job(plan, upscaler, 4), 9)
     for name in ("00000004.nut", "00000049.json", "00000155.nut", "00000155.state", "00000178.nut"):
         (plan.work_folder / name).unlink(missing_ok=True)
-    with at_work() as engine:
-        report = run(engine.job(plan, 4))
+    with at_work() as backend:
+        report = run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
     assert report.num_new < 215
 
 
 def test_other_options_are_refused(plan: Plan, upscaler: Upscaler) -> None:
     stop_after(local_job(plan, upscaler, 4), 1)
-    with at_work() as engine, pytest.raises(OptionError, match="batch-size was 4 and is 2"):
-        run(engine.job(plan, 2))
+    with at_work() as backend, pytest.raises(OptionError, match="batch-size was 4 and is 2"):
+        run(backend.job(plan, 2))
 
 
 def test_damage_is_told_and_all_else_is_made(
@@ -197,28 +197,28 @@ def test_damage_is_told_and_all_else_is_made(
     content[middle : middle + 400] = bytes(400)
     source.write_bytes(content)
     plans = [plan_video(source, tmp_path / name, Request(encode=FAST)) for name in ("a.mp4", "b.mp4")]
-    with at_work() as engine:
-        reports = [run(local_job(plans[0], upscaler, 4)), run(engine.job(plans[1], 4))]
+    with at_work() as backend:
+        reports = [run(local_job(plans[0], upscaler, 4)), run(backend.job(plans[1], 4))]
         assert reports[0].damage == reports[1].damage != ()
         assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
         strict = replace(plans[1], request=replace(plans[1].request, strict=True, overwrite=True))
         with pytest.raises(SourceError, match="is damaged"):
-            run(engine.job(strict, 4))
+            run(backend.job(strict, 4))
 
 
 def test_where_workers_die_again_and_again_the_job_fails_and_keeps_what_is_done(
     plan: Plan, upscaler: Upscaler
 ) -> None:
     stop_after(local_job(plan, upscaler, 4), 2)
-    with at_work(dies=lambda: True) as engine, pytest.raises(WorkerError) as caught:
-        run(engine.job(plan, 4))
+    with at_work(dies=lambda: True) as backend, pytest.raises(WorkerError) as caught:
+        run(backend.job(plan, 4))
     assert str(caught.value).startswith("4 workers were lost at the same place of the shot at ")
     assert caught.value.__notes__[0].startswith("40 of 215 frames are kept in")
 
 
 def test_a_worker_that_makes_other_pixels_fails_the_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    with at_work() as engine:
-        job = engine.job(plan, 4)
+    with at_work() as backend:
+        job = backend.job(plan, 4)
         monkeypatch.setattr(Upscaler, "identity", {"weights": "others"})
         with pytest.raises(WorkerError, match=r"makes other pixels than the rest: .*weights of the model"):
             run(job)
@@ -228,13 +228,13 @@ def test_two_jobs_share_a_crew_the_second_beside_the_end_of_the_first(
     clip: Path, tmp_path: Path, local: bytes
 ) -> None:
     plans = [plan_video(clip, tmp_path / name, Request(encode=FAST)) for name in ("a.mkv", "b.mkv")]
-    with at_work() as engine, ExitStack() as stack:
+    with at_work() as backend, ExitStack() as stack:
         is_read = Event()
-        first = stack.enter_context(start(engine.job(plans[0], 4), Control(on_read=is_read.set)))
+        first = stack.enter_context(start(backend.job(plans[0], 4), Control(on_read=is_read.set)))
         thread = Thread(target=first.finish)
         thread.start()
         assert is_read.wait(60)
-        run(engine.job(plans[1], 4))
+        run(backend.job(plans[1], 4))
         thread.join()
     assert plans[0].output.read_bytes() == plans[1].output.read_bytes() == local
 
@@ -254,10 +254,10 @@ def test_a_shot_goes_on_after_many_other_jobs_of_its_worker(plan: Plan) -> None:
 
 
 def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:
-    with at_work() as engine:
-        with start(engine.job(plan, 4), is_trial=True) as work:
+    with at_work() as backend:
+        with start(backend.job(plan, 4), is_trial=True) as work:
             assert work.estimate().seconds_per_frame > 0
-        run(engine.job(plan, 4))
+        run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
 
 
@@ -265,9 +265,9 @@ def test_a_trial_leaves_the_crew_to_others(plan: Plan, local: bytes) -> None:
 def test_a_picture_is_that_of_this_process(is_deep: bool, upscaler: Upscaler) -> None:
     values = np.random.default_rng(1).integers(0, 65535, (12, 18, 3)).astype(np.uint16)
     pixels = values if is_deep else Image.fromarray((values // 257).astype(np.uint8))
-    with at_work() as engine:
-        result = engine.picture(pixels, Control())
-    expected = LocalEngine(upscaler).picture(pixels, Control())
+    with at_work() as backend:
+        result = backend.picture(pixels, Control())
+    expected = LocalBackend(upscaler).picture(pixels, Control())
     assert np.array_equal(np.asarray(result), np.asarray(expected))
 
 
@@ -293,9 +293,9 @@ def test_a_worker_that_differs_from_the_first_is_refused(
             return super().begin(setting, is_over)
 
     with closing(Staff(lambda number: (InProcess, Second)[number - 1](f"Worker {number}"), 2, ROOM)) as staff:
-        engine = RemoteEngine.load(staff, Models("cpu", itself, sends=False), COMPACT)
+        backend = ClusterBackend.load(staff, Models("cpu", itself, sends=False), COMPACT)
         is_first.set()
-        run(engine.job(plan, 4))
+        run(backend.job(plan, 4))
     assert plan.output.read_bytes() == local
     text = "Worker 2 is refused, since it differs from the first: device was cpu and is another."
     assert f"{text} The others go on without it." in caplog.text
@@ -309,9 +309,9 @@ def test_where_no_worker_can_begin_the_reason_is_told() -> None:
     with closing(Staff(lambda number: Unlucky(f"Worker {number}"), 2, ROOM)) as staff:
         models = Models("cpu", itself, sends=False)
         with pytest.raises(WorkerError, match=r"on fire\. That was so 4 times before it could begin\."):
-            RemoteEngine.load(staff, models, COMPACT)
+            ClusterBackend.load(staff, models, COMPACT)
         with pytest.raises(ModelError, match="no model 'nothing'"):
-            RemoteEngine.load(
+            ClusterBackend.load(
                 Staff(InProcess, 1, ROOM),  # type: ignore[arg-type]
                 models,
                 UpscaleOptions(model="nothing"),
@@ -326,7 +326,7 @@ def test_a_model_that_is_sent_is_the_same(
     options = UpscaleOptions(model=str(tiny_folder), device="cpu", dtype="float32", num_inference_steps=2)
     models = Models("cpu", itself, sends=True)
     with closing(Staff(lambda number: InProcess(f"Worker {number}"), 2, ROOM)) as staff:
-        sent = RemoteEngine.load(staff, models, options).identity
+        sent = ClusterBackend.load(staff, models, options).identity
     assert sent == Upscaler.from_options(options).identity
     (folder,) = tmp_path.glob("vidx4-*/*/model_index.json")
     assert folder.parent.name == models.setting(options).files.digest

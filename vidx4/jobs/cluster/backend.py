@@ -24,7 +24,7 @@ _ranks = count()
 """What comes first is done first."""
 
 
-class RemoteEngine:
+class ClusterBackend:
     """A model with its settings, on workers.
 
     Args:
@@ -47,9 +47,9 @@ class RemoteEngine:
             OptionError: options don't fit the model or the device.
             WorkerError: no worker can begin.
         """
-        engine = cls(staff, models, options)
-        staff.begin(engine._setting)
-        return engine
+        backend = cls(staff, models, options)
+        staff.begin(backend._setting)
+        return backend
 
     @cached_property
     def identity(self) -> Identity:
@@ -57,13 +57,13 @@ class RemoteEngine:
         return self._staff.ask(lambda worker: worker.identity(self._setting))
 
     def with_options(self, options: UpscaleOptions) -> Self:
-        """Return an engine with other options; raises as `Upscaler.with_options`."""
-        engine = type(self)(self._staff, self._models, options)
-        assert engine.identity  # only a worker knows whether options fit a model
-        return engine
+        """Return a backend with other options; raises as `Upscaler.with_options`."""
+        backend = type(self)(self._staff, self._models, options)
+        assert backend.identity  # only a worker knows whether options fit a model
+        return backend
 
     def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
-        """Return the job of enlarging a video; arguments and errors are those of `Engine.job`."""
+        """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
         size = plan.source.width, plan.source.height
         fitted: Fitted = self._staff.ask(
             lambda worker: worker.fitted(self._setting, *size, plan.num_frames, batch_size)
@@ -72,8 +72,8 @@ class RemoteEngine:
         identity = identify(plan, batch_size, fitted.identity, source_digest)
         store = self._models.store
         task = Task(uuid4().hex, self._setting, fitted, batch_size, store(plan))
-        maker = Remote(self._staff.crew, task, next(_ranks), store, self._staff.num_workers)
-        return Job(plan, maker, batch_size, identity)
+        executor = Remote(self._staff.crew, task, next(_ranks), store, self._staff.num_workers)
+        return Job(plan, executor, batch_size, identity)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times.
