@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scripts.bench.measure import machine
+from scripts.bench.tables import machine
 from scripts.evaluate.clips import REAL, REDUCTIONS, Clip, load_clips
 from scripts.evaluate.methods import NUM_THREADS, Run, run
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y

@@ -12,9 +12,12 @@ from uuid import UUID
 import av
 import pytest
 
-from scripts.stress.damage import BAD, DAMAGES, Case, attempt, cases
-from tests.hard_videos import frames, late, program_stream, scene, text_track, write
+from scripts.stress.damage import cases
+from scripts.stress.damage_case import BAD, Case, attempt
+from scripts.stress.mutations import MUTATIONS
+from tests.hard_videos import late, program_stream, text_track
 from tests.helpers import upscale_nearest
+from tests.video_builder import frames, scene, write
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs import pipeline
 from vidx4.jobs.job import Job
@@ -61,11 +64,11 @@ def test_a_sample_of_damages(number: int, clips: list[Path], tmp_path: Path) -> 
     assert sum(counts.values()) == 10
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", MUTATIONS)
 def test_every_kind_changes_the_file(kind: str, tmp_path: Path) -> None:
     data = bytearray(SAMPLES.joinpath("bear.webm").read_bytes())
     before = bytes(data)
-    DAMAGES[kind](data, random.Random(1))
+    MUTATIONS[kind](data, random.Random(1))
     assert bytes(data) != before
     assert Case("a", kind, 1).kind == kind
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from scripts.stress.containers import PROPERTIES, enlarge
-from tests.hard_videos import MADE
+from scripts.stress.containers import enlarge
+from scripts.stress.properties import PROPERTIES
+from tests.hard_videos import HARD_VIDEOS
 from vidx4.media.checks import verify_output
 from vidx4.media.probe import probe
 from vidx4.media.source import read_source
@@ -30,10 +31,10 @@ BESIDE = {
 """Other containers that some are tried in, too."""
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", HARD_VIDEOS)
 def test_everything_is_kept(name: str, tmp_path: Path) -> None:
     """A job ends only if its output is verified: that it ends is the promise."""
-    path = MADE[name](tmp_path)
+    path = HARD_VIDEOS[name](tmp_path)
     own = choose_suffix(probe(path))
     for suffix in (own, *BESIDE.get(name, ())):
         enlarge(path, tmp_path / f"out{suffix}")
@@ -43,7 +44,7 @@ def test_everything_is_kept(name: str, tmp_path: Path) -> None:
     "name", ["early", "late_mp4", "attachments_and_ass", "old_avi", "ten_bits_422", "text_track"]
 )
 def test_a_range_is_kept(name: str, tmp_path: Path) -> None:
-    path = MADE[name](tmp_path)
+    path = HARD_VIDEOS[name](tmp_path)
     span = TimeRange(Fraction(1, 5), Fraction(1, 2))
     enlarge(path, tmp_path / f"out{choose_suffix(probe(path))}", span)
 
@@ -102,7 +103,7 @@ def _run(*command: str) -> list[str]:
     ],
 )
 def test_another_decoder_agrees(name: str, tmp_path: Path) -> None:
-    path = MADE[name](tmp_path) if name in MADE else SAMPLES / name
+    path = HARD_VIDEOS[name](tmp_path) if name in HARD_VIDEOS else SAMPLES / name
     output = tmp_path / f"out{choose_suffix(probe(path))}"
     enlarge(path, output)
     given, kept = seen(path), seen(output)
@@ -112,7 +113,7 @@ def test_another_decoder_agrees(name: str, tmp_path: Path) -> None:
 
 
 def test_pulldown_by_another_decoder(tmp_path: Path) -> None:
-    path = MADE["telecined"](tmp_path)
+    path = HARD_VIDEOS["telecined"](tmp_path)
     enlarge(path, tmp_path / "out.mp4")
     assert read_source(path).fields == Fields.FILM
     assert (seen(path).num_frames, seen(tmp_path / "out.mp4").num_frames) == (50, 40)
@@ -133,7 +134,7 @@ def test_what_verify_says_has_a_row_for_each_promise(tmp_path: Path) -> None:
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.request import Request
 
-    path, output = MADE["attachments_and_ass"](tmp_path), tmp_path / "out.mkv"
+    path, output = HARD_VIDEOS["attachments_and_ass"](tmp_path), tmp_path / "out.mkv"
     enlarge(path, output)
     plan = plan_video(path, output, Request(overwrite=True))
     subjects = " ".join(check.subject for check in verify_output(plan.written, output))

@@ -3,7 +3,8 @@
 import pytest
 
 from scripts.bench.architecture import unet_operations, vae_operations
-from scripts.bench.measure import Row, in_child, markdown, peak_memory
+from scripts.bench.measure import in_child, peak_memory
+from scripts.bench.tables import Row, markdown
 
 MIB = 2**20
 
