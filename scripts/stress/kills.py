@@ -4,8 +4,8 @@ python -m scripts.stress.kills [--kills 200] [--seed 0] [--clip VIDEO] [-- FLAGS
 
 By default the clip is made: three shots, a variable rate and sound. Each run is the real program in a process
 of its own, ended by SIGKILL: at a random moment, at a random frame inside the encoder, or just before or
-after a random rename. When a run ends well, its output must be equal, byte for byte, to that of an undisturbed
-run; then a new job begins, until there were enough kills.
+after a random rename. When a run ends well, its output must be equal, byte for byte, to that of an
+undisturbed run; then a new job begins, until there were enough kills.
 """
 
 import argparse
