@@ -31,11 +31,11 @@ BENCHMARKS = {
 
 def main() -> None:
     """Parse the arguments and run one benchmark."""
-    arguments = parser().parse_args()
+    arguments = new_parser().parse_args()
     import_module(f"scripts.bench.{arguments.benchmark}").run(arguments)
 
 
-def parser() -> argparse.ArgumentParser:
+def new_parser() -> argparse.ArgumentParser:
     """Return the parser of all arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="benchmark", required=True)

@@ -19,8 +19,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PRELOADED = ["vidx4.cli.commands", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
 """Modules that are imported once: each process is forked from one that has them."""
@@ -157,9 +160,20 @@ def _fatal(
 
 def make_clip(path: Path) -> None:
     """Write a clip of three shots that pan, 24x16, with a variable rate and sound."""
-    from tests.video_builder import panning_shots, variable_pts, write
+    from av.video.frame import VideoFrame
 
-    write(path, panning_shots(SHOT_LENGTHS), pts=variable_pts(sum(SHOT_LENGTHS)))
+    from tests.video_files import write_video
+
+    rng = np.random.default_rng(5)
+    frames, steps = [], rng.choice([384, 512, 1024], size=sum(SHOT_LENGTHS))
+    for length, color in zip(SHOT_LENGTHS, ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), strict=True):
+        coarse = (rng.integers(0, 255, (30, 20, 1)) * color).astype(np.uint8)
+        wide = coarse.repeat(4, axis=0).repeat(4, axis=1)
+        for i in range(length):
+            picture = np.ascontiguousarray(wide[i : i + 16, i // 2 : i // 2 + 24])
+            frames.append(VideoFrame.from_ndarray(picture, format="rgb24"))
+    pts = [0, *np.cumsum(steps).tolist()[:-1]]
+    write_video(path, frames=frames, pts=pts, width=24, height=16, time_base=Fraction(1, 12800))
 
 
 def main() -> None:
