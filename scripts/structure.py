@@ -1,7 +1,7 @@
 """Count what the layout of the code promises: `python -m scripts.structure` fails if a promise is broken.
 
 Rooms are the files of a folder and its sub-folders, each sub-folder one room. An arrow is a room that imports
-another, counted once however many imports there are. `__init__` files are left out.
+another, counted once however many imports there are. `__init__` files are ignored.
 """
 
 import ast
@@ -39,7 +39,7 @@ class Folder:
 
     @property
     def upward(self) -> list[Arrow]:
-        """Arrows from a sub-folder to a file beside it."""
+        """Arrows from a sub-folder to a file of the folder above it."""
         return sorted((a, b) for a, b in self.arrows if a in self.sub_folders and b in self.files)
 
     @cached_property

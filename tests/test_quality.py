@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from scripts.evaluate.clips import reduce_clean
 from scripts.evaluate.metrics import Lpips, psnr_y
-from scripts.training.degrade import reduce, transcode
+from scripts.training.degrade import transcode
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.frames import FrameBatch
 
@@ -52,7 +53,7 @@ def test_weights_are_as_good_as_recorded(
     name: str, num_steps: int, recorded: dict[str, tuple[float, float]]
 ) -> None:
     truth = photo(name)[None]
-    result = upscaled(reduce(truth), num_inference_steps=num_steps)
+    result = upscaled(reduce_clean(truth), num_inference_steps=num_steps)
     with torch.inference_mode():
         lpips = float(Lpips()(to_tensor(result), to_tensor(truth)))
     assert nearness(result[0], truth[0]) >= recorded[name][0] - PSNR_TOLERANCE
@@ -63,7 +64,7 @@ def test_earlier_frames_make_later_ones_better() -> None:
     """In a pan, the sixth frame is nearer to the truth than it would be alone."""
     picture = photo("kodim05")
     truth = np.stack([picture[3 * i : 3 * i + 384, 5 * i : 5 * i + 512] for i in range(6)])
-    low_res = reduce(truth)
+    low_res = reduce_clean(truth)
     alone, remembered = upscaled(low_res[-1:])[0], upscaled(low_res)[-1]
     assert nearness(remembered, truth[-1]) > nearness(alone, truth[-1]) + MEMORY_GAIN
 
@@ -71,14 +72,14 @@ def test_earlier_frames_make_later_ones_better() -> None:
 def test_a_noise_level_removes_coding_artefacts() -> None:
     picture = photo("kodim23")
     truth = np.stack([picture[i : i + 384, i : i + 512] for i in range(3)])
-    coded = transcode(reduce(truth), "mpeg2video", 12)
+    coded = transcode(reduce_clean(truth), "mpeg2video", 12)
     plain, restored = (upscaled(coded, noise_level=level)[-1] for level in (0, 75))
     assert nearness(restored, truth[-1]) > nearness(plain, truth[-1]) + RESTORATION_GAIN
 
 
 def test_a_still_picture_with_grain_is_steadied() -> None:
     rng = np.random.default_rng(0)
-    still = reduce(photo("kodim23")[None, :256, :320])
+    still = reduce_clean(photo("kodim23")[None, :256, :320])
     grain = rng.normal(0, 4, (5, *still.shape[1:3], 1))
     noisy = (still + grain).round().clip(0, 255).astype(np.uint8)
     levels = {level: upscaled(noisy, noise_level=level) for level in (0, 60)}
@@ -89,7 +90,7 @@ def test_a_still_picture_with_grain_is_steadied() -> None:
 def test_texture_does_not_accumulate_over_a_shot() -> None:
     picture = photo("kodim23")
     truth = np.stack([picture[2 * i : 2 * i + 192, 3 * i : 3 * i + 256] for i in range(16)])
-    coded = transcode(reduce(truth), "mpeg2video", 12)
+    coded = transcode(reduce_clean(truth), "mpeg2video", 12)
     result = upscaled(coded, num_inference_steps=4, noise_level=75)
     sharpness = [change(a) / change(b) for a, b in zip(result, truth, strict=True)]
     assert sharpness[-1] < 1.1 * sharpness[0]

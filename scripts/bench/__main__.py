@@ -8,8 +8,8 @@ python -m scripts.bench scale                      time and memory against frame
 python -m scripts.bench memory                     large frames of sd-x4 in a limited memory
 python -m scripts.bench cluster [--workers 1 2] [--minutes 1 5]        a job on Ray against one without
 
-Each is a module beside this one that says more. Each takes `--out FOLDER` and less than eight minutes on two
-cores; all but `temporal` and `compact` take `--device`, those with sd-x4 or `compact` also `--dtype`.
+Each is a module of this package, which says more. Each takes `--out FOLDER`, and less than eight minutes on
+two cores. All but `temporal` and `compact` take `--device`; all of those but `cluster` take `--dtype`.
 """
 
 import argparse

@@ -14,7 +14,7 @@ BASELINE = "animevideov3"
 """Method that the others are compared with."""
 FAST = BASELINE, "span", "compact", "compact temporal=off", "compact steps=4"
 SLOW = "x4plus"
-"""Method that gets one frame only and no warm-up, which would be little beside its own time."""
+"""Method that gets one frame only and no warm-up, which would be little compared with its own time."""
 NUM_REPEATS = 3
 """Runs of each fast method after its warm-up; the fastest counts."""
 

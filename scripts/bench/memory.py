@@ -58,8 +58,8 @@ def denoise_within(task: Task, limit: int) -> tuple[str, float, int]:
 
 
 def decoding(device: torch.device) -> Tables:
-    """Measure the memory of decoding one frame beside its estimate."""
+    """Measure the memory of decoding one frame, to compare with its estimate."""
     estimate = TiledAutoencoder(make_vae()).decode_bytes(TILE_SIZE, 1, WIDTH * HEIGHT)
     seconds, peak = in_child(decode_latents, TILE_SIZE, device, WIDTH, HEIGHT)
-    what = f"estimated beside weights and program: {estimate / 2**20:.0f} MiB"
+    what = f"estimated, without weights and program: {estimate / 2**20:.0f} MiB"
     return {f"Decoding {WIDTH}x{HEIGHT} in float32": [Row(what, seconds, peak_memory=peak)]}

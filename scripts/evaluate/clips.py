@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-SCALE = 4
+from vidx4.frames import SCALE
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _turn(rate: float) -> Pose:
     return pose
 
 
-PANNED: dict[str, tuple[str, Pose]] = {
+CAMERA_MOVES: dict[str, tuple[str, Pose]] = {
     "pan": ("kodim05.png", _pan(5.0, 3.0)),
     "slow_pan": ("kodim08.png", _pan(-2.0, 0.0)),
     "zoom": ("kodim13.png", _zoom(0.012)),
@@ -78,6 +78,7 @@ PANNED: dict[str, tuple[str, Pose]] = {
 OCCLUSION = "kodim20.png", "kodim23.png"
 """A picture that stands still, and another of which a disc moves over it."""
 FRAME_SIZE = 512, 320
+"""Width and height of clips that are made from pictures."""
 OLD_BLUR = 1.5
 """Standard deviation in pixels of the truth."""
 OLD_GRAIN = 3.0
@@ -93,8 +94,8 @@ def load_clips(folder: Path, pictures: Path, num_frames: int) -> Iterator[Clip]:
     for name, (file, start, width, height) in REAL.items():
         frames = _read(folder / file, start, num_frames, width, height)
         yield Clip(name, frames, tuple(_measured_step(a, b) for a, b in pairwise(frames)))
-    for name, (file, pose) in PANNED.items():
-        yield _panned(name, _open(pictures / file), pose, num_frames)
+    for name, (file, pose) in CAMERA_MOVES.items():
+        yield _from_picture(name, _open(pictures / file), pose, num_frames)
     background, foreground = (_open(pictures / file) for file in OCCLUSION)
     yield _occlusion(background, foreground, num_frames)
 
@@ -156,7 +157,7 @@ def _inside(flow: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _panned(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
+def _from_picture(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
     times = np.arange(num_frames) - (num_frames - 1) / 2
     frames = np.stack([_viewed(picture, *pose(t)) for t in times])
     flows = [_flow(pose(a), pose(b)) for a, b in pairwise(times)]
@@ -205,12 +206,10 @@ def _occlusion(background: np.ndarray, foreground: np.ndarray, num_frames: int) 
     return Clip("occlusion", np.stack(frames), tuple(steps))
 
 
-def reduce_clean(frames: np.ndarray) -> np.ndarray:
-    """Reduce frames four times by antialiased bicubic interpolation, (T, H, W, 3)."""
+def reduce_clean(frames: np.ndarray, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+    """Reduce frames four times by antialiased interpolation, uint8, (T, H, W, 3)."""
     size = frames.shape[2] // SCALE, frames.shape[1] // SCALE
-    return np.stack(
-        [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in frames]
-    )
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, kernel)) for frame in frames])
 
 
 def reduce_old(frames: np.ndarray) -> np.ndarray:
@@ -220,9 +219,6 @@ def reduce_old(frames: np.ndarray) -> np.ndarray:
     low_res = reduce_clean(blurred).astype(np.float32)
     grain = rng.normal(0, OLD_GRAIN, (*low_res.shape[:3], 1))
     return _coded((low_res + grain).round().clip(0, 255).astype(np.uint8))
-
-
-REDUCTIONS = {"clean": reduce_clean, "old": reduce_old}
 
 
 def _coded(frames: np.ndarray) -> np.ndarray:
@@ -243,3 +239,6 @@ def _coded(frames: np.ndarray) -> np.ndarray:
         decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     assert len(decoded) == len(frames)
     return np.stack(decoded)
+
+
+REDUCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"clean": reduce_clean, "old": reduce_old}

@@ -17,8 +17,8 @@ from PIL import Image
 from scripts.bench.measure import in_child, peak_memory
 from scripts.evaluate.metrics import installed_file
 from vidx4 import FrameBatch, Upscaler
+from vidx4.frames import SCALE
 
-SCALE = 4
 Enlarge = Callable[[np.ndarray], np.ndarray]
 """Frames of one shot, uint8, (T, H, W, 3) -> (T, 4H, 4W, 3)."""
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from scripts.bench.tables import machine
 from scripts.evaluate import methods
-from scripts.evaluate.clips import REDUCTIONS, SCALE
+from scripts.evaluate.clips import REDUCTIONS
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
 from scripts.evaluate.perceptual import PerceptualMetrics, vmaf
 from scripts.evaluate.temporal_metrics import gradient
+from vidx4.frames import SCALE
 
 COLUMNS = {
     "psnr_y": ("PSNR-Y (dB)", 2),

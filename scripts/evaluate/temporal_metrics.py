@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.evaluate.clips import SCALE, Clip, Step, fetch, measure_flow
+from scripts.evaluate.clips import Clip, Step, fetch, measure_flow
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
 from scripts.evaluate.perceptual import PerceptualMetrics, vmaf
+from vidx4.frames import SCALE
 
 MARGIN = 8
 """Pixels along the edges that temporal metrics ignore."""

@@ -10,7 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-SCALE = 4
+from scripts.evaluate.clips import reduce_clean
+
 MAX_BLUR = 2.8
 """Standard deviation at the highest severity, in pixels of the truth."""
 MAX_GRAIN = 10.0
@@ -23,12 +24,6 @@ KERNELS = [
     Image.Resampling.BILINEAR,
     Image.Resampling.BOX,
 ]
-
-
-def reduce(frames: np.ndarray, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
-    """Reduce frames four times by antialiased interpolation, uint8, (T, H, W, 3)."""
-    size = frames.shape[2] // SCALE, frames.shape[1] // SCALE
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, kernel)) for frame in frames])
 
 
 def degrade(frames: np.ndarray, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -44,7 +39,7 @@ def degrade(frames: np.ndarray, severity: float, rng: np.random.Generator) -> np
     """
     if rng.random() < 0.7:
         frames = _blurred(frames, MAX_BLUR * _strength(severity, rng), rng)
-    low_res = reduce(frames, KERNELS[rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])])
+    low_res = reduce_clean(frames, KERNELS[rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])])
     if rng.random() < 0.08:
         low_res = _combed(low_res, rng)
     if rng.random() < 0.7:

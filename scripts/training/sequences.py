@@ -13,9 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from scripts.evaluate.clips import reduce_clean
 from scripts.training.config import Config
-from scripts.training.degrade import SCALE, degrade, reduce
+from scripts.training.degrade import degrade
 from scripts.training.scenes import Photo, make_scene
+from vidx4.frames import SCALE
 from vidx4.temporal.motion import estimate_motion
 
 NUM_VALIDATION = 16
@@ -116,7 +118,7 @@ class Pool:
             config.num_frames,
             SCALE * config.side,
         )
-        low_res = degrade(truth, level / config.max_noise_level, rng) if level else reduce(truth)
+        low_res = degrade(truth, level / config.max_noise_level, rng) if level else reduce_clean(truth)
         return _to_tensor(truth), _to_tensor(low_res)
 
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from scripts.evaluate.clips import reduce_clean
 from scripts.evaluate.metrics import Lpips, psnr_y
 from scripts.training.config import Config
-from scripts.training.degrade import reduce
 from scripts.training.scenes import Photo
 from scripts.training.sequences import Frame, Pool
 from scripts.training.trainer import Trainer
@@ -73,7 +73,7 @@ class Validation:
     def _of_pictures(self, trainer: Trainer) -> Scores:
         results = []
         for picture in self._pictures:
-            low_res = _signal(reduce(picture[None]), trainer)
+            low_res = _signal(reduce_clean(picture[None]), trainer)
             result = _enlarge(trainer, low_res, trainer.memory.blank(low_res), torch.tensor([0]), num_steps=1)
             results.append(self._score(result, _signal(picture[None], trainer)))
         return {name: _mean([result[name] for result in results]) for name in results[0]}
