@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-from PIL import Image
-
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
 from vidx4.frames import SCALE
@@ -24,7 +22,7 @@ from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import start
-from vidx4.jobs.still.read import is_picture
+from vidx4.jobs.still.read import is_picture, stored_size
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
 from vidx4.media.checks import verify_output
@@ -261,8 +259,8 @@ def _check_looks_done(item: Item) -> None:
 def _is_larger_picture(item: Item) -> bool:
     if not is_picture(item.output):
         return False
-    with Image.open(item.path) as small, Image.open(item.output) as large:
-        return sorted(large.size) == sorted(SCALE * side for side in small.size)
+    # Sorted: the source may be stored turned, the output never is.
+    return sorted(stored_size(item.output)) == sorted(SCALE * side for side in stored_size(item.path))
 
 
 def _is_larger_video(plan: Plan) -> bool:
