@@ -251,8 +251,8 @@ def _check_looks_done(item: Item) -> None:
         looks_done = False
     if not looks_done:
         raise OutputError(
-            f"{item.output} exists already, but is not a complete copy of {item.path} at four times its size. "
-            "Use --overwrite to replace it."
+            f"{item.output} exists already, but is not a complete copy of {item.path} at four times its "
+            "size. Use --overwrite to replace it."
         )
 
 
