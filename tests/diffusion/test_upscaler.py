@@ -159,7 +159,7 @@ def test_too_little_memory_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
     upscaler = Upscaler.load("compact", device="cpu")
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 7 bytes.")
     monkeypatch.setattr(upscaler, "_rendered", Mock(side_effect=error))
-    with pytest.raises(MemoryLimitError, match="28x20.*--device"):
+    with pytest.raises(MemoryLimitError, match=r"28x20.*--device"):
         upscaler(frames(2))
     with pytest.raises(MemoryLimitError, match="28x20"):
         upscaler(frames(1))
