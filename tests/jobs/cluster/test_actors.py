@@ -19,7 +19,7 @@ from PIL import Image
 
 from scripts.stress.kills import FLAGS
 from tests.hard_videos import episode
-from tests.jobs.folder.test_files import Ear
+from tests.jobs.folder.test_files import Recorder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
@@ -156,7 +156,7 @@ def test_a_folder_feeds_the_same_workers(
     assert [look.outcome for look in looks if hasattr(look, "outcome")].count(Outcome.SKIPPED) == 5
 
 
-class Overlap(Ear):
+class Overlap(Recorder):
     """Counts how many files are at work at once."""
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""A folder: the tree is kept, what is done is skipped, a bad file doesn't stop the others."""
+"""A folder: the tree is kept, finished files are skipped, a bad file doesn't stop the others."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,8 +43,8 @@ SMALL = {"width": 32, "height": 24, "num_audio": 0}
 ODD_NAMES = ('it\'s "odd".mp4', "new\nline.mp4", "Fête 映画.mp4", "-dash.mp4", "[red]*?.mp4")
 
 
-class Ear:
-    """Hears of a batch and remembers."""
+class Recorder:
+    """Records the events of a batch."""
 
     def __init__(self) -> None:
         self.totals: list[Total] = []
@@ -95,8 +96,8 @@ def batch(folder: Path, options: FileOptions = OPTIONS, **flags: Any) -> Batch:
     return Batch(Selection(folder, folder.parent / "out"), lambda name: options, **flags)
 
 
-def work(batch: Batch, ear: Ear | None = None, stop: Event | None = None) -> dict[str, FileReport]:
-    reports = Pass(batch, ear or Ear(), stop or Event()).run(batch.selection.find())
+def work(batch: Batch, recorder: Recorder | None = None, stop: Event | None = None) -> dict[str, FileReport]:
+    reports = Pass(batch, recorder or Recorder(), stop or Event()).run(batch.selection.find())
     return {batch.selection.name(report.path): report for report in reports}
 
 
@@ -108,7 +109,7 @@ def one_film(tmp_path: Path, num_frames: int = 3) -> Path:
     return folder
 
 
-def test_keeps_the_tree_and_goes_on_after_a_bad_file(folder: Path) -> None:
+def test_keeps_the_tree_and_continues_after_a_bad_file(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     reports = work(batch(folder))
     outcomes = {name: report.outcome for name, report in reports.items()}
@@ -129,7 +130,7 @@ def test_keeps_the_tree_and_goes_on_after_a_bad_file(folder: Path) -> None:
     assert {report.outcome for report in again.values()} == {Outcome.SKIPPED, Outcome.FAILED}
 
 
-def test_what_is_done_is_verified(tmp_path: Path) -> None:
+def test_finished_outputs_are_verified(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     output = work(batch(folder))["film.mp4"].output
     assert output is not None
@@ -138,7 +139,7 @@ def test_what_is_done_is_verified(tmp_path: Path) -> None:
     output.write_bytes(whole[:-100])
     changed = work(batch(folder))["film.mp4"]
     assert changed.outcome == Outcome.FAILED
-    assert "changed after it was written" in changed.message
+    assert str(output) in changed.message
     assert (
         work(batch(folder, replace(OPTIONS, request=replace(OPTIONS.request, overwrite=True))))[
             "film.mp4"
@@ -148,31 +149,32 @@ def test_what_is_done_is_verified(tmp_path: Path) -> None:
     assert output.read_bytes() == whole
 
 
-def test_what_is_of_other_options_or_another_source_is_not_taken_for_done(tmp_path: Path) -> None:
+def test_an_output_of_other_options_or_another_source_is_refused(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     work(batch(folder))
     others = FileOptions(UpscaleOptions(model="compact", device="cpu", seed=1), OPTIONS.request)
     report = work(batch(folder, others))["film.mp4"]
     assert report.outcome == Outcome.FAILED
-    assert "seed was 0 and is 1" in report.message
+    assert re.search(r"\bseed\b.*\b0\b.*\b1\b", report.message)
     assert "--overwrite" in report.message
     write_video(folder / "film.mp4", num_frames=3, width=32, height=24, num_audio=1)
-    assert "the source has changed" in work(batch(folder))["film.mp4"].message
+    changed = work(batch(folder))["film.mp4"]
+    assert (changed.outcome, "source" in changed.message) == (Outcome.FAILED, True)
 
 
-def test_an_output_of_unknown_origin_counts_if_it_is_whole(tmp_path: Path) -> None:
+def test_an_output_of_unknown_origin_counts_if_it_is_complete(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     output = work(batch(folder))["film.mp4"].output
     assert output is not None
     (tmp_path / "out" / ".vidx4-batch.json").write_text('{"film_x4.mp4": ')
     report = work(batch(folder))["film.mp4"]
     assert report.outcome == Outcome.SKIPPED
-    assert "not known" in report.message
+    assert report.message
     shutil.copy(folder / "film.mp4", output)
     (tmp_path / "out" / ".vidx4-batch.json").unlink()
     report = work(batch(folder))["film.mp4"]
     assert report.outcome == Outcome.FAILED
-    assert "four times larger" in report.message
+    assert str(folder / "film.mp4") in report.message
 
 
 def test_sources_that_did_not_change_are_not_read_again(
@@ -185,9 +187,7 @@ def test_sources_that_did_not_change_are_not_read_again(
     assert work(batch(folder))["film.mp4"].outcome == Outcome.SKIPPED
 
 
-def test_a_fault_of_the_program_does_not_stop_the_others(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_does_not_stop_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidx4.jobs.folder.files.start", Mock(side_effect=ZeroDivisionError("oops")))
     reports = work(batch(folder))
     assert reports["deep er/still/photo.png"].outcome == Outcome.DONE
@@ -221,28 +221,28 @@ def test_patterns_choose_files(folder: Path) -> None:
     assert names(["same.*"], ["*.mkv"]) == ["same.mp4"]
 
 
-def test_all_is_estimated_from_the_first_file(folder: Path) -> None:
-    ear = Ear()
-    work(batch(folder), ear)
-    ((estimate, total),) = ear.estimates
+def test_the_whole_is_estimated_from_the_first_file(folder: Path) -> None:
+    recorder = Recorder()
+    work(batch(folder), recorder)
+    ((estimate, total),) = recorder.estimates
     assert total.num_files == 8
     assert total.num_frames == 15
     assert total.seconds_left >= estimate.seconds_left
-    assert [total.number for total in ear.totals] == sorted(total.number for total in ear.totals)
-    assert ear.totals[-1].share_done == pytest.approx(1.0)
-    assert ear.totals[-1].seconds_left == pytest.approx(0.0)
+    assert [total.number for total in recorder.totals] == sorted(total.number for total in recorder.totals)
+    assert recorder.totals[-1].share_done == pytest.approx(1.0)
+    assert recorder.totals[-1].seconds_left == pytest.approx(0.0)
 
 
-def test_work_goes_on_inside_a_file(tmp_path: Path) -> None:
+def test_work_resumes_inside_a_file(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=40)
-    stop, ear = Event(), Ear()
-    ear.on_part = lambda part: stop.set()
-    left = work(batch(folder), ear, stop)["film.mp4"]
+    stop, recorder = Event(), Recorder()
+    recorder.on_part = lambda part: stop.set()
+    left = work(batch(folder), recorder, stop)["film.mp4"]
     assert left.outcome == Outcome.LEFT
-    assert "4 of 40 frames are kept" in left.message
-    ear = Ear()
-    done = work(batch(folder), ear)["film.mp4"]
-    (look,) = ear.looks
+    assert re.search(r"\b4\b.*\b40\b", left.message)
+    recorder = Recorder()
+    done = work(batch(folder), recorder)["film.mp4"]
+    (look,) = recorder.looks
     assert isinstance(look, Item)
     assert (look.num_kept, look.num_left) == (4, 36)
     assert (done.outcome, done.num_frames) == (Outcome.DONE, 36)
@@ -262,13 +262,13 @@ def test_a_file_that_is_still_being_written_is_left(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("vidx4.jobs.folder.selection.time.sleep", grow)
     reports = work(batch(folder))
     assert reports["growing.mp4"].outcome == Outcome.LEFT
-    assert "still being written" in reports["growing.mp4"].message
+    assert reports["growing.mp4"].message
     assert reports["film.mp4"].outcome == Outcome.DONE
     assert len(looks) == 2
 
 
 def test_an_output_folder_inside_the_folder_is_refused(folder: Path) -> None:
-    with pytest.raises(OutputError, match="inside"):
+    with pytest.raises(OutputError, match=re.escape(str(folder / "out"))):
         Selection(folder, folder / "out")
 
 
@@ -316,7 +316,7 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     result = vidx4("batch", tmp_path / "in", tmp_path / "out", *FLAGS)
     assert result.exit_code == 2
-    assert "no video" in result.output
+    assert str(tmp_path / "in") in result.output.replace("\n", "")
 
 
 def started(folder: Path, *flags: str) -> subprocess.Popen[str]:
@@ -341,7 +341,7 @@ def wait_for(process: "subprocess.Popen[str]", event: str) -> None:
         assert process.poll() is None
 
 
-def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
+def test_a_stopped_batch_reports_and_can_be_resumed(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=600)
     shutil.copy2(folder / "film.mp4", folder / "second.mp4")
     with started(folder) as process:
@@ -355,22 +355,22 @@ def test_told_to_stop_it_still_reports_and_can_go_on(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "film_x4.mp4.vidx4").is_dir()
 
 
-def test_a_signal_is_heeded_whichever_thread_gets_it(tmp_path: Path) -> None:
+def test_a_signal_counts_in_whichever_thread_it_arrives(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=200)
-    stop, ear, is_sent = Event(), Ear(), Event()
+    stop, recorder, is_sent = Event(), Recorder(), Event()
 
     def interrupt(part: Part) -> None:
         if not is_sent.is_set():
             is_sent.set()
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-    ear.on_part = interrupt
+    recorder.on_part = interrupt
     with stoppable(stop, quiet=True):
-        reports = work(batch(folder), ear, stop)
+        reports = work(batch(folder), recorder, stop)
     assert reports["film.mp4"].outcome == Outcome.LEFT
 
 
-def test_a_watched_folder_gets_new_files_done(tmp_path: Path) -> None:
+def test_new_files_in_a_watched_folder_are_upscaled(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     with started(folder, "--watch") as process:
         wait_for(process, "file")
@@ -400,7 +400,7 @@ seed = 5
 """
 
 
-def test_a_file_in_the_folder_gives_options(folder: Path, tmp_path: Path) -> None:
+def test_options_come_from_a_file_in_the_folder(folder: Path, tmp_path: Path) -> None:
     (folder / "vidx4.toml").write_text(TOML)
     result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--noise-level", 20, "--dry-run", "--json")
     files = json.loads(result.stdout.splitlines()[-1])["files"]
@@ -414,15 +414,15 @@ def test_a_file_in_the_folder_gives_options(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("steps = ", "can't be read"),
-        ("mood = 1", "no option 'mood'"),
-        ("steps = 'many'", "steps takes a value of type int, not 'many'"),
-        ("steps = true", "steps takes a value of type int"),
-        ("files = 1", "must hold tables"),
-        ("[files.'*.avi']\nstrength = 2", "strength must be between 0 and 1"),
+        ("steps = ", "vidx4.toml"),
+        ("mood = 1", "'mood'"),
+        ("steps = 'many'", "'many'"),
+        ("steps = true", "True"),
+        ("files = 1", "files"),
+        ("[files.'*.avi']\nstrength = 2", "strength"),
     ],
 )
-def test_a_file_of_options_that_makes_no_sense_is_refused(
+def test_invalid_options_in_the_file_are_refused(
     content: str, message: str, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "vidx4.toml").write_text(content)

@@ -1,6 +1,7 @@
 """Still pictures from file to file."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.request import Request
-from vidx4.jobs.still import upscale as picture_module
+from vidx4.jobs.still import read, write
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 from vidx4.jobs.verify import verify
@@ -24,6 +25,8 @@ from vidx4.media.pictures.png16 import encode_png, profile_chunk, read_deep
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 
+# pytest replaces the filters of warnings, among them the one that `read.py` sets when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 SAMPLES = Path(__file__).parents[3] / "samples"
 
 
@@ -33,7 +36,7 @@ def upscaler() -> Upscaler:
 
 
 class Nearest(Upscaler):
-    """Repeats pixels: what comes out tells what went in."""
+    """Repeats pixels, so that the output shows what the model was given."""
 
     def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
         frames = torch.stack([frame.low_res for frame in batch.frames])
@@ -69,7 +72,7 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def check_metadata(path: Path) -> None:
-    """Check that a file holds what `exif_of` says, but for what no longer holds, and the profile."""
+    """Check that a file holds the tags of `exif_of` that are still true, and the profile."""
     with Image.open(path) as picture:
         exif = picture.getexif()
         assert exif[ExifTags.Base.Make] == "Kodak"
@@ -90,7 +93,7 @@ def save(path: Path, mode: str = "RGB", count: int = 1, **options: Any) -> Path:
     return path
 
 
-def test_what_is_a_picture(tmp_path: Path) -> None:
+def test_pictures_are_recognised_by_content(tmp_path: Path) -> None:
     pictures = [
         save(tmp_path / "a.png"),
         save(tmp_path / "a.gif"),
@@ -115,7 +118,7 @@ def test_every_common_format_is_read_and_written(suffix: str, upscaler: Upscaler
         assert picture.size == (48, 32)
 
 
-def test_transparency_lies_on_white_where_the_format_has_none(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_transparency_becomes_white_if_the_format_has_none(upscaler: Upscaler, tmp_path: Path) -> None:
     path = tmp_path / "clear.png"
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(path)
     upscale_picture(path, tmp_path / "out.jpg", LocalBackend(upscaler))
@@ -123,7 +126,7 @@ def test_transparency_lies_on_white_where_the_format_has_none(upscaler: Upscaler
         assert picture.getpixel((16, 16)) == (255, 255, 255)
 
 
-def test_sixteen_bits_are_scaled_where_the_format_has_eight(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_if_the_format_has_eight(upscaler: Upscaler, tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     Image.fromarray(np.full((8, 8), 25700, np.uint16)).save(path)
     upscale_picture(path, tmp_path / "out.jpg", LocalBackend(upscaler))
@@ -131,12 +134,12 @@ def test_sixteen_bits_are_scaled_where_the_format_has_eight(upscaler: Upscaler, 
         assert abs(np.asarray(picture).mean() - 100) < 2
 
 
-def test_what_a_format_can_not_hold_is_a_clear_error(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_a_format_that_can_not_hold_the_picture_is_a_clear_error(upscaler: Upscaler, tmp_path: Path) -> None:
     path = save(tmp_path / "clear.png", mode="RGBA")
     with pytest.raises(OutputError, match="PCX"):
         upscale_picture(path, tmp_path / "out.pcx", LocalBackend(upscaler))
     assert not (tmp_path / "out.pcx").exists()
-    with pytest.raises(OutputError, match=r"can't be written to a \.pdf file"):
+    with pytest.raises(OutputError, match=r"\.pdf"):
         plan_picture(path, tmp_path / "out.pdf")
 
 
@@ -182,14 +185,14 @@ def test_sixteen_bits_go_through_the_model_as_eight_do(upscaler: Upscaler, tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
-def test_rounding_to_eight_bits_is_said(
+def test_rounding_to_eight_bits_is_reported(
     suffix: str, nearest: Nearest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pixels = np.full((8, 8, 3), 25700, np.uint16)
     (tmp_path / "deep.png").write_bytes(encode_png(pixels))
     with caplog.at_level(logging.WARNING):
         upscale_picture(tmp_path / "deep.png", tmp_path / f"out{suffix}", LocalBackend(nearest))
-    assert "8 bits" in caplog.text
+    assert re.search(r"\b8\b.*\b16\b", caplog.text)
     with Image.open(tmp_path / f"out{suffix}") as picture:
         assert abs(np.asarray(picture).mean() - 100) < 1
 
@@ -209,14 +212,14 @@ def lost(path: Path, upscaled: Path) -> list[str]:
     return [check.subject for check in verify(path, upscaled) if not check.is_kept]
 
 
-def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
+def test_losses_are_found(nearest: Nearest, tmp_path: Path) -> None:
     transparent = np.dstack([deep_pixels(3), np.full((11, 18, 1), 30000, np.uint16)])
     exif = exif_of(1).tobytes().removeprefix(b"Exif\0\0")
     source = tmp_path / "deep.png"
     source.write_bytes(encode_png(transparent, [profile_chunk(PROFILE), (b"eXIf", exif)]))
     upscale_picture(source, tmp_path / "out.png", LocalBackend(nearest))
     assert lost(source, tmp_path / "out.png") == []
-    with pytest.raises(OptionError, match="no option has a meaning"):
+    with pytest.raises(OptionError):
         verify(source, tmp_path / "out.png", request=Request(encode=EncodeOptions(width=100)))
     save(tmp_path / "other.png")
     assert lost(source, tmp_path / "other.png") == [
@@ -224,15 +227,15 @@ def test_what_a_picture_lost_is_found(nearest: Nearest, tmp_path: Path) -> None:
     ]
 
 
-def test_a_loss_is_told(
+def test_a_loss_is_reported(
     nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = save(tmp_path / "a.jpg", dpi=(300, 300))
     upscale_picture(source, tmp_path / "out.png", LocalBackend(nearest))
     assert not caplog.records
-    monkeypatch.setattr(picture_module, "_options", lambda *_: {})
+    monkeypatch.setattr(write, "_save_options", lambda *_: {})
     upscale_picture(source, tmp_path / "lost.png", LocalBackend(nearest))
-    assert "pixels per inch is 0 x 0, and should be 300 x 300" in caplog.text
+    assert re.search(r"pixels per inch\b.*\b0 x 0\b.*\b300 x 300\b", caplog.text)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -276,7 +279,7 @@ def test_every_orientation_is_turned_upright(
     assert np.array_equal(result, repeated(expected))
 
 
-def test_what_png_says_of_its_colours_is_kept(nearest: Nearest, tmp_path: Path) -> None:
+def test_the_colour_chunks_of_png_are_kept(nearest: Nearest, tmp_path: Path) -> None:
     chunks = [(b"cICP", bytes((9, 16, 0, 1))), (b"gAMA", (45455).to_bytes(4, "big"))]
     (tmp_path / "deep.png").write_bytes(encode_png(deep_pixels(3), chunks))
     upscale_picture(tmp_path / "deep.png", tmp_path / "out.png", LocalBackend(nearest))
@@ -284,7 +287,7 @@ def test_what_png_says_of_its_colours_is_kept(nearest: Nearest, tmp_path: Path) 
     assert all(name + value in content for name, value in chunks)
 
 
-def test_damaged_exif_does_no_harm(nearest: Nearest, tmp_path: Path) -> None:
+def test_damaged_exif_is_dropped(nearest: Nearest, tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\x08\0\0\0" + b"\xff" * 40)
     upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
     assert is_picture(tmp_path / "out.png")
@@ -292,32 +295,23 @@ def test_damaged_exif_does_no_harm(nearest: Nearest, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("size", [30, 300])
-def test_what_begins_as_a_picture_is_told_to_be_a_damaged_one(
+def test_a_cut_off_picture_is_reported_as_damaged(
     suffix: str, size: int, nearest: Nearest, tmp_path: Path
 ) -> None:
     path = save(tmp_path / f"a{suffix}", icc_profile=PROFILE)
     path.write_bytes(path.read_bytes()[:size])
     assert is_picture(path)
-    with pytest.raises(SourceError, match="can't be read as a picture"):
-        upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
-
-
-def test_a_picture_that_is_far_too_large_is_refused(
-    nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    assert is_picture(path)
-    with pytest.raises(SourceError, match="decompression bomb"):
+    with pytest.raises(SourceError, match=rf"a\{suffix}"):
         upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
 
 
 def test_a_large_picture_may_become_larger_than_any_source(
     nearest: Nearest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """12 megapixels become 192, of which Pillow is afraid."""
+    """12 megapixels become 192, more than a source may have."""
     path = save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    monkeypatch.setattr(read, "MAX_PIXELS", 120)
     upscale_picture(path, tmp_path / "out.png", LocalBackend(nearest))
     assert lost(path, tmp_path / "out.png") == []
-    assert Image.MAX_IMAGE_PIXELS == 60
+    with pytest.raises(SourceError, match=r"out\.png.*120"):
+        upscale_picture(tmp_path / "out.png", tmp_path / "out_x4.png", LocalBackend(nearest))
