@@ -82,7 +82,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import MemoryLimitError
 from vidx4.frames import Box
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import LocalExecutor, local_job
+from vidx4.jobs.local import LocalBackend, LocalExecutor
 from vidx4.jobs.pipeline import Enlarge
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
@@ -706,7 +706,7 @@ def whole_job(num_frames: int, settings: str) -> tuple[float, int]:
         upscaler = Upscaler.load("compact", **options)
         plan = plan_video(path, Path(folder) / "out.mkv")
         forget_peak(upscaler.components.device)
-        report = run(local_job(plan, upscaler))
+        report = run(LocalBackend(upscaler).job(plan))
         return report.seconds, peak_memory(upscaler.components.device)
 
 
