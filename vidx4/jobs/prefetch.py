@@ -49,10 +49,9 @@ def ahead(
         SourceError: no item and no beat came in time; the thread is left behind.
     """
     queue: Queue[Item | _Stop[Item]] = Queue(depth)
-    closed = Event()
+    closed, is_stuck = Event(), False
     thread = Thread(target=_produce, args=(items, queue, closed), daemon=True)
     thread.start()
-    is_stuck = False
     try:
         while not isinstance(item := next_item(queue, _impatient(patience, pulse, what)), _Stop):
             yield item
