@@ -20,7 +20,7 @@ from scripts.evaluate import methods
 from tests import video_builder
 from vidx4 import Upscaler, probe
 from vidx4.diffusion.device import choose_device, choose_dtype
-from vidx4.jobs.local import local_job
+from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run as run_job
 from vidx4.media.decode import read_batches
@@ -68,7 +68,7 @@ def whole_job(num_frames: int, settings: str) -> tuple[float, int]:
         upscaler = Upscaler.load("compact", **options)
         plan = plan_video(path, Path(folder) / "out.mkv")
         reset_peak_memory(upscaler.components.device)
-        report = run_job(local_job(plan, upscaler))
+        report = run_job(LocalBackend(upscaler).job(plan))
         return report.seconds, peak_memory(upscaler.components.device)
 
 

@@ -1,4 +1,4 @@
-"""Stages overlap, keep order, pass errors on, and end when nobody listens."""
+"""Stages overlap, keep order, pass errors on, and end with their consumer."""
 
 import signal
 import threading
@@ -9,8 +9,14 @@ from concurrent.futures import Future
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.jobs.prefetch import ahead, settled
+from vidx4.jobs.prefetch import ahead
+from vidx4.jobs.waiting import result_of
 from vidx4.media.stall import Pulse, watched
+
+HANG = 120.0
+"""Seconds for which something is stuck."""
+PATIENCE = 60.0
+"""Seconds in which it must have been noticed, even on a busy machine."""
 
 
 def test_keeps_every_item_in_order() -> None:
@@ -34,8 +40,8 @@ def test_runs_no_further_ahead_than_its_depth() -> None:
 
     stage = ahead(items(), depth=2)
     assert next(stage) == 0
-    assert third.wait(timeout=10)
-    time.sleep(0.5)  # enough to go on, if it did
+    assert third.wait(PATIENCE)
+    time.sleep(0.5)  # long enough to make another, if it did
     assert made == [0, 1, 2, 3]  # one used, two waiting, one ready to wait
     stage.close()
 
@@ -70,9 +76,9 @@ def test_closing_ends_the_thread_and_the_stages_before() -> None:
 
 
 def blocked(release: threading.Event) -> Iterator[int]:
-    """Make one item, then do what a decoder does that is stuck."""
+    """Make one item, then hang as a decoder may."""
     yield 0
-    release.wait(20)
+    release.wait(HANG)
 
 
 @pytest.fixture
@@ -82,35 +88,35 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_what_makes_no_progress_is_given_up(release: threading.Event) -> None:
+def test_a_thread_without_progress_is_given_up(release: threading.Event) -> None:
     stage = ahead(blocked(release), patience=0.2, what="The decoder of a.mp4")
     assert next(stage) == 0
     begun = time.monotonic()
-    with pytest.raises(SourceError, match=r"The decoder of a\.mp4 has made no progress for 0 s"):
+    with pytest.raises(SourceError, match=r"The decoder of a\.mp4"):
         next(stage)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE
 
 
-def test_closing_waits_for_what_is_stuck_no_longer_than_patience(release: threading.Event) -> None:
+def test_closing_waits_no_longer_than_the_patience(release: threading.Event) -> None:
     stage = ahead(blocked(release), patience=0.2)
     next(stage)
     begun = time.monotonic()
     stage.close()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE
 
 
-def test_the_time_of_the_consumer_is_not_counted() -> None:
-    slow = ahead(range(4), depth=1, patience=1.0)
-    for expected in range(4):
-        assert next(slow) == expected
-        time.sleep(1.2)
+def test_time_that_the_consumer_takes_is_not_counted() -> None:
+    stage = ahead(range(3), depth=1, patience=2.0)
+    for expected in range(3):
+        assert next(stage) == expected
+        time.sleep(2.2)
 
 
-def test_what_goes_on_without_an_item_is_not_given_up() -> None:
+def test_a_beating_pulse_is_progress() -> None:
     pulse = Pulse()
 
     def items() -> Iterator[int]:
-        for _ in range(30):  # half as long again as the patience
+        for _ in range(30):  # longer than the patience in all
             time.sleep(0.1)
             pulse.beat()
         yield 0
@@ -118,23 +124,23 @@ def test_what_goes_on_without_an_item_is_not_given_up() -> None:
     assert list(ahead(items(), patience=2.0, pulse=pulse)) == [0]
 
 
-class Told(Exception):  # noqa: N818  # it is not an error
-    """What a handler raises."""
+class Signalled(Exception):  # noqa: N818  # not an error
+    """Raised by the handler of the signal."""
 
 
 @pytest.fixture
-def slow_but_told() -> Iterator[Callable[[], Iterator[int]]]:
-    """Return what makes an item in a long time, in which its own thread gets a signal."""
+def slow_with_signal() -> Iterator[Callable[[], Iterator[int]]]:
+    """Return what makes an item slowly, while its own thread gets a signal."""
     release = threading.Event()
 
     def handle(*_: object) -> None:
         release.set()
-        raise Told
+        raise Signalled
 
     def items() -> Iterator[int]:
         time.sleep(0.3)  # the main thread waits by now
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-        release.wait(20)
+        release.wait(HANG)
         yield 0
 
     before = signal.signal(signal.SIGUSR1, handle)
@@ -145,28 +151,28 @@ def slow_but_told() -> Iterator[Callable[[], Iterator[int]]]:
 
 @pytest.mark.parametrize("patience", [None, 30.0])
 def test_a_signal_is_heeded_whichever_thread_gets_it(
-    slow_but_told: Callable[[], Iterator[int]], patience: float | None
+    slow_with_signal: Callable[[], Iterator[int]], patience: float | None
 ) -> None:
     begun = time.monotonic()
-    stage = ahead(slow_but_told(), patience=patience)
-    with pytest.raises(Told):
+    stage = ahead(slow_with_signal(), patience=patience)
+    with pytest.raises(Signalled):
         next(stage)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < PATIENCE
 
 
-def test_a_signal_is_heeded_while_work_is_watched(slow_but_told: Callable[[], Iterator[int]]) -> None:
+def test_a_signal_is_heeded_while_work_is_watched(slow_with_signal: Callable[[], Iterator[int]]) -> None:
     begun = time.monotonic()
-    with pytest.raises(Told):
-        watched(lambda pulse: next(slow_but_told()), "Work")
-    assert time.monotonic() - begun < 15
+    with pytest.raises(Signalled):
+        watched(lambda pulse: next(slow_with_signal()), "Work")
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_a_signal_is_heeded_while_a_future_is_waited_for(
-    slow_but_told: Callable[[], Iterator[int]],
+    slow_with_signal: Callable[[], Iterator[int]],
 ) -> None:
     future: Future[int] = Future()
     begun = time.monotonic()
-    threading.Thread(target=lambda: future.set_result(next(slow_but_told()))).start()
-    with pytest.raises(Told):
-        settled(future)
-    assert time.monotonic() - begun < 15
+    threading.Thread(target=lambda: future.set_result(next(slow_with_signal()))).start()
+    with pytest.raises(Signalled):
+        result_of(future)
+    assert time.monotonic() - begun < PATIENCE

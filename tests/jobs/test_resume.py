@@ -15,7 +15,7 @@ from tests.helpers import stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import LocalExecutor, local_job
+from vidx4.jobs.local import LocalBackend, LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
@@ -45,7 +45,7 @@ def upscaler() -> Upscaler:
 @pytest.fixture(scope="module")
 def undisturbed(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     plan = plan_video(clip, tmp_path_factory.mktemp("undisturbed") / "out.mp4", Request(encode=FAST))
-    run(local_job(plan, upscaler, 4))
+    run(LocalBackend(upscaler).job(plan, 4))
     return plan.output.read_bytes()
 
 
@@ -70,7 +70,7 @@ def test_killed_at_random_moments_it_ends_with_the_very_same_file(clip: Path, tm
 def test_parts_lie_inside_shots_and_only_what_is_missing_is_made(
     plan: Plan, upscaler: Upscaler, undisturbed: bytes
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     made = stop_after(job, 3)
     report, rest = go_on(job)
     borders = [(part.start, part.stop, part.ends_shot) for part in (*made, *rest)]
@@ -84,7 +84,7 @@ def test_parts_lie_inside_shots_and_only_what_is_missing_is_made(
 def test_work_goes_on_at_any_border(
     num_parts: int, plan: Plan, upscaler: Upscaler, undisturbed: bytes
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     assert len(stop_after(job, num_parts)) == num_parts
     go_on(job)
     assert plan.output.read_bytes() == undisturbed
@@ -120,7 +120,7 @@ def test_what_a_power_cut_leaves_is_made_again(
     upscaler: Upscaler,
     undisturbed: bytes,
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / name)
     _, parts = go_on(job)
@@ -133,7 +133,7 @@ def test_what_a_power_cut_leaves_is_made_again(
 def test_without_its_state_a_shot_is_gone_back_in(
     damage: Damage, plan: Plan, upscaler: Upscaler, undisturbed: bytes
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / "00000072.state")
     _, parts = go_on(job)
@@ -145,7 +145,7 @@ def test_without_its_state_a_shot_is_gone_back_in(
 def test_a_plan_that_is_damaged_is_written_again(
     damage: Damage, plan: Plan, upscaler: Upscaler, undisturbed: bytes
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / PLAN)
     report, _ = go_on(job)
@@ -154,16 +154,16 @@ def test_a_plan_that_is_damaged_is_written_again(
 
 
 def test_without_a_plan_parts_of_another_job_are_refused(plan: Plan, upscaler: Upscaler) -> None:
-    stop_after(local_job(plan, upscaler, 4), 1)
+    stop_after(LocalBackend(upscaler).job(plan, 4), 1)
     (plan.work_folder / PLAN).unlink()
     with pytest.raises(OptionError, match="no longer describes"):
-        run(local_job(plan, upscaler, 2))
+        run(LocalBackend(upscaler).job(plan, 2))
 
 
 def test_a_foreign_file_stays(
     plan: Plan, upscaler: Upscaler, undisturbed: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 1)
     (plan.work_folder / "notes.txt").write_text("mine")
     (plan.work_folder / "00000500.json").write_text("mine")
@@ -201,11 +201,11 @@ def changed(plan: Plan, what: str, tmp_path: Path) -> Plan:
 def test_another_job_is_refused_with_what_differs(
     what: str, message: str, plan: Plan, upscaler: Upscaler, tmp_path: Path
 ) -> None:
-    stop_after(local_job(plan, upscaler, 4), 1)
+    stop_after(LocalBackend(upscaler).job(plan, 4), 1)
     other = changed(plan, what, tmp_path)
     before = sorted(path.read_bytes() for path in plan.work_folder.iterdir())
     with pytest.raises(OptionError, match=message):
-        run(local_job(other, upscaler, 4))
+        run(LocalBackend(upscaler).job(other, 4))
     assert sorted(path.read_bytes() for path in plan.work_folder.iterdir()) == before
 
 
@@ -219,52 +219,55 @@ def test_another_job_is_refused_with_what_differs(
     ],
 )
 def test_other_options_of_the_model_are_refused(options: dict[str, object], message: str, plan: Plan) -> None:
-    stop_after(local_job(plan, Upscaler.load("compact", device="cpu", dtype="float32"), 4), 1)
+    stop_after(LocalBackend(Upscaler.load("compact", device="cpu", dtype="float32")).job(plan, 4), 1)
     other = {"device": "cpu", "dtype": "float32"} | options
     with pytest.raises(OptionError, match=message):
-        run(local_job(plan, Upscaler.load("compact", **other), 4))
+        run(LocalBackend(Upscaler.load("compact", **other)).job(plan, 4))
 
 
 def test_another_program_or_other_weights_are_refused(plan: Plan, upscaler: Upscaler) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 1)
     with pytest.raises(OptionError, match=r"vidx4 was .* and is 9, the weights of the model have changed"):
         run(replace(job, identity={**job.identity, "vidx4": "9", "weights": "others"}))
 
 
 def test_restart_begins_anew(plan: Plan, upscaler: Upscaler) -> None:
-    stop_after(local_job(plan, upscaler, 4), 2)
-    report = run(local_job(plan, upscaler, 2), restart=True)
+    stop_after(LocalBackend(upscaler).job(plan, 4), 2)
+    report = run(LocalBackend(upscaler).job(plan, 2), restart=True)
     assert report.num_new == 129
 
 
 def test_a_trial_is_gone_on_with_and_gives_way_to_another_job(
     plan: Plan, upscaler: Upscaler, undisturbed: bytes
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     with start(job, is_trial=True) as trial:
         assert trial.estimate().num_left == 121
     assert go_on(job)[0].num_new == 121
     assert plan.output.read_bytes() == undisturbed
     plan.output.unlink()
-    with start(local_job(plan, upscaler, 2), is_trial=True) as trial:
+    with start(LocalBackend(upscaler).job(plan, 2), is_trial=True) as trial:
         trial.estimate()
     assert go_on(job)[0].num_new == 129
 
 
 def test_a_job_is_more_than_a_trial(plan: Plan, upscaler: Upscaler) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     with start(job, is_trial=True) as trial:
         assert "72 frames that are done" in trial.estimate().basis
-    with pytest.raises(OptionError, match="batch-size was 4 and is 2"), start(local_job(plan, upscaler, 2)):
+    with (
+        pytest.raises(OptionError, match="batch-size was 4 and is 2"),
+        start(LocalBackend(upscaler).job(plan, 2)),
+    ):
         pass
 
 
 def test_an_output_that_was_written_just_before_the_end_is_recognised(
     plan: Plan, upscaler: Upscaler, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     monkeypatch.setattr("vidx4.jobs.run.Run._report", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(job)
@@ -275,14 +278,16 @@ def test_an_output_that_was_written_just_before_the_end_is_recognised(
 
 
 def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscaler) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 4)
     plan.output.write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         run(job)
     assert plan.output.read_text() == "mine"
     assert (
-        run(local_job(replace(plan, request=replace(plan.request, overwrite=True)), upscaler, 4)).num_new
+        run(
+            LocalBackend(upscaler).job(replace(plan, request=replace(plan.request, overwrite=True)), 4)
+        ).num_new
         == 30
     )
 
@@ -309,7 +314,7 @@ def test_what_is_kept_is_told(plan: Plan, upscaler: Upscaler) -> None:
     stop = Event()
     control = Control(on_part=lambda part: stop.set() if part.stop == 90 else None, stop=stop)
     with pytest.raises(StoppedError) as caught:
-        run(local_job(plan, upscaler, 4), control)
+        run(LocalBackend(upscaler).job(plan, 4), control)
     (note,) = caught.value.__notes__
     assert note.startswith(f"90 of 129 frames are kept in {plan.work_folder}")
 
@@ -322,12 +327,12 @@ def test_the_disk_holds_the_output_and_not_frames(plan: Plan, upscaler: Upscaler
         files = [path for path in plan.work_folder.iterdir() if path.suffix == ".state"]
         sizes.append(len(files))
 
-    run(local_job(plan, upscaler, 4), Control(on_part=measure))
+    run(LocalBackend(upscaler).job(plan, 4), Control(on_part=measure))
     assert max(sizes) <= 2
 
 
 def test_progress_counts_what_was_done_before(plan: Plan, upscaler: Upscaler) -> None:
-    job = local_job(plan, upscaler, 4)
+    job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     seen: list[Progress] = []
     run(job, Control(seen.append))
@@ -340,14 +345,14 @@ def test_a_range_goes_on_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> 
     plans = [
         plan_video(clip, tmp_path / name, Request(span=span, encode=FAST)) for name in ("a.mp4", "b.mp4")
     ]
-    run(local_job(plans[0], upscaler, 4))
-    stop_after(local_job(plans[1], upscaler, 4), 1)
-    run(local_job(plans[1], upscaler, 4))
+    run(LocalBackend(upscaler).job(plans[0], 4))
+    stop_after(LocalBackend(upscaler).job(plans[1], 4), 1)
+    run(LocalBackend(upscaler).job(plans[1], 4))
     assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
 
 
 def test_plan_tells_what_the_job_is(plan: Plan, upscaler: Upscaler) -> None:
-    stop_after(local_job(plan, upscaler, 4), 1)
+    stop_after(LocalBackend(upscaler).job(plan, 4), 1)
     identity = json.loads((plan.work_folder / PLAN).read_text())["identity"]
     assert identity["batch-size"] == 4
     assert {"source", "weights", "vidx4", "torch", "av", "steps", "crf", "codec", "device"} <= set(identity)

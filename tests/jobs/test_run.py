@@ -17,7 +17,7 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import LocalExecutor, local_job
+from vidx4.jobs.local import LocalBackend, LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
@@ -140,7 +140,7 @@ def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp
     upscaler = Upscaler.load("compact", device="cpu")
     outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
     plans = [plan_video(source, output, Request(encode=EncodeOptions("ffv1"))) for output in outputs]
-    run(local_job(plans[0], upscaler, 2))
+    run(LocalBackend(upscaler).job(plans[0], 2))
     run(Job(plans[1], LocalExecutor(upscaler), 2))
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 

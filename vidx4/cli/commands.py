@@ -166,9 +166,9 @@ def upscale(
 def _models(where: Where, device: str) -> "Iterator[Callable[[UpscaleOptions], Backend]]":
     """Give what loads models: into this process, or on a cluster that is left after the block."""
     if where.cluster is None:
-        from vidx4.jobs.local import load_here
+        from vidx4.jobs.local import LocalBackend
 
-        yield load_here
+        yield LocalBackend.load
         return
     if find_spec("ray") is None:
         raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")

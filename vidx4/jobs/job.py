@@ -1,4 +1,4 @@
-"""What is to be done of a video, and by whom."""
+"""A job and the protocols of those who carry it out: executors and backends."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.cuts import REACH
 
 CHUNK_FRAMES = 64
-"""About how many frames a part holds, and so how much work is lost at most; each begins with a keyframe."""
+"""Approximate frames in a part, and so the most work that can be lost; each part begins with a keyframe."""
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 """The pixels of a still picture over the full range of their type, (H, W, C)."""
@@ -26,23 +26,23 @@ class Executor(Protocol):
 
     @property
     def num_workers(self) -> int:
-        """How many work at once."""
+        """How many workers there are."""
 
     @property
     def num_shots_at_once(self) -> int:
-        """How many shots are at work together, and so how many states wait on the disk."""
+        """How many shots are in progress together, and so how many states wait on the disk."""
 
     def make(self, job: "Job", folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
         """Make the parts that a folder lacks, and yield each when it is recorded there.
 
         Raises:
-            StoppedError: the control says so; what is whole is kept.
+            StoppedError: the control asks for it; finished parts are kept.
         """
 
 
 @dataclass(frozen=True)
 class Job:
-    """A plan, and who carries it out."""
+    """A plan, and the executor that carries it out."""
 
     plan: Plan
     executor: Executor
@@ -52,10 +52,10 @@ class Job:
     """All that decides on the output."""
 
     def chunk_frames(self, start: int) -> int:
-        """Return after how many frames the chunk that begins at a frame ends, if its shot goes on.
+        """Return how many frames the chunk that begins at a frame holds, if its shot continues.
 
-        The first is short: it tells at once how long the others will take. None is shorter than what cuts are
-        found by, so that work can go on at the end of any.
+        The first is short, so that an estimate is there at once. None is shorter than the reach of cut
+        detection, so that work can resume at the end of any.
         """
         num_batches = max(2, -(-REACH // self.batch_size))
         if start != self.plan.frames.start:
@@ -74,7 +74,7 @@ class Backend(Protocol):
         """Return a backend with other options; another model is loaded only if they ask for one.
 
         Raises:
-            ModelError: another model can't be had.
+            ModelError: another model is not available.
             OptionError: the options don't fit the model or the device.
         """
 
@@ -82,9 +82,9 @@ class Backend(Protocol):
         """Return the job of enlarging a video.
 
         Args:
-            plan: what is done.
-            batch_size: frames that are computed together; it follows from the size of the picture where None.
-            source_digest: that of the source, if it is known.
+            plan: what to do.
+            batch_size: frames that are computed together; None to choose it by the size of the picture.
+            source_digest: digest of the source, if it is known.
 
         Raises:
             MemoryLimitError: nothing fits the memory that the user allows.
@@ -95,8 +95,8 @@ class Backend(Protocol):
 
         Args:
             pixels: gray or RGB, (H, W, 1 or 3).
-            control: hears when there is room for others beside it.
+            control: is notified when there is room for others beside it.
 
         Raises:
-            StoppedError: the control said so before it was begun.
+            StoppedError: the control asked for it before the picture was begun.
         """

@@ -25,18 +25,18 @@ class LocalExecutor:
 
     enlarge: Enlarge
     follow: Follow | None = None
-    """What is done first with the frames that are enlarged, where there is such a thing."""
+    """What ties each frame to the one before it, ahead of the model; None for nothing."""
     device: str | torch.device = "cpu"
-    """Where the states of shots belong."""
+    """Device that the states of shots are loaded to."""
 
     num_workers: int = 1
     num_shots_at_once: int = 1
 
     def make(self, job: Job, folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
-        """Make the parts that a folder lacks, in order, each gap from the nearest place before it.
+        """Make the parts that a folder lacks, in order; each gap is reached from the nearest place before it.
 
         Raises:
-            StoppedError: the control says so; what is whole is kept.
+            StoppedError: the control asks for it; finished parts are kept.
         """
         for gap in gaps(job.plan, folder):
             work = self._enlarged(gap, job, monitor)
@@ -56,7 +56,7 @@ def _parts(
 ) -> Generator[Part]:
     start, seconds = gap.start, monitor.seconds
     while start < gap.stop:
-        monitor.control.check()  # some frames may be enlarged ahead already
+        monitor.control.check()  # checked here too: frames that were enlarged ahead need no more work
         path, num_frames = folder.part_path(start), job.chunk_frames(start)
         made = make_part(start, path, batches, num_frames, job.plan, seconds, monitor.on_advance)
         with seconds.timed("encode"):
@@ -72,6 +72,11 @@ class LocalBackend:
 
     upscaler: Upscaler
 
+    @classmethod
+    def load(cls, options: UpscaleOptions) -> Self:
+        """Load a model; raises as `Upscaler.from_options`."""
+        return cls(Upscaler.from_options(options))
+
     @property
     def identity(self) -> Identity:
         """All that decides on the pixels of a result."""
@@ -83,36 +88,15 @@ class LocalBackend:
 
     def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
         """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
-        return local_job(plan, self.upscaler, batch_size, source_digest)
+        source = plan.source
+        upscaler = self.upscaler.fitted(source.width, source.height, plan.num_frames, batch_size)
+        batch_size = batch_size or upscaler.fit.batch_size
+        identity = identify(plan, batch_size, upscaler.identity, source_digest)
+        executor = LocalExecutor(upscaler, upscaler.follow, upscaler.components.device)
+        return Job(plan, executor, batch_size, identity)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times; nothing else is done beside it."""
         control.check()
         height, width, _ = pixels.shape
         return self.upscaler.fitted(width, height).picture(pixels)
-
-
-def local_job(
-    plan: Plan, upscaler: Upscaler, batch_size: int | None = None, source_digest: str | None = None
-) -> Job:
-    """Return the job of enlarging a video in this process.
-
-    Args:
-        plan: what is done.
-        upscaler: what does it.
-        batch_size: frames that are computed together; it follows from the size of the picture where None.
-        source_digest: that of the source, if it is known.
-
-    Raises:
-        MemoryLimitError: nothing fits the memory that the user allows.
-    """
-    upscaler = upscaler.fitted(plan.source.width, plan.source.height, plan.num_frames, batch_size)
-    batch_size = batch_size or upscaler.fit.batch_size
-    identity = identify(plan, batch_size, upscaler.identity, source_digest)
-    executor = LocalExecutor(upscaler, upscaler.follow, upscaler.components.device)
-    return Job(plan, executor, batch_size, identity)
-
-
-def load_here(options: UpscaleOptions) -> LocalBackend:
-    """Load a model into this process; raises as `Upscaler.from_options`."""
-    return LocalBackend(Upscaler.from_options(options))

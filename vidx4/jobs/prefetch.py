@@ -1,28 +1,28 @@
-"""Stages that overlap: the next items are made in a thread while the last are used."""
+"""Stages that overlap: a thread makes the next items while the last ones are used."""
 
 import time
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
 from vidx4.errors import SourceError
+from vidx4.jobs.waiting import POLL_SECONDS, next_item
 from vidx4.media.stall import Pulse, gave_up
 
 Item = TypeVar("Item")
 
-POLL_SECONDS = 0.1
-"""The longest wait at one go. Python runs the handlers of signals in the main thread, and the system may have
-interrupted another one: a main thread that waits for good would not heed Ctrl-C."""
-
 
 class _Stop(Generic[Item]):
-    """The end of the items, and the error that ended them if one did."""
+    """The end of the items, with the error that caused it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
+
+
+class _Stuck(Exception):  # noqa: N818  # not an error of an item
+    """The thread makes no progress."""
 
 
 def ahead(
@@ -39,42 +39,44 @@ def ahead(
     thread after the item that it is making.
 
     Args:
-        items: made in the thread.
-        depth: how many wait for the consumer.
-        patience: seconds for which the consumer waits for an item or a beat; for ever where None.
-        pulse: beaten in the thread by what takes long, but goes on.
-        what: makes the items, as the start of a sentence.
+        items: the items; they are made in the thread.
+        depth: how many may wait for the consumer.
+        patience: seconds that the consumer waits for an item or a beat of the pulse; None for no limit.
+        pulse: beaten in the thread by work that takes long but makes progress.
+        what: what makes the items, as the start of a sentence.
 
     Raises:
-        SourceError: neither came in time; the thread is left behind.
+        SourceError: no item and no beat came in time; the thread is left behind.
     """
     queue: Queue[Item | _Stop[Item]] = Queue(depth)
-    closed = Event()
+    closed, is_stuck = Event(), False
     thread = Thread(target=_produce, args=(items, queue, closed), daemon=True)
     thread.start()
-    is_stuck = False
     try:
-        while not isinstance(item := _take(queue, patience, pulse or Pulse()), _Stop):
+        while not isinstance(item := next_item(queue, _impatient(patience, pulse, what)), _Stop):
             yield item
         if item.error is not None:
             raise item.error
-    except Empty:
+    except _Stuck as error:
         is_stuck = True
-        assert patience is not None
-        raise SourceError(gave_up(what, patience)) from None
+        raise SourceError(str(error)) from None
     finally:
         closed.set()
         _drain(queue)
         if not is_stuck:
-            thread.join(patience)  # it may have got stuck while nobody waited for it
+            thread.join(patience)  # it may have got stuck while nobody was waiting for it
 
 
-def _take(queue: Queue[Item], patience: float | None, pulse: Pulse) -> Item:
-    begun = time.monotonic()  # of the wait: while the consumer is at work, nothing need go on
-    while patience is None or time.monotonic() < max(begun, pulse.last) + patience:
-        with suppress(Empty):
-            return queue.get(timeout=POLL_SECONDS)
-    raise Empty
+def _impatient(patience: float | None, pulse: Pulse | None, what: str) -> Callable[[], None]:
+    """Return what ends the wait for one item; while the consumer is busy, no time is counted."""
+    begun = time.monotonic()
+
+    def check() -> None:
+        last = max(begun, pulse.last) if pulse else begun
+        if patience is not None and time.monotonic() >= last + patience:
+            raise _Stuck(gave_up(what, patience))
+
+    return check
 
 
 def _produce(items: Iterable[Item], queue: Queue[Item | _Stop[Item]], closed: Event) -> None:
@@ -86,7 +88,7 @@ def _produce(items: Iterable[Item], queue: Queue[Item | _Stop[Item]], closed: Ev
     except BaseException as raised:
         error = raised
     finally:
-        # Ends the stages before this one, in the thread that they belong to.
+        # Ends the earlier stages too, in the thread that they belong to.
         if isinstance(items, Generator):
             items.close()
         _put(queue, _Stop(error), closed)
@@ -104,10 +106,3 @@ def _drain(queue: Queue[Item]) -> None:
     with suppress(Empty):
         while True:
             queue.get_nowait()
-
-
-def settled(future: Future[Item]) -> Item:
-    """Wait for what comes of a future, and heed signals meanwhile."""
-    while not wait([future], timeout=POLL_SECONDS).done:
-        pass
-    return future.result()

@@ -142,14 +142,14 @@ class StageSeconds:
 
 
 @dataclass
-class Share:
+class WorkerStats:
     """What one worker of several has done."""
 
     num_frames: int = 0
     model_seconds: float = 0.0
-    """That its model was at work."""
+    """Seconds its model worked."""
     peak_memory: int = 0
-    """Of its process and on its GPU, in bytes."""
+    """Most memory used by its process and reserved on its GPU, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ class Monitor:
     """Gets to know what can't be decoded."""
     seconds: StageSeconds = field(default_factory=StageSeconds)
     """Gets to know where the time goes."""
-    shares: dict[str, Share] = field(default_factory=dict)
-    """Gets to know what each worker does, by its name, where there are several."""
+    worker_stats: dict[str, WorkerStats] = field(default_factory=dict)
+    """Records what each worker does, by its name, if there are several."""
 
 
 def used_memory() -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidx4.jobs.progress import Share, StageSeconds
+from vidx4.jobs.progress import StageSeconds, WorkerStats
 from vidx4.media.atomic import write_whole
 
 
@@ -29,7 +29,7 @@ class Report:
     stages: StageSeconds
     peak_memory: int
     """Of the process and on the GPU, in bytes."""
-    workers: Mapping[str, Share]
+    workers: Mapping[str, WorkerStats]
     """What each worker has done, by its name; empty where this process has done all."""
     warnings: tuple[str, ...]
     """What the plan gave up, known before the work."""

@@ -12,7 +12,7 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import local_job
+from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
@@ -103,7 +103,7 @@ class Run:
             num_shots=sum(part.starts_shot for part in parts),
             stages=monitor.seconds,
             peak_memory=peak_memory(),
-            workers=monitor.shares,
+            workers=monitor.worker_stats,
             warnings=self._plan.warnings,
             damage=(*monitor.damage.sentences(), *_missing(self._plan, missing)),
         )
@@ -196,7 +196,8 @@ def upscale_video(
         Vidx4Error: what the user can mend; nothing is left at `output` then, but whole parts are kept.
     """
     plan = plan_video(Path(path), Path(output) if output else None, request)
-    job = local_job(plan, upscaler or Upscaler.from_options(options), batch_size)
+    backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)
+    job = backend.job(plan, batch_size)
     return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
 
 

@@ -1,4 +1,4 @@
-"""The same job on a real Ray: workers in processes of their own, and what becomes of it when these die."""
+"""The same job on a real Ray: workers in separate processes, and what happens when they die."""
 
 import json
 import os
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import psutil
@@ -22,14 +23,12 @@ from tests.hard_videos import episode
 from tests.jobs.folder.test_files import Recorder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import ModelError, OptionError, StoppedError, WorkerError
-from vidx4.jobs import identity
+from vidx4.errors import ModelError, OptionError, StoppedError
 from vidx4.jobs.cluster.backend import ClusterBackend
-from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.selection import Selection
-from vidx4.jobs.local import LocalBackend, local_job
+from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
@@ -40,20 +39,24 @@ from vidx4.media.options import EncodeOptions
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
-from vidx4.jobs.cluster import actors as cluster  # noqa: E402
-from vidx4.jobs.cluster.actors import Workforce, connect  # noqa: E402
+from vidx4.jobs.cluster.actors import Allocation, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
-OPEN = {
-    "RAY_AUTH_MODE": "disabled",
+PATIENCE = 900.0
+"""Seconds after which something is taken to hang: many times what it takes, since the machine may be busy."""
+PATIENT_RAY = {
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "120",
-    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
-    "GRPC_ENABLE_FORK_SUPPORT": "0",
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": str(int(PATIENCE)),
+    "RAY_worker_register_timeout_seconds": str(int(PATIENCE)),
+    "RAY_gcs_server_request_timeout_seconds": str(int(PATIENCE)),
+    "RAY_health_check_failure_threshold": "100",
 }
-"""Environment of clusters without a token, whether or not this machine has one, and of slow ones. What serves
-Ray's clients starts processes beside many threads, which handlers of gRPC may not survive."""
+"""Environment in which Ray gives no process up because it is slow."""
+OPEN = PATIENT_RAY | {"RAY_AUTH_MODE": "disabled", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+"""Environment of clusters without a token, whether or not this machine has one. What serves Ray's clients
+starts processes beside many threads, which handlers of gRPC may not survive."""
 COMPACT = UpscaleOptions(model="compact", device="cpu")
 
 
@@ -71,15 +74,18 @@ def upscaler() -> Upscaler:
 @pytest.fixture(scope="module")
 def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", Request(encode=FAST))
-    run(local_job(plan, upscaler, 4))
+    run(LocalBackend(upscaler).job(plan, 4))
     return plan.output.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[ClusterBackend]:
     """Start Ray with two workers."""
-    with connect("local", 2) as load:
-        yield load(COMPACT)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENT_RAY.items():
+            patch.setenv(name, value)
+        with connect("local", 2) as load:
+            yield load(COMPACT)
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def plan(clip: Path, tmp_path: Path) -> Plan:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the processes of the workers that this one has, by way of Ray."""
+    """Return the processes of this one's workers."""
     children = psutil.Process().children(recursive=True)
     return [each for each in children if each.name().startswith("ray::_Actor")]
 
@@ -116,21 +122,21 @@ def test_the_same_after_a_worker_is_killed(
     report = run(backend.job(plan, 4), Control(on_part=kill))
     assert killed
     assert plan.output.read_bytes() == local
-    assert f"(process {killed[0]}) was lost: its worker process has died" in caplog.text
+    assert f"(process {killed[0]}) was lost: " in caplog.text
     assert report.num_frames == 215
 
 
-def test_a_stopped_job_goes_on_without_the_cluster(
+def test_a_stopped_job_is_resumed_without_the_cluster(
     backend: ClusterBackend, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
     stop = Event()
     with pytest.raises(StoppedError):
         run(backend.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
-    assert run(local_job(plan, upscaler, 4)).num_new < 215
+    assert run(LocalBackend(upscaler).job(plan, 4)).num_new < 215
     assert plan.output.read_bytes() == local
 
 
-def test_a_folder_feeds_the_same_workers(
+def test_the_files_of_a_folder_share_the_workers(
     backend: ClusterBackend, clip: Path, local: bytes, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
@@ -161,26 +167,28 @@ class Overlap(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_work: set[Path] = set()
+        self.running: set[Path] = set()
         self.most = 0
 
     def begun(self, item: Any, number: int, num_files: int) -> None:
-        self.at_work.add(item.path)
-        self.most = max(self.most, len(self.at_work))
+        self.running.add(item.path)
+        self.most = max(self.most, len(self.running))
 
     def reported(self, report: Any) -> None:
-        self.at_work.discard(report.path)
+        self.running.discard(report.path)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads what signals are blocked as Linux tells it")
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_all_processes_are_told_ray_does_not_hear(backend: ClusterBackend, told: signal.Signals) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads from /proc which signals are blocked")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_processes_of_ray_block_signals_to_the_whole_group(
+    backend: ClusterBackend, number: signal.Signals
+) -> None:
     servers = [each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet")]
     assert len(servers) == 2
     for each in servers:
         status = Path(f"/proc/{each.pid}/status").read_text()
         (blocked,) = re.findall(r"^SigBlk:\s*(\w+)", status, re.MULTILINE)
-        assert int(blocked, 16) >> (told - 1) & 1
+        assert int(blocked, 16) >> (number - 1) & 1
 
 
 def test_a_picture(backend: ClusterBackend, upscaler: Upscaler, tmp_path: Path) -> None:
@@ -194,15 +202,15 @@ def test_other_options_need_no_other_workers(backend: ClusterBackend, plan: Plan
     options = UpscaleOptions(model="compact", device="cpu", num_inference_steps=2, seed=3)
     other = backend.with_options(options)
     assert other.identity == upscaler.with_options(options).identity
-    with pytest.raises(OptionError, match="noise levels up to 150"):
+    with pytest.raises(OptionError, match="150"):
         backend.with_options(UpscaleOptions(model="compact", device="cpu", noise_level=200))
-    with pytest.raises(OptionError, match="All workers are on cpu"):
+    with pytest.raises(OptionError, match="--device cuda"):
         backend.with_options(UpscaleOptions(model="compact", device="cuda"))
-    with pytest.raises(ModelError, match="no model 'nothing'"):
+    with pytest.raises(ModelError, match="'nothing'"):
         backend.with_options(UpscaleOptions(model="nothing"))
 
 
-def test_progress_is_told_while_parts_are_at_work(
+def test_progress_is_reported_while_parts_are_made(
     backend: ClusterBackend, clip: Path, tmp_path: Path
 ) -> None:
     plan = plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
@@ -214,30 +222,26 @@ def test_progress_is_told_while_parts_are_at_work(
     assert all(progress.memory > 100 * 2**20 for progress in seen)
 
 
-def test_a_worker_of_another_program_is_refused(
-    backend: ClusterBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is this process that seems to have another."""
-    here = {**identity.program(), "vidx4": "0.0.1", "program": "another"}
-    monkeypatch.setattr(cluster, "program", lambda: here)
-    worker = cluster._RemoteWorker(9, Workforce(1, 0, 0, 1))  # the CPUs are taken
-    with pytest.raises(WorkerError) as caught:
-        worker.begin(Models("cpu", list, sends=False).setting(COMPACT), Event())
-    worker.dismiss()
-    ours = r"vidx4 0\.0\.1 \(another\) with PyAV \S+: install the same everywhere\."
-    theirs = r"Worker 9 on \S+ \(process \d+\) runs vidx4 \S+ \([0-9a-f]{8}\) with PyAV \S+, and this is "
-    assert re.fullmatch(theirs + ours, str(caught.value))
-
-
-def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the program."""
+@contextmanager
+def program(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the program; it is killed at the end of the block, or when it hangs."""
     command = [sys.executable, "-m", "vidx4", *arguments]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, **options) as process:
+        guard = Timer(PATIENCE, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
 
 
-def upscale(clip: Path, output: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
+@contextmanager
+def upscale(clip: Path, output: Path, *flags: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
     local = ("--cluster", "local", "--workers", "2", "--batch-size", "4", "--crf", "30")
-    return program("upscale", str(clip), str(output), *FLAGS, *local, *flags, **options)
+    with program("upscale", str(clip), str(output), *FLAGS, *local, *flags, **options) as process:
+        yield process
 
 
 def wait_for(condition: Path, name: str, process: subprocess.Popen[str]) -> None:
@@ -251,39 +255,40 @@ def test_the_same_after_the_driver_is_killed(
     backend: ClusterBackend, clip: Path, tmp_path: Path, local: bytes
 ) -> None:
     output = tmp_path / 'it\'s "out".mkv'
-    process = upscale(clip, output)
-    wait_for(tmp_path, "*.vidx4/0*.json", process)
-    process.kill()
-    process.communicate()
+    with upscale(clip, output) as process:
+        wait_for(tmp_path, "*.vidx4/0*.json", process)
+        process.kill()
+        process.communicate()
     assert not output.exists()
     report = run(backend.job(plan_video(clip, output, Request(encode=FAST)), 4))
     assert 0 < report.num_new < report.num_frames == 215
     assert output.read_bytes() == local
 
 
-def test_json_stays_json_when_a_worker_is_killed_and_told_to_end_it_keeps_what_is_done(
+def test_with_json_a_killed_worker_is_an_event_and_sigterm_keeps_what_is_done(
     clip: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.mkv"
-    process = upscale(clip, output, "--json", "--steps", "30", start_new_session=True)
-    assert process.stdout is not None
-    events = []
-    for line in process.stdout:
-        events.append(json.loads(line))
-        if len([each for each in events if each["event"] == "part"]) == 1:
-            break
-    victims = psutil.Process(process.pid).children(recursive=True)
-    next(each for each in victims if each.name().startswith("ray::_Actor")).kill()
-    for line in process.stdout:
-        events.append(json.loads(line))
-        if events[-1]["event"] == "warning":
-            break
-    os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to all processes
-    out, _ = process.communicate(timeout=30)
+    with upscale(clip, output, "--json", "--steps", "30", start_new_session=True) as process:
+        assert process.stdout is not None
+        events = []
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if len([each for each in events if each["event"] == "part"]) == 1:
+                break
+        victims = psutil.Process(process.pid).children(recursive=True)
+        next(each for each in victims if each.name().startswith("ray::_Actor")).kill()
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "warning":
+                break
+        os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to all processes
+        out, _ = process.communicate()
     events += [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 130
-    assert re.search(r"was lost: .* Another one goes on with the shot", str(events))
-    assert "frames are kept in" in events[-1]["message"]
+    warnings = [each["message"] for each in events if each["event"] == "warning"]
+    assert any(re.match(r"Worker \d .* the shot at \d", each) for each in warnings)
+    assert re.search(r"\d+ of 215 frames", events[-1]["message"])
     assert events[-1]["command"].startswith("vidx4 upscale")
     assert any(tmp_path.glob("*.vidx4/0*.nut"))
 
@@ -308,34 +313,38 @@ def ports() -> Iterator[tuple[int, int]]:
         *(f"--port={port}", f"--ray-client-server-port={client_port}", "--num-cpus=2"),
         *("--include-dashboard=false", "--disable-usage-stats"),
     ]
-    environment = os.environ | OPEN
-    null = subprocess.DEVNULL
+    null, environment = subprocess.DEVNULL, os.environ | OPEN
+    deadline = time.monotonic() + PATIENCE
     head = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
+    num_starts = 1
     try:
-        deadline = time.monotonic() + 60
         while not (is_open(port) and is_open(client_port)):
-            assert head.poll() is None
+            if head.poll() is not None:
+                # On a busy machine: Ray gives its own processes 30 s to start, which no setting changes.
+                head = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
+                num_starts += 1
+            assert num_starts <= 4
             assert time.monotonic() < deadline
             time.sleep(0.2)
         yield port, client_port
     finally:
         children = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
-        head.wait(timeout=30)
+        head.wait(PATIENCE)
         for each in psutil.wait_procs(children, timeout=10)[1]:
             each.kill()
 
 
 @pytest.mark.parametrize("kind", ["auto", "ray://"])
-def test_a_cluster_that_runs_is_joined(
+def test_a_running_cluster_is_joined(
     kind: str, ports: tuple[int, int], clip: Path, tmp_path: Path, local: bytes
 ) -> None:
     (port, client_port), output = ports, tmp_path / "out.mkv"
     address, more = ("auto", "--send-model") if kind == "auto" else (f"ray://127.0.0.1:{client_port}", "-q")
     environment = os.environ | OPEN | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
     flags = ("--cluster", address, "--workers", "2", "--batch-size", "4", "--crf", "30", more)
-    process = program("upscale", str(clip), str(output), *FLAGS, *flags, env=environment)
-    out, errors = process.communicate(timeout=240)
+    with program("upscale", str(clip), str(output), *FLAGS, *flags, env=environment) as process:
+        out, errors = process.communicate()
     assert (process.returncode, out, errors) == (0, "", "")
     assert output.read_bytes() == local
 
@@ -343,22 +352,22 @@ def test_a_cluster_that_runs_is_joined(
 @pytest.mark.parametrize(
     ("nodes", "num_workers", "device", "expected"),
     [
-        ([{"CPU": 16.0, "GPU": 2.0}], None, "auto", Workforce(2, 1, 1, 8)),
-        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], None, "auto", Workforce(12, 1, 1, 8)),
-        ([{"CPU": 64.0, "GPU": 8.0}], 3, "cuda", Workforce(3, 1, 1, 8)),
-        ([{"CPU": 64.0, "GPU": 8.0}], None, "cpu", Workforce(16, 0, 4, 4)),
-        ([{"CPU": 2.0}], None, "auto", Workforce(1, 0, 2, 2)),
-        ([{"CPU": 2.0}], 2, "auto", Workforce(2, 0, 1, 1)),
-        ([{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0}], 2, "auto", Workforce(2, 0, 4, 4)),
+        ([{"CPU": 16.0, "GPU": 2.0}], None, "auto", Allocation(2, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], None, "auto", Allocation(12, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], 3, "cuda", Allocation(3, 1, 1, 8)),
+        ([{"CPU": 64.0, "GPU": 8.0}], None, "cpu", Allocation(16, 0, 4, 4)),
+        ([{"CPU": 2.0}], None, "auto", Allocation(1, 0, 2, 2)),
+        ([{"CPU": 2.0}], 2, "auto", Allocation(2, 0, 1, 1)),
+        ([{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0}], 2, "auto", Allocation(2, 0, 4, 4)),
     ],
 )
 def test_a_cluster_is_divided_among_workers(
-    nodes: list[dict[str, float]], num_workers: int | None, device: str, expected: Workforce
+    nodes: list[dict[str, float]], num_workers: int | None, device: str, expected: Allocation
 ) -> None:
-    assert Workforce.of(nodes, num_workers, device) == expected
+    assert Allocation.of(nodes, num_workers, device) == expected
 
 
-@pytest.mark.parametrize(("device", "message"), [("cuda", "has a GPU"), ("cuda:1", "sees one device")])
-def test_devices_that_workers_can_not_have_are_refused(device: str, message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        Workforce.of([{"CPU": 2.0}], None, device)
+@pytest.mark.parametrize(("device", "fact"), [("cuda", "--device cpu"), ("cuda:1", "cuda:1")])
+def test_devices_that_workers_do_not_have_are_refused(device: str, fact: str) -> None:
+    with pytest.raises(OptionError, match=fact):
+        Allocation.of([{"CPU": 2.0}], None, device)

@@ -73,7 +73,7 @@ class Components:
     def offload(self) -> None:
         """Keep the denoiser's weights on the host from now on; each layer's are here only while it works."""
         if not hasattr(self.unet, "_hf_hook"):
-            assert self.digest  # there are no weights to look at afterwards
+            _ = self.digest  # computed now and remembered: afterwards there are no weights to read
             cpu_offload(self.unet, self.device)
 
     @cached_property

@@ -1,125 +1,115 @@
-"""A model on workers: jobs of plans, and still pictures."""
+"""A model on the workers of a cluster: makes jobs of plans, and enlarges still pictures."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from queue import Empty, Queue
-from typing import Any, Self
+from queue import Queue
+from typing import Self
 from uuid import uuid4
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.jobs.cluster.dispatch import POLL_SECONDS, Hand, Remote
-from vidx4.jobs.cluster.model_files import Models, Setting
-from vidx4.jobs.cluster.scheduler import Errand, Load, Piece
-from vidx4.jobs.cluster.worker import Fitted, Task
-from vidx4.jobs.cluster.workers import Staff
+from vidx4.jobs.cluster.dispatch import ClusterExecutor
+from vidx4.jobs.cluster.model_files import Models, ModelSpec
+from vidx4.jobs.cluster.object_store import Ref
+from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
+from vidx4.jobs.cluster.worker import JobSpec, Worker
+from vidx4.jobs.cluster.workers import WorkerHandle, WorkerPool
 from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
+from vidx4.jobs.waiting import next_item
 
-_ranks = count()
-"""What comes first is done first."""
+_priorities = count()
+"""Whatever is asked for first is done first."""
 
 
 class ClusterBackend:
     """A model with its settings, on workers.
 
     Args:
-        staff: the workers.
-        models: tells where its files are.
+        pool: the workers.
+        models: where the model's files are.
         options: what decides how a frame looks.
     """
 
-    def __init__(self, staff: Staff, models: Models, options: UpscaleOptions) -> None:
-        self._staff = staff
+    def __init__(self, pool: WorkerPool, models: Models, options: UpscaleOptions) -> None:
+        self._pool = pool
         self._models = models
-        self._setting = models.setting(options)
+        self._model = models.spec(options)
 
     @classmethod
-    def load(cls, staff: Staff, models: Models, options: UpscaleOptions) -> Self:
-        """Let workers load a model; returns when the first has.
+    def load(cls, pool: WorkerPool, models: Models, options: UpscaleOptions) -> Self:
+        """Have workers load a model; returns as soon as the first has.
 
         Raises:
-            ModelError: no worker can have it.
-            OptionError: options don't fit the model or the device.
-            WorkerError: no worker can begin.
+            ModelError: no worker can load it.
+            OptionError: the options don't fit the model or the device.
+            WorkerError: no worker can start.
         """
-        backend = cls(staff, models, options)
-        staff.begin(backend._setting)
+        backend = cls(pool, models, options)
+        pool.start(backend._model)
         return backend
 
     @cached_property
     def identity(self) -> Identity:
         """All that decides on the pixels of a result."""
-        return self._staff.ask(lambda worker: worker.identity(self._setting))
+        return self._pool.ask(Worker.identity, self._model)
 
     def with_options(self, options: UpscaleOptions) -> Self:
         """Return a backend with other options; raises as `Upscaler.with_options`."""
-        backend = type(self)(self._staff, self._models, options)
-        assert backend.identity  # only a worker knows whether options fit a model
+        backend = type(self)(self._pool, self._models, options)
+        _ = backend.identity  # asks a worker, since only there is known whether the options fit the model
         return backend
 
     def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
         """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
         size = plan.source.width, plan.source.height
-        fitted: Fitted = self._staff.ask(
-            lambda worker: worker.fitted(self._setting, *size, plan.num_frames, batch_size)
-        )
+        fitted = self._pool.ask(Worker.fitted, self._model, *size, plan.num_frames, batch_size)
         batch_size = batch_size or fitted.fit.batch_size
         identity = identify(plan, batch_size, fitted.identity, source_digest)
-        store = self._models.store
-        task = Task(uuid4().hex, self._setting, fitted, batch_size, store(plan))
-        executor = Remote(self._staff.crew, task, next(_ranks), store, self._staff.num_workers)
+        store, pool = self._models.store, self._pool
+        spec = JobSpec(uuid4().hex, self._model, fitted, batch_size, store.put(plan))
+        executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
         return Job(plan, executor, batch_size, identity)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times.
 
         Args:
-            pixels: of the picture.
-            control: hears when there is room for others beside it.
+            pixels: the picture.
+            control: is notified when there is room for others beside it.
 
         Raises:
-            StoppedError: the control says so.
-            WorkerError: there is no worker any more, or too many were lost at it.
+            StoppedError: the control asks for it.
+            WorkerError: no workers are left, or too many were lost on it.
         """
         results: Queue[Pixels | BaseException] = Queue()
-        errand: Errand[Hand] = Errand(next(_ranks), "a picture", results.put)
-        load, crew = Load(1, pixels.nbytes), self._staff.crew
-        crew.make_room(errand, load)
-        crew.put(errand, _PicturePiece(load, self._setting, self._models.store(pixels), results))
-        crew.complete(errand)
-        crew.begin(errand)
+        task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)
+        size, queue = WorkSize(1, pixels.nbytes), self._pool.queue
+        queue.reserve(task, size)
+        queue.add(task, _PictureItem(size, self._model, self._models.store.put(pixels), results))
+        queue.complete(task)
+        queue.submit(task)
         control.on_read()
         try:
-            return _awaited(results, control)
+            result = next_item(results, control.check)
         finally:
-            crew.drop(errand)
-
-
-def _awaited(results: "Queue[Pixels | BaseException]", control: Control) -> Pixels:
-    while True:
-        control.check()
-        try:
-            result = results.get(timeout=POLL_SECONDS)
-        except Empty:
-            continue
+            queue.cancel(task)
         if isinstance(result, BaseException):
             raise result
         return result
 
 
-@dataclass
-class _PicturePiece(Piece[Hand]):
+@dataclass(frozen=True)
+class _PictureItem(WorkItem[WorkerHandle]):
     """A still picture."""
 
-    load: Load
-    setting: Setting
-    pixels: Any
-    """A reference."""
-    results: "Queue[Pixels | BaseException]"
+    size: WorkSize
+    model: ModelSpec
+    pixels: Ref[Pixels]
+    results: Queue[Pixels | BaseException]
 
-    def run(self, hand: Hand, *, is_first: bool) -> None:
-        """Let a worker enlarge it."""
-        self.results.put(hand.picture(self.setting, self.pixels))
+    def run(self, worker: WorkerHandle, *, is_first: bool) -> None:
+        """Have a worker enlarge it."""
+        self.results.put(worker.call(lambda: None, Worker.picture, self.model, self.pixels))

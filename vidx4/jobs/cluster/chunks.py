@@ -1,12 +1,13 @@
-"""Decoded frames, cut into the chunks of which parts are made."""
+"""Decoded frames, cut into chunks that become parts."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,22 +20,22 @@ from vidx4.jobs.progress import Monitor
 from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import WorkFolder
 
-Frames: TypeAlias = NDArray[Any]
-"""RGB over the full range of its type, uint8 or uint16, (N, 3, H, W)."""
+Frames: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""RGB over the full range of the type, (N, 3, H, W)."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive frames of a shot that become one part; their pixels are apart."""
+    """Consecutive frames of a shot that become one part; their pixels travel separately."""
 
     start: int
     """Index of the first frame in the source."""
     pts: tuple[int, ...]
-    """Of each frame; none where no frame from `start` on can be decoded."""
+    """Timestamp of each frame; empty if no frame from `start` on can be decoded."""
     starts_shot: bool
     ends_shot: bool
     next_pts: int | None
-    """Of the frame after them; None after the last of all."""
+    """Timestamp of the frame after them; None after the last frame of all."""
 
     def batches(self, frames: Frames, batch_size: int) -> Generator[ShotBatch]:
         """Yield the frames in the batches in which they were decoded."""
@@ -51,21 +52,21 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where work on a shot begins, or goes on."""
+    """Where work on a shot starts or resumes."""
 
     state: Path | None
-    """Where what its first frame needs of those before lies; None where that is nothing."""
+    """File with what the first frame needs of those before it; None if it needs nothing."""
 
 
 def missing_chunks(
     job: Job, folder: WorkFolder, monitor: Monitor
 ) -> Generator[tuple[Chunk, Frames, Entry | None]]:
-    """Yield the chunks that a folder lacks, in order, and with those that are the first of their shot, how.
+    """Yield the chunks that a folder lacks, in order, with an entry for each that is the first of its shot.
 
-    The source is read once, from the first gap to the last. Chunks between gaps are passed over.
+    The source is read once, from the first gap to the last. Chunks between gaps are skipped.
 
     Raises:
-        StoppedError: the control says so.
+        StoppedError: the control asks for it.
         SourceError: the source can't be read.
     """
     left = deque(gaps(job.plan, folder))
@@ -85,7 +86,7 @@ def missing_chunks(
 
 
 def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tuple[Chunk, Frames]]:
-    """Yield all chunks from a frame on; where the last frames are lost, one without any."""
+    """Yield all chunks from a frame on; if the last frames can't be decoded, an empty one for them."""
     waiting: list[ShotBatch] = []
     for batch in batches:
         waiting.append(batch)
@@ -93,7 +94,7 @@ def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tupl
             chunk, frames = _joined(start, waiting)
             yield chunk, frames.numpy()
             start, waiting = index_of(chunk.next_pts, job.plan), []
-    if start < job.plan.frames.stop:
+    if start < job.plan.frames.stop:  # parts must cover the plan to its end, or the job would never be done
         size = job.plan.source.height, job.plan.source.width
         nothing = torch.empty(0, 3, *size, dtype=pixel_dtype(job.plan.source.bit_depth))
         yield Chunk(start, (), starts_shot=False, ends_shot=True, next_pts=None), nothing.numpy()

@@ -1,287 +1,272 @@
-"""Parts made by a crew: this process decodes, hands out shots, and keeps what comes back."""
+"""Parts made by workers: this process decodes, sends chunks out, and stores the parts that come back."""
 
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from threading import Event, Thread
-from typing import Any, Protocol
 
 from vidx4.jobs.cluster.chunks import Chunk, Entry, Frames, missing_chunks
-from vidx4.jobs.cluster.model_files import Setting, Store
-from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, Crew, Dropped, Errand, Load, Piece
-from vidx4.jobs.cluster.worker import Packed, Task
-from vidx4.jobs.job import Job, Pixels
-from vidx4.jobs.progress import Advance, Control, Monitor, Share
+from vidx4.jobs.cluster.object_store import ObjectStore, Ref
+from vidx4.jobs.cluster.task_queue import (
+    TASKS_PER_WORKER,
+    Task,
+    TaskCancelled,
+    TaskQueue,
+    WorkItem,
+    WorkSize,
+)
+from vidx4.jobs.cluster.worker import JobSpec, PartResult, Worker
+from vidx4.jobs.cluster.workers import WorkerHandle
+from vidx4.jobs.job import Job
+from vidx4.jobs.progress import Advance, Control, Monitor, WorkerStats
+from vidx4.jobs.waiting import join_thread, next_item, poll
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.atomic import write_whole
 
-POLL_SECONDS = 0.1
-
-
-class Hand(Protocol):
-    """A worker, as seen from here. Every method may raise `WorkerLost`."""
-
-    name: str
-
-    def make_part(
-        self,
-        task: Task,
-        chunk: Chunk,
-        frames: Any,
-        state: bytes | None,
-        *,
-        is_entry: bool,
-        on_advance: Callable[[Advance], Any],
-    ) -> Packed:
-        """Make a part; arguments are those of `Worker.make_part`, and who hears how far it is."""
-
-    def picture(self, setting: Setting, pixels: Any) -> Pixels:
-        """Enlarge a still picture, given by a reference."""
-
 
 @dataclass(frozen=True)
-class Remote:
-    """Makes parts with a crew.
+class ClusterExecutor:
+    """Makes parts on workers.
 
     Args:
-        crew: does it.
-        task: the job, as workers know it.
-        rank: of its shots; those of lower ranks come first.
-        store: takes frames.
-        num_workers: of the crew.
+        queue: where workers take tasks from.
+        spec: the job, as workers know it.
+        priority: priority of its shots; jobs with a lower number come first.
+        store: where frames are put for workers.
+        num_workers: how many workers the queue has.
     """
 
-    crew: Crew[Hand]
-    task: Task
-    rank: int
-    store: Store
+    queue: TaskQueue[WorkerHandle]
+    spec: JobSpec
+    priority: int
+    store: ObjectStore
     num_workers: int
 
     @property
     def num_shots_at_once(self) -> int:
         """As many as all workers take."""
-        return ERRANDS_AT_ONCE * self.num_workers
+        return TASKS_PER_WORKER * self.num_workers
 
     def make(self, job: Job, folder: WorkFolder, monitor: Monitor) -> Generator[Part]:
         """Make the parts that a folder lacks, those of several shots at once.
 
         Raises:
-            StoppedError: the control says so; what is whole is kept.
-            WorkerError: there is no worker any more, or too many were lost at the same place.
+            StoppedError: the control asks for it; finished parts are kept.
+            WorkerError: no workers are left, or too many were lost at the same point.
         """
-        order = _Order(self, job, folder, monitor)
-        with closing(order):
-            yield from order.parts()
+        with closing(_Dispatcher(self, job, folder, monitor)) as dispatcher:
+            yield from dispatcher.parts()
 
 
 @dataclass(frozen=True)
 class _Delivery:
-    """A part that has come back."""
+    """A part that has come back from a worker."""
 
-    packed: Packed
+    result: PartResult
     worker: str
-    is_kept: Event
+    is_stored: Event
 
 
 @dataclass(frozen=True)
-class _Read:
-    """All frames are read, and on their way."""
+class _AllSent:
+    """All frames are read and on their way."""
 
     num_chunks: int
 
 
-class _Order:
-    """A job at work with a crew: frames go out in a thread, and come back as events in others."""
+class _Dispatcher:
+    """A job on its workers: one thread sends chunks out, others bring parts back as events."""
 
-    def __init__(self, remote: Remote, job: Job, folder: WorkFolder, monitor: Monitor) -> None:
-        self._remote = remote
-        self._job = job
+    def __init__(self, executor: ClusterExecutor, job: Job, folder: WorkFolder, monitor: Monitor) -> None:
+        self.executor = executor
         self.folder = folder
+        self._job = job
         self._monitor = monitor
-        self._events: Queue[Advance | _Delivery | _Read | BaseException] = Queue()
-        self._errands: list[Errand[Hand]] = []
+        self.events: Queue[Advance | _Delivery | _AllSent | BaseException] = Queue()
+        self._shots: list[_ShotTask] = []
         self._is_closed = Event()
-        self._last = time.monotonic()
-        self._reader = Thread(target=self._read, daemon=True)
+        self._last_delivery = time.monotonic()
+        self._sender = Thread(target=self._send, daemon=True)
 
     def parts(self) -> Generator[Part]:
-        """Yield each part when it is kept."""
-        self._reader.start()
-        num_chunks, num_kept = None, 0
-        while num_kept != num_chunks:
-            match self._next_event():
-                case Advance() as advance:
-                    self._monitor.on_advance(advance)
-                case _Read(number):
+        """Yield each part once it is stored."""
+        self._sender.start()
+        num_chunks, num_stored = None, 0
+        while num_stored != num_chunks:
+            with self._monitor.seconds.timed("waiting"):
+                event = next_item(self.events, self._monitor.control.check)
+            match event:
+                case Advance():
+                    self._monitor.on_advance(event)
+                case _AllSent(number):
                     num_chunks = number
                     self._monitor.control.on_read()
-                case _Delivery() as delivery:
-                    self._monitor.on_advance(self._advance(delivery.packed))
-                    part = self._keep(delivery)
-                    num_kept += 1
+                case _Delivery():
+                    part = self._receive(event)
+                    num_stored += 1
                     self._monitor.control.on_part(part)
                     yield part
                 case error:
                     raise error
 
-    def _next_event(self) -> "Advance | _Delivery | _Read | BaseException":
-        with self._monitor.seconds.timed("waiting"):
-            while True:
-                self._monitor.control.check()
-                try:
-                    return self._events.get(timeout=POLL_SECONDS)
-                except Empty:
-                    continue
-
-    def _keep(self, delivery: _Delivery) -> Part:
-        """Write a part to the disk; whatever happens from here on, it is not lost."""
-        packed, folder = delivery.packed, self.folder
-        now = time.monotonic()
-        # Of several that are made at once, each counts for the time from the last one on.
-        part, self._last = replace(packed.part, seconds=now - self._last), now
-        with write_whole(folder.part_path(part.start)) as unfinished:
-            unfinished.write_bytes(packed.packets)
-        state = packed.state
-        folder.add(part, None if state is None else lambda path: path.write_bytes(state))
-        delivery.is_kept.set()
-        self._count(delivery)
+    def _receive(self, delivery: _Delivery) -> Part:
+        # A short part may be done before anybody asked how far it is, so its end is always reported here.
+        self._monitor.on_advance(self._final_advance(delivery.result))
+        part = self._store(delivery.result)
+        delivery.is_stored.set()
+        self._count(delivery.result, delivery.worker)
         return part
 
-    def _advance(self, packed: Packed) -> Advance:
-        """Return what there is to tell of a part when it is done: it may never have been asked for."""
-        part, pts = packed.part, self._job.plan.source.pts[packed.part.start]
+    def _store(self, result: PartResult) -> Part:
+        """Write a part to the disk; from here on it is never lost."""
+        now = time.monotonic()
+        # Several parts are made at once: each counts for the time since the last delivery.
+        part, self._last_delivery = replace(result.part, seconds=now - self._last_delivery), now
+        with write_whole(self.folder.part_path(part.start)) as unfinished:
+            unfinished.write_bytes(result.packets)
+        state = result.state
+        self.folder.add(part, None if state is None else lambda path: path.write_bytes(state))
+        return part
+
+    def _final_advance(self, result: PartResult) -> Advance:
+        part, pts = result.part, self._job.plan.source.pts[result.part.start]
         counts = part.num_frames, part.num_reused
-        return Advance(part.start, part.stop, *counts, part.starts_shot, pts, packed.peak_memory)
+        return Advance(part.start, part.stop, *counts, part.starts_shot, pts, result.peak_memory)
 
-    def _count(self, delivery: _Delivery) -> None:
-        packed, seconds = delivery.packed, self._monitor.seconds
-        seconds.follow += packed.seconds.follow
-        seconds.model += packed.seconds.model
-        seconds.encode += packed.seconds.encode
-        share = self._monitor.shares.setdefault(delivery.worker, Share())
-        share.num_frames += packed.part.num_frames
-        share.model_seconds += packed.seconds.model
-        share.peak_memory = max(share.peak_memory, packed.peak_memory)
+    def _count(self, result: PartResult, worker: str) -> None:
+        seconds = self._monitor.seconds
+        seconds.follow += result.seconds.follow
+        seconds.model += result.seconds.model
+        seconds.encode += result.seconds.encode
+        stats = self._monitor.worker_stats.setdefault(worker, WorkerStats())
+        stats.num_frames += result.part.num_frames
+        stats.model_seconds += result.seconds.model
+        stats.peak_memory = max(stats.peak_memory, result.peak_memory)
 
-    def _read(self) -> None:
-        """Decode, and hand out shots chunk by chunk."""
+    def _send(self) -> None:
+        """Decode, and send out shots chunk by chunk; runs in a thread of its own."""
         try:
-            self._events.put(_Read(self._hand_out()))
-        except Dropped:
+            self.events.put(_AllSent(self._send_chunks()))
+        except TaskCancelled:
             pass
         except BaseException as error:
-            self._events.put(error)
+            self.events.put(error)
 
-    def _hand_out(self) -> int:
+    def _send_chunks(self) -> int:
         """Return how many chunks there are."""
-        num_chunks, errand = 0, None
+        num_chunks, shot = 0, None
+        # The job's own stop is noticed where events are read, which then closes this.
         until_closed = replace(self._monitor, control=Control(stop=self._is_closed))
         with closing(missing_chunks(self._job, self.folder, until_closed)) as chunks:
             for chunk, frames, entry in chunks:
-                if entry is not None or errand is None:
-                    self._complete(errand)
-                    errand = self._new_errand(chunk, entry)
-                self._put(errand, chunk, frames)
+                if entry is not None or shot is None:
+                    self._complete(shot)
+                    shot = self._new_shot(chunk, entry)
+                self._add(shot, chunk, frames)
                 num_chunks += 1
-        self._complete(errand)
+        self._complete(shot)
         return num_chunks
 
-    def _new_errand(self, chunk: Chunk, entry: Entry | None) -> "_Shot":
-        pts = self._job.plan.source.pts[chunk.start]
-        seconds = float(self._job.plan.source.seconds_of(pts))
-        what = f"the shot at {seconds:.2f} s of {self._job.plan.source.path}"
-        errand = _Shot(self._remote.rank, what, self._events.put, self, entry.state if entry else None)
-        self._errands.append(errand)
-        if self._is_closed.is_set():
-            raise Dropped
-        return errand
+    def _new_shot(self, chunk: Chunk, entry: Entry | None) -> "_ShotTask":
+        source = self._job.plan.source
+        seconds = float(source.seconds_of(source.pts[chunk.start]))
+        description = f"the shot at {seconds:.2f} s of {source.path}"
+        shot = _ShotTask(self.executor.priority, description, self.events.put, entry.state if entry else None)
+        self._shots.append(shot)
+        if self._is_closed.is_set():  # `close` may have cancelled the shots before this one was among them
+            raise TaskCancelled
+        return shot
 
-    def _put(self, errand: "_Shot", chunk: Chunk, frames: Frames) -> None:
-        load = Load(len(chunk.pts), frames.nbytes)
-        self._remote.crew.make_room(errand, load)
-        self._remote.crew.put(errand, _ChunkPiece(load, errand, chunk, self._remote.store(frames)))
-        if not errand.has_begun:
-            errand.has_begun = True
-            self._remote.crew.begin(errand)
+    def _add(self, shot: "_ShotTask", chunk: Chunk, frames: Frames) -> None:
+        size, queue = WorkSize(len(chunk.pts), frames.nbytes), self.executor.queue
+        queue.reserve(shot, size)
+        queue.add(shot, _ChunkItem(size, self, shot, chunk, self.executor.store.put(frames)))
+        if not shot.is_submitted:
+            shot.is_submitted = True
+            queue.submit(shot)
 
-    def _complete(self, errand: "_Shot | None") -> None:
-        if errand is not None:
-            self._remote.crew.complete(errand)
+    def _complete(self, shot: "_ShotTask | None") -> None:
+        if shot is not None:
+            self.executor.queue.complete(shot)
 
-    def bring_home(self, packed: Packed, worker: str) -> None:
-        """Give a part to who keeps it, and wait until that is done.
+    def deliver(self, result: PartResult, worker: str) -> None:
+        """Hand a part over, and wait until it is stored; called in a worker's thread.
 
         Raises:
-            Dropped: nobody does any more.
+            TaskCancelled: nobody stores it any more.
         """
-        delivery = _Delivery(packed, worker, Event())
-        self._events.put(delivery)
-        while not delivery.is_kept.wait(POLL_SECONDS):
-            if self._is_closed.is_set():
-                raise Dropped
+        delivery = _Delivery(result, worker, Event())
+        self.events.put(delivery)
+        poll(delivery.is_stored.wait, self._check_open)
 
-    def made_by(
-        self, hand: Hand, chunk: Chunk, frames: Any, state: bytes | None, *, is_entry: bool
-    ) -> Packed:
-        """Let a worker make a part."""
-        on_advance = self._events.put
-        return hand.make_part(
-            self._remote.task, chunk, frames, state, is_entry=is_entry, on_advance=on_advance
-        )
+    def _check_open(self) -> None:
+        if self._is_closed.is_set():
+            raise TaskCancelled
 
     def close(self) -> None:
-        """Let go of all shots that are not done."""
+        """Cancel all shots that are not done."""
         self._is_closed.set()
-        while self._reader.is_alive():
-            for errand in list(self._errands):
-                self._remote.crew.drop(errand)
-            self._reader.join(POLL_SECONDS)
-        for errand in self._errands:
-            self._remote.crew.drop(errand)
+        join_thread(self._sender, self._cancel_shots)  # it may wait for room, which only cancelling gives
+        self._cancel_shots()
+
+    def _cancel_shots(self) -> None:
+        for shot in list(self._shots):
+            self.executor.queue.cancel(shot)
 
 
-class _Shot(Errand[Hand]):
-    """The chunks of a shot that are missing."""
+class _ShotTask(Task[WorkerHandle]):
+    """The chunks of a shot that are missing.
+
+    Args:
+        priority: tasks with a lower number come first.
+        description: the shot in words.
+        on_failure: called with the error that ends the task.
+        state: file with what the first chunk needs of the frames before it; None at the start of a shot.
+    """
 
     def __init__(
         self,
-        rank: int,
-        what: str,
+        priority: int,
+        description: str,
         on_failure: Callable[[BaseException], None],
-        order: _Order,
         state: Path | None,
     ) -> None:
-        super().__init__(rank, what, on_failure)
-        self.order = order
-        self.has_begun = False
+        super().__init__(priority, description, on_failure)
+        self.is_submitted = False
+        self.last_part: Part | None = None
         self._state = state
-        self._last: Part | None = None
 
-    def state(self) -> bytes | None:
-        """Return what the next chunk needs of what is done, from the disk."""
-        path = self._state if self._last is None else self.order.folder.state_after(self._last)
+    def state(self, folder: WorkFolder) -> bytes | None:
+        """Return what the next chunk needs of the frames before it, from the disk."""
+        path = self._state if self.last_part is None else folder.state_after(self.last_part)
         return None if path is None else path.read_bytes()
-
-    def bring_home(self, packed: Packed, worker: str) -> None:
-        """Keep a part; raises as `_Order.bring_home`."""
-        self.order.bring_home(packed, worker)
-        self._last = packed.part
 
 
 @dataclass(frozen=True)
-class _ChunkPiece(Piece[Hand]):
+class _ChunkItem(WorkItem[WorkerHandle]):
     """One chunk of a shot."""
 
-    load: Load
-    shot: _Shot
+    size: WorkSize
+    dispatcher: _Dispatcher
+    shot: _ShotTask
     chunk: Chunk
-    frames: Any
+    frames: Ref[Frames]
 
-    def run(self, hand: Hand, *, is_first: bool) -> None:
-        """Let a worker make a part of it, and keep that."""
-        state = self.shot.state() if is_first else None
-        packed = self.shot.order.made_by(hand, self.chunk, self.frames, state, is_entry=is_first)
-        self.shot.bring_home(packed, hand.name)
+    def run(self, worker: WorkerHandle, *, is_first: bool) -> None:
+        """Have a worker make a part of it, and store that."""
+        spec = self.dispatcher.executor.spec
+
+        def report_advance() -> None:
+            if advance := worker.call(lambda: None, Worker.advance, spec.key, self.chunk.start):
+                self.dispatcher.events.put(advance)
+
+        # A worker keeps the state of a shot that it works on; only a new one needs it sent.
+        state = self.shot.state(self.dispatcher.folder) if is_first else None
+        result = worker.call(
+            report_advance, Worker.make_part, spec, self.chunk, self.frames, state, is_entry=is_first
+        )
+        self.dispatcher.deliver(result, worker.name)
+        self.shot.last_part = result.part

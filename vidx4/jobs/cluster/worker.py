@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Lock
-from typing import Any
 
 import torch
 
@@ -19,8 +18,10 @@ from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
 from vidx4.errors import WorkerError
-from vidx4.jobs.cluster.chunks import Chunk
-from vidx4.jobs.cluster.model_files import Fetch, Setting, received
+from vidx4.frames import FrameBatch
+from vidx4.jobs.cluster.chunks import Chunk, Frames
+from vidx4.jobs.cluster.model_files import ModelSpec, received
+from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
@@ -28,16 +29,17 @@ from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.jobs.work_folder import Part
+from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
 
-_MAX_JOBS = 4
-"""That are remembered though no shot of theirs is under way."""
+_MAX_IDLE_JOBS = 4
+"""Jobs that are remembered though no shot of theirs is open: their next shot may come soon."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """How one worker found that frames of a size fit its device: the others do it alike."""
+class FittedOptions:
+    """How one worker found that frames of a size fit its device: all others do the same."""
 
     options: UpscaleOptions
     fit: Fit
@@ -45,236 +47,222 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Task:
+class JobSpec:
     """A job, as workers know it."""
 
     key: str
-    """Its own."""
-    setting: Setting
-    fitted: Fitted
+    """A unique name."""
+    model: ModelSpec
+    fitted: FittedOptions
     batch_size: int
-    plan: Any
-    """A reference to it."""
+    plan: Ref[Plan]
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A part on its way home."""
+class PartResult:
+    """A part, as a worker returns it."""
 
     part: Part
     packets: bytes
-    """The content of its file."""
+    """Content of the part's file."""
     state: bytes | None
-    """What the frames after it need, as a file; None where they need nothing of it."""
+    """What the next frames need of it, as a file; None if they need nothing."""
     seconds: StageSeconds
     peak_memory: int
-    """Of the worker."""
+    """Most memory that the worker has used, in bytes."""
 
 
-class _Gate:
-    """Lets work go on side by side, but nothing beside loading.
-
-    While diffusers loads a network, PyTorch's default type is another, in all threads.
-    """
+class _ReadWriteLock:
+    """Lets many hold it together, or one alone."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._num_inside = 0
+        self._num_sharing = 0
 
     @contextmanager
-    def beside_others(self) -> Iterator[None]:
-        """Wait until nobody is alone."""
+    def shared(self) -> Iterator[None]:
+        """Hold it together with others."""
         with self._changed:
-            self._num_inside += 1
+            self._num_sharing += 1
         try:
             yield
         finally:
             with self._changed:
-                self._num_inside -= 1
+                self._num_sharing -= 1
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until all others are done; who comes later waits."""
+    def exclusive(self) -> Iterator[None]:
+        """Hold it alone; whoever comes later waits."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._num_inside)
+            self._changed.wait_for(lambda: not self._num_sharing)
             yield
 
 
-_gate = _Gate()
+# While diffusers loads a network, it changes PyTorch's default type for all threads: nothing else may run.
+_default_type_lock = _ReadWriteLock()
 
 
 @dataclass
-class _JobAtWork:
+class _OpenJob:
     plan: Plan
     upscaler: Upscaler
     states: dict[int, ShotState] = field(default_factory=dict)
-    """Those after chunks whose shot goes on, by the frame that goes on from them."""
-    num_at_work: int = 0
-    """Chunks."""
+    """States of shots that are not done, by the frame that comes next."""
+    num_running: int = 0
+    """Chunks that are being made."""
 
 
 class Worker:
-    """Enlarges frames for somebody else; methods may be called in several threads.
+    """Enlarges frames for another process; methods may be called in several threads.
 
     Args:
-        num_threads: that it may use of the CPU.
-        fetch: returns what a reference refers to.
+        num_threads: CPU threads that it may use.
+        store: where references are fetched from.
     """
 
-    def __init__(self, num_threads: int, fetch: Fetch) -> None:
+    def __init__(self, num_threads: int, store: ObjectStore) -> None:
         torch.set_num_threads(num_threads)
         set_num_threads(num_threads)
-        self._fetch = fetch
+        self._store = store
         self._loaded: dict[tuple[str, ...], Upscaler] = {}
-        self._jobs: dict[str, _JobAtWork] = {}
+        self._jobs: dict[str, _OpenJob] = {}
         self._advances: dict[tuple[str, int], Advance] = {}
-        self._notes = _Notes()
+        self._log = _LogBuffer()
         self._loading, self._enlarging = Lock(), Lock()
 
     def program(self) -> dict[str, str]:
-        """Return what it runs, and where: nothing that another version of the program could not read."""
+        """Return what it runs, and where, in types that another version of the program can read."""
         return {**program(), "host": platform.node(), "pid": str(os.getpid())}
 
-    def identity(self, setting: Setting) -> Identity:
+    def identity(self, model: ModelSpec) -> Identity:
         """Load a model, and return all that decides on the pixels of a result."""
-        return self._upscaler(setting).identity
+        return self._upscaler(model).identity
 
     def fitted(
-        self, setting: Setting, width: int, height: int, num_frames: int, batch_size: int | None
-    ) -> Fitted:
+        self, model: ModelSpec, width: int, height: int, num_frames: int, batch_size: int | None
+    ) -> FittedOptions:
         """Find out how frames fit the memory; arguments and errors are those of `Upscaler.fitted`."""
-        upscaler = self._upscaler(setting).fitted(width, height, num_frames, batch_size)
-        return Fitted(upscaler.options, upscaler.fit, upscaler.identity)
+        upscaler = self._upscaler(model).fitted(width, height, num_frames, batch_size)
+        return FittedOptions(upscaler.options, upscaler.fit, upscaler.identity)
 
     def make_part(
-        self, task: Task, chunk: Chunk, frames: Any, state: bytes | None, *, is_entry: bool
-    ) -> Packed:
+        self, spec: JobSpec, chunk: Chunk, frames: Ref[Frames], state: bytes | None, *, is_entry: bool
+    ) -> PartResult:
         """Make a part.
 
         Args:
-            task: the job.
-            chunk: what the part is of.
-            frames: a reference to the pixels.
-            state: what the first frame needs of those before, as a file, where nothing of the shot was done
-                here before.
-            is_entry: whether that is so; else the state that was kept is used.
+            spec: the job.
+            chunk: the frames that become the part.
+            frames: their pixels.
+            state: what the first frame needs of those before it, as a file; None if it needs nothing.
+            is_entry: whether this worker has done nothing of the shot before; else `state` is ignored for the
+                one that it kept.
         """
-        with self._at_work(task) as job, _gate.beside_others(), _tidied():
-            return self._made(job, task, chunk, frames, _Start(state, is_entry))
+        with self._open_job(spec) as job, _default_type_lock.shared(), _memory_given_back():
+            upscaler, source = job.upscaler, job.plan.source
+            before = _unpacked(state, upscaler) if is_entry else job.states.pop(chunk.start)
+            seconds = StageSeconds()
+            work = enlarged(
+                Model(self._one_at_a_time(upscaler, seconds), upscaler.follow),
+                chunk.batches(self._store.get(frames), spec.batch_size),
+                before,
+                Control(),
+                seconds,
+                buffered(source, spec.batch_size),
+            )
+            with self._advance_kept(spec, chunk) as on_advance, tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "part")
+                with closing(seconds.timed_items("waiting", work)) as batches:
+                    num_frames = max(1, len(chunk.pts))
+                    made = make_part(chunk.start, path, batches, num_frames, job.plan, seconds, on_advance)
+                if made.state is not None:
+                    job.states[made.part.stop] = made.state
+                return PartResult(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
 
-    def _made(self, job: _JobAtWork, task: Task, chunk: Chunk, frames: Any, start: "_Start") -> Packed:
-        before: ShotState | None
-        before = _unpacked(start.state, job.upscaler) if start.is_entry else job.states.pop(chunk.start)
-        seconds = StageSeconds()
-        work = enlarged(
-            Model(self._in_turn(job.upscaler, seconds), job.upscaler.follow),
-            chunk.batches(self._fetch(frames), task.batch_size),
-            before,
-            Control(),
-            seconds,
-            buffered(job.plan.source, task.batch_size),
-        )
-        with self._reported(task, chunk) as on_advance, tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "part")
-            with closing(seconds.timed_items("waiting", work)) as batches:
-                num_frames = max(1, len(chunk.pts))
-                made = make_part(chunk.start, path, batches, num_frames, job.plan, seconds, on_advance)
-            if made.state is not None:
-                job.states[made.part.stop] = made.state
-            return Packed(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
+    def _one_at_a_time(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
+        """Have shots enlarge their batches in turn: two at once would take twice the memory."""
 
-    def _in_turn(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
-        """Let shots enlarge their batches one after another: two at once would take twice the memory."""
-
-        def enlarge(frames: Any, state: ShotState | None) -> Upscaled:
+        def enlarge(frames: FrameBatch | FollowedBatch, state: ShotState | None) -> Upscaled:
             asked = time.monotonic()
             with self._enlarging:
-                seconds.model -= time.monotonic() - asked  # to wait for others is no work
+                seconds.model -= time.monotonic() - asked  # waiting for others is not work
                 return upscaler(frames, state)
 
         return enlarge
 
     @contextmanager
-    def _reported(self, task: Task, chunk: Chunk) -> Iterator[Callable[[Advance], None]]:
-        key = task.key, chunk.start
+    def _advance_kept(self, spec: JobSpec, chunk: Chunk) -> Iterator[Callable[[Advance], None]]:
+        """Give what remembers how far a part is, for as long as it is being made."""
+        key = spec.key, chunk.start
         try:
             yield lambda advance: self._advances.__setitem__(key, advance)
         finally:
             self._advances.pop(key, None)
 
     def advance(self, key: str, start: int) -> Advance | None:
-        """Return how far a part is that is at work, by the key of its job and its first frame."""
+        """Return how far a part is, by its job's key and its first frame; None if it is not being made."""
         return self._advances.get((key, start))
 
-    def notes(self) -> list[tuple[int, str]]:
-        """Return what there was to say since somebody asked, with the level of each message."""
-        return self._notes.taken()
+    def take_log(self) -> list[tuple[int, str]]:
+        """Return the levels and texts of what was logged since the last call."""
+        return self._log.take()
 
-    def picture(self, setting: Setting, pixels: Any) -> Pixels:
-        """Enlarge a still picture four times, given by a reference."""
-        upscaler = self._upscaler(setting)
-        with _gate.beside_others(), self._enlarging:
-            colors: Pixels = self._fetch(pixels)
+    def picture(self, model: ModelSpec, pixels: Ref[Pixels]) -> Pixels:
+        """Enlarge a still picture four times."""
+        upscaler = self._upscaler(model)
+        with _default_type_lock.shared(), self._enlarging:
+            colors = self._store.get(pixels)
             height, width, _ = colors.shape
             return upscaler.fitted(width, height).picture(colors)
 
     @contextmanager
-    def _at_work(self, task: Task) -> Iterator[_JobAtWork]:
-        """Give a job, which is not forgotten meanwhile, nor while a shot of it goes on."""
-        job = self._job(task)
+    def _open_job(self, spec: JobSpec) -> Iterator[_OpenJob]:
+        """Give a job, which is not forgotten within the block, nor while a shot of it is not done."""
+        job = self._started_job(spec)
         try:
             yield job
         finally:
             with self._loading:
-                job.num_at_work -= 1
+                job.num_running -= 1
 
-    def _job(self, task: Task) -> _JobAtWork:
+    def _started_job(self, spec: JobSpec) -> _OpenJob:
         with self._loading:
-            if task.key in self._jobs:
-                return self._counted(self._jobs[task.key])
-        base = self._upscaler(task.setting)
-        upscaler = Upscaler(base.components, task.fitted.options, task.fitted.fit)
-        if found := differences(task.fitted.identity, upscaler.identity):
-            raise WorkerError(f"A worker on {platform.node()} makes other pixels than the rest: {found}.")
+            if job := self._jobs.get(spec.key):
+                job.num_running += 1
+                return job
+        base = self._upscaler(spec.model)
+        upscaler = Upscaler(base.components, spec.fitted.options, spec.fitted.fit)
+        if found := differences(spec.fitted.identity, upscaler.identity):
+            raise WorkerError(
+                f"The worker on {platform.node()} makes different pixels from the others: {found}."
+            )
         with self._loading:
-            self._forget_jobs()
-            new = _JobAtWork(self._fetch(task.plan), upscaler)
-            return self._counted(self._jobs.setdefault(task.key, new))
+            self._forget_idle_jobs()
+            # Another thread may have started the same job meanwhile.
+            job = self._jobs.setdefault(spec.key, _OpenJob(self._store.get(spec.plan), upscaler))
+            job.num_running += 1
+            return job
 
-    def _counted(self, job: _JobAtWork) -> _JobAtWork:
-        job.num_at_work += 1
-        return job
-
-    def _forget_jobs(self) -> None:
-        idle = [key for key, job in self._jobs.items() if not job.num_at_work and not job.states]
-        for key in idle[: max(0, len(idle) - _MAX_JOBS)]:
+    def _forget_idle_jobs(self) -> None:
+        idle = [key for key, job in self._jobs.items() if not job.num_running and not job.states]
+        for key in idle[: max(0, len(idle) - _MAX_IDLE_JOBS)]:
             del self._jobs[key]
 
-    def _upscaler(self, setting: Setting) -> Upscaler:
-        """Return an upscaler; a model is loaded once."""
-        options, key = setting.options, loaded_by(setting.options)
+    def _upscaler(self, model: ModelSpec) -> Upscaler:
+        """Return an upscaler; each model is loaded once."""
+        options, key = model.options, loaded_by(model.options)
         with self._loading:
             if key not in self._loaded:
-                folder = setting.files.folder
-                if setting.files.sent:
-                    folder = received(setting.files, self._fetch)
-                with _gate.alone():
+                folder = received(model.files, self._store) if model.files.sent else model.files.folder
+                with _default_type_lock.exclusive():
                     self._loaded[key] = Upscaler.from_options(options, folder)
             return Upscaler(self._loaded[key].components, options)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What the first frame of a chunk goes on from."""
-
-    state: bytes | None
-    is_entry: bool
-
-
 @contextmanager
-def _tidied() -> Iterator[None]:
-    """Give back memory after a chunk: within it, what is kept makes the next frame faster."""
+def _memory_given_back() -> Iterator[None]:
+    """Return memory to the system after a chunk: within one, what is held makes the next frame faster."""
     try:
         yield
     finally:
@@ -298,23 +286,23 @@ def _packed(state: ShotState | None) -> bytes | None:
         return Path(file.name).read_bytes()
 
 
-class _Notes(logging.Handler):
-    """Keeps what the library logs, until somebody takes it."""
+class _LogBuffer(logging.Handler):
+    """Holds what the library logs until it is taken."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._kept: list[tuple[int, str]] = []
+        self._held: list[tuple[int, str]] = []
         logger = logging.getLogger("vidx4")
         logger.setLevel(logging.INFO)
         logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._kept.append((record.levelno, record.getMessage()))
+        self._held.append((record.levelno, record.getMessage()))
 
-    def taken(self) -> list[tuple[int, str]]:
+    def take(self) -> list[tuple[int, str]]:
         self.acquire()
         try:
-            kept, self._kept = self._kept, []
+            held, self._held = self._held, []
         finally:
             self.release()
-        return kept
+        return held

@@ -1,176 +1,228 @@
-"""Workers: hired, compared with each other, replaced when they are lost."""
+"""The workers of a cluster: started, compared with each other, and replaced when they are lost."""
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from vidx4.errors import Vidx4Error, WorkerError
-from vidx4.jobs.cluster.dispatch import Hand
-from vidx4.jobs.cluster.model_files import Setting
-from vidx4.jobs.cluster.scheduler import ERRANDS_AT_ONCE, MAX_TRIES, Crew, Load, WorkerLost
-from vidx4.jobs.cluster.worker import Fitted
-from vidx4.jobs.identity import Identity, differences
-from vidx4.jobs.prefetch import POLL_SECONDS, settled
+from vidx4.jobs.cluster.model_files import ModelSpec
+from vidx4.jobs.cluster.task_queue import MAX_ATTEMPTS, TASKS_PER_WORKER, TaskQueue, WorkerLost, WorkSize
+from vidx4.jobs.cluster.worker import Worker
+from vidx4.jobs.identity import Identity, differences, program
+from vidx4.jobs.waiting import join_thread, poll, result_of
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+PATIENT_SECONDS = 30.0
+"""Time after which the user is told that a worker is still waited for; and again after as long."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-class Hired(Hand, Protocol):
-    """A worker as who hires it sees it. Every method may raise `WorkerLost`."""
+class WorkerHandle(Protocol):
+    """A worker in another process, as this one sees it."""
 
-    def begin(self, setting: Setting, is_over: Event) -> Identity:
-        """Wait until it is there and has loaded a model; return all that decides on its pixels.
+    name: str
+
+    def call(
+        self,
+        on_wait: Callable[[], object],
+        method: Callable[Concatenate[Worker, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Call a method of the worker, and return its result or raise its error.
+
+        Args:
+            on_wait: called about once a second until the result is there; ends the wait by raising.
+            method: a method of `Worker`.
+            *args: its arguments.
+            **kwargs: its keyword arguments.
 
         Raises:
-            WorkerError: it runs another program.
-            ModelError: it can't have the model.
-            WorkerLost: nobody waits for it any more.
+            WorkerLost: the worker died.
         """
 
-    def identity(self, setting: Setting) -> Identity:
-        """Return all that decides on the pixels of a result with a setting; another model may be loaded."""
-
-    def fitted(
-        self, setting: Setting, width: int, height: int, num_frames: int, batch_size: int | None
-    ) -> Fitted:
-        """Find out how frames fit its memory; arguments are those of `Worker.fitted`."""
-
-    def dismiss(self) -> None:
-        """Let it end, whatever it is at."""
+    def kill(self) -> None:
+        """End the worker, whatever it is doing."""
 
 
-class Staff:
-    """Keeps workers at work for a crew.
+class WorkerPool:
+    """Keeps the workers of a queue running.
 
-    All have to make the same pixels as the first that is there: others are refused. Each that is lost is
-    replaced, unless that happens again and again before it could begin.
+    Every worker must make the same pixels as the first that is ready: others are refused. A worker that is
+    lost is replaced, unless that happens again and again before it could start.
 
     Args:
-        hire: asks for the worker of a number, without waiting for it.
-        num_workers: how many there are to be.
-        room: for frames that wait or are at work.
+        start_worker: asks the cluster for the worker of a number, without waiting for it.
+        num_workers: how many workers to keep.
+        capacity: frames that may wait or be in progress at once.
     """
 
-    def __init__(self, hire: Callable[[int], Hired], num_workers: int, room: Load) -> None:
-        self.crew: Crew[Hand] = Crew(room, num_workers)
+    def __init__(
+        self, start_worker: Callable[[int], WorkerHandle], num_workers: int, capacity: WorkSize
+    ) -> None:
+        self.queue: TaskQueue[WorkerHandle] = TaskQueue(capacity, num_workers)
         self.num_workers = num_workers
-        """That are there or are to come."""
-        self._hire = hire
-        self._is_over = Event()
+        """Workers that run or are still to come."""
+        self._start_worker = start_worker
+        self._is_closed = Event()
         self._lock = Lock()
-        self._there: dict[int, Hired] = {}
-        """Workers that are at work, by number."""
-        self._first: Future[Identity] = Future()
-        """How the first that is there makes pixels."""
+        self._ready: dict[int, WorkerHandle] = {}
+        """Workers that run tasks, by number."""
+        self._first_identity: Future[Identity] = Future()
+        """How the first worker that is ready makes pixels."""
         self._keepers: list[Thread] = []
 
-    def begin(self, setting: Setting) -> None:
-        """Let all workers load a model; returns when the first has.
+    def start(self, model: ModelSpec) -> None:
+        """Have all workers load a model; returns as soon as the first has.
 
         Raises:
-            Exception: what kept the last of them from that, if none has.
+            Exception: no worker could start; what kept the last of them from it.
         """
         for number in range(1, self.num_workers + 1):
-            keeper = Thread(target=self._keep, args=(number, setting), daemon=True)
+            keeper = Thread(target=self._keep, args=(number, model), daemon=True)
             self._keepers.append(keeper)
             keeper.start()
-        settled(self._first)
+        result_of(self._first_identity)
 
-    def _keep(self, number: int, setting: Setting) -> None:
-        """Have a worker at work until all is over."""
+    def _keep(self, number: int, model: ModelSpec) -> None:
+        """Keep a worker running until the pool is closed."""
         num_losses = 0
-        while not self._is_over.is_set():
-            worker = self._hire(number)
+        while not self._is_closed.is_set():
+            worker = self._start_worker(number)
             try:
-                self._check_alike(worker, worker.begin(setting, self._is_over))
+                self._prepare(worker, model)
                 num_losses = 0
-                self._let_work(number, worker)
+                self._run_tasks(number, worker)
             except WorkerLost as loss:
                 num_losses += 1
-                if num_losses == MAX_TRIES and not self._is_over.is_set():
-                    self._give_up(WorkerError(f"{loss} That was so {MAX_TRIES} times before it could begin."))
+                if num_losses == MAX_ATTEMPTS and not self._is_closed.is_set():
+                    text = f"{loss} This happened {MAX_ATTEMPTS} times before the worker could start."
+                    self._give_up(WorkerError(text))
                     return
             except Exception as error:
                 self._give_up(error)
                 return
             finally:
-                worker.dismiss()
+                worker.kill()
 
-    def _check_alike(self, worker: Hired, identity: Identity) -> None:
-        """Compare a worker with the first.
+    def _prepare(self, worker: WorkerHandle, model: ModelSpec) -> None:
+        """Wait until a worker is there and has loaded its model.
 
         Raises:
-            WorkerError: it makes other pixels.
+            WorkerError: it runs another program, or makes different pixels from the first worker.
+            ModelError: it can't load the model.
+            WorkerLost: it died, or the pool was closed.
         """
-        with self._lock:
-            if not self._first.done():
-                self._first.set_result(identity)
-        if found := differences(self._first.result(), identity):
-            raise WorkerError(f"{worker.name} is refused, since it differs from the first: {found}.")
+        on_wait = self._patience(worker)
+        there = worker.call(on_wait, Worker.program)
+        worker.name += f" on {there.pop('host')} (process {there.pop('pid')})"
+        if (here := program()) != there:
+            text = f"{worker.name} runs {_described(there)}, but this process runs {_described(here)}"
+            raise WorkerError(f"{text}: install the same versions everywhere.")
+        self._check_same_pixels(worker, worker.call(on_wait, Worker.identity, model))
 
-    def _let_work(self, number: int, worker: Hired) -> None:
-        """Let a worker run errands until it is lost, or all is over."""
+    def _patience(self, worker: WorkerHandle) -> Callable[[], None]:
+        """Return what to do while a worker is waited for."""
+        last_message = time.monotonic()
+
+        def on_wait() -> None:
+            nonlocal last_message
+            if self._is_closed.is_set():
+                raise WorkerLost(f"{worker.name} is no longer waited for.")
+            if time.monotonic() - last_message > PATIENT_SECONDS:
+                last_message = time.monotonic()
+                reasons = "the cluster has no free resources, or the model is still loading"
+                logger.info("Waiting for %s: %s.", worker.name, reasons)
+
+        return on_wait
+
+    def _check_same_pixels(self, worker: WorkerHandle, identity: Identity) -> None:
         with self._lock:
-            self._there[number] = worker
-        threads = [Thread(target=self._work, args=(worker,), daemon=True) for _ in range(ERRANDS_AT_ONCE)]
+            if not self._first_identity.done():
+                self._first_identity.set_result(identity)
+        if found := differences(self._first_identity.result(), identity):
+            raise WorkerError(f"{worker.name} is refused because it differs from the first worker: {found}.")
+
+    def _run_tasks(self, number: int, worker: WorkerHandle) -> None:
+        """Have a worker run tasks until it is lost or the pool is closed."""
+        with self._lock:
+            self._ready[number] = worker
+        threads = [Thread(target=self._run, args=(worker,), daemon=True) for _ in range(TASKS_PER_WORKER)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         with self._lock:
-            del self._there[number]
-        self.crew.leave(worker)
+            del self._ready[number]
+        self.queue.remove_worker(worker)
 
-    def _work(self, worker: Hired) -> None:
-        with suppress(WorkerLost):
-            self.crew.work(worker)
+    def _run(self, worker: WorkerHandle) -> None:
+        with suppress(WorkerLost):  # the queue has given its task to another, and its keeper replaces it
+            self.queue.run_tasks(worker)
 
     def _give_up(self, error: Exception) -> None:
-        """Do without a worker; where it was the last, nothing more can be done."""
+        """Continue without a worker; if it was the last, nothing more can be done."""
         with self._lock:
             self.num_workers -= 1
             is_last = self.num_workers == 0
-            if is_last and not self._first.done():
-                self._first.set_exception(error)
+            if is_last and not self._first_identity.done():
+                self._first_identity.set_exception(error)
         if is_last:
-            self.crew.end(error)
+            self.queue.shut_down(error)
         elif isinstance(error, Vidx4Error):
-            logger.warning("%s The others go on without it.", error)
+            logger.warning("%s The other workers continue without it.", error)
         else:
-            logger.exception("A worker failed by a fault of vidx4; the others go on.", exc_info=error)
+            message = "A worker failed because of a bug in vidx4; the other workers continue."
+            logger.exception(message, exc_info=error)
 
-    def ask(self, question: Callable[[Hired], Answer]) -> Answer:
-        """Ask any worker something that takes no time.
+    def ask(
+        self,
+        method: Callable[Concatenate[Worker, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Call a method of any worker, one that takes little time.
 
         Raises:
-            WorkerError: there is none any more.
+            WorkerError: no workers are left.
         """
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_ATTEMPTS):
             with suppress(WorkerLost):
-                return question(self._any())
-        raise WorkerError("No worker of the cluster answers.")
+                return self._any_worker().call(lambda: None, method, *args, **kwargs)
+        raise WorkerError("No worker in the cluster responds.")
 
-    def _any(self) -> Hired:
-        while self.num_workers and not self._is_over.is_set():
+    def _any_worker(self) -> WorkerHandle:
+        def attempt(seconds: float) -> WorkerHandle | None:
             with self._lock:
-                if self._there:
-                    return next(iter(self._there.values()))
-            self._is_over.wait(POLL_SECONDS)
-        raise WorkerError("There is no worker any more.")
+                if self._ready:
+                    return next(iter(self._ready.values()))
+            self._is_closed.wait(seconds)
+            return None
+
+        return poll(attempt, self._check_open)
+
+    def _check_open(self) -> None:
+        if not self.num_workers or self._is_closed.is_set():
+            raise WorkerError("No workers are left.")
 
     def close(self) -> None:
-        """Let all workers go, whatever they are at."""
-        self._is_over.set()
-        self.crew.end(WorkerError("The cluster was left."))
+        """End all workers, whatever they are doing."""
+        self._is_closed.set()
+        self.queue.shut_down(WorkerError("The connection to the cluster was closed."))
         with self._lock:
-            there = list(self._there.values())
-        for worker in there:
-            worker.dismiss()
+            ready = list(self._ready.values())
+        for worker in ready:
+            worker.kill()
         for keeper in self._keepers:
-            while keeper.is_alive():
-                keeper.join(POLL_SECONDS)
+            join_thread(keeper)
+
+
+def _described(program: Mapping[str, str]) -> str:
+    return "vidx4 {vidx4} ({program:.8}) with PyAV {av}".format(**program)

@@ -17,7 +17,7 @@ from vidx4.jobs.folder.records import Records, what_is_wrong
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.job import Backend
-from vidx4.jobs.local import load_here
+from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
@@ -111,7 +111,7 @@ class Batch:
         selection: Selection,
         options_of: Callable[[str], FileOptions],
         *,
-        load: Callable[[UpscaleOptions], Backend] = load_here,
+        load: Callable[[UpscaleOptions], Backend] = LocalBackend.load,
         restart: bool = False,
         force: bool = False,
     ) -> None:

@@ -11,8 +11,8 @@ from vidx4.errors import StoppedError
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
-from vidx4.jobs.prefetch import POLL_SECONDS, settled
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.waiting import poll, result_of
 from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0
@@ -98,14 +98,13 @@ class Pass:
         with ThreadPoolExecutor(max_workers=max(1, len(items))) as threads:
             done = [self._begun(item, tally, threads) for item in items]
             for future in done:
-                settled(future)
+                result_of(future)
 
     def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
         """Start a file, and return when the next one may start."""
         is_read = Event()
         future = threads.submit(self._finish, item, tally, is_read)
-        while not is_read.wait(POLL_SECONDS):
-            pass
+        poll(is_read.wait)
         return future
 
     def _finish(self, item: Item, tally: "_Tally", is_read: Event) -> None:
