@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.docs import command_line, containers, events
+from scripts.docs import command_line, containers, events, layout
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +36,7 @@ FAST = (
     Page("docs/cli.md", command_line.reference, "options"),
     Page("docs/json.md", events.event_tables, "events"),
     Page("docs/json.md", events.object_tables, "objects"),
+    Page("docs/design.md", layout.files, "files"),
     Page("docs/events.schema.json", events.schema),
 )
 SLOW = (Page("docs/containers.md", containers.table, "containers"),)
