@@ -15,7 +15,9 @@ def files() -> str:
 
 
 def _folder(folder: Path) -> str:
-    rows = [(code(path.name), cell(text)) for path in sorted(folder.glob("*.py")) if (text := _first_line(path))]
+    rows = [
+        (code(path.name), cell(text)) for path in sorted(folder.glob("*.py")) if (text := _first_line(path))
+    ]
     name = folder.relative_to(PACKAGE.parent).as_posix()
     return f"### `{name}/`\n\n{table(('File', 'What it does'), rows)}"
 
