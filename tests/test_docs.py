@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scripts.docs import events
 from scripts.docs.command_line import commands
 from scripts.docs.pages import FAST, SLOW, outdated, replace_section
 from tests.markdown_pages import PAGES, ROOT, Block, anchors, blocks, command_lines, links, read
 from tests.video_files import write_video
 from vidx4.cli.commands import app
+from vidx4.cli.terminal import EVENTS_VERSION
 
 Command = tuple[str, ...]
 
@@ -204,7 +204,7 @@ def test_events_have_the_form_that_is_documented(
     if before:
         run(*before, "--device", "cpu")
     printed = [json.loads(line) for line in run(*command, "--json").splitlines()]
-    assert [each.get("version") for each in printed] == [events.EVENTS_VERSION] + [None] * (len(printed) - 1)
+    assert [each.get("version") for each in printed] == [EVENTS_VERSION] + [None] * (len(printed) - 1)
     for each in printed:
         kinds = [k for k in strict_schema["anyOf"] if k["properties"]["event"]["const"] == each["event"]]
         jsonschema.validate(each, {"anyOf": kinds})
