@@ -1,9 +1,9 @@
-"""Make the pictures of the program at work that the README shows.
+"""Make the README's pictures of the program at work.
 
 python -m scripts.screenshots [--out samples]
 
-terminal.svg is what a terminal shows of a real job; preview_page.png is the page that `vidx4 preview` wrote
-for a real clip, as Chromium shows it (which has to be installed).
+terminal.svg shows the terminal during a real job; preview_page.png shows the page that `vidx4 preview` writes
+for a real clip, in Chromium, which must be installed.
 """
 
 import argparse
@@ -29,6 +29,7 @@ PAGE_SIZE = {"width": 1200, "height": 900}
 
 
 def main() -> None:
+    """Parse the arguments and make both pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -37,21 +38,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = Path(shutil.copy(CLIP, folder))
-        (out / "terminal.svg").write_text(terminal(folder))
-        page(clip, out / "preview_page.png")
+        (out / "terminal.svg").write_text(terminal_picture(folder))
+        write_page_picture(clip, out / "preview_page.png")
 
 
-def terminal(folder: Path) -> str:
-    """Return what a terminal shows of a job, as SVG."""
+def terminal_picture(folder: Path) -> str:
+    """Return the terminal after a job, as SVG."""
     command = ["vidx4", "upscale", CLIP.name, "--stop", "0.4"]
-    shown = _shown(_in_terminal(command, folder))
+    shown = _final_screen(_run_in_terminal(command, folder))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"$ {shlex.join(command)}\n{shown}"))
     return _without_fonts(console.export_svg(title="vidx4"))
 
 
-def _in_terminal(command: list[str], folder: Path) -> str:
-    """Run the program in a terminal of its own; return all that it writes there."""
+def _run_in_terminal(command: list[str], folder: Path) -> str:
+    """Run the program in a pseudo-terminal; return all its output."""
     program = [sys.executable, "-m", *command]
     process, master = pty.fork()
     if process == 0:
@@ -69,12 +70,12 @@ def _in_terminal(command: list[str], folder: Path) -> str:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 4096)
-    except OSError:  # Linux says so at the end
+    except OSError:  # Linux raises EIO at the end
         return b""
 
 
-def _shown(written: str) -> str:
-    """Return what is left on the screen: a line that was written again and again shows the last."""
+def _final_screen(written: str) -> str:
+    """Return the lines that are left on the screen: of a line that was overwritten, the last version."""
     lines = (re.split(r"\r|\x1b\[2K", line.rstrip("\r"))[-1] for line in written.split("\n"))
     return "\n".join(
         re.sub(r"\x1b\[\?25[lh]|\x1b\[\d*A", "", line) for line in lines if "transformers" not in line
@@ -82,12 +83,12 @@ def _shown(written: str) -> str:
 
 
 def _without_fonts(svg: str) -> str:
-    """Leave out the fonts, which a reader would have to fetch."""
+    """Remove the fonts, which a reader would have to download."""
     return re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
 
 
-def page(clip: Path, png: Path) -> None:
-    """Write a picture of the page for two settings of a clip."""
+def write_page_picture(clip: Path, png: Path) -> None:
+    """Write a picture of the preview page of a clip with two settings."""
     flags = ["--samples", "3", "--duration", "0.1", "--sweep", "steps=1,4"]
     subprocess.run([sys.executable, "-m", "vidx4", "preview", str(clip), *flags, "--quiet"], check=True)
     written = clip.with_name(f"{clip.stem}_x4_preview.html")

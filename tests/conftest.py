@@ -1,4 +1,4 @@
-"""Fixtures: small videos of every kind and small models, made on the spot."""
+"""Fixtures: small videos and small models, made on the spot."""
 
 import os
 import random
@@ -18,17 +18,17 @@ from vidx4.diffusion.upscaler import Upscaler
 
 MakeVideo = Callable[..., Path]
 
-# Tests send these to programs that they start, which ignore what is ignored here, as it is under `nohup`.
+# Programs that tests start inherit ignored signals, and tests send these; under `nohup` they are ignored.
 for _each in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_each) == signal.SIG_IGN:
         signal.signal(_each, signal.SIG_DFL)
 
-# Tiny networks gain nothing from threads, and two test processes would fight over the cores.
+# Tiny networks gain nothing from threads, and two test processes would compete for the cores.
 torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a GPU where there is none, unless one is required."""
+    """Skip tests that need a GPU if there is none, unless one is required."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         if os.environ.get("VIDX4_REQUIRE_GPU") == "1":
             pytest.fail("VIDX4_REQUIRE_GPU=1, but there is no CUDA device")
@@ -46,7 +46,7 @@ def _restore_random_state() -> Iterator[None]:
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> MakeVideo:
-    """Return a function that writes a video below a temporary folder and returns its path."""
+    """Return a function that writes a video into a temporary folder and returns its path."""
 
     def make(name: str = "source.mp4", **options: object) -> Path:
         path = tmp_path / name
@@ -58,13 +58,13 @@ def make_video(tmp_path: Path) -> MakeVideo:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the topology of sd-x4, tiny and random."""
+    """Return a model folder with the topology of sd-x4, tiny and with random weights."""
     return sd_x4.save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(params=["compact", "sd-x4 topology"])
 def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
-    """Return what loads each of the models with options."""
+    """Return a function that loads each of the models with options."""
     name = "compact" if request.param == "compact" else str(tiny_folder)
 
     def load_model(**options: Any) -> Upscaler:

@@ -1,4 +1,4 @@
-"""What several tests share: an upscaler that needs no model, and comparisons."""
+"""Helpers of several tests: an upscaler without a model, comparisons, and jobs that are stopped."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -6,7 +6,6 @@ from pathlib import Path
 from threading import Event
 
 import av
-import pytest
 import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
@@ -21,17 +20,17 @@ from vidx4.jobs.work_folder import Part
 from vidx4.temporal.state import ShotState, Upscaled
 
 Load = Callable[..., Upscaler]
-"""Loads one of the models with options: two steps in float32 on the CPU where they say nothing else."""
+"""Loads one of the models with options; by default two steps, in float32, on the CPU."""
 
 
 def nearest(batch: FrameBatch) -> FrameBatch:
-    """Return every pixel four by four times."""
+    """Enlarge frames four times by repeating pixels."""
     pixels = batch.data.numpy().repeat(4, axis=2).repeat(4, axis=3)
     return FrameBatch(torch.from_numpy(pixels), batch.pts)
 
 
 def upscale_nearest(batch: FrameBatch, state: ShotState | None) -> Upscaled:
-    """Do what a job wants of an upscaler, without a model."""
+    """Enlarge frames as a job expects of an upscaler, without a model."""
     return Upscaled(nearest(batch), state)
 
 
@@ -53,12 +52,12 @@ def packets(path: Path, index: int) -> list[tuple[Fraction, Fraction, bytes]]:
 
 
 def as_frames(pixels: Tensor) -> list[VideoFrame]:
-    """Return RGB pictures, (N, 3, H, W), as frames to be encoded."""
+    """Return RGB pictures, (N, 3, H, W), as frames for an encoder."""
     return [VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24") for frame in pixels]
 
 
 def stop_after(job: Job, num_parts: int) -> list[Part]:
-    """Carry out a job until it has made so many parts."""
+    """Run a job until it has made so many parts, then stop it; return the parts."""
     parts: list[Part] = []
     stop = Event()
 
@@ -67,6 +66,8 @@ def stop_after(job: Job, num_parts: int) -> list[Part]:
         if len(parts) == num_parts:
             stop.set()
 
-    with pytest.raises(StoppedError):
+    try:
         run(job, Control(on_part=on_part, stop=stop))
-    return parts
+    except StoppedError:
+        return parts
+    raise AssertionError("The job ended before it was stopped.")

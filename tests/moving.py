@@ -1,4 +1,4 @@
-"""Frames that move in known ways."""
+"""Frames with known motion."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ def photo(name: str = "kodim05") -> np.ndarray:
 
 
 def moved(picture: np.ndarray, matrix: np.ndarray, shift: tuple[float, float]) -> Tensor:
-    """Return a frame that shows a picture so that frame point p is picture point `matrix @ p + shift`.
+    """Return a frame whose point p shows picture point `matrix @ p + shift`, uint8, (3, H, W).
 
-    Points are relative to the middle; (3, H, W), uint8.
+    Points are relative to the middle.
     """
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -34,13 +34,13 @@ def moved(picture: np.ndarray, matrix: np.ndarray, shift: tuple[float, float]) -
 
 
 def pan(num_frames: int, dx: float, dy: float, name: str = "kodim05") -> Tensor:
-    """Return frames in which the picture moves by (dx, dy) pixels from each to the next, (N, 3, H, W)."""
+    """Return frames in which the picture moves by (dx, dy) pixels a frame, uint8, (N, 3, H, W)."""
     picture = photo(name)
     return torch.stack([moved(picture, np.eye(2), (-dx * i, -dy * i)) for i in range(num_frames)])
 
 
 def affine_motion(height: int, width: int, matrix: np.ndarray, shift: tuple[float, float]) -> Motion:
-    """Return the motion in which a point p, relative to the middle, goes to `matrix @ p + shift`."""
+    """Return the motion that moves a point p, relative to the middle, to `matrix @ p + shift`."""
     y, x = np.mgrid[:height, :width]
     places = np.stack([x - (width - 1) / 2, y - (height - 1) / 2], axis=-1)
     forward = places @ matrix.T + shift - places
@@ -50,5 +50,6 @@ def affine_motion(height: int, width: int, matrix: np.ndarray, shift: tuple[floa
 
 
 def rotation(angle: float) -> np.ndarray:
+    """Return the matrix of a rotation by an angle in radians."""
     sin, cos = np.sin(angle), np.cos(angle)
     return np.array([[cos, -sin], [sin, cos]])

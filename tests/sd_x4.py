@@ -1,4 +1,4 @@
-"""The Stable Diffusion x4 Upscaler with random weights: its true topology at toy width, or at full size."""
+"""The Stable Diffusion x4 Upscaler with random weights: its topology, at tiny width or at full size."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ REAL_WIDTHS = (256, 512, 512, 1024)
 def make_unet(
     widths: tuple[int, ...], text_width: int, num_heads: int = 8, layers_per_block: int = 2
 ) -> UNet2DConditionModel:
+    """Make the UNet with these channels at each resolution."""
     return UNet2DConditionModel(
         in_channels=7,
         out_channels=4,
@@ -36,6 +37,7 @@ def make_unet(
 
 
 def make_vae(widths: tuple[int, ...]) -> AutoencoderKL:
+    """Make the autoencoder with these channels at each resolution."""
     return AutoencoderKL(
         block_out_channels=widths,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -49,6 +51,7 @@ def make_vae(widths: tuple[int, ...]) -> AutoencoderKL:
 
 
 def make_text_encoder(width: int = 32) -> CLIPTextModel:
+    """Make a small text encoder for the alphabet of `make_tokenizer`."""
     config = CLIPTextConfig(
         hidden_size=width,
         intermediate_size=2 * width,
@@ -63,7 +66,7 @@ def make_text_encoder(width: int = 32) -> CLIPTextModel:
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """Make a tokenizer that knows lower-case letters."""
+    """Make a tokenizer of lower-case letters."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     tokens = ["<|startoftext|>", "<|endoftext|>", "!", *letters, *(f"{letter}</w>" for letter in letters)]
     vocab = {token: index for index, token in enumerate(tokens)}
@@ -71,6 +74,7 @@ def make_tokenizer() -> CLIPTokenizer:
 
 
 def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
+    """Make the scheduler of the latents and that of the low-resolution frame."""
     betas = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear"}
     scheduler = DDIMScheduler(
         **betas,
@@ -83,7 +87,7 @@ def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
 
 
 def make_pipeline() -> StableDiffusionUpscalePipeline:
-    """Make diffusers' own pipeline of tiny components; the same weights at every call."""
+    """Make diffusers' pipeline with tiny components; the same weights at every call."""
     torch.manual_seed(0)
     scheduler, low_res_scheduler = make_schedulers()
     pipeline = StableDiffusionUpscalePipeline(

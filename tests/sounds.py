@@ -1,4 +1,4 @@
-"""Files of sound, and what is heard of them."""
+"""Audio files, and the samples decoded from them."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -22,6 +22,7 @@ WHOLE_CUT = Cut(Fraction(0), Fraction(100), WHOLE, Fraction(0))
 
 
 def part(start: Fraction, stop: Fraction) -> Cut:
+    """Return the cut from one second to another."""
     return Cut(start, stop, TimeRange(start, stop), start)
 
 
@@ -69,7 +70,7 @@ def rewrite(
 
 
 def hear(path: Path) -> tuple[Fraction, NDArray[np.float64]]:
-    """Return when a sound begins, and its samples from -1 to 1, (channels, n)."""
+    """Decode a sound; return its start in seconds, and its samples from -1 to 1, (channels, n)."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     pieces = [_values(frame) for frame in frames]

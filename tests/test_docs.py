@@ -52,7 +52,7 @@ def _name(command: Command) -> str:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with tiny files by the names that the documentation uses."""
     folder = tmp_path_factory.mktemp("files")
-    write_video(folder / "film.mp4", num_frames=130, rate=1, width=32, height=24)
+    write_video(folder / "film.mp4", num_frames=130, rate=1, width=32, height=24, num_audio=0)
     shutil.copy(folder / "film.mp4", folder / "film.mkv")
     _write_short(folder / "tape.mpg", "mpeg2video")
     shutil.copy(ROOT / "samples" / "photo.png", folder)
@@ -169,8 +169,6 @@ def test_commands_run(command: Command, files: Path) -> None:
 
 @pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=str)
 def test_python_examples_run(block: Block, files: Path) -> None:
-    if "upscaler.picture" in block.text:
-        pytest.skip("needs the new interface")
     _write_short(files / "film.mp4", "libx264")
     exec(compile(block.text, str(block), "exec"), {})
 

@@ -1,4 +1,4 @@
-"""The same code on a CUDA GPU: as near to the CPU's result as half precision allows."""
+"""Results on a CUDA GPU are as near to those of the CPU as half precision allows."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_bits(model: str, frames: FrameBatch) -> No
 
 @pytest.fixture
 def little_memory() -> Iterator[Callable[[int], None]]:
-    """Return a function that leaves so many bytes of the GPU for the test."""
+    """Return a function that limits the test to so many more bytes of the GPU."""
     total = torch.cuda.mem_get_info()[1]
 
     def leave(size: int) -> None:
@@ -55,7 +55,7 @@ def little_memory() -> Iterator[Callable[[int], None]]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_a_batch_that_does_not_fit_goes_on_in_smaller_ones(
+def test_a_batch_that_does_not_fit_is_split(
     model: str, little_memory: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = torch.randint(0, 256, (8, 3, 240, 320), dtype=torch.uint8)
@@ -65,17 +65,17 @@ def test_a_batch_that_does_not_fit_goes_on_in_smaller_ones(
     little_memory(3 * peak)
     upscaler(FrameBatch(data, tuple(range(8))))
     assert upscaler.fit.batch_size < 8
-    assert "ran out of memory" in caplog.text
+    assert "cuda" in caplog.text
 
 
-def test_what_fits_nowhere_is_a_clear_error(little_memory: Callable[[int], None]) -> None:
+def test_a_frame_that_does_not_fit_is_an_error(little_memory: Callable[[int], None]) -> None:
     upscaler = Upscaler.load("compact", device="cuda")
     little_memory(16 * 2**20)
     with pytest.raises(MemoryLimitError, match="--device"):
         upscaler(FrameBatch(torch.zeros(1, 3, 1080, 1920, dtype=torch.uint8), (0,)))
 
 
-def test_weights_that_wait_on_the_host_change_no_bit(tiny_folder: Path, frames: FrameBatch) -> None:
+def test_offloaded_weights_change_no_bit(tiny_folder: Path, frames: FrameBatch) -> None:
     expected, actual = (Upscaler.load(str(tiny_folder), device="cuda", num_inference_steps=3) for _ in "ab")
     actual.components.offload()
     assert torch.equal(actual(frames).batch.data, expected(frames).batch.data)
@@ -100,7 +100,7 @@ def test_no_step_waits_for_the_gpu(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"tile_size": 48}, {"steadiness": 0.5}], ids=str)
-def test_a_saved_state_goes_on_as_if_it_had_never_stopped(
+def test_a_loaded_state_continues_bit_for_bit(
     model: str, options: dict[str, Any], frames: FrameBatch, tmp_path: Path
 ) -> None:
     upscaler = Upscaler.load(model, device="cuda", num_inference_steps=3, **options)
@@ -113,7 +113,7 @@ def test_a_saved_state_goes_on_as_if_it_had_never_stopped(
 
 
 @pytest.mark.parametrize("temporal", ["off", "fixed", "moving"])
-def test_ties_agree_with_the_cpu(model: str, temporal: str, frames: FrameBatch) -> None:
+def test_temporal_modes_agree_with_the_cpu(model: str, temporal: str, frames: FrameBatch) -> None:
     results = [
         Upscaler.load(model, device=device, dtype="float32", num_inference_steps=3, temporal=temporal)(frames)
         for device in ("cpu", "cuda")

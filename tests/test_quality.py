@@ -1,4 +1,4 @@
-"""The bundled weights are as good as recorded: a broken file or preprocessing can't pass."""
+"""The bundled weights are as good as recorded, so a broken file or preprocessing can't pass."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from vidx4.frames import FrameBatch
 DATA = Path(__file__).parent / "data"
 
 NEARNESS = {"kodim05": (24.54, 0.228), "kodim23": (32.63, 0.137)}
-"""PSNR-Y in dB and LPIPS of one step."""
+"""PSNR-Y in dB and LPIPS with one step."""
 TEXTURE = {"kodim05": (23.56, 0.197), "kodim23": (31.75, 0.089)}
-"""The same of four steps."""
+"""PSNR-Y and LPIPS with four steps."""
 PSNR_TOLERANCE, LPIPS_TOLERANCE = 0.05, 0.005
+MEMORY_GAIN, RESTORATION_GAIN = 0.8, 0.3
+"""Decibels, a little less than measured."""
 
 
 def photo(name: str) -> np.ndarray:
@@ -46,7 +48,9 @@ def nearness(result: np.ndarray, truth: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", ["kodim05", "kodim23"])
 @pytest.mark.parametrize(("num_steps", "recorded"), [(1, NEARNESS), (4, TEXTURE)])
-def test_is_as_good_as_recorded(name: str, num_steps: int, recorded: dict[str, tuple[float, float]]) -> None:
+def test_weights_are_as_good_as_recorded(
+    name: str, num_steps: int, recorded: dict[str, tuple[float, float]]
+) -> None:
     truth = photo(name)[None]
     result = upscaled(reduce(truth), num_inference_steps=num_steps)
     with torch.inference_mode():
@@ -55,8 +59,8 @@ def test_is_as_good_as_recorded(name: str, num_steps: int, recorded: dict[str, t
     assert lpips <= recorded[name][1] + LPIPS_TOLERANCE
 
 
-def test_what_earlier_frames_showed_makes_later_ones_better() -> None:
-    """Of a pan by five pixels of the truth and three, the sixth frame is nearer than it would be alone."""
+def test_earlier_frames_make_later_ones_better() -> None:
+    """In a pan, the sixth frame is nearer to the truth than it would be alone."""
     picture = photo("kodim05")
     truth = np.stack([picture[3 * i : 3 * i + 384, 5 * i : 5 * i + 512] for i in range(6)])
     low_res = reduce(truth)
@@ -64,11 +68,7 @@ def test_what_earlier_frames_showed_makes_later_ones_better() -> None:
     assert nearness(remembered, truth[-1]) > nearness(alone, truth[-1]) + MEMORY_GAIN
 
 
-MEMORY_GAIN = 0.8
-"""Decibels, a little less than measured; as the next."""
-
-
-def test_a_noise_level_removes_what_codecs_leave() -> None:
+def test_a_noise_level_removes_coding_artefacts() -> None:
     picture = photo("kodim23")
     truth = np.stack([picture[i : i + 384, i : i + 512] for i in range(3)])
     coded = transcode(reduce(truth), "mpeg2video", 12)
@@ -76,11 +76,7 @@ def test_a_noise_level_removes_what_codecs_leave() -> None:
     assert nearness(restored, truth[-1]) > nearness(plain, truth[-1]) + RESTORATION_GAIN
 
 
-RESTORATION_GAIN = 0.3
-
-
-def test_the_picture_holds_still_where_the_source_does() -> None:
-    """Grain that comes and goes on a still picture is not made four times larger, but steadied."""
+def test_a_still_picture_with_grain_is_steadied() -> None:
     rng = np.random.default_rng(0)
     still = reduce(photo("kodim23")[None, :256, :320])
     grain = rng.normal(0, 4, (5, *still.shape[1:3], 1))
@@ -90,7 +86,7 @@ def test_the_picture_holds_still_where_the_source_does() -> None:
     assert flicker[60] < 0.5 * flicker[0]
 
 
-def test_texture_does_not_pile_up_over_a_shot() -> None:
+def test_texture_does_not_accumulate_over_a_shot() -> None:
     picture = photo("kodim23")
     truth = np.stack([picture[2 * i : 2 * i + 192, 3 * i : 3 * i + 256] for i in range(16)])
     coded = transcode(reduce(truth), "mpeg2video", 12)
@@ -100,5 +96,5 @@ def test_texture_does_not_pile_up_over_a_shot() -> None:
 
 
 def change(frame: np.ndarray) -> float:
-    """Return the mean change from row to row, which is more where there is more detail."""
+    """Return the mean change from row to row, a measure of detail."""
     return float(np.abs(np.diff(frame.astype(float), axis=0)).mean())

@@ -1,4 +1,4 @@
-"""Plain videos of any codec and timing: a gradient that moves, and tones."""
+"""Plain videos of any codec and timing: a moving gradient, and tones."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -37,19 +37,19 @@ def write_video(
 
     Args:
         path: its suffix chooses the container.
-        num_frames: how many frames.
-        pts: when each is shown; None for a constant rate from 0 on.
+        num_frames: the number of frames.
+        pts: time of each frame; None for a constant rate from 0 on.
         time_base: seconds per unit of `pts`.
         rate: frames per second.
-        width: of the picture.
-        height: of the picture.
-        codec: an encoder's name.
-        pix_fmt: what is encoded.
-        num_b_frames: how many frames in a row refer to a later one.
+        width: width of the picture.
+        height: height of the picture.
+        codec: name of the encoder.
+        pix_fmt: pixel format to encode.
+        num_b_frames: the most B-frames in a row.
         num_audio: the number of audio tracks.
-        frames: the pictures; None for a gradient that moves.
-        options: of the encoder.
-        tags: attributes of the codec's context, such as `colorspace`.
+        frames: the pictures; None for a moving gradient.
+        options: options of the encoder.
+        tags: attributes of the encoder's context, such as `colorspace`.
     """
     step = max(1, round(1 / (rate * time_base)))
     pts = [index * step for index in range(num_frames)] if pts is None else pts

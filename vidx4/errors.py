@@ -2,7 +2,8 @@
 
 Vidx4Error
 ├── SourceError         a file that can't be read as a video or a picture
-├── OutputError         a file that can't be written, or a container that can't hold what it should
+├── OutputError         a file that can't be written
+│   ├── ContainerError  a container that can't hold what it should
 │   └── DiskFullError   a disk that is full
 ├── OptionError         options that don't fit together, the model, or the source
 ├── ModelError          a model that can't be had
@@ -21,7 +22,11 @@ class SourceError(Vidx4Error):
 
 
 class OutputError(Vidx4Error):
-    """A file can't be written, or the wanted container can't hold what it should."""
+    """A file can't be written."""
+
+
+class ContainerError(OutputError):
+    """The wanted container can't hold what it should."""
 
 
 class DiskFullError(OutputError):

@@ -1,34 +1,35 @@
-"""The Stable Diffusion x4 Upscaler at its real size: with random weights, and what it computes."""
+"""The Stable Diffusion x4 Upscaler at its real size: with random weights, and the operations it computes."""
 
-import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).parents[2]
+from scripts.bench.measure import peak_memory, reset_peak_memory, timed
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 
 VAE_WIDTHS = (128, 256, 512)
 TEXT_WIDTH, TEXT_TOKENS = 1024, 77
 
 
 @cache
-def sd_x4() -> Any:
-    """Return the module of the tests that makes the topology.
+def tiny_sd_x4() -> ModuleType:
+    """Return `tests.sd_x4`, which makes the topology of any width.
 
-    It is imported when it is wanted, since that takes seconds, and quietly: transformers misses torchvision.
+    It imports diffusers and transformers, which takes seconds, so this happens on first use; and quietly, as
+    transformers complains that torchvision is missing.
     """
-    hush()
-    sys.path.insert(0, str(ROOT))
+    silence_libraries()
     from tests import sd_x4
 
     return sd_x4
 
 
-def hush() -> None:
-    """Have the libraries say nothing but errors; before anything else of them is imported."""
+def silence_libraries() -> None:
+    """Let diffusers and transformers log only errors; call it before importing anything from them."""
     import diffusers
     import transformers
 
@@ -40,10 +41,10 @@ def hush() -> None:
 def save_random_model(folder: Path) -> None:
     """Write the model in bfloat16, in diffusers' format; the same weights at every call.
 
-    Whoever loads it in another precision gets the same numbers. The text encoder is a small one: it runs once
-    for each prompt.
+    Loading it in another precision gives the same numbers. The text encoder is a small one, since it runs
+    only once for each prompt.
     """
-    parts, before = sd_x4(), torch.get_default_dtype()
+    parts, before = tiny_sd_x4(), torch.get_default_dtype()
     pipeline = parts.make_pipeline()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -55,16 +56,27 @@ def save_random_model(folder: Path) -> None:
 
 
 def make_unet() -> Any:
-    return sd_x4().make_unet(sd_x4().REAL_WIDTHS, text_width=TEXT_WIDTH).eval()
+    """Make the UNet with random weights."""
+    return tiny_sd_x4().make_unet(tiny_sd_x4().REAL_WIDTHS, text_width=TEXT_WIDTH).eval()
 
 
 def make_vae() -> Any:
-    return sd_x4().make_vae(VAE_WIDTHS).eval()
+    """Make the autoencoder with random weights."""
+    return tiny_sd_x4().make_vae(VAE_WIDTHS).eval()
+
+
+@torch.inference_mode()
+def decode_latents(tile_size: int, device: torch.device, width: int, height: int) -> tuple[float, int]:
+    """Decode random latents in tiles; return the seconds and the peak memory in bytes."""
+    autoencoder = TiledAutoencoder(make_vae().to(device), tile_size)
+    latents, low_res = torch.randn(1, 4, height, width, device=device), torch.zeros(1, 3, height, width)
+    reset_peak_memory(device)
+    return timed(lambda: autoencoder.decode(latents, low_res), 1, device), peak_memory(device)
 
 
 @cache
 def unet_operations(width: int, height: int) -> int:
-    """Return what one evaluation of the UNet takes for one frame, two operations per multiply-add."""
+    """Return the operations of one evaluation of the UNet for one frame, two per multiply-add."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         make_unet()(
             torch.empty(1, 7, height, width),
@@ -77,13 +89,13 @@ def unet_operations(width: int, height: int) -> int:
 
 @cache
 def vae_operations(width: int, height: int, *, with_attention: bool = True) -> int:
-    """Return what decoding one frame takes, two operations per multiply-add.
+    """Return the operations of decoding one frame, two per multiply-add.
 
     Args:
-        width: of the latents.
-        height: of the latents.
-        with_attention: whether the products of its one attention count, which grow with the square of the
-            picture; whoever decodes tiles is spared most of them.
+        width: width of the latents.
+        height: height of the latents.
+        with_attention: whether the products of its one attention count. They grow with the square of the
+            picture, and decoding in tiles avoids most of them.
     """
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         make_vae().decode(torch.empty(1, 4, height, width))

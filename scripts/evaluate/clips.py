@@ -1,4 +1,4 @@
-"""Videos to measure on: ground truth with its motion, and what an old camera and codec would leave of it."""
+"""Clips to measure on: ground truth with its motion, reduced cleanly or as an old camera and codec would."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ class Step:
     """How the picture moves from one frame of the truth to the next."""
 
     flow: np.ndarray
-    """Where each pixel of the later frame was in the earlier one, relative, x then y, float32, (H, W, 2)."""
+    """Offset of each later pixel to its place in the earlier frame, x then y, float32, (H, W, 2)."""
     seen: np.ndarray
-    """Which of them were visible there, bool, (H, W)."""
+    """Whether the pixel was visible there, bool, (H, W)."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Clip:
 
     name: str
     frames: np.ndarray
-    """RGB, uint8, (T, H, W, 3); sides are multiples of 8."""
+    """Frames, RGB, uint8, (T, H, W, 3); sides are multiples of 8."""
     steps: tuple[Step, ...]
-    """From each frame to the next."""
+    """Motion from each frame to the next."""
     is_pan: bool = False
-    """Whether all of the picture moves alike, so that what stays in place can be told from what moves."""
+    """Whether the whole picture moves alike, so that detail that sticks to the screen can be found."""
 
 
 REAL = {
@@ -47,10 +47,10 @@ REAL = {
     "elephants": ("elephants_dream_damaged.mkv", 40, 640, 360),
     "bottles": ("bottles_640x360.mp4", 200, 448, 248),
 }
-"""File, first frame, and size to which it is reduced, so that what a codec left of it is sharp."""
+"""File, first frame, and the size to reduce it to, at which even a coded picture is sharp."""
 
 Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
-"""Frames from the middle one to the matrix and shift that lead from the frame into the picture."""
+"""Function from time, in frames from the middle one, to the matrix and shift from frame to picture."""
 
 
 def _pan(dx: float, dy: float) -> Pose:
@@ -69,27 +69,32 @@ def _turn(rate: float) -> Pose:
     return pose
 
 
-MADE: dict[str, tuple[str, Pose]] = {
+PANNED: dict[str, tuple[str, Pose]] = {
     "pan": ("kodim05.png", _pan(5.0, 3.0)),
     "slow_pan": ("kodim08.png", _pan(-2.0, 0.0)),
     "zoom": ("kodim13.png", _zoom(0.012)),
     "turn": ("kodim21.png", _turn(0.015)),
 }
 OCCLUSION = "kodim20.png", "kodim23.png"
-"""A still picture, and one of which a disc moves over it."""
-MADE_SIZE = 512, 320
+"""A picture that stands still, and another of which a disc moves over it."""
+FRAME_SIZE = 512, 320
+OLD_BLUR = 1.5
+"""Standard deviation in pixels of the truth."""
+OLD_GRAIN = 3.0
+"""Standard deviation in 8-bit levels."""
+OLD_BITS_PER_PIXEL = 1.5
 DISC_RADIUS = 70
 DISC_SPEED = 9.0
 """Pixels per frame."""
 
 
 def load_clips(folder: Path, pictures: Path, num_frames: int) -> Iterator[Clip]:
-    """Yield the clips of real motion in a folder, then those made from Kodak's pictures."""
+    """Yield the real clips in a folder, then clips made by moving over Kodak's pictures."""
     for name, (file, start, width, height) in REAL.items():
         frames = _read(folder / file, start, num_frames, width, height)
-        yield Clip(name, frames, tuple(_measured(a, b) for a, b in pairwise(frames)))
-    for name, (file, pose) in MADE.items():
-        yield _made(name, _open(pictures / file), pose, num_frames)
+        yield Clip(name, frames, tuple(_measured_step(a, b) for a, b in pairwise(frames)))
+    for name, (file, pose) in PANNED.items():
+        yield _panned(name, _open(pictures / file), pose, num_frames)
     background, foreground = (_open(pictures / file) for file in OCCLUSION)
     yield _occlusion(background, foreground, num_frames)
 
@@ -103,7 +108,7 @@ def _read(path: Path, start: int, num_frames: int, width: int, height: int) -> n
 
 
 def _reduced_to(picture: Image.Image, width: int, height: int) -> np.ndarray:
-    """Reduce a picture so that it fills a size, and cut off what stands out."""
+    """Reduce a picture to cover a size, and crop it to that."""
     scale = max(width / picture.width, height / picture.height)
     picture = picture.resize(
         (round(scale * picture.width), round(scale * picture.height)), Image.Resampling.BICUBIC
@@ -117,7 +122,8 @@ def _open(path: Path) -> np.ndarray:
     return picture if picture.shape[1] > picture.shape[0] else np.rot90(picture)
 
 
-def _measured(last: np.ndarray, frame: np.ndarray) -> Step:
+def _measured_step(last: np.ndarray, frame: np.ndarray) -> Step:
+    """Estimate the motion of a real clip; visible is what the flow there and back agrees on."""
     before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, frame))
     flow, there = measure_flow(after, before), measure_flow(before, after)
     back = fetch(there, flow, cv2.INTER_LINEAR)
@@ -126,7 +132,7 @@ def _measured(last: np.ndarray, frame: np.ndarray) -> Step:
 
 
 def measure_flow(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return where what is in one gray picture, uint8 (H, W), is in another, relative, (H, W, 2)."""
+    """Return the optical flow from one gray picture to another, uint8 (H, W) -> float32 (H, W, 2)."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)
     flow: np.ndarray = estimator.calc(start, end, np.zeros((*start.shape, 2), np.float32))
@@ -134,7 +140,7 @@ def measure_flow(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def fetch(picture: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
-    """Return what lies where a flow leads, (H, W, ...)."""
+    """Warp a picture backwards: each pixel comes from the place its flow leads to, (H, W, ...)."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     fetched: np.ndarray = cv2.remap(
         picture, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE
@@ -150,14 +156,14 @@ def _inside(flow: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _made(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
+def _panned(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
     times = np.arange(num_frames) - (num_frames - 1) / 2
-    frames = np.stack([_looked_at(picture, *pose(t)) for t in times])
+    frames = np.stack([_viewed(picture, *pose(t)) for t in times])
     flows = [_flow(pose(a), pose(b)) for a, b in pairwise(times)]
     return Clip(name, frames, tuple(Step(flow, _inside(flow)) for flow in flows), is_pan="pan" in name)
 
 
-def _looked_at(picture: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _viewed(picture: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     places = (_places() @ matrix.T + shift + (width / 2, height / 2) - 0.5).astype(np.float32)
     return cv2.remap(
@@ -170,8 +176,8 @@ def _looked_at(picture: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np
 
 
 def _places() -> np.ndarray:
-    """Return the centres of a made frame's pixels from the frame's own, x then y."""
-    width, height = MADE_SIZE
+    """Return the centres of pixels relative to the middle of the frame, x then y, (H, W, 2)."""
+    width, height = FRAME_SIZE
     y, x = np.mgrid[:height, :width]
     return np.stack([x - width / 2 + 0.5, y - height / 2 + 0.5], axis=-1)
 
@@ -185,11 +191,11 @@ def _flow(earlier: tuple[np.ndarray, np.ndarray], later: tuple[np.ndarray, np.nd
 
 
 def _occlusion(background: np.ndarray, foreground: np.ndarray, num_frames: int) -> Clip:
-    """A disc of one picture moves over another, which stands still."""
+    """Move a disc of one picture over another, which stands still."""
     centers = [np.array([DISC_SPEED * (i - (num_frames - 1) / 2), 20.0]) for i in range(num_frames)]
-    behind = _looked_at(background, np.eye(2), np.zeros(2))
+    behind = _viewed(background, np.eye(2), np.zeros(2))
     discs = [np.hypot(*np.moveaxis(_places() - center, -1, 0)) < DISC_RADIUS for center in centers]
-    fronts = [_looked_at(foreground, np.eye(2), -center) for center in centers]
+    fronts = [_viewed(foreground, np.eye(2), -center) for center in centers]
     frames = [np.where(disc[..., None], front, behind) for disc, front in zip(discs, fronts, strict=True)]
     steps = []
     for i, (last, disc) in enumerate(pairwise(discs)):
@@ -215,12 +221,6 @@ def reduce_old(frames: np.ndarray) -> np.ndarray:
     grain = rng.normal(0, OLD_GRAIN, (*low_res.shape[:3], 1))
     return _coded((low_res + grain).round().clip(0, 255).astype(np.uint8))
 
-
-OLD_BLUR = 1.5
-"""Standard deviation in pixels of the truth."""
-OLD_GRAIN = 3.0
-"""Standard deviation in 8-bit levels."""
-OLD_BITS_PER_PIXEL = 1.5
 
 REDUCTIONS = {"clean": reduce_clean, "old": reduce_old}
 

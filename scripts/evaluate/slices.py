@@ -1,4 +1,4 @@
-"""Pictures of what methods make of clips: crops, and how one row of pixels changes over time."""
+"""Pictures of results: crops, and slices that show one row of pixels over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ LINE_HEIGHT = 14
 
 
 def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
-    """Write a PNG with one column per method: crop above, slice over time below.
+    """Write a PNG with one column per method: a crop above, a slice over time below.
 
-    In a slice, steady detail makes smooth lines along the motion, flicker makes broken ones, and what sticks
-    to the screen makes vertical ones.
+    In a slice, steady detail makes smooth lines along the motion, flicker makes broken ones, and detail that
+    sticks to the screen makes vertical ones.
 
     Args:
-        path: the file.
+        path: the PNG file.
         results: frames by label, (T, H, W, 3); the first is the truth.
     """
     truth = next(iter(results.values()))
@@ -42,8 +42,8 @@ def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
     """Write a PNG with one row per clip and one column per method: crops of the middle frame.
 
     Args:
-        path: the file.
-        rows: of each clip, frames by label, (T, H, W, 3); the last is the truth, and tells what is cut out.
+        path: the PNG file.
+        rows: frames of each clip by label, (T, H, W, 3); the last is the truth, which decides the crop.
     """
     labels = [label.replace(" ", "\n") for label in rows[0]]
     label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)

@@ -1,4 +1,4 @@
-"""How steady enlarged frames are, how near to the truth, and how sharp, since blur flatters steadiness."""
+"""Metrics of enlarged clips: steadiness, nearness, and sharpness, since blur flatters steadiness."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,22 +10,22 @@ from torch import Tensor
 
 from scripts.evaluate.clips import SCALE, Clip, Step, fetch, measure_flow
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
-from scripts.evaluate.perceptual import Witnesses, vmaf
+from scripts.evaluate.perceptual import PerceptualMetrics, vmaf
 
 MARGIN = 8
-"""Pixels along the edges that temporal measures leave out."""
+"""Pixels along the edges that temporal metrics ignore."""
 STILL_LEVELS = 2
 STILL_MARGIN = 8
-"""What stands still: low-resolution pixels that vary by no more, and so far from any that vary by more."""
-SELDOM = slice(6, None, 12)
-"""Frames that measures that take long look at: none of the first ones, which have no past."""
+"""A low-resolution pixel stands still if none within the margin varies by more levels than that."""
+SAMPLED = slice(6, None, 12)
+"""Frames for the slow metrics; not the first ones, which have no past."""
 STICKING_SIGMA = 2.0
-"""In output pixels: what is coarser than that is no fine detail."""
+"""Standard deviation of the blur that fine detail does not survive, in output pixels."""
 
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One method on one clip; NaN where a measure doesn't apply."""
+    """Scores of one method on one clip; NaN for a metric that doesn't apply."""
 
     psnr_y: float
     """dB; higher is nearer."""
@@ -33,61 +33,64 @@ class VideoScore:
     lpips: float
     """From 0; lower is nearer to the eye."""
     lpips_vgg: float
-    """The same with another network; like the next, of `SELDOM` frames."""
+    """LPIPS with another network; like `dists`, of `SAMPLED` frames."""
     dists: float
     vmaf: float
     """Up to 100; higher is nearer."""
     t_lpips: float
-    """Thousandths by which the change from frame to frame, in LPIPS, misses the truth's (tLP of TecoGAN)."""
+    """Error of the change from frame to frame, in thousandths of LPIPS (tLP of TecoGAN)."""
     t_of: float
-    """Mean error of the optical flow against the truth's, in output pixels (tOF of TecoGAN)."""
+    """Mean error of the optical flow, in output pixels (tOF of TecoGAN)."""
     warp_error: float
-    """8-bit levels of luma between a frame and the last one, moved to it, where both show the same."""
+    """Difference from the last frame warped to this one, where both show the same, in luma levels."""
     flicker: float
-    """Standard deviation over time, in 8-bit levels of luma, where the source stands still."""
+    """Standard deviation over time where the source stands still, in 8-bit luma levels."""
     sticking: float
-    """Percent of the fine detail's error that stays in place while the whole picture moves past it."""
+    """Percent of the fine detail's error that stays in place while the whole picture moves."""
     sharpness: float
     """Mean gradient of luma over the truth's."""
 
 
 class VideoMetrics:
-    """Scores results against one clip.
+    """Metrics of results against one clip.
 
     Args:
         clip: the truth.
-        low_res: what methods were given, (T, H, W, 3).
-        lpips: the perceptual metric.
-        witnesses: other ones.
+        low_res: the input of the methods, (T, H, W, 3).
+        lpips: the metric for nearness and for changes.
+        perceptual: further metrics.
     """
 
-    def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips, witnesses: Witnesses) -> None:
+    def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips, perceptual: PerceptualMetrics) -> None:
         self.clip = clip
-        self._lpips, self._witnesses = lpips, witnesses
+        self._lpips, self._perceptual = lpips, perceptual
         self._truth = _to_tensors(clip.frames)
-        self._seen = [witnesses.look(frame) for frame in self._truth.split(1)[SELDOM]]
+        self._true_features = [perceptual.features(frame) for frame in self._truth.split(1)[SAMPLED]]
         self._luma = _luma(self._truth)
-        self._flows = [_measured(b, a) for a, b in pairwise(self._luma)]
-        self._looks = self._looked_at(self._truth)
-        self._changes = self._lpips_of_changes(self._looks)
+        self._flows = [_measured_flow(b, a) for a, b in pairwise(self._luma)]
+        self._true_lpips = self._lpips_features(self._truth)
+        self._true_changes = self._lpips_of_changes(self._true_lpips)
         self._still = _still(low_res)
 
     def score(self, result: np.ndarray) -> VideoScore:
         """Score enlarged frames, uint8, (T, 4H, 4W, 3)."""
         frames = _to_tensors(result)
-        planes, looks = _luma(frames), self._looked_at(frames)
+        planes, lpips = _luma(frames), self._lpips_features(frames)
         pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
-        seen = list(zip(map(self._witnesses.look, frames.split(1)[SELDOM]), self._seen, strict=True))
+        sampled = map(self._perceptual.features, frames.split(1)[SAMPLED])
+        features = list(zip(sampled, self._true_features, strict=True))
         return VideoScore(
             psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
             ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
-            lpips=_mean(float(self._lpips.distance(a, b)) for a, b in zip(looks, self._looks, strict=True)),
-            lpips_vgg=_mean(self._witnesses.lpips_vgg(a, b) for a, b in seen),
-            dists=_mean(self._witnesses.dists(a, b) for a, b in seen),
+            lpips=_mean(
+                float(self._lpips.distance(a, b)) for a, b in zip(lpips, self._true_lpips, strict=True)
+            ),
+            lpips_vgg=_mean(self._perceptual.lpips_vgg(a, b) for a, b in features),
+            dists=_mean(self._perceptual.dists(a, b) for a, b in features),
             vmaf=vmaf(result, self.clip.frames),
-            t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(looks) - self._changes)),
+            t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(lpips) - self._true_changes)),
             t_of=_mean(
-                np.linalg.norm(_measured(b, a) - truth, axis=-1)[_INNER].mean()
+                np.linalg.norm(_measured_flow(b, a) - truth, axis=-1)[_INNER].mean()
                 for (a, b), truth in zip(pairwise(planes), self._flows, strict=True)
             ),
             warp_error=_mean(
@@ -100,15 +103,14 @@ class VideoMetrics:
         )
 
     @torch.inference_mode()
-    def _looked_at(self, frames: Tensor) -> list[list[Tensor]]:
-        """Return what the network of LPIPS sees in each frame."""
-        return [self._lpips.look(frame) for frame in frames.split(1)]
+    def _lpips_features(self, frames: Tensor) -> list[list[Tensor]]:
+        return [self._lpips.features(frame) for frame in frames.split(1)]
 
-    def _lpips_of_changes(self, looks: list[list[Tensor]]) -> np.ndarray:
-        return np.array([float(self._lpips.distance(a, b)) for a, b in pairwise(looks)])
+    def _lpips_of_changes(self, features: list[list[Tensor]]) -> np.ndarray:
+        return np.array([float(self._lpips.distance(a, b)) for a, b in pairwise(features)])
 
     def _sticking(self, planes: np.ndarray) -> float:
-        """Explain each frame's error by the last one's, in place and moved along (least squares)."""
+        """Fit each frame's error by the last one's, in place and moved along (least squares)."""
         errors = [_fine(plane - truth) for plane, truth in zip(planes, self._luma, strict=True)]
         shares = []
         for (last, error), step in zip(pairwise(errors), self.clip.steps, strict=True):
@@ -137,7 +139,7 @@ def _luma(frames: Tensor) -> np.ndarray:
     return planes
 
 
-def _measured(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _measured_flow(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return measure_flow(start.round().astype(np.uint8), end.round().astype(np.uint8))
 
 
@@ -147,7 +149,7 @@ def _warp_error(last: np.ndarray, frame: np.ndarray, step: Step) -> float:
 
 
 def _still(low_res: np.ndarray) -> np.ndarray:
-    """Tell which output pixels lie where the source stands still in all frames."""
+    """Return which output pixels lie where the source stands still in all frames, bool, (4H, 4W)."""
     moves = (np.ptp(low_res, axis=0) > STILL_LEVELS).any(axis=-1).astype(np.uint8)
     near = cv2.dilate(moves, np.ones((2 * STILL_MARGIN + 1,) * 2, np.uint8))
     still: np.ndarray = near.repeat(SCALE, axis=0).repeat(SCALE, axis=1) == 0
@@ -160,5 +162,5 @@ def _fine(plane: np.ndarray) -> np.ndarray:
 
 
 def gradient(plane: np.ndarray) -> float:
-    """Return the mean gradient of a plane, (H, W): how sharp it is."""
+    """Return the mean gradient of a plane, (H, W): a measure of sharpness."""
     return float(np.hypot(cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)).mean())

@@ -1,11 +1,11 @@
-"""Kill vidx4 again and again, start it again, and compare what comes of it with an undisturbed run.
+"""Kill vidx4 again and again, resume it, and compare the output with that of an undisturbed run.
 
 python -m scripts.stress.kills [--kills 200] [--seed 0] [--clip VIDEO] [-- FLAGS OF vidx4 upscale]
 
-The clip that it makes has three shots, a variable rate and sound. Each run is the real program in a process
-of its own, ended by SIGKILL: at a random moment, at a random frame inside of encoding, or just before or
-after a random rename. When a run ends well its output must be equal, byte for byte, to that of a run that
-nothing disturbed; then all begins anew, until there were enough kills.
+By default the clip is made: three shots, a variable rate and sound. Each run is the real program in a process
+of its own, ended by SIGKILL: at a random moment, at a random frame inside the encoder, or just before or
+after a random rename. When a run ends well, its output must be equal, byte for byte, to that of an
+undisturbed run; then a new job begins, until there were enough kills.
 """
 
 import argparse
@@ -26,44 +26,47 @@ from typing import Any
 import numpy as np
 
 PRELOADED = ["vidx4.cli.commands", "vidx4.diffusion.upscaler", "vidx4.jobs.run"]
-"""Imported once: each process is forked from one that has them."""
+"""Modules that are imported once: each process is forked from one that has them."""
 MOMENTS = ("time", "encode", "before rename", "after rename")
+SHOT_LENGTHS = (90, 9, 30)
 FLAGS = ("--device", "cpu", "--encoder-preset", "ultrafast", "--quiet")
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When a process ends itself, or is ended."""
+    """The moment at which a process is killed."""
 
     moment: str
     count: float
-    """Seconds, frames or renames."""
+    """Seconds, frames or renames before it."""
 
 
 @dataclass
 class Outcome:
-    """What came of all runs."""
+    """Counts of all runs."""
 
     kills: Counter[str]
-    """By moment."""
+    """Kills by moment."""
     num_finished: int = 0
+    """Runs that ended well."""
     num_equal: int = 0
+    """Runs whose output was equal to the undisturbed one."""
 
 
 def disturb(source: Path, folder: Path, num_kills: int, seed: int, flags: Sequence[str] = FLAGS) -> Outcome:
-    """Kill runs on a video until there were enough kills; each run that ends well is compared.
+    """Kill runs on a video until there were enough kills; compare the output of each run that ends well.
 
     Args:
         source: the video.
-        folder: an empty one, for outputs.
-        num_kills: how many kills.
-        seed: of their moments.
-        flags: of `vidx4 upscale`.
+        folder: an empty folder for outputs.
+        num_kills: the number of kills.
+        seed: the seed of their moments.
+        flags: flags of `vidx4 upscale`.
 
     Raises:
-        RuntimeError: a run failed by itself.
+        RuntimeError: a run failed without being killed.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     suffix = source.suffix
     undisturbed, output = folder / f"undisturbed{suffix}", folder / f"output{suffix}"
     start = time.monotonic()
@@ -71,7 +74,7 @@ def disturb(source: Path, folder: Path, num_kills: int, seed: int, flags: Sequen
     seconds = time.monotonic() - start
     outcome = Outcome(Counter())
     while outcome.kills.total() < num_kills or not output.exists():
-        kill = _draw(chance, seconds) if outcome.kills.total() < num_kills else None
+        kill = _draw(rng, seconds) if outcome.kills.total() < num_kills else None
         if _run(source, output, flags, kill):
             outcome.num_finished += 1
             outcome.num_equal += output.read_bytes() == undisturbed.read_bytes()
@@ -82,14 +85,14 @@ def disturb(source: Path, folder: Path, num_kills: int, seed: int, flags: Sequen
     return outcome
 
 
-def _draw(chance: random.Random, seconds: float) -> Kill:
-    moment = chance.choice(MOMENTS)
+def _draw(rng: random.Random, seconds: float) -> Kill:
+    moment = rng.choice(MOMENTS)
     limit = {"time": seconds, "encode": 100, "before rename": 12, "after rename": 12}[moment]
-    return Kill(moment, chance.uniform(0, limit) if moment == "time" else chance.randrange(int(limit)))
+    return Kill(moment, rng.uniform(0, limit) if moment == "time" else rng.randrange(int(limit)))
 
 
 def _run(source: Path, output: Path, flags: Sequence[str], kill: Kill | None = None) -> bool:
-    """Run the program to its end, or to a kill; return whether it came to its end."""
+    """Run the program until it ends or is killed; return whether it ended well."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     arguments = ["upscale", str(source), str(output), *flags]
@@ -104,7 +107,7 @@ def _run(source: Path, output: Path, flags: Sequence[str], kill: Kill | None = N
 
 
 def _program(arguments: list[str], kill: Kill | None) -> None:
-    """Be the program; see to it that it is killed."""
+    """Run the program in this process, prepared to kill it."""
     import torch
 
     from vidx4.cli.commands import main
@@ -117,6 +120,7 @@ def _program(arguments: list[str], kill: Kill | None) -> None:
 
 
 def _arm(kill: Kill) -> None:
+    """Have this process kill itself at a frame or a rename."""
     from vidx4.media.display.color import Converter
 
     def die() -> None:
@@ -138,7 +142,7 @@ def _fatal(
     before: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> Callable[..., Any]:
-    """Return a function that does something else, too, from the call after the first `count` on."""
+    """Wrap a function so that calls after the first `count` do something else before and after."""
     num_calls = 0
 
     def fatal(*args: Any, **kwargs: Any) -> Any:
@@ -160,10 +164,10 @@ def make_clip(path: Path) -> None:
 
     from tests.video_files import write_video
 
-    lengths, chance = (90, 9, 30), np.random.default_rng(5)
-    frames, steps = [], chance.choice([384, 512, 1024], size=sum(lengths))
-    for length, color in zip(lengths, ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), strict=True):
-        coarse = (chance.integers(0, 255, (30, 20, 1)) * color).astype(np.uint8)
+    rng = np.random.default_rng(5)
+    frames, steps = [], rng.choice([384, 512, 1024], size=sum(SHOT_LENGTHS))
+    for length, color in zip(SHOT_LENGTHS, ((1, 0.5, 0.1), (0.1, 0.4, 1), (0.3, 1, 0.2)), strict=True):
+        coarse = (rng.integers(0, 255, (30, 20, 1)) * color).astype(np.uint8)
         wide = coarse.repeat(4, axis=0).repeat(4, axis=1)
         for i in range(length):
             picture = np.ascontiguousarray(wide[i : i + 16, i // 2 : i // 2 + 24])
@@ -173,12 +177,13 @@ def make_clip(path: Path) -> None:
 
 
 def main() -> None:
+    """Parse the arguments and kill runs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clip", type=Path, help="a video; made where none is given")
+    parser.add_argument("--clip", type=Path, help="a video (default: one is made)")
     parser.add_argument("flags", nargs="*", help="more flags of vidx4 upscale, after --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -190,7 +195,7 @@ def main() -> None:
         outcome = disturb(clip, folder / "out", arguments.kills, arguments.seed, [*FLAGS, *arguments.flags])
     kills = ", ".join(f"{count} at {moment}" for moment, count in sorted(outcome.kills.items()))
     print(f"{outcome.kills.total()} kills ({kills})")
-    print(f"{outcome.num_finished} runs ended well, {outcome.num_equal} of them with the very same file")
+    print(f"{outcome.num_finished} runs ended well, {outcome.num_equal} of them with an identical file")
     sys.exit(outcome.num_finished != outcome.num_equal)
 
 

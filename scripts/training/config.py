@@ -1,4 +1,4 @@
-"""What a training run depends on, read from a recipe."""
+"""Settings of a training run, read from a recipe."""
 
 import tomllib
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Config:
-    """One stage of training; a checkpoint of another is refused."""
+    """Settings of one stage of training; a checkpoint with others is refused."""
 
     num_steps: int
-    """Length of the learning rate's cosine."""
+    """Steps of the stage: the length of the learning rate's cosine."""
     seed: int = 0
     width: int = 48
     """Channels of the network at low resolution."""
@@ -24,26 +24,26 @@ class Config:
     ema_decay: float = 0.999
 
     side: int = 48
-    """Of what the network sees in training, in low-resolution pixels."""
+    """Side of the frames in training, in low-resolution pixels."""
     num_frames: int = 5
-    """Of each sequence."""
+    """Frames of a sequence."""
     pool_size: int = 12000
-    """Sequences that are made, and seen again and again, turned and mirrored."""
+    """Number of sequences; they are seen again and again, rotated and mirrored."""
     pool_seed: int = 0
     clean_share: float = 0.6
     """Share of the sequences at noise level 0."""
 
     alone_share: float = 0.25
-    """Share of the sequences in which each frame stands alone, as a still picture does."""
+    """Share of the sequences whose frames have no past, like still pictures."""
 
     texture_share: float = 0.5
-    """Share of each batch trained at other timesteps than the last, where the latents tell something."""
+    """Share of each batch trained at timesteps before the last, where the latents hold information."""
     rollout_share: float = 0.0
-    """Share of those whose latents come from the network's own first step, as when it is used."""
+    """Share of those whose latents come from the network's own earlier steps, as in use."""
     perceptual_weight: float = 0.0
-    """Of LPIPS at other timesteps than the last."""
+    """Weight of LPIPS at timesteps before the last."""
     first_perceptual_weight: float = 0.0
-    """Of LPIPS at the last, so in the first step: crisper, and a little farther from the truth."""
+    """Weight of LPIPS at the last timestep, the first step: crisper, and a little farther from the truth."""
     adversarial_weight: float = 0.0
     temporal_weight: float = 0.0
 

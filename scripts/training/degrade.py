@@ -1,4 +1,4 @@
-"""What lenses, film, fields and codecs leave of a picture, by noise level."""
+"""Degrade pictures as lenses, film, interlacing and codecs do, by severity."""
 
 from fractions import Fraction
 
@@ -12,11 +12,11 @@ from PIL import Image
 
 SCALE = 4
 MAX_BLUR = 2.8
-"""Standard deviation, in pixels of the truth, at the highest level; the others likewise."""
+"""Standard deviation at the highest severity, in pixels of the truth."""
 MAX_GRAIN = 10.0
-"""Standard deviation, in 8-bit levels."""
+"""Standard deviation at the highest severity, in 8-bit levels."""
 QUANTIZERS = {"mpeg2video": (2, 20), "mpeg4": (2, 20), "mjpeg": (2, 20), "libx264": (16, 40)}
-"""From the lowest level to the highest: quantiser scales, and the rate factor of x264."""
+"""Quantiser scale at the lowest and the highest severity; for x264 the rate factor."""
 KERNELS = [
     Image.Resampling.BICUBIC,
     Image.Resampling.LANCZOS,
@@ -36,8 +36,8 @@ def degrade(frames: np.ndarray, severity: float, rng: np.random.Generator) -> np
 
     Args:
         frames: uint8, (T, H, W, 3); sides are multiples of 64.
-        severity: of the damage, above 0, up to 1; each kind of it is about as strong as that, or absent.
-        rng: what is done is a function of its state.
+        severity: strength of the damage, above 0, up to 1; each kind is about that strong, or absent.
+        rng: the generator whose state decides what is done.
 
     Returns:
         uint8, (T, H / 4, W / 4, 3).
@@ -77,7 +77,7 @@ def _grainy(low_res: np.ndarray, sigma: float, rng: np.random.Generator) -> np.n
 
 
 def _combed(low_res: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Leave every second line as it is in the next frame, or halfway to it."""
+    """Replace every second line by that of the next frame, or by the mean of both, as interlacing does."""
     combed = low_res.astype(np.float32)
     later = np.roll(combed, -1, axis=0)
     later[-1] = combed[-1]
@@ -97,7 +97,7 @@ def _coded(low_res: np.ndarray, strength: float, rng: np.random.Generator) -> np
     best, worst = QUANTIZERS[codec]
     quantizer = round(best + strength * (worst - best))
     lead = int(rng.integers(4))
-    # The frames before the first are the ones after it, in reverse: motion goes on smoothly.
+    # The frames before the first are the ones after it, in reverse, so that motion continues smoothly.
     frames = np.concatenate([low_res[1 : 1 + lead][::-1], low_res])
     return transcode(frames, codec, quantizer)[-len(low_res) :]
 
@@ -131,7 +131,7 @@ def transcode(frames: np.ndarray, codec: str, quantizer: int) -> np.ndarray:
     return np.stack([picture.to_ndarray() for picture in pictures])
 
 
-# They remember how to convert frames of one size, which takes longer to find out than to do.
+# Reformatters cache the conversion for one size: setting it up takes longer than converting a frame.
 _TO_CODEC, _FROM_CODEC = VideoReformatter(), VideoReformatter()
 
 

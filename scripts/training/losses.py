@@ -1,4 +1,4 @@
-"""What the texture is trained on beside the distance in pixels: a metric of the eye, and an adversary."""
+"""The adversary that texture is trained against, and its losses."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,9 +11,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """Tell pictures from results, patch by patch (Isola et al. 2017), with spectral normalisation.
+    """A discriminator of real pictures and results, patch by patch (Isola et al. 2017).
 
-    It sees the plain enlargement, too, so that it judges detail that belongs there.
+    It has spectral normalisation, and also sees the plain enlargement, so that it judges whether detail
+    belongs there.
     """
 
     def __init__(self, widths: Sequence[int] = (6, 32, 64, 128)) -> None:
@@ -25,7 +26,7 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
 
     def forward(self, pictures: Tensor, enlarged: Tensor) -> Tensor:
-        """Return how real pictures look, (N, 3, H, W) twice, in [-1, 1] -> (N, 1, H / 8, W / 8)."""
+        """Return how real pictures look; both inputs are (N, 3, H, W) in [-1, 1] -> (N, 1, H / 8, W / 8)."""
         return cast(Tensor, self.layers(torch.cat([pictures, enlarged], dim=1)))
 
 
@@ -35,5 +36,5 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the same of the generator."""
+    """Return the same loss with the roles exchanged, for the generator."""
     return discriminator_loss(fake, real)

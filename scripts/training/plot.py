@@ -1,4 +1,4 @@
-"""A run's log -> a picture of how it went."""
+"""Plot the log of a run."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ PANELS = {
 
 
 def write_plot(log: Path, picture: Path) -> None:
-    """Draw losses and validations by step."""
+    """Plot losses and validation scores by step."""
     mpl.use("Agg")
     records = [json.loads(line) for line in log.read_text().splitlines()]
     figure, axes = plt.subplots(1, len(PANELS), figsize=(18, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""Photographs -> pictures in motion that is known: pans, zooms, turns, things that move over others."""
+"""Make sequences from photographs with known motion: pans, zooms, rotations, moving objects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ import numpy as np
 Photo = np.ndarray
 """RGB, uint8, (H, W, 3)."""
 MAX_SPEED = 14.0
-"""Pixels per frame, of the truth."""
+"""Speed in pixels of the truth per frame."""
 
 
 @dataclass(frozen=True)
 class Path2D:
-    """How a camera looks at a photograph over time: frame number -> matrix from frame to photograph."""
+    """The path of a camera over a photograph: frame number -> matrix from frame to photograph."""
 
     center: np.ndarray
-    """Where the middle of the frame looks at frame 0, x then y."""
+    """Point of the photograph in the middle of frame 0, x then y."""
     velocity: np.ndarray
-    """Pixels per frame."""
+    """Velocity in pixels per frame."""
     turn: float = 0.0
-    """Radians per frame."""
+    """Rotation in radians per frame."""
     zoom: float = 0.0
-    """Logarithm of the scale per frame."""
+    """Logarithm of the change of scale per frame."""
 
     @property
     def is_exact(self) -> bool:
@@ -31,7 +31,7 @@ class Path2D:
         return self.turn == self.zoom == 0 and not (self.velocity % 1).any()
 
     def matrix(self, time: float, size: int) -> np.ndarray:
-        """Return the way from pixels of a frame to those of the photograph, (2, 3)."""
+        """Return the affine matrix from pixels of a frame to those of the photograph, (2, 3)."""
         scale = np.exp(self.zoom * time)
         cos, sin = scale * np.cos(self.turn * time), scale * np.sin(self.turn * time)
         linear = np.array([[cos, -sin], [sin, cos]])
@@ -39,8 +39,8 @@ class Path2D:
         shift = self.center + self.velocity * time - linear @ middle
         return np.column_stack([linear, shift])
 
-    def look(self, photo: Photo, time: float, size: int) -> np.ndarray:
-        """Return what is seen of a photograph, (size, size, 3); beyond its edges it is mirrored."""
+    def view(self, photo: Photo, time: float, size: int) -> np.ndarray:
+        """Return the view of a photograph, (size, size, 3); beyond its edges it is mirrored."""
         kernel = cv2.INTER_NEAREST if self.is_exact else cv2.INTER_LANCZOS4
         seen: np.ndarray = cv2.warpAffine(
             photo,
@@ -59,13 +59,13 @@ def make_scene(
 
     Args:
         choose: returns a photograph at random.
-        rng: what is made is a function of its state.
-        num_frames: of the sequence.
-        size: of a frame.
+        rng: the generator whose state decides the scene.
+        num_frames: length of the sequence.
+        size: width and height of a frame.
     """
     layers = [_Layer.background(choose(), rng, num_frames, size)]
     for _ in range(int(rng.choice(3, p=[0.6, 0.3, 0.1]))):
-        layers.append(_Layer.thing(choose(), rng, num_frames, size))
+        layers.append(_Layer.moving_object(choose(), rng, num_frames, size))
     frames = np.stack([_composed(layers, time, size) for time in range(num_frames)])
     return _lit(frames, rng) if rng.random() < 0.1 else frames
 
@@ -75,19 +75,19 @@ class _Layer:
     photo: Photo
     path: Path2D
     outline: np.ndarray | None
-    """Of what is seen of it, as radii at equal angles; None for everything."""
+    """Outline of the visible part, as radii at equal angles; None if all of it is visible."""
 
     @classmethod
     def background(cls, photo: Photo, rng: np.random.Generator, num_frames: int, size: int) -> "_Layer":
-        return cls(photo, _path(photo, rng, num_frames, size), None)
+        return cls(photo, _random_path(photo, rng, num_frames, size), None)
 
     @classmethod
-    def thing(cls, photo: Photo, rng: np.random.Generator, num_frames: int, size: int) -> "_Layer":
+    def moving_object(cls, photo: Photo, rng: np.random.Generator, num_frames: int, size: int) -> "_Layer":
         radii = rng.uniform(0.4, 1, 8) * rng.uniform(0.08, 0.3) * size
-        return cls(photo, _path(photo, rng, num_frames, size), radii)
+        return cls(photo, _random_path(photo, rng, num_frames, size), radii)
 
     def mask(self, time: float, size: int, place: np.ndarray) -> np.ndarray:
-        """Return how far the layer covers the frame, from 0 to 1, (size, size, 1)."""
+        """Return the coverage of the frame by the layer, 0 to 1, (size, size, 1)."""
         assert self.outline is not None
         angles = np.arange(len(self.outline)) * (2 * np.pi / len(self.outline))
         corners = place + np.column_stack([np.cos(angles), np.sin(angles)]) * self.outline[:, None]
@@ -96,13 +96,13 @@ class _Layer:
         return mask[..., None] / np.float32(255)
 
 
-def _path(photo: Photo, rng: np.random.Generator, num_frames: int, size: int) -> Path2D:
+def _random_path(photo: Photo, rng: np.random.Generator, num_frames: int, size: int) -> Path2D:
     sides = np.array(photo.shape[1::-1])
     speed = MAX_SPEED * rng.random() ** 2
     direction = rng.uniform(0, 2 * np.pi)
     velocity = speed * np.array([np.cos(direction), np.sin(direction)])
     kind = rng.random()
-    if kind < 0.6:  # also those that stand still: nothing is interpolated, so the truth is sharp
+    if kind < 0.6:  # whole pixels, or none: nothing is interpolated, so the truth is sharp
         velocity = np.zeros(2) if kind < 0.12 else np.round(velocity)
         turn = zoom = 0.0
     else:
@@ -114,18 +114,18 @@ def _path(photo: Photo, rng: np.random.Generator, num_frames: int, size: int) ->
 
 
 def _composed(layers: Sequence[_Layer], time: float, size: int) -> np.ndarray:
-    frame = layers[0].path.look(layers[0].photo, time, size)
+    frame = layers[0].path.view(layers[0].photo, time, size)
     for number, layer in enumerate(layers[1:]):
-        # A thing moves over the frame as its photograph moves past, so both move as one.
+        # An object moves over the frame as its photograph moves past, so that both move as one.
         start = np.array([0.3, 0.6]) * size if number == 0 else np.array([0.65, 0.35]) * size
         mask = layer.mask(time, size, start - layer.path.velocity * time)
-        seen = layer.path.look(layer.photo, time, size)
+        seen = layer.path.view(layer.photo, time, size)
         frame = np.round(frame + mask * (seen.astype(np.float32) - frame)).astype(np.uint8)
     return frame
 
 
 def _lit(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change the light from frame to frame, as fades and flickering lamps do."""
+    """Change the brightness from frame to frame, as fades and flickering lamps do."""
     gain = np.cumprod(rng.normal(1, 0.03, len(frames))).reshape(-1, 1, 1, 1)
     lit: np.ndarray = np.round(frames * gain).clip(0, 255).astype(np.uint8)
     return lit

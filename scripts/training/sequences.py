@@ -1,4 +1,4 @@
-"""A pool of short sequences, made once and kept on disk: truth, what is left of it, and how it moves."""
+"""A pool of short sequences, made once and kept on disk: truth, its low resolution, and the motion."""
 
 import itertools
 import os
@@ -19,26 +19,26 @@ from scripts.training.scenes import Photo, make_scene
 from vidx4.temporal.motion import estimate_motion
 
 NUM_VALIDATION = 16
-"""Photographs that nothing is trained on."""
+"""Number of photographs held out for validation."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a sequence, with what leads to it; pixels are uint8."""
+    """One frame of a sequence, with the frame before and the motion from it; pixels are uint8."""
 
     truth: Tensor
-    """(3, 4H, 4W)."""
+    """The frame at full resolution, (3, 4H, 4W)."""
     previous_truth: Tensor
-    """Of the frame before; of the first frame, its own."""
+    """Truth of the frame before; the first frame's own."""
     low_res: Tensor
-    """(3, H, W)."""
+    """The frame at low resolution, (3, H, W)."""
     flow: Tensor
-    """Where each pixel was in the frame before, in low-resolution pixels, x then y, float16, (2, H, W)."""
+    """Offset of each pixel to its place in the frame before, x then y, float16, (2, H, W)."""
     trust: Tensor
-    """From 0 to 1, float16, (H, W); 0 in the first frame."""
+    """Trust in the motion, 0 to 1, float16, (H, W); 0 in the first frame."""
 
     def turned(self, way: int) -> "Frame":
-        """Turn and mirror it in one of eight ways."""
+        """Return the frame rotated and mirrored in one of eight ways."""
         fields = dict(vars(self))
         for bit, dims in ((1, [-1]), (2, [-2])):
             if way & bit:
@@ -52,12 +52,12 @@ class Frame:
 
 
 class Pool:
-    """Sequences by number; each is a function of the configuration, and made when it is first asked for.
+    """Sequences by number; each is a function of the configuration, and made on first use.
 
     Args:
-        photos: from `load_photos`.
-        config: of the run.
-        cache: a folder in which sequences are kept.
+        photos: photographs to make them from.
+        config: settings of the run.
+        cache: folder in which sequences are kept.
     """
 
     def __init__(self, photos: Sequence[Photo], config: Config, cache: Path) -> None:
@@ -121,7 +121,7 @@ class Pool:
 
 
 def load_photos(folder: Path) -> tuple[list[Photo], list[Photo]]:
-    """Return the photographs (*.jpg) below a folder: those to train on, and those to validate on."""
+    """Return the photographs (*.jpg) below a folder: those for training, and those for validation."""
     paths = sorted(folder.rglob("*.jpg"))
     if len(paths) <= NUM_VALIDATION:
         raise SystemExit(f"too few photographs (*.jpg) in {folder}")

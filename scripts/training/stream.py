@@ -1,4 +1,4 @@
-"""Sequences -> batches in which every slot goes on with its own sequence, frame by frame."""
+"""Batches in which every slot continues its own sequence, frame by frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,34 +14,35 @@ from scripts.training.sequences import Frame, Pool
 
 NUM_TIMESTEPS = 1000
 ROLLOUTS = {2: 0.35, 3: 0.2, 4: 0.35, 8: 0.1}
-"""Lengths of rollouts, and the share of each."""
+"""Share of rollouts by their number of steps."""
 LAST_STEP_SHARE = 0.6
-"""Of the rollouts that are trained at their last step; the others at any before, but not at the first."""
+"""Share of rollouts that are trained at their last step; the others at any but the first and last."""
 LATENT_CHANNELS = 48
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training takes, slot by slot."""
+    """Input of one step of training, slot by slot."""
 
     truth: Tensor
-    """RGB, uint8, (N, 3, 4H, 4W); so are the next two."""
+    """Frames at full resolution, RGB, uint8, (N, 3, 4H, 4W)."""
     previous_truth: Tensor
+    """The frames before, like `truth`."""
     low_res: Tensor
-    """(N, 3, H, W)."""
+    """Frames at low resolution, RGB, uint8, (N, 3, H, W)."""
     flow: Tensor
-    """(N, 2, H, W)."""
+    """Offsets to the frame before, x then y, (N, 2, H, W)."""
     trust: Tensor
-    """(N, 1, H, W); 0 in the first frame of a sequence."""
+    """Trust in the motion, (N, 1, H, W); 0 in the first frame of a sequence."""
     level: Tensor
-    """Noise level, (N,)."""
+    """Noise levels, (N,)."""
     timestep: Tensor
-    """(N,)."""
+    """Timesteps, (N,)."""
     is_rollout: Tensor
-    """Whether the latents come from the network's own steps before this one, bool, (N,)."""
+    """Whether the latents come from the network's own earlier steps, bool, (N,)."""
     rollout: "Rollout"
     noise: Tensor
-    """Standard normal, (N, 48, H, W); zeros where the timestep is the last."""
+    """Standard normal noise, (N, 48, H, W); zeros at the last timestep."""
 
     def to(self, device: torch.device) -> "Batch":
         return self._each(lambda field: field.to(device, non_blocking=True))
@@ -57,31 +58,31 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How far the network goes by itself, as when it is used, before a step is trained."""
+    """Steps that the network takes by itself, as in use, before a step is trained."""
 
     num_steps: int
-    """Of the whole way, as a user asks for them."""
+    """Number of inference steps."""
     index: int
-    """Of the step that is trained, from 1."""
+    """Index of the step that is trained, from 1."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Choose one at random."""
+        """Draw a rollout at random."""
         num_steps = int(rng.choice(list(ROLLOUTS), p=list(ROLLOUTS.values())))
         is_last = rng.random() < LAST_STEP_SHARE
         return cls(num_steps, num_steps - 1 if is_last else int(rng.integers(1, num_steps)))
 
     @property
     def timestep(self) -> int:
-        """That of the step that is trained, as the scheduler spaces them."""
+        """Timestep of the step that is trained, as the scheduler spaces them."""
         return round(NUM_TIMESTEPS * (1 - self.index / self.num_steps)) - 1
 
 
 class Stream(Dataset[Batch]):
-    """Batch number `step`, a function of the seed and the step.
+    """Batches by step; each is a function of the seed and the step.
 
-    Slot s shows frame (step + s) modulo T of its sequence, so that a batch holds frames at all places, and
-    what a slot's last frame became is the past of its next.
+    Slot s shows frame (step + s) modulo T of its sequence, so that a batch has frames from all over their
+    sequences, and the result of a slot's last frame is the past of its next.
     """
 
     def __init__(self, pool: Pool, config: Config) -> None:

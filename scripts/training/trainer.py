@@ -28,9 +28,9 @@ LAST = NUM_TIMESTEPS - 1
 
 
 def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
-    """Return the latents' scheduler, which leaves nothing of the picture at its end, and the frames'.
+    """Return the latents' scheduler, which leaves nothing of the picture at its end, and the frames' one.
 
-    The latter adds no noise: a noise level only tells the network how bad a frame is.
+    The latter adds no noise: a noise level only tells the network how damaged a frame is.
     """
     latents = DDIMScheduler(
         num_train_timesteps=NUM_TIMESTEPS,
@@ -45,27 +45,27 @@ def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What the network is shown in one step, on the device."""
+    """Inputs of the network in one step, on the device."""
 
     batch: Batch
     truth: Tensor
     low_res: Tensor
     conditions: Tensor
     latents: Tensor
-    """Of the truth."""
+    """Latents of the truth."""
     warp: Warp
     moved: Tensor
-    """The last results, moved along."""
+    """The last results, warped to this frame."""
 
 
 class Trainer:
     """Weights, their moving average, optimisers, the last results of all slots, and the step.
 
     Args:
-        config: of this stage.
-        device: where it runs.
-        lpips: the metric that the texture is trained on; needed if it has a weight.
-        is_compiled: whether the network is compiled first.
+        config: settings of this stage.
+        device: the device to train on.
+        lpips: the metric that texture is trained on; needed if it has a weight.
+        is_compiled: whether to compile the network first.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class Trainer:
         return cast(CompactDenoiser, model.to(self.device, memory_format=torch.channels_last))
 
     def start_from(self, weights: Path) -> None:
-        """Start from a model folder's weights, whose history goes on."""
+        """Start from a model folder's weights, and continue its history."""
         self.history = read_history(weights)
         state = load_file(weights / "unet" / "diffusion_pytorch_model.safetensors")
         for model in (self.model, self.average):
             model.load_state_dict({key: value.float() for key, value in state.items()})
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Go one step; return the losses."""
+        """Train for one step; return the losses."""
         self._set_learning_rate()
         batch = batch.to(self.device)
         is_texture = batch.timestep < LAST
@@ -147,7 +147,7 @@ class Trainer:
 
         Returns:
             Noisy latents before that step, and the clean ones that the first step predicted, which is what
-            later frames remember, (N, 48, H, W); zeros where they are not wanted.
+            later frames remember, (N, 48, H, W); zeros in slots that are not wanted.
         """
         noisy, first = torch.zeros_like(shown.latents), torch.zeros_like(shown.latents)
         if not wanted.any():
@@ -172,7 +172,7 @@ class Trainer:
         return pictures
 
     def _perceptual_loss(self, shown: _Evaluation, predicted: Tensor, is_texture: Tensor) -> Tensor:
-        """Return the mean distance to the eye, where it has a weight, of each kind of timestep by its own."""
+        """Return the weighted perceptual distance; each kind of timestep has its own weight."""
         assert self._lpips is not None
         config, num_texture = self.config, int(is_texture.sum())
         texture = config.perceptual_weight / max(1, num_texture)
@@ -193,7 +193,7 @@ class Trainer:
         return {"discriminator": discriminator, "adversarial": adversarial}
 
     def _unsteadiness(self, shown: _Evaluation, predicted: Tensor) -> Tensor:
-        """Return how far the change from the last result is from the truth's, where motion is trusted."""
+        """Return the error of the change from the last result to this one, where motion is trusted."""
         pictures = self.autoencoder.decode(predicted, shown.low_res)
         before = shown.warp.fetch(_signal(shown.batch.previous_truth))
         error: Tensor = (pictures - shown.moved) - (shown.truth - before)
@@ -229,11 +229,11 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
     def average_at(self, levels: Tensor) -> Any:
-        """Return the averaged network as it is at noise levels, (N,), for `denoise`."""
+        """Return the averaged network at fixed noise levels, (N,), for `denoise`."""
         return _AtLevels(self.average, levels)
 
     def save(self, path: Path) -> None:
-        """Write all of the state."""
+        """Write the whole state."""
         state = {
             "config": asdict(self.config),
             "step": self.step,
@@ -247,10 +247,10 @@ class Trainer:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a state that `save` wrote."""
+        """Resume from a state that `save` wrote."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["config"] != asdict(self.config):
-            raise SystemExit(f"{path} is of another configuration: {state['config']}")
+            raise SystemExit(f"{path} has another configuration: {state['config']}")
         for name in _STATES:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.best, self.history = state["step"], state["best"], state["history"]

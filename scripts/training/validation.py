@@ -1,4 +1,4 @@
-"""How good the averaged weights are, on Kodak's pictures and on sequences of photographs held out."""
+"""Validate the averaged weights on Kodak's pictures and on sequences of photographs held out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,23 +20,23 @@ from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
 
 NUM_SEQUENCES = 16
-"""Of each kind: clean, and damaged."""
+"""Number of sequences of each kind, clean and damaged."""
 POOL_SEED = 1_000_000
 NUM_STEPS = 4
-"""For the texture."""
+"""Steps for scores of the texture."""
 
 Scores = dict[str, float]
 
 
 class Validation:
-    """Scores a trainer's averaged weights.
+    """Scores of a trainer's averaged weights.
 
     Args:
-        pictures: a folder with Kodak's pictures (*.png).
-        photos: that were held out.
-        config: of the run.
-        cache: where sequences are kept.
-        lpips: the metric.
+        pictures: folder with Kodak's pictures (*.png).
+        photos: photographs held out from training.
+        config: settings of the run.
+        cache: folder in which sequences are kept.
+        lpips: the perceptual metric.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, trainer: Trainer) -> Scores:
-        """Return what one step gives, of pictures and of sequences, and what several give of the latter."""
+        """Score one step on pictures and sequences, and several steps on sequences if texture is trained."""
         scores = self._of_pictures(trainer)
         for kind in self._sequences:
             one = self._of_sequences(trainer, kind, num_steps=1)
@@ -79,7 +79,7 @@ class Validation:
         return {name: _mean([result[name] for result in results]) for name in results[0]}
 
     def _of_sequences(self, trainer: Trainer, kind: str, num_steps: int) -> Scores:
-        """Score the first frames, and the last ones, which see what became of those before."""
+        """Score the first frames, and the last ones, which remember those before."""
         frames, levels = self._sequences[kind], self._levels[kind].to(trainer.device)
         results: list[Tensor] = []
         for frame in frames:
@@ -122,7 +122,7 @@ def _enlarge(trainer: Trainer, low_res: Tensor, memory: Tensor, levels: Tensor, 
 
 
 def _load(pool: Pool, num_frames: int) -> list[Frame]:
-    """Return the frames of all sequences, stacked, in signal range, one after another."""
+    """Return frames 0, 1, ... of all sequences, each stacked over sequences, in signal range."""
     stacked = []
     for index in range(num_frames):
         frames = [pool.frame(number, index) for number in range(NUM_SEQUENCES)]

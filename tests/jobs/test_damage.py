@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import shutil
+import struct
 import time
 from collections import Counter
 from fractions import Fraction
@@ -12,9 +14,12 @@ from uuid import UUID
 import av
 import pytest
 
-from scripts.stress.damage import BAD, DAMAGES, Case, attempt, cases
-from tests.hard_videos import frames, late, program_stream, scene, text_track, write
+from scripts.stress.damage import cases
+from scripts.stress.damage_case import BAD, Case, attempt
+from scripts.stress.mutations import MUTATIONS
+from tests.hard_videos import late, program_stream, text_track
 from tests.helpers import upscale_nearest
+from tests.video_builder import frames, scene, write
 from vidx4.errors import OutputError, SourceError
 from vidx4.jobs import pipeline
 from vidx4.jobs.job import Job
@@ -39,18 +44,18 @@ FAST = EncodeOptions(encoder_preset="ultrafast", crf=40)
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("clips")
-    made = [make(folder) for make in (late, text_track, program_stream)]
+    videos = [write_hard(folder) for write_hard in (late, text_track, program_stream)]
     small = list(scene(8))
-    made.append(write(folder / "a.avi", frames(small), codec="mpeg4", num_audio=0, audio_codec="mp2"))
-    made.append(
+    videos.append(write(folder / "a.avi", frames(small), codec="mpeg4", num_audio=0, audio_codec="mp2"))
+    videos.append(
         write(folder / "a.webm", frames(small), codec="libvpx-vp9", num_audio=0, options={"cpu-used": "8"})
     )
-    return made
+    return videos
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_a_sample_of_damages(number: int, clips: list[Path], tmp_path: Path) -> None:
-    """A tenth of a hundred cases each; `scripts.stress.damage` does thousands, in processes of their own."""
+def test_damaged_files_end_well(number: int, clips: list[Path], tmp_path: Path) -> None:
+    """Try a tenth of a hundred cases; `scripts.stress.damage` tries thousands, in processes of their own."""
     counts: Counter[str] = Counter()
     for index, case in enumerate(cases(clips, 100, seed=7)[number::10]):
         folder = tmp_path / str(index)
@@ -61,11 +66,11 @@ def test_a_sample_of_damages(number: int, clips: list[Path], tmp_path: Path) -> 
     assert sum(counts.values()) == 10
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
-def test_every_kind_changes_the_file(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", MUTATIONS)
+def test_every_mutation_changes_the_file(kind: str, tmp_path: Path) -> None:
     data = bytearray(SAMPLES.joinpath("bear.webm").read_bytes())
     before = bytes(data)
-    DAMAGES[kind](data, random.Random(1))
+    MUTATIONS[kind](data, random.Random(1))
     assert bytes(data) != before
     assert Case("a", kind, 1).kind == kind
 
@@ -81,21 +86,20 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
-def test_damage_is_told_with_its_places(tmp_path: Path) -> None:
+def test_damage_is_reported_with_its_places(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST))
     report = run(Job(plan, LocalExecutor(upscale_nearest), 8))
-    assert report.damage
-    assert " s" in report.damage[0]
+    assert re.search(r"\d\.\d\d s", report.damage[0])
     assert probe(plan.output).num_frames <= plan.num_frames
     times = {round(1000 * pts * plan.source.time_base) for pts in plan.source.pts}
     assert {round(1000 * pts * probe(plan.output).time_base) for pts in probe(plan.output).pts} <= times
 
 
-def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
+def test_damage_is_an_error_if_strict(tmp_path: Path) -> None:
     path = damaged(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=FAST, strict=True))
-    with pytest.raises(SourceError, match=r"a\.mp4 is damaged: .* at \d"):
+    with pytest.raises(SourceError, match=r"a\.mp4.* \d\.\d\d s"):
         run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert not plan.output.exists()
     whole = plan_video(
@@ -105,7 +109,7 @@ def test_strictly_damage_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["london.mp4", "bear.webm", "a.avi"])
-def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_read_to_its_end(name: str, tmp_path: Path) -> None:
     whole = SAMPLES / name
     if not whole.exists():
         whole = write(
@@ -119,10 +123,10 @@ def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
     num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
     assert 0 < num_frames <= source.num_frames
     assert damage.end == source.duration
-    assert damage.sentences()[0].startswith("The file is cut off or can't be read on at ")
+    assert f"{float(source.duration):.2f} s" in damage.sentences()[0]
 
 
-def test_a_file_longer_or_whole_is_not_cut_off(tmp_path: Path) -> None:
+def test_whole_and_longer_files_are_not_truncated(tmp_path: Path) -> None:
     for path in SAMPLES.iterdir():
         assert not is_cut_off(path), path
     longer = tmp_path / "bear.webm"
@@ -130,10 +134,10 @@ def test_a_file_longer_or_whole_is_not_cut_off(tmp_path: Path) -> None:
     assert not is_cut_off(longer)
 
 
-def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
+def test_patience_with_a_decoder_on_its_way_to_a_late_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that goes on decodes all before its place: for hours, without a frame that it wants."""
+    """A resumed job decodes everything before its place: for hours, without a frame that it needs."""
     plan = plan_video(write(tmp_path / "a.mp4", frames(scene(20)), num_audio=0), tmp_path / "b.mkv")
     last = plan.source.pts[-1]
 
@@ -147,22 +151,21 @@ def test_a_decoder_on_its_way_to_a_late_frame_is_not_given_up(
     assert [each.batch.pts for each in work] == [(last,)]
 
 
-def test_sentences_name_a_few_places() -> None:
+def test_sentences_have_counts_and_the_first_places() -> None:
     damage = Damage()
     assert not damage
     damage.packets.update(map(Fraction, range(8)))
     damage.frames.add(Fraction(1, 2))
     damage.end = Fraction(9)
-    assert damage.sentences() == (
-        "The file is cut off or can't be read on at 9.00 s.",
-        "8 packets could not be decoded, at 0.00 s, 1.00 s, 2.00 s, 3.00 s, 4.00 s and 3 more.",
-        "Parts of 1 frame were missing, and filled in by the decoder, at 0.50 s.",
-    )
+    assert [re.findall(r"[\d.]*\d", sentence) for sentence in damage.sentences()] == [
+        ["9.00"],
+        ["8", "0.00", "1.00", "2.00", "3.00", "4.00", "3"],
+        ["1", "0.50"],
+    ]
 
 
 def test_a_protected_file(tmp_path: Path) -> None:
-    """Common encryption (ISO/IEC 23001-7), as its headers say it."""
-    import struct
+    """Mark a file as protected by common encryption (ISO/IEC 23001-7)."""
 
     def box(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I4s", 8 + len(content), name) + content
@@ -173,7 +176,7 @@ def test_a_protected_file(tmp_path: Path) -> None:
     data = with_boxes(plain, box(b"sinf", box(b"frma", b"avc1") + scheme + keys))
     place = data.index(b"avc1", data.index(b"stsd"))
     (tmp_path / "b.mp4").write_bytes(data[:place] + b"encv" + data[place + 4 :])
-    with pytest.raises(SourceError, match="is protected"):
+    with pytest.raises(SourceError, match="protected"):
         probe(tmp_path / "b.mp4")
 
 
@@ -187,7 +190,7 @@ def _packets(path: Path) -> list[tuple[str, int, bytes]]:
 
 
 def test_protected_sound(tmp_path: Path) -> None:
-    """The video of a file that is encrypted as a whole is put back, as that of some shops is left open."""
+    """Encrypt a file, then put its plain video back: some shops only encrypt the sound."""
     plain = write(tmp_path / "a.mp4", frames(scene(3)), num_audio=1)
     keys = {
         "encryption_scheme": "cenc-aes-ctr",
@@ -208,12 +211,12 @@ def test_protected_sound(tmp_path: Path) -> None:
     protected.write_bytes(data)
     source = probe(protected)
     assert [stream.is_protected for stream in source.streams] == [False, True]
-    with pytest.raises(OutputError, match=r"Stream 1 \(aac audio und\) of .* is protected.*--audio"):
+    with pytest.raises(OutputError, match=r"\b1\b.*b\.mp4.*--audio"):
         choose_streams(source, ".mkv")
     assert not choose_streams(source, ".mkv", options=StreamOptions(audio="none")).carried
 
 
-def test_an_archive_is_no_video(tmp_path: Path) -> None:
+def test_an_archive_is_not_a_video(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path, "a.txt"))
     archive.rename(tmp_path / "film.mp4")
@@ -224,16 +227,16 @@ def test_an_archive_is_no_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["ffconcat version 1.0\nfile pipe.ts\n", "#EXTM3U\n#EXTINF:2,\npipe.ts\n", "<MPD>pipe.ts</MPD>"]
 )
-def test_what_names_a_pipe_does_not_block(text: str, tmp_path: Path) -> None:
+def test_a_playlist_that_names_a_pipe_does_not_block(text: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.ts")
     path = tmp_path / "film.m3u8"
     path.write_text(text)
-    with pytest.raises(SourceError, match="is a list of other files"):
+    with pytest.raises(SourceError, match=r"film\.m3u8"):
         probe(path)
 
 
 def test_protected_windows_media(tmp_path: Path) -> None:
-    """A content encryption object at the end of the header (ASF specification, 3.14)."""
+    """Add a content encryption object to the end of the header (ASF specification, 3.14)."""
     data = write(
         tmp_path / "a.asf", frames(scene(3)), codec="wmv2", num_audio=0, time_base=Fraction(1, 1000)
     ).read_bytes()
@@ -249,12 +252,12 @@ def test_protected_windows_media(tmp_path: Path) -> None:
     sizes = (length + len(key)).to_bytes(8, "little") + (count + 1).to_bytes(4, "little")
     path = tmp_path / "b.wmv"
     path.write_bytes(data[:16] + sizes + data[28:length] + key + data[length:])
-    with pytest.raises(SourceError, match="is protected"):
+    with pytest.raises(SourceError, match="protected"):
         probe(path)
 
 
 def test_protected_matroska(tmp_path: Path) -> None:
-    """A track with an encryption key (RFC 9559, 5.1.4.1.31); room for it is taken from the padding before."""
+    """Give a track an encryption key (RFC 9559, 5.1.4.1.31), in place of padding before it."""
 
     def element(name: str, content: bytes) -> bytes:
         return bytes.fromhex(name) + bytes([0x80 | len(content)]) + content
@@ -274,5 +277,5 @@ def test_protected_matroska(tmp_path: Path) -> None:
     data[padding + 8] -= len(encodings)
     path = tmp_path / "b.mkv"
     path.write_bytes(data)
-    with pytest.raises(SourceError, match="is protected"):
+    with pytest.raises(SourceError, match="protected"):
         probe(path)

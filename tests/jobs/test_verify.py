@@ -12,8 +12,9 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from tests.hard_videos import attachments_and_ass, frames, late, mirrored, scene, text_track, variable, write
+from tests.hard_videos import attachments_and_ass, late, mirrored, text_track, variable
 from tests.helpers import upscale_nearest
+from tests.video_builder import frames, scene, write
 from vidx4.errors import OutputError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor

@@ -11,8 +11,9 @@ import pytest
 from av.video.frame import VideoFrame
 
 from tests.conftest import MakeVideo
-from tests.hard_videos import frames, mirrored, scene, write
+from tests.hard_videos import mirrored
 from tests.helpers import upscale_nearest
+from tests.video_builder import frames, scene, write
 from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor

@@ -1,4 +1,4 @@
-"""Training: sequences are what they say, and a run that was interrupted goes on as if it had not been."""
+"""Training: sequences and their motion, and runs that continue after an interruption."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,8 +81,8 @@ def test_the_first_frame_of_a_sequence_has_no_past(make_pool: Callable[[Config],
 
 
 @pytest.mark.parametrize("way", range(8))
-def test_a_frame_that_is_turned_still_shows_the_same_motion(way: int) -> None:
-    """What is fetched along the turned motion is what is fetched along the motion, turned."""
+def test_a_rotated_frame_has_the_same_motion(way: int) -> None:
+    """Warping by the rotated motion equals rotating what is warped by the motion."""
     generator = torch.Generator().manual_seed(0)
     last = torch.rand(3, 8, 8, generator=generator)
     flow = torch.rand(2, 8, 8, generator=generator) * 4 - 2
@@ -107,14 +107,14 @@ def test_slots_go_through_their_sequences_frame_by_frame(make_pool: Callable[[Co
 
 
 @pytest.mark.parametrize("num_steps", ROLLOUTS)
-def test_rollouts_are_trained_at_the_timesteps_of_the_program(num_steps: int) -> None:
+def test_rollouts_have_the_timesteps_of_the_scheduler(num_steps: int) -> None:
     scheduler, _ = make_schedulers()
     scheduler.set_timesteps(num_steps)
     timesteps = [Rollout(num_steps, index).timestep for index in range(1, num_steps)]
     assert timesteps == scheduler.timesteps[1:].tolist()
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_run_continues_bit_for_bit(
     make_pool: Callable[[Config], Pool], tmp_path: Path
 ) -> None:
     stream = Stream(make_pool(CONFIG), CONFIG)
@@ -133,7 +133,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     new_trainer(CONFIG).save(tmp_path / "checkpoint.pt")
-    with pytest.raises(SystemExit, match="another configuration"):
+    with pytest.raises(SystemExit, match=r"checkpoint\.pt"):
         new_trainer(replace(CONFIG, seed=1)).load(tmp_path / "checkpoint.pt")
 
 
@@ -145,7 +145,7 @@ def test_the_loss_falls(make_pool: Callable[[Config], Pool]) -> None:
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
 
 
-def test_each_kind_of_timestep_has_a_perceptual_weight_of_its_own(
+def test_each_kind_of_timestep_has_its_own_perceptual_weight(
     make_pool: Callable[[Config], Pool],
 ) -> None:
     """Untrained, the network predicts nothing, so the pictures are plain enlargements."""

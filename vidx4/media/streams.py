@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vidx4.errors import OptionError, OutputError
+from vidx4.errors import ContainerError, OptionError, OutputError
 from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
 from vidx4.media.options import ALL, NONE, StreamOptions
 from vidx4.media.tracks.convert import conversion
@@ -53,7 +53,8 @@ def choose_streams(
 
     Raises:
         OptionError: the options name streams that are not there.
-        OutputError: the container can't hold a wanted stream, or it is protected.
+        ContainerError: the container can't hold a wanted stream.
+        OutputError: a wanted stream is protected.
     """
     carried: list[Carried] = []
     lost: list[tuple[StreamInfo, str]] = []
@@ -67,7 +68,7 @@ def choose_streams(
         elif found := conversion(stream.codec, format_of(suffix)):
             carried.append(Carried(stream, found.codec, found.note))
         elif stream.kind in _OPTIONS:
-            raise OutputError(_refusal(source, stream, suffix))
+            raise ContainerError(_refusal(source, stream, suffix))
         else:
             lost.append((stream, f"{suffix} can't hold it"))
     return Streams(tuple(carried), tuple(lost))

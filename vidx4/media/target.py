@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from av.video.format import VideoFormat
 
-from vidx4.errors import OptionError, OutputError
+from vidx4.errors import ContainerError, OptionError
 from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
@@ -60,7 +60,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
 
     Raises:
         OptionError: the options don't fit each other or the picture, or the encoder can't be had.
-        OutputError: the container can't hold video of the codec.
+        ContainerError: the container can't hold video of the codec, or the shape of its pixels.
     """
     if options.codec in CODECS:
         check_codec(options.codec, suffix)
@@ -74,7 +74,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     _check_size(size, settings.pix_fmt)
     ratio = (ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(_MAX_RATIO)
     if settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in MATROSKA and not holds_shape(ratio):
-        raise OutputError(
+        raise ContainerError(
             f"The pixels of {source.path} are {ratio} as wide as high, and a {suffix} file of "
             f"{settings.codec} can't tell: use .mp4, or the codec h264 or hevc, or make them square by "
             "--width and --height."

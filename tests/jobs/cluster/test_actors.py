@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from scripts.stress.kills import FLAGS
-from tests.hard_videos import show
+from tests.hard_videos import episode
 from tests.jobs.folder.test_files import Ear
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
@@ -60,7 +60,7 @@ COMPACT = UpscaleOptions(model="compact", device="cpu")
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a video of eight shots, with a variable rate, three sound tracks and subtitles."""
-    return show(tmp_path_factory.mktemp("clip"))
+    return episode(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

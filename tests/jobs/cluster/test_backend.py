@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.hard_videos import frames, scene, show, write
+from tests.hard_videos import episode
 from tests.helpers import stop_after
+from tests.video_builder import frames, scene, write
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
@@ -93,7 +94,7 @@ def at_work(num_workers: int = 2, dies: Luck = lambda: False, room: Load = ROOM)
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a video of eight shots, with a variable rate, three sound tracks and subtitles."""
-    return show(tmp_path_factory.mktemp("clip"))
+    return episode(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import av
 import pytest
 
 from tests.conftest import MakeVideo
-from tests.hard_videos import MARGINS, frames, scene, with_aperture, write
 from tests.helpers import upscale_nearest
+from tests.video_builder import MARGINS, frames, scene, with_aperture, write
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video

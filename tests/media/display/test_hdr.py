@@ -6,8 +6,8 @@ from typing import Any
 import av
 import pytest
 
-from tests.hard_videos import frames, scene, write
 from tests.helpers import upscale_nearest
+from tests.video_builder import frames, scene, write
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video

@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.hard_videos import (
-    frames,
-    interlaced,
-    interlaced_without_flags,
-    pulled_down,
-    scene,
-    telecined,
-    woven,
-    write,
-)
+from tests.hard_videos import interlaced, interlaced_without_flags, telecined
+from tests.video_builder import frames, pulled_down, scene, woven, write
 from vidx4.errors import OptionError
 from vidx4.media import decode
 from vidx4.media.decode import read_batches

@@ -9,7 +9,7 @@ import av
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
-from vidx4.errors import OutputError
+from vidx4.errors import ContainerError, OutputError
 from vidx4.media.encoder import CODECS
 from vidx4.video import Source, StreamInfo
 
@@ -100,14 +100,14 @@ def check_codec(codec: str, suffix: str) -> None:
     """Make sure that a container takes video of a codec.
 
     Raises:
-        OutputError: it doesn't.
+        ContainerError: it doesn't.
     """
     held = held_codecs(suffix)
     if suffix == PICTURES:
-        raise OutputError(f"Numbered pictures are PNG files: they take no codec, such as {codec}.")
+        raise ContainerError(f"Numbered pictures are PNG files: they take no codec, such as {codec}.")
     if codec not in held:
         takers = [each for each in FORMATS if codec in held_codecs(each)]
-        raise OutputError(
+        raise ContainerError(
             f"A {suffix} file can't hold video of {codec}: use {', '.join(takers)}, or the codec "
             f"{' or '.join(each for each in held if 'nvenc' not in each)}."
         )
