@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers import Load
 from vidx4.diffusion.bicubic import enlarge_frames
-from vidx4.diffusion.upscaler import Upscaler
+from vidx4.diffusion.upscaler import Upscaler, _gray
 from vidx4.errors import MemoryLimitError, ModelError, OptionError
 from vidx4.frames import FrameBatch
 
@@ -127,6 +129,30 @@ def test_lower_precision_is_close(load: Load) -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Upscaler.load("compact", **({"device": "cpu"} | options))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_a_still_picture_is_one_frame(num_channels: int, dtype: type[Any], load: Load) -> None:
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (9, 14, num_channels)).astype(dtype)
+    result = load().picture(values)
+    frame = torch.from_numpy(values).permute(2, 0, 1).expand(3, -1, -1)
+    rgb = load(temporal="fixed")(FrameBatch(frame[None], (0,))).batch.data[0].permute(1, 2, 0).numpy()
+    gray = np.asarray(Image.fromarray(rgb).convert("L")) if dtype is np.uint8 else rgb[..., 1]
+    assert result.dtype == dtype
+    assert np.array_equal(result, rgb if num_channels == 3 else gray[..., None])
+
+
+def test_gray_is_that_of_pillow() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3)).astype(np.uint8)
+    gray = _gray(torch.from_numpy(rgb).permute(2, 0, 1))[0].numpy()
+    assert np.array_equal(gray, np.asarray(Image.fromarray(rgb).convert("L")))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3)])
+def test_a_still_picture_of_another_shape_is_refused(shape: tuple[int, ...], load: Load) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        load().picture(np.zeros(shape, np.uint8))
 
 
 def test_too_little_memory_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from vidx4.jobs.folder.files import Batch, FileOptions, FileReport
     from vidx4.jobs.job import Backend
     from vidx4.jobs.plan import Plan
-    from vidx4.jobs.preview.run import Choice
+    from vidx4.jobs.preview.run import Variant
     from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
     from vidx4.video import TimeRange
 
@@ -263,13 +263,13 @@ def preview(
     terminal.preview(made)
 
 
-def _choice(source: Path, given: Mapping[str, Any], swept: Mapping[str, Any]) -> "Choice":
+def _choice(source: Path, given: Mapping[str, Any], swept: Mapping[str, Any]) -> "Variant":
     """Return a setting to be shown: what the user gave, but for what is swept."""
-    from vidx4.jobs.preview.run import Choice
+    from vidx4.jobs.preview.run import Variant
 
     values = {**given, **swept}
     name = str(source) if not str(source).startswith("-") else f"./{source}"
-    return Choice(
+    return Variant(
         label=", ".join(f"{flag} {value}" for flag, value in swept.items()),
         options=made(model_flags, values),
         flags={flag: str(value) for flag, value in values.items()},

@@ -190,7 +190,7 @@ class Terminal:
 
     def preview_plan(self, plan: "PreviewPlan") -> None:
         """Tell what will be shown."""
-        source, labels = plan.scenes.source, [choice.label for choice in plan.choices]
+        source, labels = plan.scenes.source, [variant.label for variant in plan.variants]
         moments = [float(span.start or 0) for span in plan.scenes.spans]
         self.event(
             "plan",

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidx4.diffusion.compiling import repays_compiling
@@ -23,7 +24,6 @@ from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enfor
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.diffusion.picture import Picture
 from vidx4.diffusion.render import Step, make_renderer
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
@@ -286,18 +286,43 @@ class Upscaler:
             self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
         self.fit = fit
 
-    def picture(self, picture: Image.Image) -> Image.Image:
-        """Enlarge a still picture four times, with its transparency, in its own mode where possible."""
-        still = Picture.open(picture)
+    def picture(self, colors: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
+        """Enlarge a still picture four times.
+
+        Args:
+            colors: gray or RGB over the full range of its type, uint8 or uint16, (H, W, 1 or 3).
+
+        Returns:
+            The picture with as many channels of the same type, (4H, 4W, 1 or 3).
+
+        Raises:
+            ValueError: the array has another shape or type.
+            MemoryLimitError: the device has too little memory for the picture.
+        """
+        if colors.ndim != 3 or colors.shape[2] not in (1, 3):
+            raise ValueError(f"a picture must be (H, W, 1) or (H, W, 3), got {colors.shape}")
+        pixels = torch.from_numpy(colors.copy()).permute(2, 0, 1).expand(3, -1, -1)
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
-        batch = FrameBatch(still.pixels[None], pts=(0,))
-        followed = self._followed(batch, None, follower)
-        return still.with_pixels(self._upscale(followed, None).batch.data[0])
+        followed = self._followed(FrameBatch(pixels[None], pts=(0,)), None, follower)
+        enlarged = self._upscale(followed, None).batch.data[0]
+        if colors.shape[2] == 1:
+            enlarged = _gray(enlarged)
+        return np.ascontiguousarray(enlarged.permute(1, 2, 0).numpy())
 
 
 def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:
     """Return those of the options that decide on what is loaded."""
     return options.model, options.device, options.dtype, options.prompt, options.negative_prompt
+
+
+def _gray(rgb: Tensor) -> Tensor:
+    """Return gray from RGB, uint8 or uint16, (1, H, W): in 16 bits, the green that is most of it."""
+    red, green, blue = rgb.unbind()
+    if rgb.dtype == torch.uint16:
+        return green[None]
+    # The luma of ITU-R BT.601 as Pillow rounds it: gray files have always been made so.
+    luma = red.int().mul_(19595).add_(green, alpha=38470).add_(blue, alpha=7471)
+    return ((luma + (1 << 15)) >> 16).to(torch.uint8)[None]
 
 
 def _pad(frames: Tensor, multiple: int) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.identity import Identity
@@ -18,8 +17,8 @@ from vidx4.temporal.cuts import REACH
 CHUNK_FRAMES = 64
 """About how many frames a part holds, and so how much work is lost at most; each begins with a keyframe."""
 
-Pixels: TypeAlias = Image.Image | NDArray[np.uint16]
-"""Of a still picture: one of Pillow's, or 16 bits for each of its channels, (H, W, C)."""
+Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
+"""The pixels of a still picture over the full range of their type, (H, W, C)."""
 
 
 class Executor(Protocol):
@@ -95,7 +94,7 @@ class Backend(Protocol):
         """Enlarge a still picture four times.
 
         Args:
-            pixels: of the picture.
+            pixels: gray or RGB, (H, W, 1 or 3).
             control: hears when there is room for others beside it.
 
         Raises:

@@ -15,7 +15,6 @@ from vidx4.jobs.parts import Gap, gaps, make_part
 from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
-from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.temporal.state import ShotState
 
@@ -89,7 +88,8 @@ class LocalBackend:
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times; nothing else is done beside it."""
         control.check()
-        return enlarge_pixels(pixels, self.upscaler)
+        height, width, _ = pixels.shape
+        return self.upscaler.fitted(width, height).picture(pixels)
 
 
 def local_job(

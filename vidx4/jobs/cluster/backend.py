@@ -7,8 +7,6 @@ from queue import Empty, Queue
 from typing import Any, Self
 from uuid import uuid4
 
-import numpy as np
-
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.cluster.dispatch import POLL_SECONDS, Hand, Remote
 from vidx4.jobs.cluster.model_files import Models, Setting
@@ -88,7 +86,7 @@ class ClusterBackend:
         """
         results: Queue[Pixels | BaseException] = Queue()
         errand: Errand[Hand] = Errand(next(_ranks), "a picture", results.put)
-        load, crew = Load(1, np.asarray(pixels).nbytes), self._staff.crew
+        load, crew = Load(1, pixels.nbytes), self._staff.crew
         crew.make_room(errand, load)
         crew.put(errand, _PicturePiece(load, self._setting, self._models.store(pixels), results))
         crew.complete(errand)

@@ -27,7 +27,6 @@ from vidx4.jobs.parts import make_part
 from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
-from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
@@ -216,7 +215,9 @@ class Worker:
         """Enlarge a still picture four times, given by a reference."""
         upscaler = self._upscaler(setting)
         with _gate.beside_others(), self._enlarging:
-            return enlarge_pixels(self._fetch(pixels), upscaler)
+            colors: Pixels = self._fetch(pixels)
+            height, width, _ = colors.shape
+            return upscaler.fitted(width, height).picture(colors)
 
     @contextmanager
     def _at_work(self, task: Task) -> Iterator[_JobAtWork]:

@@ -1,4 +1,4 @@
-"""A folder: what is left to do, one file after another, a report."""
+"""The files of a folder: what is left to do of each, doing it, and a report on it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
-
-from PIL import Image
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
@@ -24,7 +22,7 @@ from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import start
-from vidx4.jobs.still.read import is_picture
+from vidx4.jobs.still.read import is_picture, stored_size
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
 from vidx4.media.checks import verify_output
@@ -44,7 +42,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     LEFT = "left"
-    """For later: it was still being written, or the batch was stopped."""
+    """Left for later: it was still being written, or the batch was stopped."""
 
 
 @dataclass(frozen=True)
@@ -55,57 +53,57 @@ class FileReport:
     outcome: Outcome
     output: Path | None = None
     message: str = ""
-    """Why it failed or was left, or what was lost."""
+    """Reason that it failed or was left, or what was lost."""
     num_frames: int = 0
-    """That were enlarged."""
+    """Number of frames that were upscaled."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How one file is enlarged."""
+    """How one file is upscaled."""
 
     upscale: UpscaleOptions = UpscaleOptions()
     request: Request = Request()
     batch_size: int | None = None
     changed: str = ""
-    """What of it the user chose, in a few words."""
+    """The options that the user set, in a few words."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file of a folder that was looked at."""
+    """A file of a folder, and what is left to do of it."""
 
     path: Path
     options: FileOptions
     output: Path
     plan: Plan | None
-    """What will be done; None for a still picture."""
+    """The plan of a video; None for a still picture."""
     num_kept: int = 0
-    """Frames of it that an earlier run has made."""
+    """Frames that an earlier run has finished."""
 
     @property
     def num_left(self) -> int:
-        """Frames that are to be enlarged."""
+        """Frames that are left to upscale."""
         return self.plan.num_frames - self.num_kept if self.plan else 1
 
     @property
     def work_left(self) -> int:
-        """Low-resolution pixels that are to be enlarged; pictures count for nothing."""
+        """Low-resolution pixels that are left to upscale; still pictures count as none."""
         return self.num_left * self.plan.source.width * self.plan.source.height if self.plan else 0
 
 
 class Batch:
-    """Works through the files of a folder; a file that fails doesn't stop the others.
+    """Upscales the files of a folder; a file that fails doesn't stop the others.
 
-    Several threads may do files at once.
+    Several threads may work on files at once.
 
     Args:
         selection: the files.
-        options_of: how a file is enlarged, by its path in the folder.
-        load: loads a model; into this process where None.
-        restart: whether work begins anew where an earlier run was stopped.
-        force: whether to begin though the disk seems too small.
+        options_of: returns the options of a file, given its path in the folder.
+        load: loads a model, by default into this process.
+        restart: whether to start from scratch instead of resuming earlier work.
+        force: whether to start even if the disk looks too small.
     """
 
     def __init__(
@@ -124,16 +122,16 @@ class Batch:
         self._force = force
         self._records = Records(selection.output_folder)
         self._backends: dict[UpscaleOptions, Backend] = {}
-        self._lock = RLock()  # of backends and records
+        self._lock = RLock()  # guards the backends and the records
 
     def look_at(self, paths: Sequence[Path]) -> list[Item | FileReport]:
-        """Tell of each file what will be done, or why nothing is.
+        """Return what is left to do of each file, or a report if there is nothing.
 
         Raises:
-            ModelError: the model can't be had.
+            ModelError: the model is not available.
         """
         outputs = self.selection.outputs(paths)
-        return [_guarded(path, partial(self._look, path, outputs[path])) for path in paths]
+        return [_or_report(path, partial(self._look, path, outputs[path])) for path in paths]
 
     def _look(self, path: Path, wanted: Path) -> Item | FileReport:
         options = self._options_of(self.selection.name(path))
@@ -146,7 +144,7 @@ class Batch:
         if not item.output.exists() or options.request.overwrite:
             return item
         if item.num_kept and not item.num_left:
-            return item  # it ended just before its work folder was removed
+            return item  # an earlier run was stopped just before it removed the work folder
         message = self._check_done(item)
         return FileReport(path, Outcome.SKIPPED, item.output, message)
 
@@ -158,17 +156,17 @@ class Batch:
         return Item(path, options, output, plan, min(kept, plan.num_frames))
 
     def _check_done(self, item: Item) -> str:
-        """Make sure that an output is what would be made; return what is to be said of it.
+        """Make sure that an existing output is what would be made; return a remark on it.
 
         Raises:
-            OutputError: it is not.
+            OutputError: it is something else.
         """
         record = self._records.find(item.output)
         if record is None:
             _check_looks_done(item)
-            return "It is not known of which options it came, but it is whole."
+            return "It is complete, but the options it was made with are not known."
         if why := what_is_wrong(record, item.output, self._identity(item)):
-            raise OutputError(f"{item.output} exists already, but {why}. --overwrite replaces it.")
+            raise OutputError(f"{item.output} exists already, but {why}. Use --overwrite to replace it.")
         return ""
 
     def _identity(self, item: Item) -> Identity:
@@ -178,7 +176,7 @@ class Batch:
         return self._backend(item).job(item.plan, item.options.batch_size, digest).identity
 
     def _backend(self, item: Item) -> Backend:
-        """Return what enlarges a file; a model is loaded once."""
+        """Return the model with the options of a file; its weights are loaded only once."""
         options = item.options.upscale
         with self._lock:
             if options not in self._backends:
@@ -189,18 +187,18 @@ class Batch:
     def do(
         self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
     ) -> FileReport:
-        """Enlarge one file; where an earlier run was stopped, this one goes on.
+        """Upscale one file, resuming earlier work.
 
         Args:
             item: the file.
-            control: hears of the progress and stops it.
-            on_estimate: hears what it takes, before the most of it is done.
+            control: receives the progress, and stops the work.
+            on_estimate: called with what the file takes, before most of the work is done.
 
         Raises:
-            StoppedError: the control said so; what is whole is kept.
-            ModelError: the model can't be had.
+            StoppedError: the control stopped it; finished parts are kept.
+            ModelError: the model is not available.
         """
-        return _guarded(item.path, partial(self._done, item, control, on_estimate))
+        return _or_report(item.path, partial(self._done, item, control, on_estimate))
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
         backend = self._backend(item)
@@ -226,8 +224,8 @@ class Batch:
             self._records.add(item.output, item.path, identity)
 
 
-def _guarded(path: Path, work: Callable[[], Result]) -> Result | FileReport:
-    """Do something for a file; what goes wrong with it becomes a report."""
+def _or_report(path: Path, work: Callable[[], Result]) -> Result | FileReport:
+    """Return the result of some work on a file or, if it fails, a report."""
     try:
         return work()
     except (StoppedError, ModelError):
@@ -236,13 +234,13 @@ def _guarded(path: Path, work: Callable[[], Result]) -> Result | FileReport:
         notes = getattr(error, "__notes__", [])
         return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
     except Exception as error:
-        # A fault of the program, too, concerns one file: the others of the night go on.
-        logger.exception("%s failed by a fault of vidx4.", path)
-        return FileReport(path, Outcome.FAILED, None, f"A fault of vidx4: {error!r}.")
+        # Even a bug concerns this file only: the rest of the night's work continues.
+        logger.exception("%s failed because of a bug in vidx4.", path)
+        return FileReport(path, Outcome.FAILED, None, f"This is a bug in vidx4: {error!r}.")
 
 
 def _check_looks_done(item: Item) -> None:
-    """Make sure, by what an output holds, that it is its source four times larger.
+    """Make sure, by its content, that an output is its source at four times the size.
 
     Raises:
         OutputError: it is not, or can't be read.
@@ -253,16 +251,16 @@ def _check_looks_done(item: Item) -> None:
         looks_done = False
     if not looks_done:
         raise OutputError(
-            f"{item.output} exists already, and is not the whole of {item.path}, four times larger. "
-            "--overwrite replaces it."
+            f"{item.output} exists already, but is not a complete copy of {item.path} at four times its size. "
+            "Use --overwrite to replace it."
         )
 
 
 def _is_larger_picture(item: Item) -> bool:
     if not is_picture(item.output):
         return False
-    with Image.open(item.path) as small, Image.open(item.output) as large:
-        return sorted(large.size) == sorted(SCALE * side for side in small.size)
+    # Sorted: the source may be stored turned, the output never is.
+    return sorted(stored_size(item.output)) == sorted(SCALE * side for side in stored_size(item.path))
 
 
 def _is_larger_video(plan: Plan) -> bool:
@@ -270,7 +268,7 @@ def _is_larger_video(plan: Plan) -> bool:
 
 
 def summary(reports: Sequence[FileReport]) -> dict[str, Any]:
-    """Return what became of all files, as JSON can hold it."""
+    """Return what became of all files, as values that JSON can hold."""
     return {
         "num_files": {outcome.value: sum(each.outcome == outcome for each in reports) for outcome in Outcome},
         "num_frames": sum(each.num_frames for each in reports),

@@ -1,4 +1,4 @@
-"""Passes over a folder: what is there is done, what is still being written is looked at again."""
+"""Passes over a folder: files are upscaled; those still being written wait for the next look."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,66 +16,67 @@ from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0
-"""Between two looks at a folder that is watched."""
+"""Seconds between two looks at a watched folder."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """How far all files of a pass are."""
+    """Progress of all files of a pass together."""
 
     number: int
-    """Of the file that this is told of, from 1 on."""
+    """Number of the current file, from 1."""
     num_files: int
     num_frames: int
-    """To be enlarged in all."""
+    """Number of frames of all files."""
     share_done: float
-    """Of the work, which goes by pixels."""
+    """Share of the work that is done, counted in pixels."""
     seconds_left: float
-    """If all pixels take as long as those of the files at work."""
+    """Estimated from the speed of the files at work."""
 
 
 class Observer(Protocol):
-    """Hears of a batch, from one thread at a time."""
+    """Is notified of the events of a batch, by one thread at a time."""
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
-        """Hear what will be done of each file."""
+        """Receive what is left to do of each file."""
 
     def begun(self, item: Item, number: int, num_files: int) -> None:
-        """Hear that a file's turn has come."""
+        """Receive the file that starts now."""
 
     def estimated(self, item: Item, estimate: Estimate, total: Total) -> None:
-        """Hear what the first file and, by its speed, all files take."""
+        """Receive what the first file takes and, at its speed, all files."""
 
     def progressed(self, item: Item, progress: Progress, total: Total) -> None:
-        """Hear how far a file and all files are."""
+        """Receive the progress of a file and of all files."""
 
     def part_made(self, item: Item, part: Part) -> None:
-        """Hear that a part of a file is whole."""
+        """Receive a part of a file that is finished."""
 
     def reported(self, report: FileReport) -> None:
-        """Hear what became of a file."""
+        """Receive what became of a file."""
 
 
 class Pass:
-    """Works through some files of a folder once, one after another.
+    """Upscales some files of a folder once, one after another.
 
-    On a cluster, a file begins when the last one is read, to fill the gaps that this leaves at its end.
+    On a cluster, a file starts as soon as the one before it is read, to fill the gaps that the last shots of
+    that one leave among the workers.
 
     Args:
-        batch: does it.
-        observer: hears of it.
-        stop: set from outside, it ends the pass after the frames at work.
+        batch: does the work on each file.
+        observer: is notified of it.
+        stop: when set, ends the pass after the frames at work.
     """
 
     def __init__(self, batch: Batch, observer: Observer, stop: Event) -> None:
         self._batch = batch
         self._observer = observer
         self._stop = stop
-        self._lock = RLock()  # of what follows, and of the observer
+        self._lock = RLock()  # guards the reports, the tally and the observer
         self.reports: list[FileReport] = []
 
     def run(self, paths: Sequence[Path]) -> list[FileReport]:
-        """Do all files; those that are still being written come last, and are left if that goes on."""
+        """Upscale all files; those still being written come last, and are left if they keep growing."""
         growing = unsettled(paths)
         self._do_all([path for path in paths if path not in growing])
         still_growing = unsettled(growing) if growing and not self._stop.is_set() else growing
@@ -100,7 +101,7 @@ class Pass:
                 settled(future)
 
     def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
-        """Begin a file, and return when the next one may begin."""
+        """Start a file, and return when the next one may start."""
         is_read = Event()
         future = threads.submit(self._finish, item, tally, is_read)
         while not is_read.wait(POLL_SECONDS):
@@ -116,14 +117,16 @@ class Pass:
                 tally.finish(item)
                 self._report(report)
         except BaseException:
-            self._stop.set()  # it concerns all files
+            self._stop.set()  # such errors are not of this file only: the others would fail, too
             raise
         finally:
             is_read.set()
 
     def _do(self, item: Item, tally: "_Tally", is_read: Event) -> FileReport:
         if self._stop.is_set():
-            return FileReport(item.path, Outcome.LEFT, message="The batch was stopped before its turn.")
+            return FileReport(
+                item.path, Outcome.LEFT, message="The batch was stopped before this file started."
+            )
 
         def on_progress(progress: Progress) -> None:
             with self._lock:
@@ -160,7 +163,7 @@ class _Tally:
         self._all = sum(self._left.values())
         self._num_frames = sum(item.num_left for item in items)
         self._pixels_per_second: dict[Path, float] = {}
-        """Of the files at work; of the last one where there is none."""
+        """Speed of each file at work; between files, that of the last one."""
         self.is_estimated = False
 
     @property
@@ -192,7 +195,7 @@ class _Tally:
 
 
 def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_SECONDS) -> list[FileReport]:
-    """Make passes over a folder until somebody stops that; a file is done again only after it has changed."""
+    """Make passes over a folder until stopped; a file is done again only after it has changed."""
     seen: dict[Path, Stamp | None] = {}
     reports: dict[Path, FileReport] = {}
     while not stop.is_set():

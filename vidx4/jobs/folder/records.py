@@ -1,4 +1,4 @@
-"""What is known of the outputs in a folder: which job each came of, and that it is still what was written."""
+"""Records of the outputs in a folder: the job that made each, and its content when it was written."""
 
 import json
 from collections.abc import Mapping
@@ -16,29 +16,29 @@ FILE = ".vidx4-batch.json"
 
 @dataclass(frozen=True)
 class Record:
-    """One output."""
+    """The record of one output."""
 
     identity: Identity
-    """Of the job that it came of."""
+    """Identity of the job that made it."""
     source: Stamp
-    """Of the job's source."""
+    """Stamp of the job's source."""
     output: Stamp
     digest: str
-    """Of the output."""
+    """SHA-256 of the output."""
 
 
 class Records:
-    """The outputs of a folder, kept in a file in it.
+    """The records of all outputs in a folder, kept in a file there.
 
     Args:
-        folder: where the outputs are.
+        folder: the folder of the outputs.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def add(self, output: Path, source: Path, identity: Identity) -> None:
-        """Remember an output that was just written."""
+        """Record an output that was just written."""
         stamps = stamp(source), stamp(output)
         assert None not in stamps
         record = Record(identity, *stamps, file_digest(output))  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ class Records:
             unfinished.write_text(json.dumps(content, indent=1))
 
     def find(self, output: Path) -> Record | None:
-        """Return what is known of an output."""
+        """Return the record of an output; None if there is none, or it is damaged."""
         try:
             facts = dict(self._content()[self._name(output)])
             return Record(facts["identity"], tuple(facts["source"]), tuple(facts["output"]), facts["digest"])
@@ -56,7 +56,7 @@ class Records:
             return None
 
     def source_digest(self, output: Path, source: Path) -> str | None:
-        """Return the digest of an output's source, if that has not changed since it was written down."""
+        """Return the recorded digest of an output's source, if the source has not changed since."""
         record = self.find(output)
         known = record is not None and record.source == stamp(source)
         return str(record.identity["source"]) if record and known and "source" in record.identity else None
@@ -69,9 +69,9 @@ class Records:
 
 
 def what_is_wrong(record: Record, output: Path, identity: Identity) -> str:
-    """Say why an output is not what a job would make; nothing if it is."""
+    """Return why an output is not what a job would make; an empty string if it is."""
     if found := differences(record.identity, identity):
-        return f"it is of another job: {found}"
+        return f"it was made by another job: {found}"
     if stamp(output) != record.output and file_digest(output) != record.digest:
         return "it was changed after it was written"
     return ""

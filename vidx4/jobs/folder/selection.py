@@ -1,4 +1,4 @@
-"""The files of a folder that are enlarged."""
+"""The files of a folder that are upscaled, and where their outputs go."""
 
 import os
 import time
@@ -24,9 +24,9 @@ PICTURE_SUFFIXES = frozenset({
 # fmt: on
 
 FRESH_SECONDS = 10.0
-"""A file that was changed so lately may still be written to."""
+"""A file that changed this recently may still be growing."""
 SETTLING_SECONDS = 1.0
-"""Between two looks at such files."""
+"""Seconds between two looks at such files."""
 
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""
@@ -34,29 +34,29 @@ Stamp = tuple[int, int]
 
 @dataclass(frozen=True)
 class Selection:
-    """Where files are, which of them are meant, and where results go.
+    """The files of a folder that match patterns, and the folder of their outputs.
 
-    In patterns, `*` stands for any characters, slashes included, `?` for one; they are held against a file's
-    path in the folder and against its bare name.
+    In a pattern, `*` stands for any characters, slashes included, and `?` for one. It matches a file by its
+    path in the folder or by its name alone.
     """
 
     folder: Path
     output_folder: Path
     include: tuple[str, ...] = ()
-    """Patterns of which one must match; all files where there are none."""
+    """Patterns of which one must match; none for all files."""
     exclude: tuple[str, ...] = ()
-    """Patterns none of which may match."""
+    """Patterns of which none may match."""
 
     def __post_init__(self) -> None:
         if self.output_folder.resolve().is_relative_to(self.folder.resolve()):
-            raise OutputError(f"{self.output_folder} lies inside {self.folder}: choose a folder beside it.")
+            raise OutputError(f"{self.output_folder} lies inside {self.folder}: choose a folder outside it.")
 
     def name(self, path: Path) -> str:
         """Return a file's path in the folder, with slashes."""
         return path.relative_to(self.folder).as_posix()
 
     def find(self) -> list[Path]:
-        """Return the videos and pictures in the folder and all below it, by their suffix, in order."""
+        """Return the videos and pictures in the folder and all folders below it, by suffix, in order."""
         return sorted(path for path in _walk(self.folder) if self._is_wanted(path))
 
     def _is_wanted(self, path: Path) -> bool:
@@ -65,9 +65,9 @@ class Selection:
         return is_included and not any(matches(name, pattern) for pattern in self.exclude)
 
     def outputs(self, paths: Sequence[Path]) -> dict[Path, Path]:
-        """Return where the result of each file goes, without the suffix, which depends on what it holds.
+        """Return the output of each file without its suffix, which depends on what the file holds.
 
-        The tree is kept; a file's own suffix sets equal names apart.
+        The folder tree is kept; files that differ only in their suffix keep it in the name.
         """
         twins = Counter(path.with_suffix("") for path in paths)
         return {path: self._output(path, twins[path.with_suffix("")] > 1) for path in paths}
@@ -78,7 +78,7 @@ class Selection:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Return whether a pattern is that of a file, given by its path in the folder."""
+    """Return whether a pattern matches a file, given by its path in the folder."""
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
 
 
@@ -86,14 +86,14 @@ def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
     """Make sure that there is something to do.
 
     Raises:
-        SourceError: there is not.
+        SourceError: the selection is empty.
     """
     if not paths:
-        raise SourceError(f"{selection.folder} holds no video and no picture that is wanted.")
+        raise SourceError(f"{selection.folder} holds no videos or pictures that match.")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield what may be a video or a picture; links to folders and hidden ones are not followed."""
+    """Yield the files that may be videos or pictures; hidden ones and links to folders are skipped."""
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".vidx4")]
         for name in files:
@@ -103,7 +103,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """Return what changes when a file does; None if it is not there."""
+    """Return a value that changes when the file does; None if there is no file."""
     with suppress(OSError):
         status = path.stat()
         return status.st_size, status.st_mtime_ns
@@ -111,7 +111,7 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def unsettled(paths: Iterable[Path]) -> set[Path]:
-    """Return the files that are still being written: they change between two looks."""
+    """Return the files that are still being written: those that change between two looks."""
     fresh = {path: before for path in paths if (before := stamp(path)) is not None and _is_fresh(before)}
     if fresh:
         time.sleep(SETTLING_SECONDS)

@@ -1,4 +1,4 @@
-"""What one setting makes of the moments that are shown: a video, stills, and what it costs."""
+"""The clip that one setting makes of the moments shown, frames before and after, and the time it took."""
 
 import tempfile
 import time
@@ -24,8 +24,8 @@ from vidx4.video import Source, TimeRange
 
 
 @dataclass(frozen=True)
-class Still:
-    """A frame before and after."""
+class FramePair:
+    """One frame before and after."""
 
     before: FrameBatch
     """(1, 3, H, W)."""
@@ -34,32 +34,33 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Take:
-    """What a setting made."""
+class Clip:
+    """What one setting made of the moments shown; the video itself is a file."""
 
-    stills: tuple[Still, ...]
+    pairs: tuple[FramePair, ...]
+    """The frame of each moment."""
     seconds_per_frame: float
-    """If no frame repeats the one before it."""
+    """Seconds for a frame that doesn't repeat the one before it."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """What is shown of a film, and how."""
+    """The parts of a film that are shown, and how."""
 
     source: Source
     spans: tuple[TimeRange, ...]
-    stills: tuple[int, ...]
-    """The frame of each span that stands for it in pictures, by its index in the source."""
+    moments: tuple[int, ...]
+    """Index in the source of the frame that stands for each span in pictures."""
     layout: Layout
     encode: EncodeOptions
 
 
-class Watch:
-    """Adds up the progress of what is made one after another.
+class JobSeries:
+    """Runs jobs one after another and reports their progress as that of one.
 
     Args:
-        control: hears of it.
-        num_frames: of all together.
+        control: receives the progress, and stops the series.
+        num_frames: the number of frames of all jobs together.
     """
 
     def __init__(self, control: Control, num_frames: int) -> None:
@@ -68,7 +69,7 @@ class Watch:
         self._num_before = 0
 
     def run(self, job: Job) -> Report:
-        """Carry out a job that nobody goes on with."""
+        """Run a job from scratch; it is not meant to be resumed."""
         control = Control(self._on_progress, stop=self._control.stop)
         report = run(job, control, restart=True, force=True)
         self._num_before += job.plan.num_frames
@@ -79,27 +80,30 @@ class Watch:
         self._control.on_progress(replace(progress, num_done=num_done, num_frames=self._num_frames))
 
 
-def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int | None, watch: Watch) -> Take:
-    """Enlarge the scenes with a setting, and write them into one video with before and after and the sound.
+def make_clip(
+    scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int | None, series: JobSeries
+) -> Clip:
+    """Upscale the scenes with one setting, and write them to one video with before, after and the sound.
 
     Raises:
-        StoppedError: the control of the watch said so.
+        StoppedError: the control of the series stopped it.
     """
     upscaler = upscaler.fitted(scenes.source.width, scenes.source.height, batch_size=batch_size)
-    speed = _Speed()
-    composers = [_Composer(scenes, upscaler, index, speed) for index in scenes.stills]
+    stopwatch = _Stopwatch()
+    composers = [_Composer(scenes, upscaler, index, stopwatch) for index in scenes.moments]
     size = batch_size or upscaler.fit.batch_size
     video.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vidx4-", dir=video.parent) as folder:
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
         plans = [_plan(scenes, piece, span) for span, piece in zip(scenes.spans, pieces, strict=True)]
         reports = [
-            watch.run(Job(plan, LocalExecutor(composer), size))
+            series.run(Job(plan, LocalExecutor(composer), size))
             for plan, composer in zip(plans, composers, strict=True)
         ]
         concatenate(pieces, video, plans[0].written.target)
-    stills = tuple(composer.still for composer in composers if composer.still is not None)
-    return Take(stills, max(speed.seconds_per_frame, _encoding(reports)))
+    pairs = tuple(composer.pair for composer in composers if composer.pair is not None)
+    # The encoder works beside the model: the slower of the two decides.
+    return Clip(pairs, max(stopwatch.seconds_per_frame, _encoder_seconds(reports)))
 
 
 def _plan(scenes: Scenes, piece: Path, span: TimeRange) -> Plan:
@@ -108,13 +112,13 @@ def _plan(scenes: Scenes, piece: Path, span: TimeRange) -> Plan:
     return replace(plan, written=replace(plan.written, target=target))
 
 
-def _encoding(reports: Sequence[Report]) -> float:
-    """Return the seconds per frame of the encoder, which works beside the model."""
+def _encoder_seconds(reports: Sequence[Report]) -> float:
+    """Return the encoder's seconds per frame."""
     return sum(report.stages.encode for report in reports) / sum(report.num_new for report in reports)
 
 
-class _Speed:
-    """Measures the model alone, but for its first batch, in which everything warms up."""
+class _Stopwatch:
+    """Measures the model alone, without its first batch, in which everything warms up."""
 
     def __init__(self) -> None:
         self._batches: list[tuple[float, float]] = []
@@ -130,21 +134,21 @@ class _Speed:
 
 
 class _Composer:
-    """Enlarges frames in both ways and puts them together; keeps one of them."""
+    """Enlarges frames both ways and puts them together; keeps one pair."""
 
-    def __init__(self, scenes: Scenes, upscaler: Upscaler, still: int, speed: _Speed) -> None:
+    def __init__(self, scenes: Scenes, upscaler: Upscaler, moment: int, stopwatch: _Stopwatch) -> None:
         self._layout = scenes.layout
         self._ticks = float(1 / scenes.source.time_base)
-        self._still_pts = scenes.source.pts[still]
+        self._moment_pts = scenes.source.pts[moment]
         self._upscaler = upscaler
-        self._speed = speed
-        self.still: Still | None = None
-        """The first frame from the wanted one on, or the last before it."""
+        self._stopwatch = stopwatch
+        self.pair: FramePair | None = None
+        """The first frame at or after the moment, or the last one before it."""
 
     def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
         start = time.monotonic()
         upscaled = self._upscaler(batch, state)
-        self._speed.add(time.monotonic() - start, len(batch) - upscaled.num_reused)
+        self._stopwatch.add(time.monotonic() - start, len(batch) - upscaled.num_reused)
         self._keep(batch, upscaled.batch)
         return replace(
             upscaled, batch=compose(self._layout, enlarge_frames(batch), upscaled.batch, self._ticks)
@@ -152,8 +156,8 @@ class _Composer:
 
     def _keep(self, before: FrameBatch, after: FrameBatch) -> None:
         for i in range(len(before)):
-            if self.still is None or self.still.before.pts[0] < self._still_pts:
-                self.still = Still(_one(before, i), _one(after, i))
+            if self.pair is None or self.pair.before.pts[0] < self._moment_pts:
+                self.pair = FramePair(_one(before, i), _one(after, i))
 
 
 def _one(batch: FrameBatch, index: int) -> FrameBatch:

@@ -1,4 +1,4 @@
-"""A picture that shows before and after: crops of frames, enlarged plainly and by a model."""
+"""A picture of crops before and after: enlarged by bicubic interpolation, and by a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ from vidx4.media.probe import probe
 from vidx4.video import Source, TimeRange
 
 CROP = 64
-"""Side of a crop in low-resolution pixels."""
+"""Side of a crop, in low-resolution pixels."""
 NUM_CROPS = 3
-"""Of a frame, or of all frames together where there are more."""
+"""Crops of one frame, or of all frames together if there are several."""
 MARGIN = 8
 LABEL_HEIGHT = 24
 FONT_SIZE = 14
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One frame before and after."""
+class Comparison:
+    """One frame before, and after by every setting."""
 
     title: str
-    """Where it is from; empty where that is plain."""
+    """The frame's place in the film; empty if there is only one frame."""
     low_res: FrameBatch
     """(1, 3, H, W)."""
     upscaled: Mapping[str, FrameBatch]
-    """By what made it, (1, 3, 4H, 4W)."""
+    """By the name of the setting, (1, 3, 4H, 4W)."""
 
 
 def compare(
     path: Path, upscaled_path: Path, crops_path: Path | None = None, *, overwrite: bool = False
 ) -> Path:
-    """Write a picture of crops from the middle frame of a video and of its enlarged copy.
+    """Write crops of the middle frame of a video and of its upscaled copy to a picture.
 
     Returns:
-        The file written: `crops_path`, or `<stem>_crops.png` beside the enlarged copy.
+        The file written: `crops_path`, or `<stem>_crops.png` beside the upscaled copy by default.
 
     Raises:
-        SourceError: a video can't be read, or they are not a video and its copy.
-        OutputError: the picture can't be written, or exists.
+        SourceError: a video can't be read, or the two are not a video and its copy.
+        OutputError: the picture can't be written, or exists already.
     """
     crops_path = crops_path or crops_beside(upscaled_path)
     for used in (path, upscaled_path):
@@ -57,15 +57,15 @@ def compare(
     source, upscaled = probe(path), probe(upscaled_path)
     sizes = (upscaled.width, upscaled.height), (SCALE * source.width, SCALE * source.height)
     if sizes[0] != sizes[1] or source.num_frames != upscaled.num_frames:
-        raise SourceError(f"{upscaled_path} is not the whole of {path}, four times larger.")
+        raise SourceError(f"{upscaled_path} is not a complete copy of {path} at four times its size.")
     index = source.num_frames // 2
-    shown = Shown("", _frame(source, index), {"vidx4": _frame(upscaled, index)})
-    write_crops(crops_path, [shown])
+    comparison = Comparison("", _frame(source, index), {"vidx4": _frame(upscaled, index)})
+    write_crops(crops_path, [comparison])
     return crops_path
 
 
 def crops_beside(video: Path) -> Path:
-    """Return where the crops of a video go when nobody says."""
+    """Return where the crops of a video go by default."""
     return video.with_name(f"{video.stem}_crops.png")
 
 
@@ -73,15 +73,16 @@ def _frame(source: Source, index: int) -> FrameBatch:
     return next(read_batches(source, 1, TimeRange(start=seconds_of(source, index))))
 
 
-def write_crops(path: Path, frames: Sequence[Shown]) -> None:
-    """Write crops of frames, enlarged plainly on the left and by what is named on the right of it.
+def write_crops(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write crops of frames to a picture: bicubic on the left, then a column for each setting.
 
     Args:
         path: a PNG file, replaced if it exists.
-        frames: each with results of the same names.
+        comparisons: the frames, all by the same settings.
     """
-    rows = [row for shown in frames for row in _rows(shown, max(1, NUM_CROPS // len(frames)))]
-    names = ["bicubic", *frames[0].upscaled]
+    num_crops = max(1, NUM_CROPS // len(comparisons))
+    rows = [row for comparison in comparisons for row in _rows(comparison, num_crops)]
+    names = ["bicubic", *comparisons[0].upscaled]
     size = rows[0][1][0].width
     row_height = size + LABEL_HEIGHT if any(title for title, _ in rows) else size + MARGIN
     sheet = Image.new("RGB", _sheet_size(len(names), len(rows), size, row_height), "white")
@@ -102,26 +103,27 @@ def _sheet_size(num_columns: int, num_rows: int, size: int, row_height: int) -> 
 
 
 def _fitting(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
-    """Cut a text that is too long for its place."""
+    """Shorten a text that is too wide."""
     while font.getlength(text) > width:
         text = text[:-2] + "…"
     return text
 
 
-def _rows(shown: Shown, num_crops: int) -> list[tuple[str, list[Image.Image]]]:
-    """Return crops of a frame, one row for each place, and what to write below."""
-    pictures = [_eight_bits(each)[0] for each in (enlarge_frames(shown.low_res), *shown.upscaled.values())]
-    low_res = _eight_bits(shown.low_res)[0]
+def _rows(comparison: Comparison, num_crops: int) -> list[tuple[str, list[Image.Image]]]:
+    """Return crops of a frame, one row for each place, with the text to write below."""
+    frames = (enlarge_frames(comparison.low_res), *comparison.upscaled.values())
+    pictures = [_eight_bits(each)[0] for each in frames]
+    low_res = _eight_bits(comparison.low_res)[0]
     size = min(CROP, *low_res.shape[1:]) * SCALE
     rows = []
     for top, left in _busiest(low_res, num_crops):
         crops = [picture[:, SCALE * top :, SCALE * left :][:, :size, :size] for picture in pictures]
-        rows.append((shown.title, [Image.fromarray(_hwc(crop)) for crop in crops]))
+        rows.append((comparison.title, [Image.fromarray(_hwc(crop)) for crop in crops]))
     return rows
 
 
 def _busiest(frame: Tensor, num_crops: int) -> list[tuple[int, int]]:
-    """Return the top left corners of the crops with the most detail that don't overlap."""
+    """Return the top left corners of the crops with the most detail; none overlap."""
     luma = frame.float().mean(0)
     detail = torch.zeros_like(luma)
     detail[1:, 1:] = (luma.diff(dim=0)[:, 1:].abs() + luma.diff(dim=1)[1:].abs()).clamp(max=64)
@@ -138,7 +140,7 @@ def _busiest(frame: Tensor, num_crops: int) -> list[tuple[int, int]]:
 
 
 def to_picture(batch: FrameBatch) -> Image.Image:
-    """Return the first of some frames in 8 bits."""
+    """Return the first frame of a batch in 8 bits."""
     return Image.fromarray(_hwc(_eight_bits(batch)[0]))
 
 

@@ -12,7 +12,7 @@ from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
 
 LINE_WIDTH = 4
-"""Of the line between the halves, in output pixels."""
+"""Width of the line between the halves, in output pixels."""
 MARGIN = 8
 
 
@@ -24,14 +24,14 @@ class Layout(StrEnum):
     SIDE = "side"
     """Two whole pictures side by side."""
     ALTERNATE = "alternate"
-    """One and the other in turn, a second each."""
+    """Before and after in turn, a second each."""
 
     @classmethod
     def of(cls, name: str) -> "Layout":
-        """Return the layout of a name.
+        """Return the layout with a name.
 
         Raises:
-            OptionError: there is none.
+            OptionError: there is no such layout.
         """
         if name not in list(cls):
             raise OptionError(f"There is no layout {name!r}: choose {', '.join(cls)}.")
@@ -42,13 +42,13 @@ def compose(layout: Layout, before: FrameBatch, after: FrameBatch, ticks_per_sec
     """Put before and after together, each with its name in a corner.
 
     Args:
-        layout: how.
-        before: (N, 3, H, W).
-        after: the same frames, of the same size and type.
-        ticks_per_second: of their pts.
+        layout: how they are put together.
+        before: frames, (N, 3, H, W).
+        after: the same frames upscaled, of the same size and type as `before`.
+        ticks_per_second: ticks of the time base of their pts.
 
     Returns:
-        Frames at the same pts, (N, 3, H, W), or twice as wide where they stand side by side.
+        Frames at the same pts, (N, 3, H, W), or twice as wide if they stand side by side.
     """
     left, right = (
         _labelled(before.data, "bicubic", at_right=False),

@@ -1,4 +1,4 @@
-"""Moments of a film by which to judge it: of different shots, and sharp."""
+"""Moments by which to judge a film: from different shots, and sharp."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from vidx4.media.decode import can_seek, read_batches
 from vidx4.video import Source, TimeRange
 
 NUM_CANDIDATES = 5
-"""That are looked at for each moment."""
+"""Frames that are considered for each moment."""
 NUM_LEVELS = 8
 LIKENESS = 0.7
-"""Share of the palette that frames of one shot have in common, or more."""
+"""Share of their palettes above which two frames count as the same shot."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class _Candidate:
     index: int
     sharpness: float
     palette: Tensor
-    """Shares of the picture by level of red, green and blue; each sums to 1."""
+    """Shares of the picture by level of red, of green and of blue; each of the three sums to 1."""
 
     def is_like(self, other: "_Candidate") -> bool:
         return float(torch.minimum(self.palette, other.palette).sum()) / 3 > LIKENESS
 
 
 def choose_moments(source: Source, num_moments: int) -> list[int]:
-    """Return the indices of frames that show what a film is like, in order.
+    """Return the indices of frames that show what a film looks like, in order.
 
-    The film is divided into as many stretches of equal length; from each comes the sharpest of a few frames
-    that look like none chosen before or, where all do, the sharpest of all.
+    The film is divided into stretches of equal length, one for each moment. From each stretch comes the
+    sharpest of a few frames that look like none chosen before or, if all do, the sharpest of them.
 
     Args:
         source: the film.
-        num_moments: how many; fewer come of a film with fewer frames.
+        num_moments: how many; fewer are returned if the film has fewer frames.
     """
     num_moments = min(num_moments, source.num_frames)
     chosen: list[_Candidate] = []
@@ -59,7 +59,7 @@ def _stretches(source: Source, num_stretches: int) -> Iterator[list[_Candidate]]
 
 
 def _candidates(source: Source, indices: Sequence[int]) -> Iterator[_Candidate]:
-    """Look at frames; those that can't be decoded are left out."""
+    """Measure frames; those that can't be decoded are dropped."""
     for frame, pts in _frames(source, indices):
         yield _Candidate(bisect_left(source.pts, pts), _sharpness(frame), _palette(frame))
 
@@ -83,13 +83,13 @@ def seconds_of(source: Source, index: int) -> Fraction:
 
 
 def timecode(seconds: float) -> str:
-    """Write a place in a film as h:mm:ss.s."""
+    """Format a time as h:mm:ss.s."""
     minutes, rest = divmod(round(10 * seconds), 600)
     return f"{minutes // 60}:{minutes % 60:02}:{rest / 10:04.1f}"
 
 
 def _sharpness(frame: Tensor) -> float:
-    """Return the mean of the steps between neighbouring pixels, of 1; very large ones count less."""
+    """Return the mean difference of neighbouring pixels, in [0, 1]; large ones are capped."""
     luma = frame.float().mean(dim=0) / torch.iinfo(frame.dtype).max
     steps = F.pad(luma.diff(dim=0).abs(), (0, 0, 0, 1)) + F.pad(luma.diff(dim=1).abs(), (0, 1))
     return float(steps.clamp(max=0.25).mean())

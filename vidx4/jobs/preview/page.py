@@ -1,4 +1,4 @@
-"""One self-contained page: before and after, the settings and what each costs."""
+"""A self-contained page: moments before and after, the settings, and what each costs."""
 
 import json
 from base64 import b64encode
@@ -14,25 +14,25 @@ from vidx4.media.atomic import write_whole
 TEMPLATE = Path(__file__).with_name("page.html")
 PLACEHOLDER = "@PAGE@"
 QUALITY = 92
-"""Of the pictures. Lossless ones are about four times larger, and a page holds dozens of them."""
+"""WebP or JPEG quality of the pictures. Lossless ones are four times larger, and a page holds dozens."""
 THUMBNAIL_WIDTH, THUMBNAIL_QUALITY = 224, 80
 WEBP_LIMIT = 16383
-"""The longest side that a WebP file can have, in pixels."""
+"""Longest side of a WebP file, in pixels."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One way to upscale the film, and its cost."""
+class PageSetting:
+    """One setting as the page shows it: a way to upscale the film, and its cost."""
 
     label: str
     options: Mapping[str, str]
-    """Flag name -> value, as the user wrote them: all that were given."""
+    """All flags that the user gave, by name without dashes, with their values as typed."""
     seconds_per_frame: float
-    """Measured."""
+    """Measured seconds for one frame."""
     seconds_for_whole: float
-    """Estimated for the whole film."""
+    """Estimated seconds for the whole film."""
     command: str
-    """What to type to upscale the whole film so."""
+    """The command that upscales the whole film with this setting."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Moment:
     """One frame of the film, before and after; all pictures have the same size."""
 
     seconds: float
-    """From the film's first frame."""
+    """Time from the film's first frame."""
     before: Image.Image
-    """The frame enlarged plainly (bicubic), RGB."""
+    """The frame enlarged by bicubic interpolation, RGB."""
     after: tuple[Image.Image, ...]
-    """One for each setting, RGB."""
+    """The frame upscaled with each setting, RGB."""
 
     def __post_init__(self) -> None:
         if any(picture.size != self.before.size for picture in self.after):
@@ -53,13 +53,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows."""
+    """The content of a page."""
 
     title: str
     """The film's file name."""
     facts: Sequence[tuple[str, str]]
-    """What is known of the film and the model: name, value."""
-    settings: Sequence[Setting]
+    """Facts about the film and the model: name and value."""
+    settings: Sequence[PageSetting]
     moments: Sequence[Moment]
 
     def __post_init__(self) -> None:
@@ -70,11 +70,11 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write an HTML file that needs nothing but itself.
+    """Write a page to an HTML file that loads nothing else.
 
     Args:
         path: the file, replaced if it exists; it appears whole or not at all.
-        page: what to show.
+        page: its content.
 
     Raises:
         OutputError: the file can't be written.
@@ -95,7 +95,7 @@ def _as_json(page: Page) -> str:
 
 
 def _as_script(text: str) -> str:
-    """Return JSON that means the same and can't end, or open a comment in, the element that holds it."""
+    """Escape JSON so that it can neither end its `<script>` element nor open a comment in it."""
     return text.replace("<", r"\u003c")
 
 

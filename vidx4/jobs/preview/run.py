@@ -1,4 +1,4 @@
-"""Moments of a film before and after, with every setting that is considered, and what each costs."""
+"""Preview a film: moments before and after with every setting compared, and what each costs."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.plan import plan_source
-from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
-from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
+from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
+from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
 from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
-from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
+from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
@@ -27,49 +27,49 @@ from vidx4.video import Source, TimeRange
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A setting that is considered."""
+class Variant:
+    """One of the settings that are compared."""
 
     label: str
-    """Empty for the only one."""
+    """The options in which it differs from the others; empty if it is the only one."""
     options: UpscaleOptions
     flags: Mapping[str, str]
-    """What the user gave: names and values."""
+    """All flags that the user gave, by name without dashes, with their values as typed."""
     command: str
-    """What enlarges the whole film so."""
+    """The command that upscales the whole film with it."""
 
 
 @dataclass(frozen=True)
 class PreviewPlan:
-    """What is shown of a film, and where it goes."""
+    """The parts of a film that are shown, the settings compared, and the files to write."""
 
     scenes: Scenes
-    choices: tuple[Choice, ...]
+    variants: tuple[Variant, ...]
     videos: tuple[Path, ...]
-    """One for each choice."""
+    """The video of each variant."""
     crops: Path
     page: Path | None
 
     @property
     def num_frames(self) -> int:
-        """Number of frames that are enlarged, for all choices."""
+        """Number of frames to upscale, of all variants together."""
         frames = (len(_frames(self.scenes.source, span)) for span in self.scenes.spans)
-        return len(self.choices) * sum(frames)
+        return len(self.variants) * sum(frames)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a setting costs."""
+    """The time that one variant takes."""
 
     label: str
     seconds_per_frame: float
-    """Measured; if no frame repeats the one before it."""
+    """Measured seconds for a frame that doesn't repeat the one before it."""
     seconds_for_whole: float
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a preview made and measured."""
+    """The files that a preview wrote, and what it measured."""
 
     videos: tuple[Path, ...]
     crops: Path
@@ -79,7 +79,7 @@ class Preview:
 
 def plan_preview(
     source: Source,
-    choices: Sequence[Choice],
+    variants: Sequence[Variant],
     output: Path | None = None,
     *,
     span: TimeRange | None = None,
@@ -90,33 +90,33 @@ def plan_preview(
     with_page: bool = True,
     overwrite: bool = False,
 ) -> PreviewPlan:
-    """Decide on a preview.
+    """Plan a preview.
 
     Args:
         source: the film.
-        choices: the settings, one or more.
-        output: where the video goes, with the label of each setting in its name where there are several;
-            beside the source where None. Crops and page lie beside it.
-        span: what is shown; None for moments chosen over the whole film.
-        num_samples: how many such moments.
-        duration: of each, in seconds.
+        variants: the settings to compare, at least one.
+        output: the video to write, beside the source by default; if there are several variants, each has a
+            video with its label in the name. Crops and page go beside it.
+        span: the part that is shown; None for moments chosen over the whole film.
+        num_samples: the number of such moments.
+        duration: the length of each, in seconds.
         layout: how before and after are put together in the video.
-        encode: how it is compressed.
+        encode: how the video is compressed.
         with_page: whether to write the page.
-        overwrite: whether files that exist may be replaced.
+        overwrite: whether existing files may be replaced.
 
     Raises:
         OptionError: the range holds no frame.
-        OutputError: a file exists, is the source, or is of an unknown kind.
+        OutputError: a file exists already, is the source, or is of an unknown kind.
     """
     if output is None:
         output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    shown = [_middle(source, span)] if span else _moments(source, num_samples, duration)
-    spans, stills = zip(*shown, strict=True)
+    samples = [_middle(source, span)] if span else _samples(source, num_samples, duration)
+    spans, moments = zip(*samples, strict=True)
     plan = PreviewPlan(
-        scenes=Scenes(source, spans, stills, layout, encode),
-        choices=tuple(choices),
-        videos=tuple(_with_label(output, choice.label) for choice in choices),
+        scenes=Scenes(source, spans, moments, layout, encode),
+        variants=tuple(variants),
+        videos=tuple(_with_label(output, variant.label) for variant in variants),
         crops=crops_beside(output),
         page=output.with_suffix(".html") if with_page else None,
     )
@@ -141,8 +141,8 @@ def _frames(source: Source, span: TimeRange) -> range:
     return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
-    """Return spans about the moments of a film, none of which meet."""
+def _samples(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
+    """Return spans around moments of a film, with those; no two spans overlap."""
     num_samples = max(1, min(num_samples, int(source.duration / duration)))
     moments = choose_moments(source, num_samples)
     times = [seconds_of(source, index) for index in moments]
@@ -157,69 +157,76 @@ def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple
 def run_preview(
     plan: PreviewPlan, upscaler: Upscaler, batch_size: int | None = None, control: Control | None = None
 ) -> Preview:
-    """Enlarge what is shown with every setting, and write the videos, the crops and the page.
+    """Upscale the moments with every variant, and write the videos, the crops and the page.
 
     Args:
-        plan: what is shown.
-        upscaler: of the first setting; others load a model only if it is another.
-        batch_size: frames that are computed together; chosen by their size where None.
-        control: hears of the progress and stops it.
+        plan: the preview.
+        upscaler: that of the first variant; another one loads a model only if it asks for another.
+        batch_size: frames that are computed together; None for a number that suits their size.
+        control: receives the progress, and stops the preview.
 
     Raises:
-        StoppedError: the control said so; videos that are done are kept.
+        StoppedError: the control stopped it; videos that are done are kept.
     """
-    watch = Watch(control or Control(), plan.num_frames)
-    upscalers = [upscaler.with_options(choice.options) for choice in plan.choices]
-    takes = [
-        make_take(plan.scenes, video, each, batch_size, watch)
+    series = JobSeries(control or Control(), plan.num_frames)
+    upscalers = [upscaler.with_options(variant.options) for variant in plan.variants]
+    clips = [
+        make_clip(plan.scenes, video, each, batch_size, series)
         for video, each in zip(plan.videos, upscalers, strict=True)
     ]
-    shown = [_shown(plan, takes, i) for i in range(len(plan.scenes.stills))]
-    write_crops(plan.crops, shown)
-    costs = tuple(_cost(plan, choice, take) for choice, take in zip(plan.choices, takes, strict=True))
+    comparisons = [_comparison(plan, clips, i) for i in range(len(plan.scenes.moments))]
+    write_crops(plan.crops, comparisons)
+    costs = tuple(_cost(plan, variant, clip) for variant, clip in zip(plan.variants, clips, strict=True))
     if plan.page is not None:
-        write_page(plan.page, _page(plan, upscaler, costs, shown))
+        write_page(plan.page, _page(plan, upscaler, costs, comparisons))
     return Preview(plan.videos, plan.crops, plan.page, costs)
 
 
-def _shown(plan: PreviewPlan, takes: Sequence[Take], still: int) -> Shown:
-    """Return a moment with what each setting makes of it."""
-    names = [choice.label or "vidx4" for choice in plan.choices]
-    upscaled = {name: take.stills[still].after for name, take in zip(names, takes, strict=True)}
-    seconds = float(seconds_of(plan.scenes.source, plan.scenes.stills[still]))
-    return Shown(timecode(seconds), takes[0].stills[still].before, upscaled)
+def _comparison(plan: PreviewPlan, clips: Sequence[Clip], number: int) -> Comparison:
+    """Return a moment before, and after by every variant."""
+    names = [_name(variant) for variant in plan.variants]
+    upscaled = {name: clip.pairs[number].after for name, clip in zip(names, clips, strict=True)}
+    seconds = float(seconds_of(plan.scenes.source, plan.scenes.moments[number]))
+    return Comparison(timecode(seconds), clips[0].pairs[number].before, upscaled)
 
 
-def _cost(plan: PreviewPlan, choice: Choice, take: Take) -> Cost:
-    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * plan.scenes.source.num_frames)
+def _name(variant: Variant) -> str:
+    return variant.label or "vidx4"
 
 
-def _page(plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], shown: Sequence[Shown]) -> Page:
+def _cost(plan: PreviewPlan, variant: Variant, clip: Clip) -> Cost:
+    return Cost(variant.label, clip.seconds_per_frame, clip.seconds_per_frame * plan.scenes.source.num_frames)
+
+
+def _page(
+    plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], comparisons: Sequence[Comparison]
+) -> Page:
     source, identity = plan.scenes.source, upscaler.identity
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     size, length = f"{source.width}x{source.height}", timecode(float(source.duration))
     film = f"{size}, {length}{rate}, {source.num_frames} frames"
-    settings = [_setting(choice, cost) for choice, cost in zip(plan.choices, costs, strict=True)]
-    moments = [_moment(source, index, each) for index, each in zip(plan.scenes.stills, shown, strict=True)]
+    settings = [_setting(variant, cost) for variant, cost in zip(plan.variants, costs, strict=True)]
+    indices = plan.scenes.moments
+    moments = [_moment(source, index, each) for index, each in zip(indices, comparisons, strict=True)]
     model = f"{identity['model']} on {identity['device']} in {identity['dtype']}"
     return Page(source.path.name, [("film", film), ("model", model)], settings, moments)
 
 
-def _setting(choice: Choice, cost: Cost) -> Setting:
-    label = choice.label or "as chosen"
-    return Setting(label, choice.flags, cost.seconds_per_frame, cost.seconds_for_whole, choice.command)
+def _setting(variant: Variant, cost: Cost) -> PageSetting:
+    seconds = cost.seconds_per_frame, cost.seconds_for_whole
+    return PageSetting(_name(variant), variant.flags, *seconds, variant.command)
 
 
-def _moment(source: Source, index: int, shown: Shown) -> Moment:
+def _moment(source: Source, index: int, comparison: Comparison) -> Moment:
     before, *after = (
         _upright(to_picture(batch), source)
-        for batch in (enlarge_frames(shown.low_res), *shown.upscaled.values())
+        for batch in (enlarge_frames(comparison.low_res), *comparison.upscaled.values())
     )
     return Moment(float(seconds_of(source, index)), before, tuple(after))
 
 
 def _upright(picture: Image.Image, source: Source) -> Image.Image:
-    """Show a picture as a player does: with its shape of pixels, turned."""
+    """Return a picture as a player shows it: its pixels made square, and turned."""
     if source.sample_aspect_ratio != 1:
         size = round(picture.width * source.sample_aspect_ratio), picture.height
         picture = picture.resize(size, Image.Resampling.LANCZOS)
