@@ -18,6 +18,7 @@ PAGES = sorted(
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -51,6 +52,12 @@ def command_lines(page: str) -> list[list[str]]:
     """Return the commands in the shell blocks of a page, split into words, without comments."""
     lines = (line for block in blocks(page, "sh") for line in block.text.splitlines())
     return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def options_in_text(page: str) -> set[str]:
+    """Return the options that a page names in code within its sentences, apart from commands of scripts."""
+    code = _INLINE_CODE.findall(_FENCE.sub("", read(page)))
+    return {option for each in code if "scripts" not in each for option in _OPTION.findall(each)}
 
 
 def links(page: str) -> list[str]:

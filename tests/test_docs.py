@@ -14,7 +14,17 @@ from typer.testing import CliRunner
 
 from scripts.docs.command_line import commands
 from scripts.docs.pages import FAST, SLOW, outdated, replace_section
-from tests.markdown_pages import PAGES, ROOT, Block, anchors, blocks, command_lines, links, read
+from tests.markdown_pages import (
+    PAGES,
+    ROOT,
+    Block,
+    anchors,
+    blocks,
+    command_lines,
+    links,
+    options_in_text,
+    read,
+)
 from tests.video_files import write_video
 from vidx4.cli.commands import app
 from vidx4.cli.terminal import EVENTS_VERSION
@@ -28,6 +38,8 @@ ELSEWHERE = frozenset({"local", "auto", "ray://10.0.0.1:10001"})
 """Values of --cluster: such commands are parsed, but need more than one process to run."""
 OUTSIDE = frozenset({"pip", "pipx", "uv"})
 """Programs that are not part of the project."""
+OTHER_OPTIONS = frozenset({"--help", "--strict", "--init"})
+"""Options of other programs than vidx4 that the text names."""
 
 
 def _all_commands() -> dict[str, list[list[str]]]:
@@ -145,6 +157,14 @@ def test_the_model_card_is_that_of_its_template() -> None:
 def test_commands_parse(command: Command, files: Path) -> None:
     name, *arguments = command
     commands()[name].make_context(name, arguments)
+
+
+def test_options_named_in_the_text_exist() -> None:
+    known = {name for each in commands().values() for param in each.params for name in param.opts}
+    known |= {name for each in commands().values() for param in each.params for name in param.secondary_opts}
+    pages = [page for page in PAGES if page != "CHANGELOG.md"]
+    named = {(page, option) for page in pages for option in options_in_text(page)}
+    assert {(page, option) for page, option in named if option not in known | OTHER_OPTIONS} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
