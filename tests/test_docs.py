@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scripts.docs.command_line import commands
+from scripts.docs.command_line import program
 from scripts.docs.pages import FAST, SLOW, outdated, replace_section
 from tests.markdown_pages import (
     PAGES,
@@ -156,12 +156,12 @@ def test_the_model_card_is_that_of_its_template() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=_name)
 def test_commands_parse(command: Command, files: Path) -> None:
     name, *arguments = command
-    commands()[name].make_context(name, arguments)
+    program().commands[name].make_context(name, arguments)
 
 
 def test_options_named_in_the_text_exist() -> None:
-    known = {name for each in commands().values() for param in each.params for name in param.opts}
-    known |= {name for each in commands().values() for param in each.params for name in param.secondary_opts}
+    parameters = [param for each in (program(), *program().commands.values()) for param in each.params]
+    known = {name for param in parameters for name in (*param.opts, *param.secondary_opts)}
     pages = [page for page in PAGES if page != "CHANGELOG.md"]
     named = {(page, option) for page in pages for option in options_in_text(page)}
     assert {(page, option) for page, option in named if option not in known | OTHER_OPTIONS} == set()

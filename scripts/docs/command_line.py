@@ -15,16 +15,15 @@ DEFAULT_PANEL = "Options"
 
 def reference() -> str:
     """Return all commands, and their arguments and options by panel, in Markdown."""
-    group: Any = typer.main.get_command(app)
+    group = program()
     sections = [_section("vidx4", group, list(_options(group)))]
     sections += [_command(name, command) for name, command in group.commands.items() if not command.hidden]
     return "\n\n".join(sections)
 
 
-def commands() -> dict[str, Any]:
-    """Return the commands of the program by name."""
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+def program() -> Any:
+    """Return the program's parser, which has the commands by name in `commands`."""
+    return typer.main.get_command(app)
 
 
 def _command(name: str, command: Any) -> str:
