@@ -169,14 +169,14 @@ def test_options_named_in_the_text_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_scripts_exist(page: str) -> None:
-    for program, *arguments in _all_commands()[page]:
-        if program == "python":
+    for name, *arguments in _all_commands()[page]:
+        if name == "python":
             assert arguments[0] == "-m"
             spec = find_spec(arguments[1])
             assert spec is not None, arguments
             assert spec.submodule_search_locations is None or find_spec(f"{arguments[1]}.__main__")
-        elif program != "vidx4" and program not in OUTSIDE:
-            assert os.access(ROOT / program, os.X_OK), program
+        elif name != "vidx4" and name not in OUTSIDE:
+            assert os.access(ROOT / name, os.X_OK), name
 
 
 @pytest.mark.slow
