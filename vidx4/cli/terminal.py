@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT, FAILED = 2, 1
 """Exit codes."""
+EVENTS_VERSION = 1
+"""Version of the events that `--json` prints; it grows when a field changes its meaning or goes."""
 
 
 class Terminal:
@@ -46,6 +48,7 @@ class Terminal:
         self.quiet = quiet
         self.json = json
         self.command = command
+        self._version = {"version": EVENTS_VERSION}
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -75,7 +78,8 @@ class Terminal:
     def event(self, event: str, **fields: Any) -> None:
         """Print an event as JSON, where that is wanted."""
         if self.json:
-            print(json.dumps({"event": event, **fields}, default=str), flush=True)  # noqa: T201
+            print(json.dumps({"event": event, **self._version, **fields}, default=str), flush=True)  # noqa: T201
+            self._version = {}  # only the first event has it
 
     def note(self, message: str) -> None:
         """Tell something that is good to know."""
