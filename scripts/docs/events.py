@@ -11,7 +11,7 @@ from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import FileReport, Outcome
 from vidx4.jobs.preview.run import Cost
-from vidx4.jobs.progress import Progress, Share, StageSeconds
+from vidx4.jobs.progress import Progress, StageSeconds, WorkerStats
 from vidx4.jobs.report import Report
 from vidx4.jobs.work_folder import Part
 from vidx4.media.checks import Check
@@ -192,7 +192,7 @@ PARTS_OF_EVENTS = {
     "A stream in `kept` and `lost`": fields_of(StreamInfo),
     "A cost in `costs`": fields_of(Cost),
     "`stages` of a report": fields_of(StageSeconds),
-    "A worker in `workers`": fields_of(Share),
+    "A worker in `workers`": fields_of(WorkerStats),
 }
 OBJECTS = {
     "`vidx4 models --json`: a list of these": fields_of(KnownModel),
