@@ -22,7 +22,8 @@ from av.video.stream import VideoStream
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.display.aperture import margins_of
-from vidx4.media.display.color import chroma_location, complete
+from vidx4.media.display.chroma import chroma_location
+from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
