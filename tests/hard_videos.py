@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.display.aperture import to_box
-from vidx4.media.headers import with_boxes
+from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.probe import probe
 from vidx4.video import Margins
 
@@ -59,7 +59,7 @@ def scene(num_frames: int, *, start: int = 0) -> Iterator[np.ndarray]:
 def with_aperture(path: Path) -> Path:
     """Say in an MP4 or QuickTime file that only what is inside of `MARGINS` is to be shown."""
     source = probe(path)
-    path.write_bytes(with_boxes(path.read_bytes(), to_box(MARGINS, source.width, source.height)))
+    path.write_bytes(add_to_sample_entry(path.read_bytes(), to_box(MARGINS, source.width, source.height)))
     return path
 
 

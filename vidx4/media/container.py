@@ -1,7 +1,10 @@
 """Open a file and read its packets, with errors written for the user."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -12,6 +15,9 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.errors import SourceError
+from vidx4.media.formats import ebml
+from vidx4.media.formats.boxes import read_boxes
+from vidx4.media.formats.matroska import SEGMENT
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 
@@ -33,7 +39,8 @@ _BOXES = frozenset(
     [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
 )
 """At the top of MP4 and QuickTime files."""
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_HEAD = 8
+"""Bytes that tell how a file is built."""
 
 
 def open_source(path: Path) -> InputContainer:
@@ -106,42 +113,34 @@ def packet_pts(container: InputContainer, packet: AnyPacket, index: int) -> int:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return whether a file is shorter than its own structure says; MP4, Matroska and AVI tell."""
+    """Return whether a file is shorter than its own structure says; MP4, Matroska and AVI state it."""
     if not path.is_file():  # numbered pictures
         return False
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(_HEAD)
         if head[4:8] in _BOXES:
             return _end_of_boxes(file, size) > size
-    if head.startswith(b"RIFF"):
-        return int.from_bytes(head[4:8], "little") + 8 > size + 1  # the last byte may be padding
-    return head.startswith(_EBML) and _end_of_segment(head) > size
+        if head.startswith(ebml.HEADER):
+            return _end_of_segment(file) > size
+    # The last chunk of a RIFF file may lack the byte that pads it to an even length.
+    return head.startswith(b"RIFF") and int.from_bytes(head[4:8], "little") + _HEAD > size + 1
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the last of the boxes at the top ends that begins inside the file."""
-    place = 0
-    while place + 8 <= size:
-        file.seek(place)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:], "big")
-        if length < 8 or head[4:8] not in _BOXES:  # 0: up to the end of the file; else it is no box
-            return place
-        place += length
-    return place
+    """Return the end of the last of the boxes at the top of an MP4 file."""
+    known = takewhile(lambda box: box.kind in _BOXES, read_boxes(file, 0, size))
+    return max((box.stop for box in known), default=0)
 
 
-def _end_of_segment(head: bytes) -> int:
-    """Return where the segment ends that follows an EBML header, 0 where that is not known."""
-    place = head.find(_SEGMENT) + len(_SEGMENT)
-    if place < len(_SEGMENT) or place >= len(head) or not head[place]:
-        return 0
-    width = 9 - head[place].bit_length()
-    length = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
-    return 0 if length == (1 << 7 * width) - 1 else place + width + length
+def _end_of_segment(file: BinaryIO) -> int:
+    """Return the end of the segment, the one element after the header of a Matroska file; 0 if unknown."""
+    file.seek(0)
+    with suppress(ValueError):
+        file.seek(ebml.read_header(file).size or 0, os.SEEK_CUR)
+        segment = ebml.read_header(file)
+        return file.tell() + (segment.size or 0) if segment.name == SEGMENT else 0
+    return 0
 
 
 def read_packets(

@@ -1,6 +1,5 @@
 """The streams of an output, and what is written about them."""
 
-import struct
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from io import BytesIO
@@ -19,8 +18,10 @@ from vidx4.media.container import BITEXACT, open_source, read_frame_packets, rea
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
+from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
+from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
 from vidx4.media.tracks.audio import name_channels
 from vidx4.media.tracks.audio_delay import declare_delay
@@ -177,11 +178,6 @@ def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_HEADER = 8
-"""Bytes of a box before its content: size and name (ISO/IEC 14496-12, 4.2)."""
-_SAMPLE_ENTRY_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-_STSD_PREFIX = 8
-"""Bytes before the first sample entry: version, flags and the number of entries."""
 _UNDO_MP4 = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
@@ -198,7 +194,9 @@ def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
     """
     if not boxes:
         return
-    with open_source(part) as container, av.open(BytesIO(with_boxes(_tiny_mp4(container), boxes))) as tiny:
+    with open_source(part) as container:
+        described = add_to_sample_entry(_tiny_mp4(container), boxes)
+    with av.open(BytesIO(described)) as tiny:
         template = tiny.streams.video[0]
         # MP4 has its own form of these headers; packets of parts, and so all muxers, expect the usual one.
         BitStreamFilterContext(
@@ -208,40 +206,6 @@ def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
 
 
 def _tiny_mp4(container: InputContainer) -> bytes:
-    file, stream = BytesIO(), container.streams.video[0]
-    kind = "mov" if stream.codec_context.name.startswith("prores") else "mp4"
-    with av.open(file, "w", format=kind) as tiny:
-        copy = tiny.add_stream_from_template(stream, opaque=True)
-        packet = next(read_frame_packets(container, stream))
-        packet.stream = copy
-        packet.pts = packet.dts = 0
-        tiny.mux(packet)
-    return file.getvalue()
-
-
-def with_boxes(mp4: bytes, boxes: bytes) -> bytes:
-    """Add boxes to the sample entry of the only track of a file whose `moov` comes last."""
-    data = bytearray(mp4)
-    start, stop, sizes = 0, len(data), []
-    for name in _SAMPLE_ENTRY_PATH:
-        start, stop = _find(data, name, start, stop)
-        sizes.append(start)
-        start += _HEADER
-    entry = start + _STSD_PREFIX
-    sizes.append(entry)
-    end = entry + _size(data, entry)
-    data[end:end] = boxes
-    for place in sizes:
-        struct.pack_into(">I", data, place, _size(data, place) + len(boxes))
-    return bytes(data)
-
-
-def _find(data: bytearray, name: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Return where a box begins and ends."""
-    while bytes(data[start + 4 : start + _HEADER]) != name:
-        start += _size(data, start)
-    return start, start + _size(data, start)
-
-
-def _size(data: bytearray, place: int) -> int:
-    return int(struct.unpack_from(">I", data, place)[0])
+    stream = container.streams.video[0]
+    muxer = "mov" if stream.codec_context.name.startswith("prores") else "mp4"
+    return write_tiny_file(stream, next(read_frame_packets(container, stream)), muxer)

@@ -12,13 +12,15 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.media.container import open_source
+from vidx4.media.formats.ebml import Element, find_element
+from vidx4.media.formats.matroska import SEGMENT, TRACK, TRACKS, VOID
+from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.tracks.audio_trim import trim_sound
 from vidx4.media.tracks.subtitle_trim import begin_of, read_around
 from vidx4.media.tracks.timeline import Cut
 
 _NANOSECONDS = 10**9
-_SEGMENT, _TRACKS, _TRACK = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae"
-_CODEC_DELAY, _LANGUAGE, _VOID = b"\x56\xaa", b"\x22\xb5\x9c", b"\xec"
+_CODEC_DELAY, _LANGUAGE = b"\x56\xaa", b"\x22\xb5\x9c"
 """Elements of Matroska (RFC 9559, 5.1)."""
 
 
@@ -55,52 +57,30 @@ def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
 
 
 def _tiny_file(stream: AudioStream, payload: bytes) -> bytes:
-    file = BytesIO()
-    with av.open(file, "w", format="matroska", container_options={"write_crc32": "0"}) as tiny:
-        packet = Packet(payload)
-        packet.stream, packet.pts, packet.dts = tiny.add_stream_from_template(stream, opaque=True), 0, 0
-        packet.time_base, packet.is_keyframe = stream.time_base or Fraction(1), True
-        tiny.mux(packet)
-    return file.getvalue()
+    packet: Packet[Stream] = Packet(payload)
+    packet.time_base, packet.is_keyframe = stream.time_base or Fraction(1), True
+    # A checksum would be wrong after the change.
+    return write_tiny_file(stream, packet, "matroska", write_crc32="0")
 
 
 def _delay(mkv: bytes) -> Fraction:
     """Return the seconds that the only track of a file is delayed by."""
-    _, body, stop = _track_elements(mkv).get(_CODEC_DELAY, (0, 0, 0))
-    return Fraction(int.from_bytes(mkv[body:stop], "big"), _NANOSECONDS)
+    delay = _track_elements(mkv).get(_CODEC_DELAY)
+    return Fraction(int.from_bytes(delay.content) if delay else 0, _NANOSECONDS)
 
 
 def _with_delay(mkv: bytes, delay: Fraction) -> bytes:
-    """Return a file with another delay of its only track, and no statement of its language."""
+    """Return a file, as long as before, with another delay of its only track and no language."""
     data, elements = bytearray(mkv), _track_elements(mkv)
-    if _CODEC_DELAY in elements:
-        start, _, stop = elements[_CODEC_DELAY]
-        data[start:stop] = _VOID + bytes([0x80 | stop - start - 2]) + bytes(stop - start - 2)
-    start, _, stop = elements[_LANGUAGE]
-    data[start:stop] = _CODEC_DELAY + b"\x84" + round(delay * _NANOSECONDS).to_bytes(stop - start - 3, "big")
+    if known := elements.get(_CODEC_DELAY):
+        data[known.start : known.stop] = bytes(Element(VOID, bytes(known.stop - known.start - 2)))
+    language = elements[_LANGUAGE]
+    room = language.stop - language.start - len(_CODEC_DELAY) - 1
+    number = round(delay * _NANOSECONDS).to_bytes(room)
+    data[language.start : language.stop] = bytes(Element(_CODEC_DELAY, number))
     return bytes(data)
 
 
-def _track_elements(mkv: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """Return where each element of the only track begins, has its content, and ends."""
-    segment = _elements(mkv, 0, len(mkv))[_SEGMENT]
-    tracks = _elements(mkv, *segment[1:])[_TRACKS]
-    track = _elements(mkv, *tracks[1:])[_TRACK]
-    return _elements(mkv, *track[1:])
-
-
-def _elements(mkv: bytes, start: int, stop: int) -> dict[bytes, tuple[int, int, int]]:
-    found = {}
-    while start < stop:
-        name = mkv[start : start + _length(mkv[start])]
-        place = start + len(name)
-        body = place + _length(mkv[place])
-        size = int.from_bytes(mkv[place:body], "big") & (1 << 7 * (body - place)) - 1
-        found[name] = start, body, min(body + size, stop)
-        start = body + size
-    return found
-
-
-def _length(byte: int) -> int:
-    """Return the bytes of a number of variable length by its first one (RFC 8794, 4)."""
-    return 9 - byte.bit_length()
+def _track_elements(mkv: bytes) -> dict[bytes, Element]:
+    """Return what the only track of a file consists of."""
+    return {each.name: each for each in find_element(mkv, SEGMENT, TRACKS, TRACK).children()}
