@@ -22,7 +22,8 @@ from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_batches
 from vidx4.media.display.rotation import Turn
-from vidx4.media.encoder import CODECS, merged, resolve, try_out
+from vidx4.media.encoder import merged, resolve, try_out
+from vidx4.media.formats.encoders import CODECS
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of

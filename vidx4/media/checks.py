@@ -1,7 +1,6 @@
 """Proof that an output holds what it should: every frame at its time, every packet, every tag."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +15,7 @@ from vidx4.errors import OutputError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_turn
-from vidx4.media.formats.containers import format_of
-from vidx4.media.headers import lasting
+from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
@@ -33,20 +31,6 @@ _CHAPTER_TOLERANCE = Fraction(1, 1000)
 """Seconds; MP4 keeps chapters in milliseconds."""
 _EXACT = frozenset({"mp4", "mov"})
 """Muxers that keep the time base of a video."""
-_STREAM_KEYS = {
-    "mp4": frozenset({"language"}),
-    "mov": frozenset({"language"}),
-    "mpegts": frozenset({"language"}),
-}
-"""What of a stream's metadata a muxer writes; Matroska and WebM write all."""
-_DISPOSITIONS = {
-    "mp4": Disposition.default | Disposition.attached_pic,
-    "mov": Disposition.default | Disposition.attached_pic,
-    "webm": Disposition.default | Disposition.forced,
-    "mpegts": Disposition(0),
-}
-"""What of a stream's dispositions a muxer writes; Matroska writes all of these."""
-_ALL_DISPOSITIONS = Disposition.default | Disposition.forced | Disposition.attached_pic
 
 
 @dataclass(frozen=True)
@@ -138,17 +122,17 @@ def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Ch
     expected = [each * source.time_base - cut.origin for each in pts]
     found = [each * copy.time_base for each in copy.pts]
     yield Check.of("number of frames", len(expected), len(found))
-    if format_of(output.suffix) in _EXACT:
+    if output.muxer in _EXACT:
         finer = (source.time_base / copy.time_base).denominator == 1
         yield Check("time base", str(source.time_base), str(copy.time_base), finer)
     yield _times("time of frame", expected, found, copy.time_base / 2)
     # A frame lasts until the next that the source has, whether that could be decoded or not.
     ends = dict(zip(source.pts, (*source.pts[1:], source.stop_pts), strict=True))
-    has_durations = format_of(output.suffix) not in ("mpegts", "webm")
+    has_durations = output.muxer not in ("mpegts", "webm")
     if expected and found and not absent and has_durations:
         last = ends[pts[-1]] * source.time_base - cut.origin
         tolerance = copy.time_base
-        if format_of(output.suffix) in _EXACT:
+        if output.muxer in _EXACT:
             # MP4 holds the times between decoded frames, and the last one shown need not be decoded last.
             steps = [stop - start for start, stop in pairwise(expected)] or [Fraction(0)]
             tolerance += max(steps) - min(steps)
@@ -190,7 +174,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
         given = digests(original, [stream for _, stream, _ in pairs], output.cut)
         kept = digests(written, [twin for *_, twin in pairs if twin is not None])
         video = original.streams[source.video_index], written.streams[copy.video_index]
-        yield from _tags(*video, output, is_copied=True)
+        yield from _tags(*video, output)
         for each, stream, twin in pairs:
             name = f"{each.stream.kind} {stream.index}"
             if twin is None:
@@ -202,7 +186,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 yield Check.of(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
-            yield from _tags(stream, twin, output, is_copied=each.codec is None)
+            yield from _tags(stream, twin, output)
         yield from _surplus(pairs, written.streams, copy.video_index)
 
 
@@ -254,46 +238,31 @@ def _packets(
         yield Check(f"{name}: texts", f"{len(given.texts)}", f"{len(given.texts) - len(lost)}", not lost)
 
 
-def _tags(stream: Stream, twin: Stream, output: Output, *, is_copied: bool) -> Iterator[Check]:
-    kind, name = format_of(output.suffix), f"{stream.type} {stream.index}"
-    keys = _STREAM_KEYS.get(kind)
+def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
+    name = f"{stream.type} {stream.index}"
     found = {key.lower(): value for key, value in twin.metadata.items()}
-    for key, value in lasting(stream.metadata).items():
-        is_written = key.lower() in keys if keys else key != "creation_time"
-        if is_written and value and not (key.lower() == "language" and value == "und"):
-            yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
-    if (title := stream.metadata.get("title")) and kind in _EXACT:
+    for key, value in written_of_stream(stream.metadata, output.muxer).items():
+        yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
+    if (title := stream.metadata.get("title")) and output.muxer in _EXACT:
         yield Check.of(f"{name}: title", title, found.get("handler_name", ""))
-    told = _DISPOSITIONS.get(kind, _ALL_DISPOSITIONS) & _ALL_DISPOSITIONS
-    wanted = stream.disposition & told
+    written = written_dispositions(output.muxer)
+    wanted = stream.disposition & written
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
         wanted &= ~Disposition.default
-    yield Check(
-        f"{name}: dispositions", str(wanted), str(twin.disposition & told), not wanted & ~twin.disposition
-    )
+    is_kept = not wanted & ~twin.disposition
+    yield Check(f"{name}: dispositions", str(wanted), str(twin.disposition & written), is_kept)
 
 
 def _description(output: Output, path: Path) -> Iterator[Check]:
-    kind = format_of(output.suffix)
     with open_source(output.source.path) as original, open_source(path) as written:
-        if kind != "mpegts":
+        if output.muxer != "mpegts":
             found = {key.lower(): value for key, value in written.metadata.items()}
             for key, value in lasting(original.metadata).items():
                 other = found.get(key.lower(), "")
-                is_kept = _as_stored(key, value) == _as_stored(key, other)
-                yield Check(f"metadata {key}", value, other, is_kept)
+                yield Check(f"metadata {key}", value, other, is_same_value(key, value, other))
             given, kept = chapters_of(original, output.cut), chapters_of(written)
             yield Check.of("number of chapters", len(given), len(kept))
             yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))
-
-
-def _as_stored(key: str, value: str) -> str:
-    """Return a value without what containers spell in their own way: dates and places are numbers there."""
-    if key == "creation_time":
-        return value[:19].replace(" ", "T")
-    if key.startswith("location"):
-        return " ".join(f"{float(number):.3f}" for number in re.findall(r"[+-][\d.]+", value))
-    return value
 
 
 def _chapter(given: Chapter, kept: Chapter) -> Check:

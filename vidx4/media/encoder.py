@@ -4,36 +4,30 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import get_native_id
 from typing import cast
 
 from av.codec import Codec, CodecContext
-from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from vidx4.errors import OptionError
+from vidx4.media.formats.encoders import CODECS, ENCODERS, NUM_THREADS, Encoder, is_installed
 from vidx4.media.options import DEFAULT_QUALITY, EncodeOptions
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal by itself, and asks only this
 
-_NUM_THREADS = 8
-"""Fixed, since what an encoder writes may depend on the number of its threads."""
 _MACROBLOCK = 16
 _H264_MAX_MACROBLOCKS = 36864
 """The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest level that players commonly take."""
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
-_UNLIMITED = 2**31
-_X26X_PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
-    *("medium", "slow", "slower", "veryslow", "placebo"),
-)
-_NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
+_PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
+"""FFmpeg's names, and up to which quality each is taken."""
 
 
 @dataclass(frozen=True)
@@ -44,110 +38,12 @@ class EncoderSettings:
     encoder: str
     pix_fmt: str
     options: Mapping[str, str]
-    num_threads: int = _NUM_THREADS
+    num_threads: int = NUM_THREADS
 
     @property
     def bit_depth(self) -> int:
         """Bits per component."""
         return max(component.bits for component in VideoFormat(self.pix_fmt).components)
-
-
-@dataclass(frozen=True)
-class _Encoder:
-    """One of FFmpeg's encoders, and what `EncodeOptions` may say to it."""
-
-    name: str
-    options: Mapping[str, str]
-    crf: int | None = None
-    """At the default quality; None where there is no such thing."""
-    max_crf: int = 51
-    crf_per_quality: float = 0.3
-    """By how much the crf falls for one point of quality, so that codecs look about alike at each."""
-    crf_option: str = "crf"
-    preset: str | None = None
-    """The default; None where there is no such thing."""
-    presets: tuple[str, ...] = ()
-    preset_option: str = "preset"
-    chroma: str = "420"
-    depths: Mapping[int, str] = field(default_factory=lambda: {8: "p", 10: "p10le"})
-    """How the names of pixel formats end, by bits per component."""
-    max_side: int = _UNLIMITED
-    max_pixels: int = _UNLIMITED
-
-
-_TEN_BITS = {10: "p10le"}
-_ENCODERS = {
-    "h264": _Encoder(
-        "libx264",
-        options={"x264-params": "cpu-independent=1"},
-        crf=16,
-        preset="medium",
-        presets=_X26X_PRESETS,
-        max_side=16880,  # of level 6.2: ITU-T H.264, table A-1
-        max_pixels=139264 * _MACROBLOCK**2,
-    ),
-    "hevc": _Encoder(
-        "libx265",
-        options={"x265-params": f"log-level=error:frame-threads=4:pools={_NUM_THREADS}:lookahead-slices=0"},
-        crf=18,
-        preset="medium",
-        presets=_X26X_PRESETS,
-        depths={8: "p", 10: "p10le", 12: "p12le"},
-        max_side=16888,  # of level 6.2: ITU-T H.265, table A.8
-        max_pixels=35_651_584,
-    ),
-    "av1": _Encoder(
-        "libsvtav1",
-        options={"svtav1-params": "lp=4"},
-        crf=20,
-        max_crf=63,
-        crf_per_quality=0.4,
-        preset="6",
-        presets=tuple(map(str, range(11))),
-        max_side=8704,  # of level 6.3 (AV1 specification, annex A.3), in either direction
-        max_pixels=35_651_584,
-    ),
-    "vp9": _Encoder(
-        "libvpx-vp9",
-        options={"b": "0", "deadline": "good", "row-mt": "0", "tile-columns": "2"},
-        crf=20,
-        max_crf=63,
-        crf_per_quality=0.4,
-        preset="3",
-        presets=tuple(map(str, range(9))),
-        preset_option="cpu-used",
-        depths={8: "p"},  # FFmpeg's wheels carry a libvpx for 8 bits
-        max_side=16384,
-        max_pixels=35_651_584,  # of level 6.2
-    ),
-    "ffv1": _Encoder(
-        "ffv1",
-        options={"level": "3", "slices": "24", "slicecrc": "1", "g": "1"},
-        chroma="444",
-        depths={8: "p", 10: "p10le", 12: "p12le", 16: "p16le"},
-    ),
-    "prores": _Encoder(
-        "prores_ks", options={"vendor": "apl0"}, chroma="422", depths=_TEN_BITS, max_side=16384
-    ),
-    "png": _Encoder("png", options={"pred": "mixed"}, chroma="rgb", depths={8: "rgb24", 16: "rgb48be"}),
-}
-_ENCODERS |= {
-    f"{codec}_nvenc": _Encoder(
-        f"{codec}_nvenc",
-        options={"rc": "vbr", "b": "0"},
-        crf=crf,
-        crf_option="cq",
-        preset="p6",
-        presets=_NVENC_PRESETS,
-        depths={8: "p"} if codec == "h264" else {8: "p", 10: "p010le"},
-        max_side=4096 if codec == "h264" else 8192,
-    )
-    for codec, crf in (("h264", 18), ("hevc", 20), ("av1", 24))
-}
-CODECS = tuple(codec for codec in _ENCODERS if codec != "png")
-"""What `EncodeOptions.codec` may name beside `auto`; `ffv1` is lossless, pictures are for folders."""
-_PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
-"""FFmpeg's names, and up to which quality each is taken."""
 
 
 def resolve(
@@ -166,7 +62,7 @@ def resolve(
         OptionError: the options don't fit the codec, the size or each other, or the encoder is not installed.
     """
     codec = _best_codec(width, height, bit_depth, held) if options.codec == "auto" else options.codec
-    encoder = _ENCODERS[codec]
+    encoder = ENCODERS[codec]
     if not is_installed(encoder.name):
         raise OptionError(f"The installed PyAV has no encoder {encoder.name}: choose another codec.")
     _check_size(codec, encoder, width, height)
@@ -183,7 +79,7 @@ def _best_codec(width: int, height: int, bit_depth: int, held: tuple[str, ...]) 
     return next((codec for codec in wanted if codec in held), held[0])
 
 
-def _check_size(codec: str, encoder: _Encoder, width: int, height: int) -> None:
+def _check_size(codec: str, encoder: Encoder, width: int, height: int) -> None:
     if max(width, height) > encoder.max_side or width * height > encoder.max_pixels:
         raise OptionError(
             f"A picture of {width}x{height} is too large for {codec}: make it smaller by --height, or use "
@@ -191,7 +87,7 @@ def _check_size(codec: str, encoder: _Encoder, width: int, height: int) -> None:
         )
 
 
-def _pixel_format(codec: str, encoder: _Encoder, options: EncodeOptions, bit_depth: int) -> str:
+def _pixel_format(codec: str, encoder: Encoder, options: EncodeOptions, bit_depth: int) -> str:
     if options.pixel_format is None:
         return _usual_format(codec, encoder, options.bit_depth, bit_depth)
     takes = [pix_fmt.name for pix_fmt in Codec(encoder.name, "w").video_formats or []]
@@ -205,7 +101,7 @@ def _pixel_format(codec: str, encoder: _Encoder, options: EncodeOptions, bit_dep
     return options.pixel_format
 
 
-def _usual_format(codec: str, encoder: _Encoder, wanted: int | None, bit_depth: int) -> str:
+def _usual_format(codec: str, encoder: Encoder, wanted: int | None, bit_depth: int) -> str:
     depths = encoder.depths
     if wanted is not None and wanted not in depths:
         raise OptionError(f"{codec} takes {' or '.join(map(str, depths))} bits, not {wanted}.")
@@ -216,7 +112,7 @@ def _usual_format(codec: str, encoder: _Encoder, wanted: int | None, bit_depth: 
     return f"yuv{encoder.chroma}{end}"
 
 
-def _rate(codec: str, encoder: _Encoder, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
+def _rate(codec: str, encoder: Encoder, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
     if options.quality is not None and options.crf is not None:
         raise OptionError("Give --quality or --crf, not both.")
@@ -246,7 +142,7 @@ def _prores_profile(options: EncodeOptions, quality: int, pix_fmt: str) -> dict[
     return {"profile": next(name for most, name in _PRORES_PROFILES if quality <= most)}
 
 
-def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]:
+def _preset(codec: str, encoder: Encoder, preset: str | None) -> dict[str, str]:
     if encoder.preset is None:
         if preset is not None:
             raise OptionError(f"{codec} takes no preset.")
@@ -256,7 +152,7 @@ def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]
     return {encoder.preset_option: preset or encoder.preset}
 
 
-def _own_options(encoder: _Encoder, options: EncodeOptions) -> dict[str, str]:
+def _own_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
     """Return what the user tells the encoder itself; lists of parameters are added to ours."""
     if not options.encoder_options:
         return {}
@@ -325,17 +221,3 @@ def start(context: VideoCodecContext) -> None:
 
 def _threads() -> set[int]:
     return {int(each.name) for each in Path("/proc/self/task").iterdir()}
-
-
-def installed_codecs() -> list[str]:
-    """Return the codecs that `EncodeOptions` may name and that the installed PyAV can encode."""
-    return [codec for codec in CODECS if is_installed(_ENCODERS[codec].name)]
-
-
-def is_installed(encoder: str) -> bool:
-    """Return whether the installed PyAV has one of FFmpeg's encoders."""
-    try:
-        Codec(encoder, "w")
-    except UnknownCodecError:
-        return False
-    return True

@@ -1,6 +1,6 @@
 """The streams of an output, and what is written about them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
@@ -21,6 +21,7 @@ from vidx4.media.display.hdr import to_boxes
 from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
+from vidx4.media.formats.tags import has_mp4_names, lasting
 from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
 from vidx4.media.tracks.audio import name_channels
@@ -32,22 +33,18 @@ from vidx4.video import Source
 _MAX_TIMESCALE = 2**31 - 1
 _MILLISECONDS = 1000
 _ROUNDING = Fraction(2, _MILLISECONDS)
-_STALE_KEYS = frozenset(
-    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software", "vendor_id"}
-)
-_STALE_PREFIXES = ("_statistics", "bps", "number_of_")
-"""What mkvmerge writes about the packets of a stream."""
-_MP4_KEYS = frozenset(
-    {
-        *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
-        *("description", "genre", "grouping", "lyrics", "show", "synopsis", "title"),
-    }
-)
-"""What MP4 has names for that all players read; for others, all are written in a form that takes any name."""
-_NAMES = {"CREATION_TIME": "creation_time"}
-"""How muxers spell what is no mere text to them."""
-_NO_TIME = ("1904-01-01T00:00:00", "1970-01-01T00:00:00")
-"""What is read where MP4 states no time of creation."""
+
+
+def open_output(path: Path, output: Output, original: InputContainer) -> OutputContainer:
+    """Open the file of an output for writing.
+
+    Args:
+        path: where it is written, which need not be its place.
+        output: what it should hold.
+        original: the open source.
+    """
+    options = muxer_options(output.suffix, output.source, original)
+    return av.open(str(path), "w", format=output.muxer, container_options=options)
 
 
 def muxer_options(suffix: str, source: Source, original: InputContainer) -> dict[str, str]:
@@ -55,7 +52,7 @@ def muxer_options(suffix: str, source: Source, original: InputContainer) -> dict
     kind = format_of(suffix)
     if kind not in ("mp4", "mov"):
         return BITEXACT | ({"mpegts_copyts": "1"} if kind == "mpegts" else {})
-    tags = "" if lasting(original.metadata).keys() <= _MP4_KEYS else "+use_metadata_tags"
+    tags = "" if has_mp4_names(original.metadata) else "+use_metadata_tags"
     videos = (source.time_base, *(stream.time_base for stream in original.streams.video))
     starts = (Fraction(stream.start_time or 0) * (stream.time_base or 1) for stream in original.streams)
     return BITEXACT | {
@@ -83,7 +80,7 @@ def add_video(
     if source.frame_rate and _is_steady(source):
         context.framerate = source.frame_rate  # Matroska states it, and players trust it
     tag_colors(context, target.color)
-    if context.name == "hevc" and format_of(output.suffix) in ("mp4", "mov"):
+    if context.name == "hevc" and output.muxer in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players take no other
     video.set_display_matrix(target.display_matrix)
     _describe(video, original, output.suffix)
@@ -94,7 +91,7 @@ def add_video(
 
 def _has_late_shape(output: Output) -> bool:
     ratio = output.target.sample_aspect_ratio
-    return format_of(output.suffix) in MATROSKA and ratio != 1 and holds_shape(ratio)
+    return output.muxer in MATROSKA and ratio != 1 and holds_shape(ratio)
 
 
 def finish_layout(path: Path, output: Output) -> None:
@@ -163,19 +160,8 @@ def _describe(stream: Stream, original: Stream, suffix: str) -> None:
 def describe_output(container: OutputContainer, original: InputContainer, output: Output) -> None:
     """Copy the metadata and the chapters of a source."""
     container.metadata.update(lasting(original.metadata))
-    if format_of(output.suffix) != "mpegts":
+    if output.muxer != "mpegts":
         set_chapters(container, chapters_of(original, output.cut))
-
-
-def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return what stays true after the packets have changed."""
-    return {
-        _NAMES.get(key, key): value
-        for key, value in metadata.items()
-        if key.lower() not in _STALE_KEYS
-        and not key.lower().startswith(_STALE_PREFIXES)
-        and not value.startswith(_NO_TIME)
-    }
 
 
 _UNDO_MP4 = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}

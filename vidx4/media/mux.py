@@ -7,18 +7,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
 from vidx4.errors import SourceError
-from vidx4.media.atomic import check_writable, write_whole
+from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.formats.containers import format_of
-from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, muxer_options
+from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
-from vidx4.media.pictures.write_sequence import write_sequence
+from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
 
@@ -50,13 +49,15 @@ def join(
         SourceError: the source can't be read any more, or no part holds a frame.
     """
     source = output.source
-    if not output.is_pictures:
+    if output.is_pictures:
+        check_folder(output.path.parent, output.path.name, overwrite=overwrite)
+    else:
         check_writable(output.path, source.path, overwrite)
     parts = [part for part in parts if part.stat().st_size]  # one without a frame is empty
     if not parts:
         raise SourceError(f"No frame of {source.path} could be decoded.")
     if output.is_pictures:
-        missing = _missing(output, _write_pictures(parts, output, overwrite))
+        missing = _missing(output, _write_pictures(parts, output))
         check_kept(output, output.path, missing, may_lose=may_lose)
         return missing
     with write_whole(output.path) as unfinished:
@@ -71,7 +72,7 @@ def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
     return tuple(pts for pts in output.source.pts if start <= pts < stop and pts not in present)
 
 
-def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> set[int]:
+def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
     time_base = output.source.time_base
@@ -81,7 +82,8 @@ def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> s
             present.add(round((packet.pts or 0) * packet.time_base / time_base))
             yield packet
 
-    write_sequence(noted(), output.path.parent, output.path.name, overwrite=overwrite)
+    with write_whole_folder(output.path.parent) as unfinished:
+        write_sequence(noted(), unfinished, output.path.name)
     return present
 
 
@@ -92,7 +94,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
     with (
         open_source(source.path) as original,
         open_source(parts[0]) as part,
-        _create(unfinished, output, original) as container,
+        open_output(unfinished, output, original) as container,
         ExitStack() as stack,
     ):
         template = part.streams.video[0]
@@ -126,11 +128,6 @@ def _others(
     for index, packets_of in sorted(apart.items()):
         again = stack.enter_context(open_source(output.source.path))
         yield packets_of(again, again.streams[index], copies[index], cut)
-
-
-def _create(path: Path, output: Output, original: InputContainer) -> OutputContainer:
-    options = muxer_options(output.suffix, output.source, original)
-    return av.open(str(path), "w", format=format_of(output.suffix), container_options=options)
 
 
 def _decoding_time(packet: AnyPacket) -> Fraction:

@@ -13,7 +13,7 @@ from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, s
 from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut
-from vidx4.video import WHOLE, Source, TimeRange
+from vidx4.video import WHOLE, HdrMetadata, Source, TimeRange
 
 _TS_START = Fraction(1)
 """Where a video begins in MPEG-TS that would begin earlier: decoding times can't be negative there."""
@@ -36,6 +36,11 @@ class Output:
         return self.path.suffix.lower()
 
     @property
+    def muxer(self) -> str:
+        """FFmpeg's name of the container, such as `mp4`."""
+        return format_of(self.suffix)
+
+    @property
     def is_pictures(self) -> bool:
         """Whether it is a folder of numbered pictures, and `path` their pattern in it."""
         return self.suffix == PICTURES
@@ -44,10 +49,21 @@ class Output:
     def cut(self) -> Cut:
         """What is kept of the source, and which of its seconds becomes the output's 0."""
         cut = Cut.of(self.source, self.span)
-        if format_of(self.suffix) == "mpegts" and cut.start - cut.origin < _TS_START:
+        if self.muxer == "mpegts" and cut.start - cut.origin < _TS_START:
             # Whole seconds are exact in every time base.
             return replace(cut, origin=Fraction(floor(cut.start)) - _TS_START)
         return cut
+
+    def of_pieces(self, path: Path, first: Source) -> "Output":
+        """Return the output that holds several like this one, one after another.
+
+        Args:
+            path: where it should appear.
+            first: the first of them, as it was written.
+        """
+        # The stream of a piece carries its HDR metadata already.
+        target = replace(self.target, hdr=HdrMetadata())
+        return Output(path, first, WHOLE, target, choose_streams(first, path.suffix))
 
 
 def _check_place(source: Source, path: Path, overwrite: bool) -> None:

@@ -10,8 +10,9 @@ from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
 from vidx4.media.display.rotation import PLAIN, Turn, carried_matrix, needed_turn
-from vidx4.media.encoder import CODECS, EncoderSettings, merged, resolve, try_out
+from vidx4.media.encoder import EncoderSettings, merged, resolve, try_out
 from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, held_codecs
+from vidx4.media.formats.encoders import CODECS
 from vidx4.media.formats.matroska import holds_shape
 from vidx4.media.options import EncodeOptions
 from vidx4.video import ColorDescription, HdrMetadata, Margins, Source

@@ -97,7 +97,7 @@ def make_take(scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int |
             watch.run(Job(plan, LocalExecutor(composer), size))
             for plan, composer in zip(plans, composers, strict=True)
         ]
-        concatenate(pieces, video, plans[0].written.target)
+        concatenate(pieces, video, plans[0].written)
     stills = tuple(composer.still for composer in composers if composer.still is not None)
     return Take(stills, max(speed.seconds_per_frame, _encoding(reports)))
 

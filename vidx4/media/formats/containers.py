@@ -10,7 +10,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from vidx4.errors import OutputError
-from vidx4.media.encoder import CODECS
+from vidx4.media.formats.encoders import CODECS
 from vidx4.video import Source, StreamInfo
 
 FORMATS = {
@@ -26,7 +26,7 @@ MATROSKA = frozenset({"matroska", "webm"})
 """Muxers of one format, of which WebM is a part."""
 PICTURES = ".png"
 """The suffix of an output that is a folder of numbered pictures, as in `frames/%06d.png`."""
-VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
+_VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
     "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
     "mov": ("h264", "hevc", "prores"),
     "matroska": ("h264", "hevc", "av1", "vp9", "ffv1", "prores"),
@@ -92,7 +92,7 @@ def held_codecs(suffix: str) -> tuple[str, ...]:
     Raises:
         OutputError: videos are not written to files of this kind.
     """
-    held = VIDEO_CODECS[format_of(suffix)]
+    held = _VIDEO_CODECS[format_of(suffix)]
     return held + tuple(f"{codec}_nvenc" for codec in held if f"{codec}_nvenc" in CODECS)
 
 
