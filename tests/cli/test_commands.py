@@ -91,7 +91,7 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
     assert vidx4("upscale", source, "--device", "cpu").exit_code == 0
     again = vidx4("upscale", source, "--device", "cpu")
     assert again.exit_code == 1
-    assert "photo_x4.png exists already" in again.stderr
+    assert "photo_x4.png already exists" in again.stderr
     assert vidx4("upscale", source, "--device", "cpu", "--overwrite").exit_code == 0
 
 

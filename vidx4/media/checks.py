@@ -1,4 +1,4 @@
-"""Proof that an output holds what it should: every frame at its time, every packet, every tag."""
+"""Checks that an output holds what it should: every frame at its time, every packet, every tag."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -26,16 +26,16 @@ from vidx4.video import Source
 _logger = logging.getLogger(__name__)
 
 _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
-"""Subtitles that are pictures."""
+"""Codecs of subtitles that are pictures."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
-"""Seconds; MP4 keeps chapters in milliseconds."""
+"""Seconds by which a chapter may be off; MP4 stores milliseconds."""
 _EXACT = frozenset({"mp4", "mov"})
 """Muxers that keep the time base of a video."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One property of an output, as it should be and as it was found."""
 
     subject: str
     expected: str
@@ -44,37 +44,42 @@ class Check:
 
     @classmethod
     def of(cls, subject: str, expected: object, found: object) -> "Check":
-        """Compare two values."""
+        """Return the check that two values are equal."""
         return cls(subject, str(expected), str(found), expected == found)
 
 
 def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_lose: bool = False) -> None:
-    """Make sure that a file holds all that an output should.
+    """Check that a file holds everything that an output should.
 
     Args:
-        output: those of `verify_output`, as are the next two.
-        path: the file.
-        missing: frames that could not be decoded.
-        may_lose: whether a loss is only told.
+        output: what the file should hold.
+        path: the file, which need not be at the output's own place.
+        missing: pts of frames of the source that could not be decoded.
+        may_lose: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and may not be.
+        OutputError: something is lost, and `may_lose` is not set.
     """
     require_kept(verify_output(output, path, missing), output.path, may_lose=may_lose)
 
 
 def require_kept(checks: Sequence[Check], path: Path, *, may_lose: bool) -> None:
-    """Make sure that all checks of what is to be written to a path hold, or tell of those that don't.
+    """Raise an error, or log warnings, about checks that failed.
+
+    Args:
+        checks: checks of a file that is about to appear.
+        path: the place where it should appear.
+        may_lose: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and may not be.
+        OutputError: something is lost, and `may_lose` is not set.
     """
     lost = [check for check in checks if not check.is_kept]
     if lost and may_lose:
         for each in lost:
-            _logger.warning("%s: %s is %s, and should be %s.", path, each.subject, each.found, each.expected)
+            _logger.warning("%s: %s is %s but should be %s.", path, each.subject, each.found, each.expected)
     elif lost:
-        what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
+        what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise OutputError(
             f"{path} could not be written so that it keeps everything: {what}{more}. --force writes it all "
@@ -86,7 +91,7 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
     """Compare a file with what an output should hold.
 
     Args:
-        output: tells what it should hold.
+        output: what the file should hold.
         path: the file, which need not be at the output's own place.
         missing: pts of frames of the source that could not be decoded.
 
@@ -182,7 +187,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 continue
             is_cut = not output.cut.is_whole and each.stream.kind == "audio"
             if not output.cut.is_whole and each.stream.codec in _DRAWN:
-                # What is shown when a range begins is drawn anew there, of all that built it up.
+                # The picture that is shown when the range begins was composed again, as its first packet.
                 yield Check.of(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
@@ -193,7 +198,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
 def _pairs(
     originals: StreamContainer, carried: Sequence[Carried], written: StreamContainer, video_index: int
 ) -> Iterator[tuple[Carried, Stream, Stream | None]]:
-    """Pair streams by their order among those of a kind: a container may put kinds in another order."""
+    """Pair streams by their order among those of one kind; a container may order the kinds differently."""
     left: dict[str, list[Stream]] = {}
     for stream in written:
         if stream.index != video_index and not is_chapter_track(stream):
@@ -217,10 +222,12 @@ def _packets(
     if each.codec is None and is_cut:
         yield Check.of(f"{name}: codec", given.codec, kept.codec)
         yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
-        if given.has_packets:  # in the output, those that its decoder needs stand before them
+        if given.has_packets:  # the output has more before, for its decoder
             (content, times), (other, found) = (each.last(given.num_packets) for each in (given, kept))
             yield Check.of(f"{name}: content", content, other)
-            slack = given.time_base if given.is_coarse else given.rounding  # `trim` finds the exact times
+            slack = (
+                given.time_base if given.is_coarse else given.rounding
+            )  # `trim_sound` finds the exact times
             yield _times(f"{name}: time of packet", times, found, (kept.time_base + slack) / 2)
     elif each.codec is None:
         yield Check.of(f"{name}: codec", given.codec, kept.codec)

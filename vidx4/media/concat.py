@@ -1,4 +1,4 @@
-"""Videos that were cut from one, one after another."""
+"""Join videos that were cut from one."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -17,12 +17,12 @@ from vidx4.media.probe import probe
 def concatenate(pieces: Sequence[Path], path: Path, like: Output) -> None:
     """Write videos one after another into one, packet by packet.
 
-    Sound is kept packet for packet, but where that of a piece still lasts when the next one begins.
+    Sound is kept packet for packet, except where that of one piece still lasts when the next begins.
 
     Args:
         pieces: outputs of `join` for spans of one source, with the same encoder and container.
         path: a file of their kind, replaced if it exists.
-        like: what one of them was to hold.
+        like: what one of the pieces was planned to hold.
 
     Raises:
         OutputError: the file can't be written.
@@ -52,7 +52,7 @@ def _write(pieces: Sequence[Path], written: Output, unfinished: Path) -> None:
 
 
 def _packets(pieces: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[AnyPacket, int]]:
-    """Yield packets on the clock of the whole, and the stream that each belongs to."""
+    """Yield packets, moved to the times of the whole, and the index of their stream."""
     ends: dict[int, Fraction] = {}
     start = Fraction(0)
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Open a file and read its packets, with errors written for the user."""
+"""Open a file and read its packets."""
 
 import logging
 import os
@@ -24,30 +24,31 @@ from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 _logger = logging.getLogger(__name__)
 
 AnyPacket: TypeAlias = "Packet[Stream]"
-"""A packet of any kind of stream; PyAV's class has a type parameter in its stubs only."""
+"""A packet of any kind of stream; PyAV's class has its type parameter only in the stubs."""
 
 BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
-"""Options of a muxer: write no date, version or random number, and leave every timestamp as it is."""
+"""Options of a muxer: write no date, version or random number, and keep every timestamp."""
 _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
+"""Demuxers of containers without presentation times."""
 _PATIENCE = 120.0
-"""Seconds after which a file that can't be opened or read on is given up."""
+"""Seconds to wait for a file to be opened, or for its next bytes."""
 _NOT_VIDEOS = frozenset({"tty"})
-"""Demuxers that make a picture of anything: `tty` draws a text file."""
+"""Demuxers that accept anything: `tty` draws a text file as a picture."""
 _LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
-"""How files begin that make FFmpeg open others, which may be pipes and block: concat, HLS, DASH (XML)."""
+"""First bytes of files that make FFmpeg open others, even pipes that block: concat, HLS, DASH (XML)."""
 _BOXES = frozenset(
     [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
 )
-"""At the top of MP4 and QuickTime files."""
+"""Kinds of boxes at the top of MP4, QuickTime and JPEG 2000 files."""
 _HEAD = 8
-"""Bytes that tell how a file is built."""
+"""Bytes that tell how a file is structured."""
 
 
 def open_source(path: Path) -> InputContainer:
     """Open a file, or numbered pictures, for reading.
 
     Raises:
-        SourceError: the file is missing, unreadable, protected, or of no known format.
+        SourceError: the file is missing, unreadable, protected, or of an unknown format.
     """
     if is_sequence(path):
         return open_sequence(path)
@@ -55,11 +56,11 @@ def open_source(path: Path) -> InputContainer:
     if is_animation(path):
         return open_animation(path)
     try:
-        # An absolute path has no protocol: a file may be called `http:x.mp4`.
+        # FFmpeg takes what precedes a colon for a protocol, and a file may be called `http:x.mp4`.
         container = av.open(str(path.absolute()), metadata_errors="replace", timeout=_PATIENCE)
     except FFmpegError as error:
         raise SourceError(
-            f"{path} can't be read as a video: it is of another kind, or cut off before its index "
+            f"{path} can't be read as a video: it is something else, or is cut off before its index "
             f"({error.strerror})."
         ) from error
     if container.format.name in _NOT_VIDEOS:
@@ -67,12 +68,12 @@ def open_source(path: Path) -> InputContainer:
         raise SourceError(f"{path} is not a video.")
     if _is_protected(container):
         container.close()
-        raise SourceError(f"{path} is protected: it can't be decoded without its key.")
+        raise SourceError(f"{path} is protected and can't be decoded without its key.")
     return container
 
 
 def _is_protected(container: InputContainer) -> bool:
-    """Return whether the headers of Windows Media or Matroska name a key; MP4 tells by its packets."""
+    """Return whether a header names a key, as in Windows Media and Matroska; in MP4, the packets do."""
     videos = container.streams.video
     return "ASF_Protection_Type" in container.metadata or any("enc_key_id" in s.metadata for s in videos)
 
@@ -80,7 +81,7 @@ def _is_protected(container: InputContainer) -> bool:
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SourceError(f"{path} is a folder, and holds no numbered pictures.")
+            raise SourceError(f"{path} is a folder without numbered pictures.")
         if not path.exists():
             raise SourceError(f"{path} does not exist.")
         if not path.is_file():
@@ -89,25 +90,25 @@ def _check_readable(path: Path) -> None:
             raise SourceError(f"{path} is empty.")
         with path.open("rb") as file:
             if file.read(32).startswith(_LISTS):
-                raise SourceError(f"{path} is a list of other files or a document, and not a video.")
+                raise SourceError(f"{path} is a list of other files or a document, not a video.")
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def knows_order(container: InputContainer) -> bool:
-    """Return whether a container tells in which order frames are shown, and not only decoded."""
+    """Return whether a container states the order in which frames are shown, not only that of decoding."""
     return container.format.name not in _UNORDERED
 
 
 def packet_pts(container: InputContainer, packet: AnyPacket, index: int) -> int:
-    """Return when a frame is shown: that of the packet, or, without `knows_order`, one of those around it.
+    """Return the pts of a frame; without `knows_order`, that of a frame nearby.
 
     Args:
-        container: where the packet is from.
-        packet: of a video.
+        container: the file of the packet.
+        packet: a packet of a video.
         index: the number of packets before it.
     """
-    pts = packet.pts if knows_order(container) else packet.dts  # FFmpeg would guess a pts
+    pts = packet.pts if knows_order(container) else packet.dts  # the pts that FFmpeg gives is a guess
     pts = packet.dts if pts is None else pts
     return index * (packet.duration or 1) if pts is None else pts
 
@@ -146,24 +147,24 @@ def _end_of_segment(file: BinaryIO) -> int:
 def read_packets(
     container: InputContainer, *streams: Stream, on_error: Callable[[], object] | None = None
 ) -> Iterator[AnyPacket]:
-    """Yield the packets of some streams in the order of the file, which ends where it can't be read on.
+    """Yield the packets of some streams in the order of the file, up to the first place that can't be read.
 
     Args:
         container: an open file.
-        streams: of it.
-        on_error: called where it can't be read on; this is logged where None.
+        streams: the streams.
+        on_error: called at a place that can't be read; None to log a warning.
     """
     try:
         for packet in container.demux(streams):
-            if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder
+            if packet.size or packet.dts is not None:  # the last one is empty: it flushes a decoder
                 yield packet
     except IndexError:
-        return  # PyAV flushes streams that it doesn't know: those that appear in the middle of a file
+        return  # PyAV fails to flush a stream that appears in the middle of a file, such as MPEG-TS
     except FFmpegError as error:
         if on_error is not None:
             on_error()
         else:
-            _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)
+            _logger.warning("%s can't be read to the end: %s", container.name, error.strerror)
 
 
 def read_frame_packets(
@@ -171,6 +172,7 @@ def read_frame_packets(
 ) -> Iterator[AnyPacket]:
     """Yield the packets of a video that hold a frame.
 
-    Theora shows a frame for longer by empty packets; to a decoder, one would mean the end of the stream.
+    Theora has empty packets, which show the last frame for longer. To FFmpeg's decoders, an empty packet
+    means the end of the stream.
     """
     return (packet for packet in read_packets(container, stream, on_error=on_error) if packet.size)

@@ -47,7 +47,7 @@ def test_the_last_one_may_reach_to_the_end() -> None:
 
 
 @pytest.mark.parametrize("size", [10**6, 2**32 - 1])
-def test_a_size_beyond_the_end_is_told(size: int) -> None:
+def test_a_size_beyond_the_end_is_returned(size: int) -> None:
     assert [each.stop for each in boxes(struct.pack(">I4s", size, b"mdat"))] == [size]
     huge = struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1)
     assert [each.stop for each in boxes(huge)] == [2**64 - 1]

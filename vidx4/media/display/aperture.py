@@ -1,4 +1,4 @@
-"""The clean aperture: the part of the stored picture that a container asks players to show."""
+"""The clean aperture: the part of the stored picture that a container tells players to show."""
 
 import struct
 from contextlib import suppress
@@ -54,13 +54,13 @@ def _from_box(movie: bytes) -> Margins:
 
 
 def enlarged(margins: Margins, across: Fraction, down: Fraction) -> Margins:
-    """Return the margins of a picture that is so many times larger."""
+    """Return the margins of a picture that is enlarged by some factors."""
     left, top, right, bottom = astuple(margins)
     return Margins(round(left * across), round(top * down), round(right * across), round(bottom * down))
 
 
 def to_box(margins: Margins, width: int, height: int) -> bytes:
-    """Return the margins of a picture of a size as a box of MP4; empty for none."""
+    """Return margins as a box of MP4, given the size of the picture; nothing without margins."""
     if not margins:
         return b""
     left, top, right, bottom = astuple(margins)

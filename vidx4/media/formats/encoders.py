@@ -1,4 +1,4 @@
-"""FFmpeg's encoders: what each of them takes."""
+"""FFmpeg's encoders: their options, presets, pixel formats and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 NUM_THREADS = 8
-"""Threads of every encoder, fixed since what it writes may depend on their number."""
+"""Threads of an encoder, the same on every machine: its output may depend on their number."""
 _UNLIMITED = 2**31
 _MACROBLOCK = 16
 _X26X_PRESETS = (
@@ -19,23 +19,23 @@ _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's encoders, and what `EncodeOptions` may say to it."""
+    """One of FFmpeg's encoders, and what `EncodeOptions` can ask of it."""
 
     name: str
     options: Mapping[str, str]
     crf: int | None = None
-    """At the default quality; None where there is no such thing."""
+    """The constant rate factor of the default quality; None for an encoder without one."""
     max_crf: int = 51
     crf_per_quality: float = 0.3
-    """By how much the crf falls for one point of quality, so that codecs look about alike at each."""
+    """How far the crf falls for each point of quality, chosen so that codecs look about alike at each."""
     crf_option: str = "crf"
     preset: str | None = None
-    """The default; None where there is no such thing."""
+    """The default preset; None for an encoder without presets."""
     presets: tuple[str, ...] = ()
     preset_option: str = "preset"
     chroma: str = "420"
     depths: Mapping[int, str] = field(default_factory=lambda: {8: "p", 10: "p10le"})
-    """How the names of pixel formats end, by bits per component."""
+    """How names of pixel formats end, by bits per component."""
     max_side: int = _UNLIMITED
     max_pixels: int = _UNLIMITED
 
@@ -48,7 +48,7 @@ ENCODERS = {
         crf=16,
         preset="medium",
         presets=_X26X_PRESETS,
-        max_side=16880,  # of level 6.2: ITU-T H.264, table A-1
+        max_side=16880,  # level 6.2 (ITU-T H.264, table A-1)
         max_pixels=139264 * _MACROBLOCK**2,
     ),
     "hevc": Encoder(
@@ -58,7 +58,7 @@ ENCODERS = {
         preset="medium",
         presets=_X26X_PRESETS,
         depths={8: "p", 10: "p10le", 12: "p12le"},
-        max_side=16888,  # of level 6.2: ITU-T H.265, table A.8
+        max_side=16888,  # level 6.2 (ITU-T H.265, table A.8)
         max_pixels=35_651_584,
     ),
     "av1": Encoder(
@@ -69,7 +69,7 @@ ENCODERS = {
         crf_per_quality=0.4,
         preset="6",
         presets=tuple(map(str, range(11))),
-        max_side=8704,  # of level 6.3 (AV1 specification, annex A.3), in either direction
+        max_side=8704,  # level 6.3 (AV1 specification, annex A.3), in either direction
         max_pixels=35_651_584,
     ),
     "vp9": Encoder(
@@ -81,9 +81,9 @@ ENCODERS = {
         preset="3",
         presets=tuple(map(str, range(9))),
         preset_option="cpu-used",
-        depths={8: "p"},  # FFmpeg's wheels carry a libvpx for 8 bits
+        depths={8: "p"},  # PyAV's wheels have a libvpx that is built for 8 bits only
         max_side=16384,
-        max_pixels=35_651_584,  # of level 6.2
+        max_pixels=35_651_584,  # level 6.2
     ),
     "ffv1": Encoder(
         "ffv1",
@@ -110,7 +110,7 @@ ENCODERS |= {
     for codec, crf in (("h264", 18), ("hevc", 20), ("av1", 24))
 }
 CODECS = tuple(codec for codec in ENCODERS if codec != "png")
-"""What `EncodeOptions.codec` may name beside `auto`; `ffv1` is lossless, pictures are for folders."""
+"""The codecs that `EncodeOptions.codec` may name besides `auto`; PNG is for folders of pictures only."""
 
 
 def installed_codecs() -> list[str]:

@@ -1,7 +1,9 @@
-"""What Matroska and WebM say of how a picture is shown, where PyAV can't tell FFmpeg.
+"""How a picture is shown, as Matroska and WebM files state it, as far as PyAV can't set or read it.
 
-For the shape of pixels, the name of the video track leaves room; when the file is whole, that becomes the
-size at which the picture is shown. Elements are those of RFC 8794 (EBML) and RFC 9559 (Matroska).
+PyAV can't set the shape of pixels. So the name of the video track is made longer than needed, and when
+the file is complete, the room becomes the size at which the picture is shown.
+
+Elements are those of RFC 9559, section 5.1.
 """
 
 import zlib
@@ -19,18 +21,19 @@ _NAME, _VIDEO, _PIXEL_WIDTH, _PIXEL_HEIGHT = (bytes.fromhex(name) for name in ("
 _DISPLAY = _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _ = tuple(
     bytes.fromhex(name) for name in ("54b0", "54ba", "54b2")
 )
-"""The last one is the unit of the others, pixels where it is not there."""
+"""The last one is the unit of the others; without it they are pixels."""
 _PIXEL_CROPS = tuple(bytes.fromhex(name) for name in ("54cc", "54bb", "54dd", "54aa"))
-"""Left, top, right, bottom."""
+"""Pixels to hide at the left, top, right and bottom."""
 VOID, _CRC = b"\xec", b"\xbf"
+"""Elements that may be anywhere: padding, and a checksum (RFC 8794, 11.3)."""
 _ROOM = " " * 40
-"""More than both numbers take, and larger sizes of what they are in."""
+"""More than the elements of both numbers take, even if sizes around them get longer."""
 _MAX_RATIO = 255
-"""The largest number of a shape that FFmpeg reads from these containers."""
+"""The largest term of a shape that FFmpeg reads from these containers unchanged."""
 
 
 def holds_shape(ratio: Fraction) -> bool:
-    """Return whether the width of a pixel over its height is read again as it is written."""
+    """Return whether a shape, the width of a pixel over its height, survives writing and reading."""
     return max(ratio.numerator, ratio.denominator) <= _MAX_RATIO
 
 
@@ -40,11 +43,11 @@ def leave_room(video: VideoStream) -> None:
 
 
 def write_shape(path: Path, ratio: Fraction) -> None:
-    """Write the shape of the pixels of the first video track for which room was left.
+    """Write the shape of pixels into the video track that `leave_room` was called for.
 
     Args:
         path: a file as FFmpeg writes it.
-        ratio: width of a pixel over its height.
+        ratio: the width of a pixel over its height.
     """
     with path.open("r+b") as file:
         length = enter(file, SEGMENT, TRACKS)
@@ -80,7 +83,7 @@ def _joined(elements: Iterable[Element]) -> bytes:
 
 
 def _with_shape(track: Element, ratio: Fraction) -> Element:
-    """Return a track that tells the shape, as long as before; another one, or one without room, as it is."""
+    """Return a track with the shape and of the same length; any other track, without room, as it is."""
     parts = list(track.children()) if track.name == TRACK else []
     name = next((part.content for part in parts if part.name == _NAME), b"")
     if not name.endswith(_ROOM.encode()):
@@ -91,7 +94,7 @@ def _with_shape(track: Element, ratio: Fraction) -> Element:
 
 
 def _changed(part: Element, ratio: Fraction) -> Element:
-    """Return a part of a track as it is when its room is used."""
+    """Return a part of a track without the room, and with the shape."""
     if part.name == _NAME:
         return Element(_NAME, part.content.removesuffix(_ROOM.encode()), part.width)
     if part.name == _VIDEO:
@@ -100,20 +103,20 @@ def _changed(part: Element, ratio: Fraction) -> Element:
 
 
 def _shown(video: Element, ratio: Fraction) -> Iterator[Element]:
-    """Yield what a video track says of its picture, with the size at which that is shown."""
-    told = list(video.children())
-    numbers = _numbers(told)
-    margins = _margins(numbers)  # the size is that of what is shown
+    """Yield the description of a picture, with the size at which it is shown."""
+    stated = list(video.children())
+    numbers = _numbers(stated)
+    margins = _margins(numbers)  # the displayed size is that of the picture without them (RFC 9559, 11.1)
     width = numbers[_PIXEL_WIDTH] - margins.left - margins.right
     height = numbers[_PIXEL_HEIGHT] - margins.top - margins.bottom
-    yield from (each for each in told if each.name not in _DISPLAY)
+    yield from (each for each in stated if each.name not in _DISPLAY)
     across, down = _size(width, height, ratio)
     yield _number(_DISPLAY_WIDTH, across)
     yield _number(_DISPLAY_HEIGHT, down)
 
 
 def _size(width: int, height: int, ratio: Fraction) -> tuple[int, int]:
-    """Return whole numbers of exactly the wanted shape: those nearest to the stored size."""
+    """Return integers of exactly the wanted shape, as near to the stored size as possible."""
     if (width * ratio).denominator == 1:
         return int(width * ratio), height
     if (height / ratio).denominator == 1:
@@ -122,7 +125,7 @@ def _size(width: int, height: int, ratio: Fraction) -> tuple[int, int]:
 
 
 def _with_checksum(elements: list[Element]) -> list[Element]:
-    """Return elements, of which the first may be a checksum of the others (RFC 8794, 11.3.1), with that."""
+    """Return elements with their checksum renewed, if the first of them is one (RFC 8794, 11.3.1)."""
     if elements[0].name != _CRC:
         return elements
     checksum = zlib.crc32(_joined(elements[1:]))

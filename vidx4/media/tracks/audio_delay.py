@@ -1,4 +1,4 @@
-"""What Matroska says about sound that only prepares the decoder, which PyAV has no way to set."""
+"""The codec delay of Matroska: sound at the beginning that only prepares the decoder. PyAV can't set it."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -21,21 +21,21 @@ from vidx4.media.tracks.timeline import Cut
 
 _NANOSECONDS = 10**9
 _CODEC_DELAY, _LANGUAGE = b"\x56\xaa", b"\x22\xb5\x9c"
-"""Elements of Matroska (RFC 9559, 5.1)."""
+"""Elements of a track (RFC 9559, 5.1.4.1)."""
 
 
 def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
-    """Make a Matroska file say how much of a sound before its beginning is decoded, but not heard.
+    """State in a Matroska file how much sound before its beginning is decoded, but not heard.
 
-    MP4 has edit lists for that, which FFmpeg writes by itself. PyAV copies the delay from stream to stream
-    but can't set it: so a packet is written to a file in memory, the delay is written over another element of
-    the same length, and what is read back is copied.
+    MP4 has edit lists for it, which FFmpeg writes automatically. PyAV copies the delay between streams, but
+    can't set it. So a packet is written to a file in memory, the delay replaces another element there, and
+    what FFmpeg reads from it is copied.
 
     Args:
         copy: a stream of an output whose header is not written yet, with the parameters of the original.
         path: the source.
-        index: the number of the original there.
-        cut: what is kept of the source.
+        index: the index of the original in the source.
+        cut: the part of the source that is kept.
     """
     if copy.container.format.name not in ("matroska", "webm") or copy.codec_context is None:
         return
@@ -50,7 +50,8 @@ def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
         packets = chain([sample], packets)
         first = next(packets if cut.is_whole else trim_sound(packets, stream, copy, cut), sample)
     delay, known = max(Fraction(0), -begin_of(first)), _delay(tiny)
-    is_bare = not cut.is_whole and copy.codec_context.extradata is None  # the tiny file tells what AAC lacks
+    # AAC may come without its header, as in MPEG-TS; FFmpeg's muxer made one for the tiny file.
+    is_bare = not cut.is_whole and copy.codec_context.extradata is None
     if is_bare or abs(known - delay) > (first.time_base if known else 0):
         with av.open(BytesIO(_with_delay(tiny, delay))) as changed:
             BitStreamFilterContext("null", changed.streams.audio[0], copy)
@@ -64,13 +65,13 @@ def _tiny_file(stream: AudioStream, payload: bytes) -> bytes:
 
 
 def _delay(mkv: bytes) -> Fraction:
-    """Return the seconds that the only track of a file is delayed by."""
+    """Return the codec delay of a file's only track, in seconds."""
     delay = _track_elements(mkv).get(_CODEC_DELAY)
     return Fraction(int.from_bytes(delay.content) if delay else 0, _NANOSECONDS)
 
 
 def _with_delay(mkv: bytes, delay: Fraction) -> bytes:
-    """Return a file, as long as before, with another delay of its only track and no language."""
+    """Return a file of the same length with another delay of its only track, in place of its language."""
     data, elements = bytearray(mkv), _track_elements(mkv)
     if known := elements.get(_CODEC_DELAY):
         data[known.start : known.stop] = bytes(Element(VOID, bytes(known.stop - known.start - 2)))
@@ -82,5 +83,5 @@ def _with_delay(mkv: bytes, delay: Fraction) -> bytes:
 
 
 def _track_elements(mkv: bytes) -> dict[bytes, Element]:
-    """Return what the only track of a file consists of."""
+    """Return the elements of a file's only track by their names."""
     return {each.name: each for each in find_element(mkv, SEGMENT, TRACKS, TRACK).children()}
