@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import time
 from collections import Counter
@@ -119,7 +120,7 @@ def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
     num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
     assert 0 < num_frames <= source.num_frames
     assert damage.end == source.duration
-    assert damage.sentences()[0].startswith("The file is cut off or can't be read on at ")
+    assert f"{float(source.duration):.2f} s" in damage.sentences()[0]
 
 
 def test_a_file_longer_or_whole_is_not_cut_off(tmp_path: Path) -> None:
@@ -153,11 +154,11 @@ def test_sentences_name_a_few_places() -> None:
     damage.packets.update(map(Fraction, range(8)))
     damage.frames.add(Fraction(1, 2))
     damage.end = Fraction(9)
-    assert damage.sentences() == (
-        "The file is cut off or can't be read on at 9.00 s.",
-        "8 packets could not be decoded, at 0.00 s, 1.00 s, 2.00 s, 3.00 s, 4.00 s and 3 more.",
-        "Parts of 1 frame were missing, and filled in by the decoder, at 0.50 s.",
-    )
+    assert [re.findall(r"[\d.]*\d", sentence) for sentence in damage.sentences()] == [
+        ["9.00"],
+        ["8", "0.00", "1.00", "2.00", "3.00", "4.00", "3"],
+        ["1", "0.50"],
+    ]
 
 
 def test_a_protected_file(tmp_path: Path) -> None:
