@@ -24,7 +24,7 @@ from vidx4.media.decode import read_batches
 from vidx4.media.display.rotation import Turn
 from vidx4.media.encoder import merged, resolve, try_out
 from vidx4.media.formats.encoders import CODECS
-from vidx4.media.options import EncodeOptions
+from vidx4.media.options import Codec, EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
 from vidx4.video import Source
@@ -281,3 +281,7 @@ def test_full_range_prores_becomes_limited(tmp_path: Path) -> None:
     assert not target.color.full_range
     assert target_of(probe(full), ".mov", EncodeOptions("h264")).color.full_range
     assert VideoFrame(2, 2, target.encoder.pix_fmt).format.name == "yuv422p10le"
+
+
+def test_every_codec_has_an_encoder() -> None:
+    assert {Codec.AUTO, *CODECS} == set(Codec)
