@@ -39,8 +39,9 @@ FTYP = struct.pack(">I4s4s", 12, b"ftyp", b"isom")
         "no size",
         "no segment",
         "header",
-    ]
-    + ["name only", "header without a size"],
+        "name only",
+        "header without a size",
+    ],
 )
 def test_matroska(data: bytes, is_cut: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
