@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.display.aperture import to_box
-from vidx4.media.headers import with_boxes
+from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.probe import probe
 from vidx4.video import Margins
 
@@ -38,7 +38,7 @@ def scene(num_frames: int, *, start: int = 0) -> Iterator[np.ndarray]:
 def with_aperture(path: Path) -> Path:
     """Give an MP4 or QuickTime file a clean aperture: players should hide `MARGINS`."""
     source = probe(path)
-    path.write_bytes(with_boxes(path.read_bytes(), to_box(MARGINS, source.width, source.height)))
+    path.write_bytes(add_to_sample_entry(path.read_bytes(), to_box(MARGINS, source.width, source.height)))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Errors written for the user: one sentence that says what is wrong, where, and what to do.
+"""Errors for the user. Their message is one sentence: what is wrong, where, and what to do.
 
 Vidx4Error
 ├── SourceError         a file that can't be read as a video or a picture
@@ -6,15 +6,15 @@ Vidx4Error
 │   ├── ContainerError  a container that can't hold what it should
 │   └── DiskFullError   a disk that is full
 ├── OptionError         options that don't fit together, the model, or the source
-├── ModelError          a model that can't be had
+├── ModelError          a model that is not available
 ├── MemoryLimitError    a device that is too small for the settings
-├── WorkerError         workers of a cluster that can't begin, or die again and again
-└── StoppedError        a job that was told to stop
+├── WorkerError         workers of a cluster that can't start, or keep dying
+└── StoppedError        a job that was stopped
 """
 
 
 class Vidx4Error(Exception):
-    """What the user can cause and mend; its message is for them. Everything else stays a traceback."""
+    """An error that the user can cause and fix; its message is for them. Others keep their traceback."""
 
 
 class SourceError(Vidx4Error):
@@ -38,7 +38,7 @@ class OptionError(Vidx4Error):
 
 
 class ModelError(Vidx4Error):
-    """A model can't be had: not found, not reachable, incomplete, or of another architecture."""
+    """A model is not available: not found, not reachable, incomplete, or of another architecture."""
 
 
 class MemoryLimitError(Vidx4Error):
@@ -46,8 +46,8 @@ class MemoryLimitError(Vidx4Error):
 
 
 class StoppedError(Vidx4Error):
-    """A job was told to stop; what is whole of it is kept."""
+    """A job was stopped; its finished parts are kept."""
 
 
 class WorkerError(Vidx4Error):
-    """The workers of a cluster can't begin, differ from each other, or die again and again."""
+    """The workers of a cluster can't start, differ from each other, or keep dying."""

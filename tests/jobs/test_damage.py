@@ -32,7 +32,7 @@ from vidx4.jobs.run import run
 from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_batches
-from vidx4.media.headers import with_boxes
+from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams
@@ -173,7 +173,7 @@ def test_a_protected_file(tmp_path: Path) -> None:
     plain = write(tmp_path / "a.mp4", frames(scene(3)), num_audio=0).read_bytes()
     scheme = box(b"schm", struct.pack(">I4sI", 0, b"cenc", 0x10000))
     keys = box(b"schi", box(b"tenc", struct.pack(">IBBBB", 0, 0, 0, 1, 8) + bytes(16)))
-    data = with_boxes(plain, box(b"sinf", box(b"frma", b"avc1") + scheme + keys))
+    data = add_to_sample_entry(plain, box(b"sinf", box(b"frma", b"avc1") + scheme + keys))
     place = data.index(b"avc1", data.index(b"stsd"))
     (tmp_path / "b.mp4").write_bytes(data[:place] + b"encv" + data[place + 4 :])
     with pytest.raises(SourceError, match="protected"):

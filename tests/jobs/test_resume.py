@@ -281,7 +281,7 @@ def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscal
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 4)
     plan.output.write_text("mine")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         run(job)
     assert plan.output.read_text() == "mine"
     assert (

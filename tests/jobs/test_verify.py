@@ -1,4 +1,4 @@
-"""A good output passes; every planted fault is found, and by its own name."""
+"""A good output passes; every planted fault is found, and under its own name."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from vidx4.video import WHOLE, TimeRange
 
 FAST = EncodeOptions(encoder_preset="ultrafast", crf=40)
 Fault = Callable[[AnyPacket, int], "AnyPacket | None"]
-"""Changes a packet, given its number in its stream, or leaves it out."""
+"""Changes a packet, given its number in its stream, or drops it."""
 
 
 def enlarged(path: Path, output: Path, span: TimeRange = WHOLE) -> Plan:
@@ -51,7 +51,7 @@ def remuxed(
     """Write an output again, with a fault."""
     path = plan.output.with_name(f"faulty{plan.output.suffix}")
     with av.open(str(plan.output)) as good, av.open(str(plan.source.path)) as original:
-        options = muxer_options(plan.output.suffix, plan.source, original)
+        options = muxer_options(plan.written, original)
         with av.open(str(path), "w", container_options=options) as bad:
             streams = _copied(good, bad)
             change(bad, streams)
@@ -126,7 +126,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return enlarged(attachments_and_ass(folder), folder / "out.mkv")
 
 
-def test_what_is_right_passes(plan: Plan) -> None:
+def test_a_good_output_passes(plan: Plan) -> None:
     assert lost(plan, plan.output) == []
     assert lost(plan, remuxed(plan)) == []
     assert all(check.is_kept for check in verify(plan.source.path, plan.output))
@@ -142,7 +142,7 @@ def test_other_kinds_pass(make: Callable[[Path], Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mkv"])
 def test_drawn_subtitles_in_pieces_pass(suffix: str, tmp_path: Path) -> None:
-    """Blu-ray discs hold each segment of a picture by itself, Matroska all of them together."""
+    """Blu-ray discs hold each segment of a picture in a packet, Matroska all of them in one."""
     segments = [b"\x16\0\x0b" + bytes(10) + b"\1", b"\x17\0\1\0", b"\x80\0\0"]
 
     def prepare(container: OutputContainer, video: VideoStream) -> list[Stream]:
@@ -224,7 +224,7 @@ def test_sound_is_late_by_a_sample(plan: Plan) -> None:
         ("color_range", 2, "colour full range"),
     ],
 )
-def test_a_wrong_tag_of_colour(tmp_path: Path, attribute: str, value: int, subject: str) -> None:
+def test_a_wrong_colour_tag(tmp_path: Path, attribute: str, value: int, subject: str) -> None:
     """Without a tag in the codec's own stream, the container's is what counts."""
     path = variable(tmp_path)
     plan = plan_video(path, tmp_path / "out.mkv", Request(encode=EncodeOptions("ffv1")))
@@ -299,6 +299,6 @@ def test_a_text_is_another(rich: Plan) -> None:
 
 def test_a_loss_is_an_error_that_names_it(plan: Plan) -> None:
     faulty = remuxed(plan, of_kind("video", 5, dropped))
-    with pytest.raises(OutputError, match="number of frames should be 12 and is 11"):
+    with pytest.raises(OutputError, match=r"number of frames .*11.*12"):
         check_kept(plan.written, faulty)
     check_kept(plan.written, faulty, may_lose=True)

@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_made(make_video: MakeVideo, tmp_path: Path) -> 
     source = probe(make_video())
     (tmp_path / "file").touch()
     target = target_of(source, ".mp4", FAST)
-    with pytest.raises(OutputError, match="can't be written"):
+    with pytest.raises(OutputError, match=r"a\.nut"):
         encode_part(tmp_path / "file" / "a.nut", map(nearest, read_batches(source, 4)), source, target)
 
 

@@ -18,7 +18,7 @@ from av.stream import Disposition
 from tests.conftest import MakeVideo
 from tests.helpers import nearest, packets
 from tests.video_files import AUDIO_SAMPLES
-from vidx4.errors import OutputError, SourceError
+from vidx4.errors import ContainerError, DiskFullError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.media.decode import read_batches
 from vidx4.media.encode import encode_part
@@ -102,7 +102,7 @@ def test_a_span_keeps_the_audio_in_time(make_video: MakeVideo, tmp_path: Path) -
     before, heard = found[: -len(given)], found[-len(given) :]
     assert heard == [(pts - start, dts - start, data) for pts, dts, data in given]
     assert heard[0][0] <= 0 < heard[0][0] + length
-    assert all(time + length <= 0 for time, _, _ in before)  # what the decoder needs, and nobody hears
+    assert all(time + length <= 0 for time, _, _ in before)  # needed by the decoder, and not heard
 
 
 def test_chapters_metadata_and_attachments(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_same_bytes_twice(make_video: MakeVideo, tmp_path: Path) -> None:
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
 
 
-def test_frames_that_no_part_holds_are_told(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_frames_that_no_part_holds_are_returned(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
     batches = [nearest(batch) for batch in read_batches(source, 1)]
     output = plan_output(source, tmp_path / "out.mp4", encode=FAST)
     encode_part(tmp_path / "a.nut", batches[:5] + batches[7:], source, output.target)
     encode_part(tmp_path / "b.nut", [], source, output.target)
     assert join([tmp_path / "a.nut", tmp_path / "b.nut"], output) == source.pts[5:7]
-    with pytest.raises(SourceError, match="No frame"):
+    with pytest.raises(SourceError, match=source.path.name):
         join([tmp_path / "b.nut"], replace(output, path=tmp_path / "none.mp4"))
 
 
@@ -193,25 +193,25 @@ def test_nothing_is_overwritten(make_video: MakeVideo, tmp_path: Path) -> None:
     linked.symlink_to(source.path)
     os.link(source.path, hard)
     output = plan_output(source, tmp_path / "out.mp4")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match=taken.name):
         join([], replace(output, path=taken))
     plan_output(source, taken, overwrite=True)
     for path in (source.path, linked, hard):
-        with pytest.raises(OutputError, match="source itself"):
+        with pytest.raises(OutputError, match=path.name):
             plan_output(source, path, overwrite=True)
     assert taken.read_text() == "mine"
 
 
-def test_a_folder_is_no_output(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_a_folder_is_not_an_output(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match=r"folder\.mp4"):
         plan_output(source, tmp_path / "folder.mp4", overwrite=True)
 
 
 def test_long_names(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
-    with pytest.raises(OutputError, match="name too long"):
+    with pytest.raises(OutputError, match=252 * "a"):
         plan_output(source, tmp_path / f"{252 * 'a'}.mp4")
     longest = tmp_path / f"{251 * 'a'}.mp4"
     enlarge(source, longest)
@@ -227,14 +227,14 @@ def test_a_folder_that_may_not_be_entered(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    with pytest.raises(OutputError, match="Permission denied"):
+    with pytest.raises(OutputError, match=r"out\.mp4.*Permission denied"):
         plan_output(source, tmp_path / "out.mp4")
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.wmv"])
 def test_unknown_suffix(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     source = probe(make_video())
-    with pytest.raises(OutputError, match="can't be written to"):
+    with pytest.raises(OutputError, match=r"\.mp4.*\.mkv"):
         plan_output(source, tmp_path / name)
 
 
@@ -251,7 +251,7 @@ def test_a_failure_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vidx4.media.mux.check_kept", fail)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(DiskFullError, match=r"out\.mp4.*No space left"):
         join([part], output)
     assert list(folder.iterdir()) == []
 
@@ -272,9 +272,7 @@ def test_suffix(make_video: MakeVideo, name: str, options: dict[str, object], su
 def test_codecs_that_do_not_fit() -> None:
     check_codec("av1", ".mkv")
     check_codec("prores", ".mov")
-    with pytest.raises(
-        OutputError, match=r"use \.mp4, \.m4v, \.mkv, \.webm, or the codec h264 or hevc or prores"
-    ):
+    with pytest.raises(ContainerError, match=r"av1.*\.mp4, \.m4v, \.mkv, \.webm.*h264.*hevc.*prores"):
         check_codec("av1", ".mov")
 
 

@@ -12,7 +12,7 @@ from vidx4.media.stall import Pulse, watched
 LONDON = Path(__file__).parents[2] / "samples" / "london.mp4"
 
 
-def test_what_goes_on_is_waited_for() -> None:
+def test_patience_with_work_that_makes_progress() -> None:
     def work(pulse: Pulse) -> str:
         for _ in range(30):  # half as long again as the patience
             time.sleep(0.1)
@@ -22,16 +22,16 @@ def test_what_goes_on_is_waited_for() -> None:
     assert watched(work, "Work", patience=2.0) == "done"
 
 
-def test_what_gets_stuck_is_given_up() -> None:
+def test_stuck_work_is_given_up() -> None:
     release = threading.Event()
     begun = time.monotonic()
-    with pytest.raises(SourceError, match=r"Reading a\.mp4 has made no progress for 0 s: it is given up\."):
+    with pytest.raises(SourceError, match=r"^Reading a\.mp4 .*\b0 s"):
         watched(lambda pulse: release.wait(), "Reading a.mp4", patience=0.2)
     assert time.monotonic() - begun < 5
     release.set()
 
 
-def test_an_error_is_that_of_the_work() -> None:
+def test_errors_of_the_work_are_raised() -> None:
     def work(pulse: Pulse) -> None:
         raise KeyError("of the work")
 
@@ -43,6 +43,6 @@ def test_a_decoder_that_hangs_in_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(probing, "_first_frame", lambda stream, packet: release.wait())
     monkeypatch.setattr("vidx4.media.stall.watched.__defaults__", (0.2,))
-    with pytest.raises(SourceError, match=r"london\.mp4 has made no progress"):
+    with pytest.raises(SourceError, match=r"london\.mp4"):
         probe(LONDON)
     release.set()

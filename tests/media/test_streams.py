@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeVideo
-from vidx4.errors import OptionError, OutputError
+from vidx4.errors import ContainerError, OptionError, OutputError
 from vidx4.media.options import StreamOptions
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams, choose_suffix
@@ -12,7 +12,7 @@ from vidx4.video import Source, StreamInfo
 
 
 def holding(source: Source, *kinds: tuple[str, str]) -> Source:
-    """Add streams to what is known of a source: numbers go on from 2."""
+    """Add streams to what is known of a source: numbers continue from 2."""
     extra = (StreamInfo(index, *kind) for index, kind in enumerate(kinds, start=2))
     return replace(source, streams=(*source.streams, *extra))
 
@@ -32,43 +32,44 @@ def test_all_that_a_container_holds_is_copied(make_video: MakeVideo) -> None:
 def test_text_is_converted(make_video: MakeVideo) -> None:
     source = holding(probe(make_video()), ("subtitle", "subrip"))
     assert carried(source, ".mp4") == [(1, None), (2, "mov_text")]
-    assert "Stream 2 (subrip subtitle) becomes mov_text" in choose_streams(source, ".mp4").warnings[0]
+    (warning,) = choose_streams(source, ".mp4").warnings
+    assert "Stream 2 (subrip subtitle)" in warning
+    assert "mov_text" in warning
 
 
-def test_what_would_lose_is_refused(make_video: MakeVideo) -> None:
+def test_streams_that_would_suffer_are_refused(make_video: MakeVideo) -> None:
     source = holding(probe(make_video()), ("subtitle", "hdmv_pgs_subtitle"))
-    with pytest.raises(OutputError, match=r"stream 2 \(hdmv_pgs_subtitle subtitle\).*use \.mkv.*--subtitles"):
+    with pytest.raises(ContainerError, match=r"stream 2 \(hdmv_pgs_subtitle subtitle\).*\.mkv.*--subtitles"):
         choose_streams(source, ".mp4")
     assert carried(source, ".mp4", StreamOptions(subtitles="none")) == [(1, None)]
-    with pytest.raises(OutputError, match=r"stream 1 \(aac audio eng\)"):
+    with pytest.raises(ContainerError, match=r"stream 1 \(aac audio eng\)"):
         choose_streams(source, ".webm", options=StreamOptions(subtitles="none"))
 
 
-def test_fonts_and_data_are_told_of(make_video: MakeVideo) -> None:
+def test_fonts_and_data_are_dropped(make_video: MakeVideo) -> None:
     source = holding(probe(make_video()), ("attachment", ""), ("data", "bin_data"))
     assert [stream.index for stream, _ in choose_streams(source, ".mp4").lost] == [2, 3]
 
 
-def test_what_is_not_described_is_left_out(make_video: MakeVideo) -> None:
+def test_an_undescribed_stream_is_dropped(make_video: MakeVideo) -> None:
     source = probe(make_video())
     damaged = StreamInfo(2, "video", "h264", "0x0", is_described=False)
     streams = choose_streams(replace(source, streams=(*source.streams, damaged)), ".mkv")
     assert [each.stream.index for each in streams.carried] == [1]
-    assert streams.warnings == (
-        "Stream 2 (h264 video) is left out: the file is damaged where it describes it.",
-    )
+    assert [stream.index for stream, _ in streams.lost] == [2]
+    assert ["Stream 2 (h264 video)" in warning for warning in streams.warnings] == [True]
 
 
 @pytest.mark.parametrize(("audio", "expected"), [("all", [1, 2]), ("none", []), ("2", [2]), ("2,1", [1, 2])])
-def test_sound_is_chosen(make_video: MakeVideo, audio: str, expected: list[int]) -> None:
+def test_audio_is_selected(make_video: MakeVideo, audio: str, expected: list[int]) -> None:
     source = probe(make_video(num_audio=2))
     options = StreamOptions(audio=audio)
     assert [index for index, _ in carried(source, ".mp4", options)] == expected
 
 
 @pytest.mark.parametrize("audio", ["0", "7", "first", "1,"])
-def test_what_is_no_sound(make_video: MakeVideo, audio: str) -> None:
-    with pytest.raises(OptionError, match=r"--audio|no audio stream: 1 would be"):
+def test_streams_that_are_not_audio(make_video: MakeVideo, audio: str) -> None:
+    with pytest.raises(OptionError, match=r"--audio|audio.*: 1\."):
         choose_streams(probe(make_video()), ".mp4", options=StreamOptions(audio=audio))
 
 
@@ -90,5 +91,5 @@ def test_the_container_follows(
 
 
 def test_suffix_of_unknown_kind(make_video: MakeVideo) -> None:
-    with pytest.raises(OutputError, match="can't be written"):
+    with pytest.raises(OutputError, match=r"\.avi.*\.mkv"):
         choose_streams(probe(make_video()), Path("a.avi").suffix)

@@ -14,7 +14,7 @@ from tests.conftest import MakeVideo
 from tests.hard_videos import mirrored
 from tests.helpers import upscale_nearest
 from tests.video_builder import frames, scene, write
-from vidx4.errors import OptionError, OutputError
+from vidx4.errors import ContainerError, OptionError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
@@ -23,8 +23,9 @@ from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_batches
 from vidx4.media.display.rotation import Turn
-from vidx4.media.encoder import CODECS, merged, resolve, try_out
-from vidx4.media.options import EncodeOptions
+from vidx4.media.encoder import merged, resolve, try_out
+from vidx4.media.formats.encoders import CODECS
+from vidx4.media.options import Codec, EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
 from vidx4.video import Source
@@ -68,7 +69,7 @@ def test_an_odd_angle_has_no_turn(odd: tuple[int, ...], make_video: MakeVideo) -
     a, b, c, d = odd
     source = replace(probe(make_video()), display_matrix=(a, b, 0, c, d, 0, 0, 0, LAST))
     for suffix in (".ts", ".mkv"):
-        with pytest.raises(OptionError, match="odd angle or scaled"):
+        with pytest.raises(OptionError, match=r"\.mp4"):
             target_of(source, suffix, EncodeOptions())
     assert target_of(source, ".mp4", EncodeOptions()).display_matrix == source.display_matrix
 
@@ -98,7 +99,7 @@ def test_a_turned_picture_is_moved_back(
     assert copy.display_matrix[6:8] == tuple(times * ONE * pixels for pixels in back)
 
 
-def test_it_is_turned_where_the_container_can_not_say_so(tmp_path: Path) -> None:
+def test_frames_are_rotated_if_the_container_can_not_say_so(tmp_path: Path) -> None:
     path = mirrored(tmp_path)
     plan = plan_video(path, tmp_path / "out.ts", Request(encode=EncodeOptions(**FAST)))
     run(Job(plan, LocalExecutor(upscale_nearest), 8))
@@ -146,16 +147,16 @@ def test_a_final_size_on_file(make_video: MakeVideo, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [{"width": 101}, {"height": 99}, {"width": 100, "height": 51}])
 def test_odd_lengths(make_video: MakeVideo, size: dict[str, Any]) -> None:
     source = probe(make_video(num_frames=1))
-    with pytest.raises(OptionError, match="even"):
+    with pytest.raises(OptionError, match=r"\d+x\d+.*yuv420p"):
         target_of(source, ".mp4", EncodeOptions(**size))
 
 
-def test_shapes_that_matroska_can_not_tell(make_video: MakeVideo) -> None:
+def test_shapes_that_matroska_can_not_store(make_video: MakeVideo) -> None:
     source = replace(probe(make_video(num_frames=1)), sample_aspect_ratio=Fraction(1001, 1000))
     target_of(source, ".mp4", EncodeOptions("av1"))
     target_of(source, ".mkv", EncodeOptions("hevc"))
     target_of(source, ".mkv", EncodeOptions("av1", width=2002, height=1500))
-    with pytest.raises(OutputError, match="1001/1000 as wide as high"):
+    with pytest.raises(ContainerError, match=r"1001/1000.*\.mkv.*av1"):
         target_of(source, ".mkv", EncodeOptions("av1"))
 
 
@@ -185,15 +186,15 @@ def test_depth_follows_the_source(tmp_path: Path, codec: str, options: dict[str,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"codec": "vp9", "bit_depth": 10}, "8 bits, not 10"),
-        ({"codec": "av1", "pixel_format": "yuv444p"}, "takes no pixel format"),
-        ({"pixel_format": "yuv420p", "bit_depth": 10}, "has 8 bits"),
+        ({"codec": "vp9", "bit_depth": 10}, "vp9.* 8 bits.* 10"),
+        ({"codec": "av1", "pixel_format": "yuv444p"}, "yuv444p"),
+        ({"pixel_format": "yuv420p", "bit_depth": 10}, "yuv420p .*8 bits.* 10"),
         ({"quality": 101}, "0 to 100"),
-        ({"quality": 50, "crf": 20}, "not both"),
-        ({"codec": "prores", "crf": 20}, "no crf"),
-        ({"codec": "ffv1", "quality": 50}, "lossless"),
+        ({"quality": 50, "crf": 20}, "--quality.*--crf"),
+        ({"codec": "prores", "crf": 20}, "prores.*--crf.*--quality"),
+        ({"codec": "ffv1", "quality": 50}, "ffv1.*--quality"),
         ({"encoder_options": ("tune",)}, "key=value"),
-        ({"encoder_options": ("warp=9",)}, "no option 'warp'"),
+        ({"encoder_options": ("warp=9",)}, "libx264.*'warp'"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
@@ -214,7 +215,7 @@ def test_quality_is_one_scale(codec: str) -> None:
 
 def test_an_encoder_that_does_not_start() -> None:
     settings = resolve(EncodeOptions(encoder_options=("tune=warp",)), 640, 480, 8)
-    with pytest.raises(OptionError, match="libx264 doesn't start"):
+    with pytest.raises(OptionError, match="libx264"):
         try_out(settings, 640, 480)
 
 
@@ -230,7 +231,7 @@ def test_parameters_are_added_to_ours() -> None:
     [("hevc", (7680, 4800)), ("av1", (9000, 1000)), ("h264", (17000, 100)), ("prores", (16400, 100))],
 )
 def test_pictures_that_are_too_large(codec: str, size: tuple[int, int]) -> None:
-    with pytest.raises(OptionError, match="too large"):
+    with pytest.raises(OptionError, match=f"{size[0]}x{size[1]}.*{codec}"):
         resolve(EncodeOptions(codec), *size, 8)
 
 
@@ -241,7 +242,7 @@ def test_pictures_that_are_too_large(codec: str, size: tuple[int, int]) -> None:
 def test_codecs_that_a_container_does_not_take(
     make_video: MakeVideo, tmp_path: Path, codec: str, suffix: str
 ) -> None:
-    with pytest.raises(OutputError, match=f"video of {codec}|such as {codec}"):
+    with pytest.raises(ContainerError, match=codec):
         plan_video(
             make_video(num_frames=2), Path(f"{tmp_path}/out{suffix}"), Request(encode=EncodeOptions(codec))
         )
@@ -281,3 +282,7 @@ def test_full_range_prores_becomes_limited(tmp_path: Path) -> None:
     assert not target.color.full_range
     assert target_of(probe(full), ".mov", EncodeOptions("h264")).color.full_range
     assert VideoFrame(2, 2, target.encoder.pix_fmt).format.name == "yuv422p10le"
+
+
+def test_every_codec_has_an_encoder() -> None:
+    assert {Codec.AUTO, *CODECS} == set(Codec)

@@ -13,7 +13,7 @@ import torch
 
 from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.models.registry import known_models
-from vidx4.media.encoder import installed_codecs
+from vidx4.media.formats.encoders import installed_codecs
 
 ENOUGH_DISK = 10 * 10**9
 

@@ -8,7 +8,7 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import verify_picture
 from vidx4.media.checks import Check, verify_output
-from vidx4.media.encoder import CODECS
+from vidx4.media.formats.encoders import CODECS
 from vidx4.media.options import Codec
 from vidx4.media.output import Output
 from vidx4.media.pictures.read_sequence import is_sequence

@@ -1,7 +1,6 @@
-"""Proof that an output holds what it should: every frame at its time, every packet, every tag."""
+"""Checks that an output holds what it should: every frame at its time, every packet, every tag."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +15,7 @@ from vidx4.errors import OutputError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_turn
-from vidx4.media.formats.containers import format_of
-from vidx4.media.headers import lasting
+from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
@@ -28,30 +26,16 @@ from vidx4.video import Source
 _logger = logging.getLogger(__name__)
 
 _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
-"""Subtitles that are pictures."""
+"""Codecs of subtitles that are pictures."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
-"""Seconds; MP4 keeps chapters in milliseconds."""
+"""Seconds by which a chapter may be off; MP4 stores milliseconds."""
 _EXACT = frozenset({"mp4", "mov"})
 """Muxers that keep the time base of a video."""
-_STREAM_KEYS = {
-    "mp4": frozenset({"language"}),
-    "mov": frozenset({"language"}),
-    "mpegts": frozenset({"language"}),
-}
-"""What of a stream's metadata a muxer writes; Matroska and WebM write all."""
-_DISPOSITIONS = {
-    "mp4": Disposition.default | Disposition.attached_pic,
-    "mov": Disposition.default | Disposition.attached_pic,
-    "webm": Disposition.default | Disposition.forced,
-    "mpegts": Disposition(0),
-}
-"""What of a stream's dispositions a muxer writes; Matroska writes all of these."""
-_ALL_DISPOSITIONS = Disposition.default | Disposition.forced | Disposition.attached_pic
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One property of an output, as it should be and as it was found."""
 
     subject: str
     expected: str
@@ -60,41 +44,46 @@ class Check:
 
     @classmethod
     def of(cls, subject: str, expected: object, found: object) -> "Check":
-        """Compare two values."""
+        """Return the check that two values are equal."""
         return cls(subject, str(expected), str(found), expected == found)
 
 
 def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_lose: bool = False) -> None:
-    """Make sure that a file holds all that an output should.
+    """Check that a file holds everything that an output should.
 
     Args:
-        output: those of `verify_output`, as are the next two.
-        path: the file.
-        missing: frames that could not be decoded.
-        may_lose: whether a loss is only told.
+        output: what the file should hold.
+        path: the file, which need not be at the output's own place.
+        missing: pts of frames of the source that could not be decoded.
+        may_lose: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and may not be.
+        OutputError: something is lost, and `may_lose` is not set.
     """
     require_kept(verify_output(output, path, missing), output.path, may_lose=may_lose)
 
 
 def require_kept(checks: Sequence[Check], path: Path, *, may_lose: bool) -> None:
-    """Make sure that all checks of what is to be written to a path hold, or tell of those that don't.
+    """Raise an error, or log warnings, about checks that failed.
+
+    Args:
+        checks: checks of a file that is about to appear.
+        path: the place where it should appear.
+        may_lose: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and may not be.
+        OutputError: something is lost, and `may_lose` is not set.
     """
     lost = [check for check in checks if not check.is_kept]
     if lost and may_lose:
         for each in lost:
-            _logger.warning("%s: %s is %s, and should be %s.", path, each.subject, each.found, each.expected)
+            _logger.warning("%s: %s is %s but should be %s.", path, each.subject, each.found, each.expected)
     elif lost:
-        what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
+        what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise OutputError(
-            f"{path} could not be written so that it keeps everything: {what}{more}. --force writes it all "
-            "the same."
+            f"{path} could not be written so that it keeps everything: {what}{more}. --accept-loss writes it "
+            "anyway."
         )
 
 
@@ -102,7 +91,7 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
     """Compare a file with what an output should hold.
 
     Args:
-        output: tells what it should hold.
+        output: what the file should hold.
         path: the file, which need not be at the output's own place.
         missing: pts of frames of the source that could not be decoded.
 
@@ -138,17 +127,17 @@ def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Ch
     expected = [each * source.time_base - cut.origin for each in pts]
     found = [each * copy.time_base for each in copy.pts]
     yield Check.of("number of frames", len(expected), len(found))
-    if format_of(output.suffix) in _EXACT:
+    if output.muxer in _EXACT:
         finer = (source.time_base / copy.time_base).denominator == 1
         yield Check("time base", str(source.time_base), str(copy.time_base), finer)
     yield _times("time of frame", expected, found, copy.time_base / 2)
     # A frame lasts until the next that the source has, whether that could be decoded or not.
     ends = dict(zip(source.pts, (*source.pts[1:], source.stop_pts), strict=True))
-    has_durations = format_of(output.suffix) not in ("mpegts", "webm")
+    has_durations = output.muxer not in ("mpegts", "webm")
     if expected and found and not absent and has_durations:
         last = ends[pts[-1]] * source.time_base - cut.origin
         tolerance = copy.time_base
-        if format_of(output.suffix) in _EXACT:
+        if output.muxer in _EXACT:
             # MP4 holds the times between decoded frames, and the last one shown need not be decoded last.
             steps = [stop - start for start, stop in pairwise(expected)] or [Fraction(0)]
             tolerance += max(steps) - min(steps)
@@ -190,7 +179,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
         given = digests(original, [stream for _, stream, _ in pairs], output.cut)
         kept = digests(written, [twin for *_, twin in pairs if twin is not None])
         video = original.streams[source.video_index], written.streams[copy.video_index]
-        yield from _tags(*video, output, is_copied=True)
+        yield from _tags(*video, output)
         for each, stream, twin in pairs:
             name = f"{each.stream.kind} {stream.index}"
             if twin is None:
@@ -198,18 +187,18 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 continue
             is_cut = not output.cut.is_whole and each.stream.kind == "audio"
             if not output.cut.is_whole and each.stream.codec in _DRAWN:
-                # What is shown when a range begins is drawn anew there, of all that built it up.
+                # The picture that is shown when the range begins was composed again, as its first packet.
                 yield Check.of(f"{name}: codec", each.stream.codec, kept[twin.index].codec)
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
-            yield from _tags(stream, twin, output, is_copied=each.codec is None)
+            yield from _tags(stream, twin, output)
         yield from _surplus(pairs, written.streams, copy.video_index)
 
 
 def _pairs(
     originals: StreamContainer, carried: Sequence[Carried], written: StreamContainer, video_index: int
 ) -> Iterator[tuple[Carried, Stream, Stream | None]]:
-    """Pair streams by their order among those of a kind: a container may put kinds in another order."""
+    """Pair streams by their order among those of one kind; a container may order the kinds differently."""
     left: dict[str, list[Stream]] = {}
     for stream in written:
         if stream.index != video_index and not is_chapter_track(stream):
@@ -233,10 +222,12 @@ def _packets(
     if each.codec is None and is_cut:
         yield Check.of(f"{name}: codec", given.codec, kept.codec)
         yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
-        if given.has_packets:  # in the output, those that its decoder needs stand before them
+        if given.has_packets:  # the output has more before, for its decoder
             (content, times), (other, found) = (each.last(given.num_packets) for each in (given, kept))
             yield Check.of(f"{name}: content", content, other)
-            slack = given.time_base if given.is_coarse else given.rounding  # `trim` finds the exact times
+            slack = (
+                given.time_base if given.is_coarse else given.rounding
+            )  # `trim_sound` finds the exact times
             yield _times(f"{name}: time of packet", times, found, (kept.time_base + slack) / 2)
     elif each.codec is None:
         yield Check.of(f"{name}: codec", given.codec, kept.codec)
@@ -254,46 +245,31 @@ def _packets(
         yield Check(f"{name}: texts", f"{len(given.texts)}", f"{len(given.texts) - len(lost)}", not lost)
 
 
-def _tags(stream: Stream, twin: Stream, output: Output, *, is_copied: bool) -> Iterator[Check]:
-    kind, name = format_of(output.suffix), f"{stream.type} {stream.index}"
-    keys = _STREAM_KEYS.get(kind)
+def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
+    name = f"{stream.type} {stream.index}"
     found = {key.lower(): value for key, value in twin.metadata.items()}
-    for key, value in lasting(stream.metadata).items():
-        is_written = key.lower() in keys if keys else key != "creation_time"
-        if is_written and value and not (key.lower() == "language" and value == "und"):
-            yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
-    if (title := stream.metadata.get("title")) and kind in _EXACT:
+    for key, value in written_of_stream(stream.metadata, output.muxer).items():
+        yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
+    if (title := stream.metadata.get("title")) and output.muxer in _EXACT:
         yield Check.of(f"{name}: title", title, found.get("handler_name", ""))
-    told = _DISPOSITIONS.get(kind, _ALL_DISPOSITIONS) & _ALL_DISPOSITIONS
-    wanted = stream.disposition & told
+    written = written_dispositions(output.muxer)
+    wanted = stream.disposition & written
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
         wanted &= ~Disposition.default
-    yield Check(
-        f"{name}: dispositions", str(wanted), str(twin.disposition & told), not wanted & ~twin.disposition
-    )
+    is_kept = not wanted & ~twin.disposition
+    yield Check(f"{name}: dispositions", str(wanted), str(twin.disposition & written), is_kept)
 
 
 def _description(output: Output, path: Path) -> Iterator[Check]:
-    kind = format_of(output.suffix)
     with open_source(output.source.path) as original, open_source(path) as written:
-        if kind != "mpegts":
+        if output.muxer != "mpegts":
             found = {key.lower(): value for key, value in written.metadata.items()}
             for key, value in lasting(original.metadata).items():
                 other = found.get(key.lower(), "")
-                is_kept = _as_stored(key, value) == _as_stored(key, other)
-                yield Check(f"metadata {key}", value, other, is_kept)
+                yield Check(f"metadata {key}", value, other, is_same_value(key, value, other))
             given, kept = chapters_of(original, output.cut), chapters_of(written)
             yield Check.of("number of chapters", len(given), len(kept))
             yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))
-
-
-def _as_stored(key: str, value: str) -> str:
-    """Return a value without what containers spell in their own way: dates and places are numbers there."""
-    if key == "creation_time":
-        return value[:19].replace(" ", "T")
-    if key.startswith("location"):
-        return " ".join(f"{float(number):.3f}" for number in re.findall(r"[+-][\d.]+", value))
-    return value
 
 
 def _chapter(given: Chapter, kept: Chapter) -> Check:

@@ -1,43 +1,34 @@
-"""Videos that were cut from one, one after another."""
+"""Join videos that were cut from one."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.atomic import write_whole
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.formats.containers import format_of
-from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, muxer_options
+from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.probe import probe
-from vidx4.media.streams import choose_streams
-from vidx4.media.target import Target
-from vidx4.video import WHOLE, HdrMetadata
 
 
-def concatenate(pieces: Sequence[Path], output: Path, target: Target) -> None:
+def concatenate(pieces: Sequence[Path], path: Path, like: Output) -> None:
     """Write videos one after another into one, packet by packet.
 
-    Sound is kept packet for packet but where that of a piece still lasts when the next begins.
+    Sound is kept packet for packet, except where that of one piece still lasts when the next begins.
 
     Args:
-        pieces: outputs of `join` for spans of one source with the same encoding and container.
-        output: a file of their kind, replaced if it exists.
-        target: what their video is.
+        pieces: outputs of `join` for spans of one source, with the same encoder and container.
+        path: a file of their kind, replaced if it exists.
+        like: what one of the pieces was planned to hold.
 
     Raises:
         OutputError: the file can't be written.
     """
-    source = probe(pieces[0])
-    streams = choose_streams(source, output.suffix)
-    # The stream of a piece has its metadata of HDR already.
-    written = Output(output, source, WHOLE, replace(target, hdr=HdrMetadata()), streams)
-    with write_whole(output) as unfinished:
+    written = like.of_pieces(path, probe(pieces[0]))
+    with write_whole(path) as unfinished:
         _write(pieces, written, unfinished)
         finish_layout(unfinished, written)
 
@@ -46,12 +37,7 @@ def _write(pieces: Sequence[Path], written: Output, unfinished: Path) -> None:
     source = written.source
     with (
         open_source(pieces[0]) as first,
-        av.open(
-            str(unfinished),
-            "w",
-            format=format_of(written.suffix),
-            container_options=muxer_options(written.suffix, source, first),
-        ) as container,
+        open_output(unfinished, written, first) as container,
     ):
         video = first.streams[source.video_index]
         assert isinstance(video, VideoStream)
@@ -66,7 +52,7 @@ def _write(pieces: Sequence[Path], written: Output, unfinished: Path) -> None:
 
 
 def _packets(pieces: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[AnyPacket, int]]:
-    """Yield packets on the clock of the whole, and the stream that each belongs to."""
+    """Yield packets, moved to the times of the whole, and the index of their stream."""
     ends: dict[int, Fraction] = {}
     start = Fraction(0)
     for piece in pieces:

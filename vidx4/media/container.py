@@ -1,7 +1,10 @@
-"""Open a file and read its packets, with errors written for the user."""
+"""Open a file and read its packets."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -12,35 +15,40 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.errors import SourceError
+from vidx4.media.formats import ebml
+from vidx4.media.formats.boxes import read_boxes
+from vidx4.media.formats.matroska import SEGMENT
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 
 _logger = logging.getLogger(__name__)
 
 AnyPacket: TypeAlias = "Packet[Stream]"
-"""A packet of any kind of stream; PyAV's class has a type parameter in its stubs only."""
+"""A packet of any kind of stream; PyAV's class has its type parameter only in the stubs."""
 
 BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
-"""Options of a muxer: write no date, version or random number, and leave every timestamp as it is."""
+"""Options of a muxer: write no date, version or random number, and keep every timestamp."""
 _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
+"""Demuxers of containers without presentation times."""
 _PATIENCE = 120.0
-"""Seconds after which a file that can't be opened or read on is given up."""
+"""Seconds to wait for a file to be opened, or for its next bytes."""
 _NOT_VIDEOS = frozenset({"tty"})
-"""Demuxers that make a picture of anything: `tty` draws a text file."""
+"""Demuxers that accept anything: `tty` draws a text file as a picture."""
 _LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
-"""How files begin that make FFmpeg open others, which may be pipes and block: concat, HLS, DASH (XML)."""
+"""First bytes of files that make FFmpeg open others, even pipes that block: concat, HLS, DASH (XML)."""
 _BOXES = frozenset(
     [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
 )
-"""At the top of MP4 and QuickTime files."""
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+"""Kinds of boxes at the top of MP4, QuickTime and JPEG 2000 files."""
+_HEAD = 8
+"""Bytes that tell how a file is structured."""
 
 
 def open_source(path: Path) -> InputContainer:
     """Open a file, or numbered pictures, for reading.
 
     Raises:
-        SourceError: the file is missing, unreadable, protected, or of no known format.
+        SourceError: the file is missing, unreadable, protected, or of an unknown format.
     """
     if is_sequence(path):
         return open_sequence(path)
@@ -48,11 +56,11 @@ def open_source(path: Path) -> InputContainer:
     if is_animation(path):
         return open_animation(path)
     try:
-        # An absolute path has no protocol: a file may be called `http:x.mp4`.
+        # FFmpeg takes what precedes a colon for a protocol, and a file may be called `http:x.mp4`.
         container = av.open(str(path.absolute()), metadata_errors="replace", timeout=_PATIENCE)
     except FFmpegError as error:
         raise SourceError(
-            f"{path} can't be read as a video: it is of another kind, or cut off before its index "
+            f"{path} can't be read as a video: it is something else, or is cut off before its index "
             f"({error.strerror})."
         ) from error
     if container.format.name in _NOT_VIDEOS:
@@ -60,12 +68,12 @@ def open_source(path: Path) -> InputContainer:
         raise SourceError(f"{path} is not a video.")
     if _is_protected(container):
         container.close()
-        raise SourceError(f"{path} is protected: it can't be decoded without its key.")
+        raise SourceError(f"{path} is protected and can't be decoded without its key.")
     return container
 
 
 def _is_protected(container: InputContainer) -> bool:
-    """Return whether the headers of Windows Media or Matroska name a key; MP4 tells by its packets."""
+    """Return whether a header names a key, as in Windows Media and Matroska; in MP4, the packets do."""
     videos = container.streams.video
     return "ASF_Protection_Type" in container.metadata or any("enc_key_id" in s.metadata for s in videos)
 
@@ -73,7 +81,7 @@ def _is_protected(container: InputContainer) -> bool:
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SourceError(f"{path} is a folder, and holds no numbered pictures.")
+            raise SourceError(f"{path} is a folder without numbered pictures.")
         if not path.exists():
             raise SourceError(f"{path} does not exist.")
         if not path.is_file():
@@ -82,89 +90,81 @@ def _check_readable(path: Path) -> None:
             raise SourceError(f"{path} is empty.")
         with path.open("rb") as file:
             if file.read(32).startswith(_LISTS):
-                raise SourceError(f"{path} is a list of other files or a document, and not a video.")
+                raise SourceError(f"{path} is a list of other files or a document, not a video.")
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def knows_order(container: InputContainer) -> bool:
-    """Return whether a container tells in which order frames are shown, and not only decoded."""
+    """Return whether a container states the order in which frames are shown, not only that of decoding."""
     return container.format.name not in _UNORDERED
 
 
 def packet_pts(container: InputContainer, packet: AnyPacket, index: int) -> int:
-    """Return when a frame is shown: that of the packet, or, without `knows_order`, one of those around it.
+    """Return the pts of a frame; without `knows_order`, that of a frame nearby.
 
     Args:
-        container: where the packet is from.
-        packet: of a video.
+        container: the file of the packet.
+        packet: a packet of a video.
         index: the number of packets before it.
     """
-    pts = packet.pts if knows_order(container) else packet.dts  # FFmpeg would guess a pts
+    pts = packet.pts if knows_order(container) else packet.dts  # the pts that FFmpeg gives is a guess
     pts = packet.dts if pts is None else pts
     return index * (packet.duration or 1) if pts is None else pts
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return whether a file is shorter than its own structure says; MP4, Matroska and AVI tell."""
+    """Return whether a file is shorter than its own structure says; MP4, Matroska and AVI state it."""
     if not path.is_file():  # numbered pictures
         return False
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(_HEAD)
         if head[4:8] in _BOXES:
             return _end_of_boxes(file, size) > size
-    if head.startswith(b"RIFF"):
-        return int.from_bytes(head[4:8], "little") + 8 > size + 1  # the last byte may be padding
-    return head.startswith(_EBML) and _end_of_segment(head) > size
+        if head.startswith(ebml.HEADER):
+            return _end_of_segment(file) > size
+    # The last chunk of a RIFF file may lack the byte that pads it to an even length.
+    return head.startswith(b"RIFF") and int.from_bytes(head[4:8], "little") + _HEAD > size + 1
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the last of the boxes at the top ends that begins inside the file."""
-    place = 0
-    while place + 8 <= size:
-        file.seek(place)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:], "big")
-        if length < 8 or head[4:8] not in _BOXES:  # 0: up to the end of the file; else it is no box
-            return place
-        place += length
-    return place
+    """Return the end of the last of the boxes at the top of an MP4 file."""
+    known = takewhile(lambda box: box.kind in _BOXES, read_boxes(file, 0, size))
+    return max((box.stop for box in known), default=0)
 
 
-def _end_of_segment(head: bytes) -> int:
-    """Return where the segment ends that follows an EBML header, 0 where that is not known."""
-    place = head.find(_SEGMENT) + len(_SEGMENT)
-    if place < len(_SEGMENT) or place >= len(head) or not head[place]:
-        return 0
-    width = 9 - head[place].bit_length()
-    length = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
-    return 0 if length == (1 << 7 * width) - 1 else place + width + length
+def _end_of_segment(file: BinaryIO) -> int:
+    """Return the end of the segment, the one element after the header of a Matroska file; 0 if unknown."""
+    file.seek(0)
+    with suppress(ValueError):
+        file.seek(ebml.read_header(file).size or 0, os.SEEK_CUR)
+        segment = ebml.read_header(file)
+        return file.tell() + (segment.size or 0) if segment.name == SEGMENT else 0
+    return 0
 
 
 def read_packets(
     container: InputContainer, *streams: Stream, on_error: Callable[[], object] | None = None
 ) -> Iterator[AnyPacket]:
-    """Yield the packets of some streams in the order of the file, which ends where it can't be read on.
+    """Yield the packets of some streams in the order of the file, up to the first place that can't be read.
 
     Args:
         container: an open file.
-        streams: of it.
-        on_error: called where it can't be read on; this is logged where None.
+        streams: the streams.
+        on_error: called at a place that can't be read; None to log a warning.
     """
     try:
         for packet in container.demux(streams):
-            if packet.size or packet.dts is not None:  # and not the empty one that flushes a decoder
+            if packet.size or packet.dts is not None:  # the last one is empty: it flushes a decoder
                 yield packet
     except IndexError:
-        return  # PyAV flushes streams that it doesn't know: those that appear in the middle of a file
+        return  # PyAV fails to flush a stream that appears in the middle of a file, such as MPEG-TS
     except FFmpegError as error:
         if on_error is not None:
             on_error()
         else:
-            _logger.warning("%s can't be read to its end: %s", container.name, error.strerror)
+            _logger.warning("%s can't be read to the end: %s", container.name, error.strerror)
 
 
 def read_frame_packets(
@@ -172,6 +172,7 @@ def read_frame_packets(
 ) -> Iterator[AnyPacket]:
     """Yield the packets of a video that hold a frame.
 
-    Theora shows a frame for longer by empty packets; to a decoder, one would mean the end of the stream.
+    Theora has empty packets, which show the last frame for longer. To FFmpeg's decoders, an empty packet
+    means the end of the stream.
     """
     return (packet for packet in read_packets(container, stream, on_error=on_error) if packet.size)

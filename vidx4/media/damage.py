@@ -1,38 +1,38 @@
-"""What could not be read of a source, and where."""
+"""Damage that is found while a source is decoded."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 _MAX_PLACES = 5
-"""How many places are named."""
+"""The most places that a sentence names."""
 
 
 @dataclass
 class Damage:
-    """Collects what goes wrong while a source is decoded; times are seconds from its first frame."""
+    """Places of a source that could not be decoded, in seconds from its first frame."""
 
     packets: set[Fraction] = field(default_factory=set)
-    """Of packets that can't be decoded."""
+    """Times of packets that can't be decoded."""
     frames: set[Fraction] = field(default_factory=set)
-    """Of frames that are shown, but of which the decoder says that parts are made up."""
+    """Times of frames in which the decoder concealed missing parts."""
     end: Fraction | None = None
-    """Where the file can't be read on though more should come; None where it is read to its end."""
+    """The time at which reading failed though more should follow; None if the file was read to its end."""
 
     def __bool__(self) -> bool:
         return bool(self.packets or self.frames) or self.end is not None
 
     def sentences(self) -> tuple[str, ...]:
-        """Return what is to be said of it."""
+        """Return sentences for the user, one for each kind of damage."""
         sentences = []
         if self.end is not None:
-            sentences.append(f"The file is cut off or can't be read on at {_time(self.end)}.")
+            sentences.append(f"The file is cut off or unreadable after {_time(self.end)}.")
         if self.packets:
             sentences.append(
                 f"{_number(self.packets, 'packet')} could not be decoded, {_places(self.packets)}."
             )
         if self.frames:
-            filled = f"Parts of {_number(self.frames, 'frame')} were missing, and filled in by the decoder"
-            sentences.append(f"{filled}, {_places(self.frames)}.")
+            concealed = f"Missing parts of {_number(self.frames, 'frame')} were filled in by the decoder"
+            sentences.append(f"{concealed}, {_places(self.frames)}.")
         return tuple(sentences)
 
 

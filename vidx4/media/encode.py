@@ -1,4 +1,4 @@
-"""Frames to a part file."""
+"""Compress frames to a part file."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -22,20 +22,20 @@ from vidx4.media.target import Target
 from vidx4.video import Source
 
 _MAX_RATE_DENOMINATOR = 1_000_000
+"""The largest denominator of a frame rate that encoders are given."""
 
 
 def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, target: Target) -> int:
     """Compress frames to a part file, which appears at `path` when it is whole.
 
-    The container is NUT, the one that keeps any time base, and the order of frames that refer to later
-    ones; but for ProRes, which only QuickTime holds. The same frames give the same bytes. Without any frame
-    the file is empty.
+    The container is NUT, which keeps any time base and the order of B-frames; ProRes, which NUT can't hold,
+    is written to QuickTime. The same frames give the same bytes. Without any frame, the file is empty.
 
     Args:
-        path: where the part shall appear; a file that is there is replaced.
+        path: where the part should appear; an existing file is replaced.
         batches: frames in ascending order of pts, all of one size, in the source's time base.
-        source: what the frames were made from; tells times and colours.
-        target: what they become; frames of another size are resized.
+        source: the video that the frames were made from.
+        target: the stream that they become; frames of another size are resized.
 
     Returns:
         The number of frames written.
@@ -101,7 +101,7 @@ def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[Vi
 
 
 def frame_sizes(part: Path) -> tuple[list[int], list[int]]:
-    """Return the sizes in bytes of the keyframes of a part, and of its other frames."""
+    """Return the sizes in bytes of a part's keyframes, and those of its other frames."""
     keyframes: list[int] = []
     others: list[int] = []
     with open_source(part) as container:

@@ -1,50 +1,44 @@
-"""Which encoder compresses a picture, and with which settings."""
+"""Choose an encoder and its settings, and start it."""
 
 import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import get_native_id
 from typing import cast
 
 from av.codec import Codec, CodecContext
-from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from vidx4.errors import OptionError
+from vidx4.media.formats.encoders import CODECS, ENCODERS, NUM_THREADS, Encoder, is_installed
 from vidx4.media.options import DEFAULT_QUALITY, EncodeOptions
 
-os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal by itself, and asks only this
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal, and only heeds this
 
-_NUM_THREADS = 8
-"""Fixed, since what an encoder writes may depend on the number of its threads."""
 _MACROBLOCK = 16
 _H264_MAX_MACROBLOCKS = 36864
-"""The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest level that players commonly take."""
+"""The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest that players commonly support."""
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
-_UNLIMITED = 2**31
-_X26X_PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
-    *("medium", "slow", "slower", "veryslow", "placebo"),
-)
-_NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
+_PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
+"""The highest quality for which each profile is chosen, and FFmpeg's name of it."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What FFmpeg is told."""
+    """An encoder and its settings, as FFmpeg takes them."""
 
     codec: str
     encoder: str
     pix_fmt: str
     options: Mapping[str, str]
-    num_threads: int = _NUM_THREADS
+    num_threads: int = NUM_THREADS
 
     @property
     def bit_depth(self) -> int:
@@ -52,128 +46,30 @@ class EncoderSettings:
         return max(component.bits for component in VideoFormat(self.pix_fmt).components)
 
 
-@dataclass(frozen=True)
-class _Encoder:
-    """One of FFmpeg's encoders, and what `EncodeOptions` may say to it."""
-
-    name: str
-    options: Mapping[str, str]
-    crf: int | None = None
-    """At the default quality; None where there is no such thing."""
-    max_crf: int = 51
-    crf_per_quality: float = 0.3
-    """By how much the crf falls for one point of quality, so that codecs look about alike at each."""
-    crf_option: str = "crf"
-    preset: str | None = None
-    """The default; None where there is no such thing."""
-    presets: tuple[str, ...] = ()
-    preset_option: str = "preset"
-    chroma: str = "420"
-    depths: Mapping[int, str] = field(default_factory=lambda: {8: "p", 10: "p10le"})
-    """How the names of pixel formats end, by bits per component."""
-    max_side: int = _UNLIMITED
-    max_pixels: int = _UNLIMITED
-
-
-_TEN_BITS = {10: "p10le"}
-_ENCODERS = {
-    "h264": _Encoder(
-        "libx264",
-        options={"x264-params": "cpu-independent=1"},
-        crf=16,
-        preset="medium",
-        presets=_X26X_PRESETS,
-        max_side=16880,  # of level 6.2: ITU-T H.264, table A-1
-        max_pixels=139264 * _MACROBLOCK**2,
-    ),
-    "hevc": _Encoder(
-        "libx265",
-        options={"x265-params": f"log-level=error:frame-threads=4:pools={_NUM_THREADS}:lookahead-slices=0"},
-        crf=18,
-        preset="medium",
-        presets=_X26X_PRESETS,
-        depths={8: "p", 10: "p10le", 12: "p12le"},
-        max_side=16888,  # of level 6.2: ITU-T H.265, table A.8
-        max_pixels=35_651_584,
-    ),
-    "av1": _Encoder(
-        "libsvtav1",
-        options={"svtav1-params": "lp=4"},
-        crf=20,
-        max_crf=63,
-        crf_per_quality=0.4,
-        preset="6",
-        presets=tuple(map(str, range(11))),
-        max_side=8704,  # of level 6.3 (AV1 specification, annex A.3), in either direction
-        max_pixels=35_651_584,
-    ),
-    "vp9": _Encoder(
-        "libvpx-vp9",
-        options={"b": "0", "deadline": "good", "row-mt": "0", "tile-columns": "2"},
-        crf=20,
-        max_crf=63,
-        crf_per_quality=0.4,
-        preset="3",
-        presets=tuple(map(str, range(9))),
-        preset_option="cpu-used",
-        depths={8: "p"},  # FFmpeg's wheels carry a libvpx for 8 bits
-        max_side=16384,
-        max_pixels=35_651_584,  # of level 6.2
-    ),
-    "ffv1": _Encoder(
-        "ffv1",
-        options={"level": "3", "slices": "24", "slicecrc": "1", "g": "1"},
-        chroma="444",
-        depths={8: "p", 10: "p10le", 12: "p12le", 16: "p16le"},
-    ),
-    "prores": _Encoder(
-        "prores_ks", options={"vendor": "apl0"}, chroma="422", depths=_TEN_BITS, max_side=16384
-    ),
-    "png": _Encoder("png", options={"pred": "mixed"}, chroma="rgb", depths={8: "rgb24", 16: "rgb48be"}),
-}
-_ENCODERS |= {
-    f"{codec}_nvenc": _Encoder(
-        f"{codec}_nvenc",
-        options={"rc": "vbr", "b": "0"},
-        crf=crf,
-        crf_option="cq",
-        preset="p6",
-        presets=_NVENC_PRESETS,
-        depths={8: "p"} if codec == "h264" else {8: "p", 10: "p010le"},
-        max_side=4096 if codec == "h264" else 8192,
-    )
-    for codec, crf in (("h264", 18), ("hevc", 20), ("av1", 24))
-}
-CODECS = tuple(codec for codec in _ENCODERS if codec != "png")
-"""What `EncodeOptions.codec` may name beside `auto`; `ffv1` is lossless, pictures are for folders."""
-_PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
-"""FFmpeg's names, and up to which quality each is taken."""
-
-
 def resolve(
     options: EncodeOptions, width: int, height: int, bit_depth: int, *, held: tuple[str, ...] = CODECS
 ) -> EncoderSettings:
-    """Return the settings for pictures of a size in pixels and of a depth in bits per component.
+    """Return the encoder and the settings for pictures of some size and depth.
 
     Args:
         options: what the user wants.
-        width: of the finished picture.
-        height: of the finished picture.
-        bit_depth: that of the source.
-        held: the codecs that the container takes; `auto` chooses among them.
+        width: the width of the finished picture in pixels.
+        height: the height of the finished picture in pixels.
+        bit_depth: bits per component of the source.
+        held: the codecs that the container can hold; `auto` chooses among them.
 
     Raises:
         OptionError: the options don't fit the codec, the size or each other, or the encoder is not installed.
     """
     codec = _best_codec(width, height, bit_depth, held) if options.codec == "auto" else options.codec
-    encoder = _ENCODERS[codec]
+    encoder = ENCODERS[codec]
     if not is_installed(encoder.name):
-        raise OptionError(f"The installed PyAV has no encoder {encoder.name}: choose another codec.")
+        raise OptionError(f"The installed PyAV lacks the encoder {encoder.name}: choose another codec.")
     _check_size(codec, encoder, width, height)
     pix_fmt = _pixel_format(codec, encoder, options, bit_depth)
     settings = {**_rate(codec, encoder, options, pix_fmt), **_preset(codec, encoder, options.encoder_preset)}
     settings |= dict(encoder.options)
-    return EncoderSettings(codec, encoder.name, pix_fmt, settings | _own_options(encoder, options))
+    return EncoderSettings(codec, encoder.name, pix_fmt, settings | _user_options(encoder, options))
 
 
 def _best_codec(width: int, height: int, bit_depth: int, held: tuple[str, ...]) -> str:
@@ -183,20 +79,22 @@ def _best_codec(width: int, height: int, bit_depth: int, held: tuple[str, ...]) 
     return next((codec for codec in wanted if codec in held), held[0])
 
 
-def _check_size(codec: str, encoder: _Encoder, width: int, height: int) -> None:
+def _check_size(codec: str, encoder: Encoder, width: int, height: int) -> None:
     if max(width, height) > encoder.max_side or width * height > encoder.max_pixels:
         raise OptionError(
-            f"A picture of {width}x{height} is too large for {codec}: make it smaller by --height, or use "
+            f"A picture of {width}x{height} is too large for {codec}: make it smaller with --height, or use "
             "the codec ffv1."
         )
 
 
-def _pixel_format(codec: str, encoder: _Encoder, options: EncodeOptions, bit_depth: int) -> str:
+def _pixel_format(codec: str, encoder: Encoder, options: EncodeOptions, bit_depth: int) -> str:
     if options.pixel_format is None:
-        return _usual_format(codec, encoder, options.bit_depth, bit_depth)
+        return _default_format(codec, encoder, options.bit_depth, bit_depth)
     takes = [pix_fmt.name for pix_fmt in Codec(encoder.name, "w").video_formats or []]
     if options.pixel_format not in takes:
-        raise OptionError(f"{codec} takes no pixel format {options.pixel_format!r}: {', '.join(takes)}.")
+        raise OptionError(
+            f"{codec} does not support the pixel format {options.pixel_format!r}, only {', '.join(takes)}."
+        )
     bits = VideoFormat(options.pixel_format).components[0].bits
     if options.bit_depth not in (None, bits):
         raise OptionError(
@@ -205,10 +103,10 @@ def _pixel_format(codec: str, encoder: _Encoder, options: EncodeOptions, bit_dep
     return options.pixel_format
 
 
-def _usual_format(codec: str, encoder: _Encoder, wanted: int | None, bit_depth: int) -> str:
+def _default_format(codec: str, encoder: Encoder, wanted: int | None, bit_depth: int) -> str:
     depths = encoder.depths
     if wanted is not None and wanted not in depths:
-        raise OptionError(f"{codec} takes {' or '.join(map(str, depths))} bits, not {wanted}.")
+        raise OptionError(f"{codec} supports {' or '.join(map(str, depths))} bits, not {wanted}.")
     enough = (bits for bits in depths if bits >= bit_depth)
     end = depths[wanted or next(enough, max(depths))]
     if encoder.chroma == "rgb" or end.startswith("p0"):
@@ -216,48 +114,48 @@ def _usual_format(codec: str, encoder: _Encoder, wanted: int | None, bit_depth: 
     return f"yuv{encoder.chroma}{end}"
 
 
-def _rate(codec: str, encoder: _Encoder, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
+def _rate(codec: str, encoder: Encoder, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
     if options.quality is not None and options.crf is not None:
-        raise OptionError("Give --quality or --crf, not both.")
+        raise OptionError("Use either --quality or --crf, not both.")
     if not 0 <= quality <= 100:
-        raise OptionError(f"quality {quality} is out of range: it goes from 0 to 100.")
+        raise OptionError(f"--quality {quality} is out of range: use 0 to 100.")
     if codec == "prores":
         return _prores_profile(options, quality, pix_fmt)
     if encoder.crf is None:
         if options.crf is not None or options.quality is not None:
             raise OptionError(
-                f"{codec} is lossless: it takes no {'quality' if options.crf is None else 'crf'}."
+                f"{codec} is lossless and has no {'--quality' if options.crf is None else '--crf'}."
             )
         return {}
     crf = options.crf
     if crf is None:
         crf = round(encoder.crf + (DEFAULT_QUALITY - quality) * encoder.crf_per_quality)
     if not 0 <= crf <= encoder.max_crf:
-        raise OptionError(f"crf {crf} is out of range: {codec} takes 0 to {encoder.max_crf}.")
+        raise OptionError(f"--crf {crf} is out of range: {codec} takes 0 to {encoder.max_crf}.")
     return {encoder.crf_option: str(crf)}
 
 
 def _prores_profile(options: EncodeOptions, quality: int, pix_fmt: str) -> dict[str, str]:
     if options.crf is not None:
-        raise OptionError("prores takes no crf: --quality chooses its profile.")
+        raise OptionError("prores has no --crf: its profile is chosen by --quality.")
     if "444" in pix_fmt:
         return {"profile": "4444"}
     return {"profile": next(name for most, name in _PRORES_PROFILES if quality <= most)}
 
 
-def _preset(codec: str, encoder: _Encoder, preset: str | None) -> dict[str, str]:
+def _preset(codec: str, encoder: Encoder, preset: str | None) -> dict[str, str]:
     if encoder.preset is None:
         if preset is not None:
-            raise OptionError(f"{codec} takes no preset.")
+            raise OptionError(f"{codec} has no presets.")
         return {}
     if preset is not None and preset not in encoder.presets:
-        raise OptionError(f"{codec} has no preset {preset!r}: choose one of {', '.join(encoder.presets)}.")
+        raise OptionError(f"{codec} has no preset {preset!r}; its presets are {', '.join(encoder.presets)}.")
     return {encoder.preset_option: preset or encoder.preset}
 
 
-def _own_options(encoder: _Encoder, options: EncodeOptions) -> dict[str, str]:
-    """Return what the user tells the encoder itself; lists of parameters are added to ours."""
+def _user_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
+    """Return the options that the user gives to the encoder itself; lists of parameters extend ours."""
     if not options.encoder_options:
         return {}
     supported = CodecContext.create(encoder.name, "w").supported_options
@@ -274,7 +172,7 @@ def _own_options(encoder: _Encoder, options: EncodeOptions) -> dict[str, str]:
 
 
 def merged(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """Return options of an encoder with more of them; lists of parameters (`x265-params`) are joined."""
+    """Return options of an encoder with others added; lists of parameters (`x265-params`) are joined."""
     joined = {
         key: f"{options[key]}:{value}" if key.endswith("-params") and options.get(key) else value
         for key, value in more.items()
@@ -283,10 +181,10 @@ def merged(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
 
 
 def try_out(settings: EncoderSettings, width: int, height: int) -> None:
-    """Make sure that an encoder starts.
+    """Check that an encoder starts.
 
     Raises:
-        OptionError: it doesn't: an option has a value that it doesn't take, or its hardware is not there.
+        OptionError: it does not: an option has a value that it refuses, or its hardware is missing.
     """
     context = cast(VideoCodecContext, CodecContext.create(settings.encoder, "w"))
     context.width, context.height, context.pix_fmt = width, height, settings.pix_fmt
@@ -295,20 +193,20 @@ def try_out(settings: EncoderSettings, width: int, height: int) -> None:
     try:
         start(context)
     except FFmpegError as error:
-        why = "it needs an NVIDIA GPU that encodes" if "nvenc" in settings.encoder else "check its options"
+        advice = "it needs an NVIDIA GPU with NVENC" if "nvenc" in settings.encoder else "check its options"
         raise OptionError(
-            f"The encoder {settings.encoder} doesn't start ({error.strerror}): {why}."
+            f"The encoder {settings.encoder} does not start ({error.strerror}): {advice}."
         ) from error
 
 
 def start(context: VideoCodecContext) -> None:
-    """Start an encoder that has all its settings, and leave to the system how its threads are scheduled.
+    """Start an encoder that has all its settings, without a change of how threads are scheduled.
 
-    Where root starts SVT-AV1, that gives its threads and the one that starts it the highest priority of
-    real-time work: on two cores, nothing else of the machine would get a turn.
+    If SVT-AV1 is started by root, it gives its threads and the calling one the highest real-time priority: on
+    two cores, nothing else on the machine would run.
 
     Raises:
-        FFmpegError: it doesn't start.
+        FFmpegError: it does not start.
     """
     if sys.platform != "linux":
         context.open()
@@ -318,24 +216,11 @@ def start(context: VideoCodecContext) -> None:
         context.open()
     finally:
         for thread in {*(_threads() - before), get_native_id()}:
-            with suppress(ProcessLookupError):  # it has ended
+            with suppress(ProcessLookupError):  # the thread has ended
                 if os.sched_getscheduler(thread) != policy:
                     os.sched_setscheduler(thread, policy, priority)
 
 
 def _threads() -> set[int]:
+    """Return the system's numbers of this process's threads."""
     return {int(each.name) for each in Path("/proc/self/task").iterdir()}
-
-
-def installed_codecs() -> list[str]:
-    """Return the codecs that `EncodeOptions` may name and that the installed PyAV can encode."""
-    return [codec for codec in CODECS if is_installed(_ENCODERS[codec].name)]
-
-
-def is_installed(encoder: str) -> bool:
-    """Return whether the installed PyAV has one of FFmpeg's encoders."""
-    try:
-        Codec(encoder, "w")
-    except UnknownCodecError:
-        return False
-    return True

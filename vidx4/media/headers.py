@@ -1,7 +1,6 @@
-"""The streams of an output, and what is written about them."""
+"""The streams and the metadata of an output: everything but its packets."""
 
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
@@ -19,8 +18,11 @@ from vidx4.media.container import BITEXACT, open_source, read_frame_packets, rea
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
+from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
+from vidx4.media.formats.tags import has_mp4_names, lasting
+from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
 from vidx4.media.tracks.audio import name_channels
 from vidx4.media.tracks.audio_delay import declare_delay
@@ -29,42 +31,42 @@ from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
 
 _MAX_TIMESCALE = 2**31 - 1
+"""The largest number of ticks per second that MP4 can store."""
 _MILLISECONDS = 1000
 _ROUNDING = Fraction(2, _MILLISECONDS)
-_STALE_KEYS = frozenset(
-    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software", "vendor_id"}
-)
-_STALE_PREFIXES = ("_statistics", "bps", "number_of_")
-"""What mkvmerge writes about the packets of a stream."""
-_MP4_KEYS = frozenset(
-    {
-        *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
-        *("description", "genre", "grouping", "lyrics", "show", "synopsis", "title"),
-    }
-)
-"""What MP4 has names for that all players read; for others, all are written in a form that takes any name."""
-_NAMES = {"CREATION_TIME": "creation_time"}
-"""How muxers spell what is no mere text to them."""
-_NO_TIME = ("1904-01-01T00:00:00", "1970-01-01T00:00:00")
-"""What is read where MP4 states no time of creation."""
+"""Seconds by which durations may differ only because both ends were rounded to milliseconds."""
 
 
-def muxer_options(suffix: str, source: Source, original: InputContainer) -> dict[str, str]:
+def open_output(path: Path, output: Output, original: InputContainer) -> OutputContainer:
+    """Open the file of an output for writing.
+
+    Args:
+        path: where to write it, which need not be its final place.
+        output: what it will hold.
+        original: the source, opened.
+    """
+    options = muxer_options(output, original)
+    return av.open(str(path), "w", format=output.muxer, container_options=options)
+
+
+def muxer_options(output: Output, original: InputContainer) -> dict[str, str]:
     """Return the options with which a muxer keeps every timestamp exactly, if the container can."""
-    kind = format_of(suffix)
-    if kind not in ("mp4", "mov"):
-        return BITEXACT | ({"mpegts_copyts": "1"} if kind == "mpegts" else {})
-    tags = "" if lasting(original.metadata).keys() <= _MP4_KEYS else "+use_metadata_tags"
-    videos = (source.time_base, *(stream.time_base for stream in original.streams.video))
+    if output.muxer not in ("mp4", "mov"):
+        return BITEXACT | ({"mpegts_copyts": "1"} if output.muxer == "mpegts" else {})
+    tags = "" if has_mp4_names(original.metadata) else "+use_metadata_tags"
+    time_base = output.source.time_base
+    videos = (time_base, *(stream.time_base for stream in original.streams.video))
+    # Edit lists, which hold the start of a stream, count in the timescale of the movie.
     starts = (Fraction(stream.start_time or 0) * (stream.time_base or 1) for stream in original.streams)
     return BITEXACT | {
         "movflags": f"+faststart{tags}",
-        "video_track_timescale": str(_common_timescale(videos, source.time_base.denominator)),
+        "video_track_timescale": str(_common_timescale(videos, time_base.denominator)),
         "movie_timescale": str(_common_timescale((Fraction(1, _MILLISECONDS), *starts), _MILLISECONDS)),
     }
 
 
 def _common_timescale(times: Iterable[Fraction | None], fallback: int) -> int:
+    """Return the fewest ticks per second that hold some times exactly; a fallback if they are too many."""
     timescale = lcm(*(time.denominator for time in times if time))
     return timescale if timescale <= _MAX_TIMESCALE else fallback
 
@@ -82,8 +84,8 @@ def add_video(
     if source.frame_rate and _is_steady(source):
         context.framerate = source.frame_rate  # Matroska states it, and players trust it
     tag_colors(context, target.color)
-    if context.name == "hevc" and format_of(output.suffix) in ("mp4", "mov"):
-        context.codec_tag = "hvc1"  # Apple's players take no other
+    if context.name == "hevc" and output.muxer in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # Apple's players refuse the default, hev1
     video.set_display_matrix(target.display_matrix)
     _describe(video, original, output.suffix)
     if _has_late_shape(output):
@@ -92,24 +94,25 @@ def add_video(
 
 
 def _has_late_shape(output: Output) -> bool:
+    """Return whether the shape of pixels is written after all else, by `finish_layout`."""
     ratio = output.target.sample_aspect_ratio
-    return format_of(output.suffix) in MATROSKA and ratio != 1 and holds_shape(ratio)
+    return output.muxer in MATROSKA and ratio != 1 and holds_shape(ratio)
 
 
 def finish_layout(path: Path, output: Output) -> None:
-    """Write what can't be written before a file is whole."""
+    """Write what can only be written when a file is otherwise complete."""
     if _has_late_shape(output):
         write_shape(path, output.target.sample_aspect_ratio)
 
 
 def _is_steady(source: Source) -> bool:
-    """Return whether all frames last equally long, but for the rounding of a container."""
+    """Return whether all frames last equally long, apart from rounding."""
     steps = [stop - start for start, stop in pairwise(source.pts)] or [0]
     return (max(steps) - min(steps)) * source.time_base <= _ROUNDING
 
 
 def add_copies(container: OutputContainer, original: InputContainer, output: Output) -> dict[int, Stream]:
-    """Add what an output holds of a source; return the streams with packets by their index there."""
+    """Add the other streams of a source; return those with packets by their index in the source."""
     copies: dict[int, Stream] = {}
     for carried in output.streams.carried:
         stream = original.streams[carried.stream.index]
@@ -127,15 +130,17 @@ def add_copies(container: OutputContainer, original: InputContainer, output: Out
         copies[stream.index] = copy
         _describe(copy, stream, output.suffix)
         if copy.type == "video":
-            copy.disposition &= ~Disposition.default  # players are to begin with the enlarged one
+            copy.disposition &= ~Disposition.default  # players should choose the enlarged one
     return copies
 
 
 def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream with the parameters of another."""
     codec = stream.codec_context and stream.codec_context.codec.canonical_name
     if output.format.name != "matroska" or codec not in RIFF_AUDIO:
         return output.add_stream_from_template(stream, opaque=True)
-    # PyAV only adds what the muxer says it holds, but lets a filter change what was added.
+    # PyAV refuses codecs that the muxer doesn't list. So a stream of a codec that it lists is added, and a
+    # bitstream filter that changes no packet gives it the parameters of the other.
     copy = output.add_mux_stream("pcm_s16le")
     copy.time_base = stream.time_base
     BitStreamFilterContext("null", stream, copy)
@@ -143,7 +148,7 @@ def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
 
 
 def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
-    """Add a cover as Matroska has it, a file that is attached."""
+    """Add a cover as Matroska stores it: as an attached file."""
     with open_source(source.path) as container:
         picture = bytes(next(read_packets(container, container.streams[cover.index])))
     kind = "png" if cover.codec_context.name == "png" else "jpeg"
@@ -152,96 +157,49 @@ def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
 
 
 def _describe(stream: Stream, original: Stream, suffix: str) -> None:
+    """Copy disposition and metadata of a stream."""
     stream.disposition = original.disposition
     stream.metadata.update(lasting(original.metadata))
     title = original.metadata.get("title")
     if title and format_of(suffix) in ("mp4", "mov"):
-        stream.metadata["handler_name"] = title  # what these have for it, and players show
+        stream.metadata["handler_name"] = title  # MP4 has no title of streams; players show this name
 
 
 def describe_output(container: OutputContainer, original: InputContainer, output: Output) -> None:
     """Copy the metadata and the chapters of a source."""
     container.metadata.update(lasting(original.metadata))
-    if format_of(output.suffix) != "mpegts":
+    if output.muxer != "mpegts":
         set_chapters(container, chapters_of(original, output.cut))
 
 
-def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return what stays true after the packets have changed."""
-    return {
-        _NAMES.get(key, key): value
-        for key, value in metadata.items()
-        if key.lower() not in _STALE_KEYS
-        and not key.lower().startswith(_STALE_PREFIXES)
-        and not value.startswith(_NO_TIME)
-    }
-
-
-_HEADER = 8
-"""Bytes of a box before its content: size and name (ISO/IEC 14496-12, 4.2)."""
-_SAMPLE_ENTRY_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-_STSD_PREFIX = 8
-"""Bytes before the first sample entry: version, flags and the number of entries."""
 _UNDO_MP4 = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
 def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
-    """Make the video stream of an output carry in its container what boxes of MP4 say.
+    """Give the video stream of an output the metadata that some boxes of MP4 hold, in any container.
 
-    PyAV copies such metadata from stream to stream but can't set it: so the part's first packet is written to
-    an MP4 file in memory, the metadata is added to its header, and what is read back is copied.
+    PyAV copies such metadata from stream to stream, but can't set it. So the part's first packet is written
+    to an MP4 file in memory, the boxes are added to its header, and what FFmpeg reads from it is copied.
 
     Args:
-        video: was made after the part's stream.
+        video: a stream of the output, with the parameters of the part's.
         part: a file of `encode_part` that holds a frame.
-        boxes: what is added to those of a sample entry.
+        boxes: boxes of a sample entry.
     """
     if not boxes:
         return
-    with open_source(part) as container, av.open(BytesIO(with_boxes(_tiny_mp4(container), boxes))) as tiny:
+    with open_source(part) as container:
+        described = add_to_sample_entry(_tiny_mp4(container), boxes)
+    with av.open(BytesIO(described)) as tiny:
         template = tiny.streams.video[0]
-        # MP4 has its own form of these headers; packets of parts, and so all muxers, expect the usual one.
+        # MP4 has its own form of these codecs' headers; the packets of parts are in the usual one (Annex B).
         BitStreamFilterContext(
             _UNDO_MP4.get(template.codec_context.codec.canonical_name, "null"), template, video
         )
-    video.codec_context.codec_tag = "\0\0\0\0"  # the muxer's choice
+    video.codec_context.codec_tag = "\0\0\0\0"  # zero: the muxer chooses
 
 
 def _tiny_mp4(container: InputContainer) -> bytes:
-    file, stream = BytesIO(), container.streams.video[0]
-    kind = "mov" if stream.codec_context.name.startswith("prores") else "mp4"
-    with av.open(file, "w", format=kind) as tiny:
-        copy = tiny.add_stream_from_template(stream, opaque=True)
-        packet = next(read_frame_packets(container, stream))
-        packet.stream = copy
-        packet.pts = packet.dts = 0
-        tiny.mux(packet)
-    return file.getvalue()
-
-
-def with_boxes(mp4: bytes, boxes: bytes) -> bytes:
-    """Add boxes to the sample entry of the only track of a file whose `moov` comes last."""
-    data = bytearray(mp4)
-    start, stop, sizes = 0, len(data), []
-    for name in _SAMPLE_ENTRY_PATH:
-        start, stop = _find(data, name, start, stop)
-        sizes.append(start)
-        start += _HEADER
-    entry = start + _STSD_PREFIX
-    sizes.append(entry)
-    end = entry + _size(data, entry)
-    data[end:end] = boxes
-    for place in sizes:
-        struct.pack_into(">I", data, place, _size(data, place) + len(boxes))
-    return bytes(data)
-
-
-def _find(data: bytearray, name: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Return where a box begins and ends."""
-    while bytes(data[start + 4 : start + _HEADER]) != name:
-        start += _size(data, start)
-    return start, start + _size(data, start)
-
-
-def _size(data: bytearray, place: int) -> int:
-    return int(struct.unpack_from(">I", data, place)[0])
+    stream = container.streams.video[0]
+    muxer = "mov" if stream.codec_context.name.startswith("prores") else "mp4"
+    return write_tiny_file(stream, next(read_frame_packets(container, stream)), muxer)

@@ -1,4 +1,4 @@
-"""Parts and every other stream of the source to the output."""
+"""Write parts and every other stream of the source to the output."""
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,56 +7,57 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
 from vidx4.errors import SourceError
-from vidx4.media.atomic import check_writable, write_whole
+from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.formats.containers import format_of
-from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, muxer_options
+from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
-from vidx4.media.pictures.write_sequence import write_sequence
+from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
-"""Streams of which a part begins and ends where that of the video does, and not at a packet's borders."""
+"""Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
 _SEEK_MARGIN = 10
-"""Seconds around a span that are read, too: subtitles last, and streams are interleaved loosely."""
+"""Seconds to read before and after a span: subtitles last, and streams are interleaved loosely."""
 
 
 def join(
     parts: Sequence[Path], output: Output, *, overwrite: bool = False, may_lose: bool = False
 ) -> tuple[int, ...]:
-    """Write the frames of the parts with everything else that an output is to hold.
+    """Write the frames of the parts, and everything else that an output should hold.
 
-    Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps, but
-    in MPEG-TS; a span begins at 0, with the packets that overlap it.
+    Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps,
+    except in MPEG-TS; a span begins at 0, with the packets that overlap it.
 
     Args:
         parts: files of `encode_part`, in ascending order of pts.
-        output: what is written, and where it shall appear when it is whole.
-        overwrite: whether a file that is there is replaced; the source never is.
-        may_lose: whether what is not kept, as `verify` finds it, is only told.
+        output: what to write, and where it should appear.
+        overwrite: whether an existing file is replaced; the source never is.
+        may_lose: whether a loss that `verify_output` finds is only logged.
 
     Returns:
-        The pts of the frames of the span that no part holds, since they could not be decoded.
+        The pts of the frames of the span that no part holds because they could not be decoded.
 
     Raises:
         OutputError: the file exists, or can't be written in full.
         SourceError: the source can't be read any more, or no part holds a frame.
     """
     source = output.source
-    if not output.is_pictures:
+    if output.is_pictures:
+        check_folder(output.path.parent, output.path.name, overwrite=overwrite)
+    else:
         check_writable(output.path, source.path, overwrite)
-    parts = [part for part in parts if part.stat().st_size]  # one without a frame is empty
+    parts = [part for part in parts if part.stat().st_size]  # the file of a part without a frame is empty
     if not parts:
         raise SourceError(f"No frame of {source.path} could be decoded.")
     if output.is_pictures:
-        missing = _missing(output, _write_pictures(parts, output, overwrite))
+        missing = _missing(output, _write_pictures(parts, output))
         check_kept(output, output.path, missing, may_lose=may_lose)
         return missing
     with write_whole(output.path) as unfinished:
@@ -71,17 +72,18 @@ def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
     return tuple(pts for pts in output.source.pts if start <= pts < stop and pts not in present)
 
 
-def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> set[int]:
+def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
     time_base = output.source.time_base
 
-    def noted() -> Iterator[AnyPacket]:
+    def noting_pts() -> Iterator[AnyPacket]:
         for packet in _part_packets(parts):
             present.add(round((packet.pts or 0) * packet.time_base / time_base))
             yield packet
 
-    write_sequence(noted(), output.path.parent, output.path.name, overwrite=overwrite)
+    with write_whole_folder(output.path.parent) as unfinished:
+        write_sequence(noting_pts(), unfinished, output.path.name)
     return present
 
 
@@ -92,7 +94,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
     with (
         open_source(source.path) as original,
         open_source(parts[0]) as part,
-        _create(unfinished, output, original) as container,
+        open_output(unfinished, output, original) as container,
         ExitStack() as stack,
     ):
         template = part.streams.video[0]
@@ -101,7 +103,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         describe_output(container, original, output)
         frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
         packets = [frames, *_others(original, output, copies, stack)]
-        container.start_encoding()  # encoders of converted streams are ready before their packets
+        container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
             if packet.stream.container is original:
                 packet.stream = copies[packet.stream.index]
@@ -115,7 +117,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
 def _others(
     original: InputContainer, output: Output, copies: Mapping[int, Stream], stack: ExitStack
 ) -> Iterator[Iterator[AnyPacket]]:
-    """Yield the packets of the copied streams together, and of each that is converted or cut by itself."""
+    """Yield the packets of all streams that are just copied, then those of each that is converted or cut."""
     cut, apart = output.cut, {}
     for each in output.streams.carried:
         if each.codec:
@@ -126,11 +128,6 @@ def _others(
     for index, packets_of in sorted(apart.items()):
         again = stack.enter_context(open_source(output.source.path))
         yield packets_of(again, again.streams[index], copies[index], cut)
-
-
-def _create(path: Path, output: Output, original: InputContainer) -> OutputContainer:
-    options = muxer_options(output.suffix, output.source, original)
-    return av.open(str(path), "w", format=format_of(output.suffix), container_options=options)
 
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
@@ -148,7 +145,7 @@ def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) 
     if not indices:
         return
     if not cut.is_whole and cut.start > _SEEK_MARGIN:
-        with suppress(FFmpegError):  # then the file is read from its beginning
+        with suppress(FFmpegError):  # if it can't be sought, it is read from the beginning
             original.seek(int((cut.start - _SEEK_MARGIN) * av.time_base))
     for packet in read_packets(original, *(original.streams[index] for index in indices)):
         if not cut.is_whole and _decoding_time(packet) > cut.stop + _SEEK_MARGIN:

@@ -1,4 +1,4 @@
-"""What a file holds."""
+"""Find out what a file holds."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,29 +22,31 @@ from av.video.stream import VideoStream
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.display.aperture import margins_of
-from vidx4.media.display.color import chroma_location, complete
+from vidx4.media.display.chroma import chroma_location
+from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
 _FULL_RANGE = 2
+"""`AVColorRange` of the full range."""
 _INTERLACED_ORDERS = range(2, 6)
-"""`AVFieldOrder`: 0 is unknown, 1 progressive."""
+"""Values of `AVFieldOrder` for interlaced video; 0 is unknown, 1 progressive."""
 _TOP_FIRST_ORDERS = (2, 5)
-"""Those in which the top field is shown first, whichever is coded first."""
+"""Values of `AVFieldOrder` if the top field is shown first, whichever is coded first."""
 _ONE, _ONE_OF_W = 1 << 16, 1 << 30
-"""1 in a display matrix, and in its lower right corner."""
+"""The number 1 in a display matrix, and in its lower right corner."""
 _QUARTER_TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """Cosine and sine of 0, 90, 180 and 270 degrees."""
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What one pass over the packets of a video stream tells."""
+    """The results of one pass over the packets of a file."""
 
     first_frame: VideoFrame
     durations: dict[int, int]
-    """The duration of each frame by its pts, 0 where it is unknown."""
+    """The duration of each frame by its pts; 0 if unknown."""
     protected: frozenset[int]
     """Indices of other streams that are encrypted."""
 
@@ -54,11 +56,11 @@ def probe(path: str | Path, video_stream: int | None = None) -> Source:
 
     Args:
         path: the file.
-        video_stream: the number of the video stream that is meant; None for the one that players show.
+        video_stream: the number of a video stream; None for the one that players show.
 
     Raises:
         SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
-        OptionError: there is no video stream of that number.
+        OptionError: no video stream has that number.
     """
     path = Path(path)
     return watched(lambda pulse: _probe(path, video_stream, pulse), f"Reading {path}")
@@ -123,7 +125,7 @@ def _video_stream(container: InputContainer, path: Path, number: int | None) -> 
     if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
         raise SourceError(f"{path} holds no video.")
     if best.codec_context is None:
-        raise SourceError(f"The video of {path} is of a kind that can't be decoded, or it is protected.")
+        raise SourceError(f"The video of {path} can't be decoded: its codec is unknown, or it is protected.")
     return best
 
 
@@ -131,7 +133,7 @@ def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
     there = {stream.index: stream for stream in container.streams.video}
     if number not in there:
         known = ", ".join(map(str, there)) or "none"
-        raise OptionError(f"Stream {number} of {path} is no video stream: {known} would be.")
+        raise OptionError(f"Stream {number} of {path} is not a video stream. Video streams: {known}.")
     return there[number]
 
 
@@ -152,6 +154,7 @@ def _describe(stream: Stream, *, is_protected: bool) -> StreamInfo:
 
 
 def _is_described(stream: Stream) -> bool:
+    """Return whether the file describes a stream well enough to be written again."""
     match stream:
         case VideoStream():
             return bool(stream.codec_context and stream.width and stream.height)
@@ -191,10 +194,11 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pul
 def _frame_packets(
     container: InputContainer, stream: VideoStream, protected: set[int]
 ) -> Iterator[AnyPacket]:
-    """Yield one packet for each frame that is shown, and add other streams that are encrypted to a set."""
+    """Yield one packet for each frame that is shown; add the indices of other encrypted streams to a set."""
     packets = _of_stream(read_packets(container, *container.streams), stream, protected)
     if stream.codec_context.codec.canonical_name != "vp9":
         return packets
+    # VP9 has frames that are only referred to; the filter joins them with the next one that is shown.
     return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
 
 
@@ -220,7 +224,7 @@ def _first_frame(stream: VideoStream, packet: "AnyPacket | None") -> VideoFrame 
 
 
 def _has_field_packets(container: InputContainer, frame: VideoFrame) -> bool:
-    """Return whether two packets may hold the two fields of one frame: no header says so."""
+    """Return whether two packets may hold the two fields of one frame; no header tells."""
     return container.format.name == "mpegts" and frame.interlaced_frame
 
 
@@ -228,7 +232,7 @@ def _decoded_pts(path: Path, index: int, pulse: Pulse) -> Iterator[int]:
     with open_source(path) as container:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
-        packets = read_packets(container, stream, on_error=lambda: None)  # which was told already
+        packets = read_packets(container, stream, on_error=lambda: None)  # the scan has logged it already
         for packet in chain(packets, (None,)):
             pulse.beat()
             try:
@@ -244,7 +248,7 @@ def _usual_duration(pts: tuple[int, ...], rate: Fraction | None, time_base: Frac
 
 
 def _frame_rate(num_frames: int, duration: Fraction, nominal: Fraction | None) -> Fraction | None:
-    """Return the nominal rate where it is about right: it is free of the rounding of the pts."""
+    """Return the nominal rate if it is about right, since that is free of the rounding of pts."""
     if num_frames == 1:
         return nominal
     average = num_frames / duration
@@ -273,7 +277,7 @@ def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
 
 
 def _has_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
-    if stream.metadata.get("alpha_mode") == "1":  # of VP8 and VP9, which FFmpeg decodes without
+    if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9: FFmpeg decodes them without their alpha
         return True
     names = ("ya", "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "pal8")
     return frame.format.name.startswith(names) and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
@@ -287,7 +291,7 @@ def _top_field_first(stream: VideoStream) -> bool | None:
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     try:
         side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
-    except ValueError:  # PyAV knows no name for some of it, such as the EXIF of a JPEG
+    except ValueError:  # PyAV fails on kinds that it has no name for, such as the EXIF of a JPEG
         return _rotation_matrix(frame.rotation)
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     return None if matrix is None else tuple(array("i", bytes(matrix)))

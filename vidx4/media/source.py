@@ -1,4 +1,4 @@
-"""A file as the user wants it read: one of its videos, with whole frames."""
+"""A video file as the user wants it read: one of its videos, in whole frames."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -14,20 +14,20 @@ from vidx4.video import Fields, Source
 
 
 def _at_rate(source: Source, rate: Fraction | None) -> Source:
-    """Show numbered pictures at another rate than the usual one."""
+    """Return numbered pictures at another frame rate than the default."""
     if rate is None:
         return source
     if not is_sequence(source.path):
-        raise OptionError(f"--frame-rate is for numbered pictures: {source.path} has times of its own.")
+        raise OptionError(f"--frame-rate is for numbered pictures, but {source.path} states its own.")
     return replace(source, time_base=1 / rate, frame_rate=rate)
 
 
 def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
-    """Return what a video file holds and what is done about its fields, which are measured on a sample.
+    """Return what a video file holds, and how its fields are treated; they are measured on a sample.
 
     Raises:
         SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
-        OptionError: there is no such video stream, or nothing that could be undone.
+        OptionError: the video stream does not exist, or there are no fields or pulldown to undo.
     """
     source = _at_rate(probe(path, options.video_stream), options.frame_rate)
     if options.keeps_fields:

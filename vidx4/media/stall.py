@@ -1,4 +1,4 @@
-"""Work that is given up when it stops going on: a decoder may loop for ever on damaged data."""
+"""Give up work that makes no progress: on damaged data, a decoder may loop for ever."""
 
 import time
 from collections.abc import Callable
@@ -15,26 +15,26 @@ Result = TypeVar("Result")
 
 
 class Pulse:
-    """Tells one thread that another goes on, though it may be long until its next item."""
+    """A sign of life that one thread gives another, since its next result may take long."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
 
     def beat(self) -> None:
-        """Say that something was done."""
+        """Record that progress was made."""
         self.last = time.monotonic()
 
 
 def watched(work: Callable[[Pulse], Result], what: str, patience: float = PATIENCE) -> Result:
-    """Do work in a thread of its own, for as long as it goes on.
+    """Return the result of work that is done in a thread, for as long as it makes progress.
 
     Args:
-        work: beats the pulse that it is given.
-        what: does it, as the start of a sentence.
-        patience: seconds from one beat to the next.
+        work: the work, which beats the pulse that it is given.
+        what: a name of the work, which begins the sentence of an error, such as `Reading a.mp4`.
+        patience: seconds to wait for the next beat.
 
     Raises:
-        SourceError: no beat came in time; the thread is left behind, since nothing can end it.
+        SourceError: no beat came in time. The thread is abandoned, since Python can't end it.
     """
     pulse = Pulse()
     results: list[Result] = []
@@ -59,5 +59,5 @@ def watched(work: Callable[[Pulse], Result], what: str, patience: float = PATIEN
 
 
 def gave_up(what: str, patience: float) -> str:
-    """Return the sentence that says so."""
-    return f"{what} has made no progress for {patience:.0f} s: it is given up."
+    """Return the message about work that was given up."""
+    return f"{what} has made no progress for {patience:.0f} s and was given up."

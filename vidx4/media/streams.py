@@ -1,4 +1,4 @@
-"""Which streams of a source an output holds, and how."""
+"""Which streams of a source an output holds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,35 +10,37 @@ from vidx4.media.tracks.convert import conversion
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 _OPTIONS = {"audio": "audio", "subtitle": "subtitles"}
-"""The option that chooses among the streams of a kind."""
+"""The option that selects streams, by their kind."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """A stream that an output holds."""
+    """A stream of a source that an output holds."""
 
     stream: StreamInfo
     codec: str | None = None
-    """What it is converted into; None for a copy, packet for packet."""
+    """The codec that it is converted to; None to copy its packets."""
     note: str = ""
-    """What is to be said of that."""
+    """What the conversion keeps, for the user."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """What becomes of each stream of a source beside the enlarged one."""
+    """What becomes of the streams of a source, except the enlarged one."""
 
     carried: tuple[Carried, ...]
     lost: tuple[tuple[StreamInfo, str], ...]
-    """What nobody asked to leave out, and why that is done all the same."""
+    """Streams that are dropped though the options select them, and why."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of it."""
+        """Sentences about streams that are converted or dropped."""
         converted = (
-            f"{_named(each.stream)} becomes {each.codec}: {each.note}." for each in self.carried if each.codec
+            f"{_named(each.stream)} is converted to {each.codec}: {each.note}."
+            for each in self.carried
+            if each.codec
         )
-        lost = (f"{_named(stream)} is left out: {why}." for stream, why in self.lost)
+        lost = (f"{_named(stream)} is dropped: {why}." for stream, why in self.lost)
         return (*converted, *lost)
 
 
@@ -47,19 +49,19 @@ def choose_streams(
 ) -> Streams:
     """Decide which streams an output holds.
 
-    What its container can't hold is converted where that loses nothing that matters. Fonts and data that it
-    can't hold are left out and told of, as are, in a part of a video, other videos and covers: they have
-    no keyframe where it begins.
+    A stream that the container can't hold is converted if that loses nothing that matters. Fonts and data
+    that it can't hold are dropped with a warning. So are other videos and covers if only a range is wanted:
+    they have no keyframe at its beginning.
 
     Raises:
-        OptionError: the options name streams that are not there.
-        ContainerError: the container can't hold a wanted stream.
-        OutputError: a wanted stream is protected.
+        OptionError: the options select streams that don't exist.
+        ContainerError: the container can't hold a selected stream.
+        OutputError: a selected stream is protected.
     """
     carried: list[Carried] = []
     lost: list[tuple[StreamInfo, str]] = []
     for stream in _wanted(source, options):
-        if why := _hindrance(stream, suffix, span):
+        if why := _reason_to_drop(stream, suffix, span):
             lost.append((stream, why))
         elif stream.is_protected:
             raise OutputError(_protection(source, stream))
@@ -74,14 +76,14 @@ def choose_streams(
     return Streams(tuple(carried), tuple(lost))
 
 
-def _hindrance(stream: StreamInfo, suffix: str, span: TimeRange) -> str:
-    """Return why a stream is left out whatever the container takes; nothing where it need not be."""
+def _reason_to_drop(stream: StreamInfo, suffix: str, span: TimeRange) -> str:
+    """Return why a stream is dropped whatever the container can hold; an empty string to keep it."""
     if stream.kind == "video" and not span.is_whole:
-        return "a range holds one video stream"
+        return "a range is written with one video stream"
     if suffix == PICTURES:
-        return "pictures hold no other stream"
+        return "pictures have no other streams"
     if not stream.is_described:
-        return "the file is damaged where it describes it"
+        return "its description in the file is damaged"
     if stream.is_protected and stream.kind not in _OPTIONS:
         return "it is protected"
     return ""
@@ -107,24 +109,28 @@ def _numbers(source: Source, kind: str, wanted: str) -> set[int]:
         numbers = {int(number) for number in wanted.split(",")}
     except ValueError:
         raise OptionError(
-            f"--{_OPTIONS[kind]} takes all, none or numbers of streams, not {wanted!r}."
+            f"--{_OPTIONS[kind]} takes all, none or stream numbers such as 1,3, not {wanted!r}."
         ) from None
     for number in sorted(numbers - there):
         known = ", ".join(map(str, sorted(there))) or "none"
-        raise OptionError(f"Stream {number} of {source.path} is no {kind} stream: {known} would be.")
+        article = "an" if kind == "audio" else "a"
+        raise OptionError(
+            f"Stream {number} of {source.path} is not {article} {kind} stream. "
+            f"{kind.capitalize()} streams: {known}."
+        )
     return numbers
 
 
 def _protection(source: Source, stream: StreamInfo) -> str:
-    what = f"{_named(stream)} of {source.path} is protected"
-    return f"{what}: it is of no use without its key. Leave it out by --{_OPTIONS[stream.kind]}."
+    what = f"{_named(stream)} of {source.path} is protected and useless without its key"
+    return f"{what}: exclude it with --{_OPTIONS[stream.kind]}."
 
 
 def _refusal(source: Source, stream: StreamInfo, suffix: str) -> str:
     takers = [each for each in FORMATS if each != ".m4v" and holds(each, source, stream)]
-    use = f"use {' or '.join(takers)}, or leave" if takers else "leave"
+    use = f"use {' or '.join(takers)}, or exclude" if takers else "exclude"
     option = f"--{_OPTIONS[stream.kind]}"
-    return f"A {suffix} file can't hold {_named(stream, 's')} of {source.path}: {use} it out by {option}."
+    return f"A {suffix} file can't hold {_named(stream, 's')} of {source.path}: {use} it with {option}."
 
 
 def _named(stream: StreamInfo, letter: str = "S") -> str:
@@ -133,16 +139,16 @@ def _named(stream: StreamInfo, letter: str = "S") -> str:
 
 
 def choose_suffix(source: Source, codec: str = "auto", options: StreamOptions = StreamOptions()) -> str:
-    """Return the suffix of the container that keeps most of a source and takes video of a codec.
+    """Return the suffix of the container that keeps most of a source and can hold video of a codec.
 
-    MP4 and its elder MOV keep any time base; Matroska rounds to milliseconds but holds any kind of stream.
-    A source whose times are in milliseconds already, as Matroska's are, loses nothing there.
+    MP4 and its predecessor MOV keep any time base. Matroska rounds times to milliseconds, but holds any kind
+    of stream; nothing is rounded if the source is a Matroska file itself.
     """
     if "matroska" in source.container:
         return ".mkv"
     candidates = [".mp4", ".mov", ".mkv"]
     if any(stream.codec.startswith("pcm_") for stream in source.streams):
-        candidates = [".mov", ".mp4", ".mkv"]  # few players take uncompressed sound in MP4
+        candidates = [".mov", ".mp4", ".mkv"]  # few players support uncompressed sound in MP4
     return next((each for each in candidates if _keeps_all(source, each, codec, options)), ".mkv")
 
 

@@ -1,4 +1,4 @@
-"""What the enlarged video stream is to be, decided before any work."""
+"""What the enlarged video stream will be, decided before any work."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,23 +10,24 @@ from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
 from vidx4.media.display.rotation import PLAIN, Turn, carried_matrix, needed_turn
-from vidx4.media.encoder import CODECS, EncoderSettings, merged, resolve, try_out
+from vidx4.media.encoder import EncoderSettings, merged, resolve, try_out
 from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, held_codecs
+from vidx4.media.formats.encoders import CODECS
 from vidx4.media.formats.matroska import holds_shape
 from vidx4.media.options import EncodeOptions
 from vidx4.video import ColorDescription, HdrMetadata, Margins, Source
 
 _MAX_RATIO = 1 << 15
-"""The largest number that H.264 and HEVC write of the shape of a pixel, and more."""
+"""The largest term of a pixel's shape; H.264 and HEVC write terms of up to 16 bits."""
 _LIMITED_RANGE_ONLY = frozenset({"prores"})
-"""Codecs that can't say that they use the full range."""
+"""Codecs that can't signal the full range."""
 _WITHOUT_SHAPE = frozenset({"libsvtav1", "libvpx-vp9", "av1_nvenc", "ffv1"})
-"""Encoders that don't write the shape of pixels themselves."""
+"""Encoders that don't write the shape of pixels into their stream: the container has to."""
 _LEFT, _TOP_LEFT = 1, 3
 _SITINGS_OF = {"libx264": range(1, 7), "libx265": range(1, 7), "libsvtav1": (_LEFT, _TOP_LEFT)}
-"""Where chroma may lie for encoders that say where."""
+"""Chroma locations that an encoder can signal; others signal none."""
 _SITINGS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
-"""FFmpeg's names of `AVChromaLocation`."""
+"""FFmpeg's names of the values of `AVChromaLocation`."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,21 @@ class Target:
 
     encoder: EncoderSettings
     width: int
-    """Of the stored picture in pixels."""
+    """Width of the stored picture in pixels."""
     height: int
     sample_aspect_ratio: Fraction
     """Width of a pixel over its height."""
     turn: Turn
-    """What is done to the frames, since the container can't tell players to."""
+    """What is done to the frames, because the container can't tell players to do it."""
     display_matrix: tuple[int, ...] | None
     """What the container tells players to do, in FFmpeg's layout."""
     color: ColorDescription
     hdr: HdrMetadata
     margins: Margins
-    """What the container tells players to leave away."""
+    """The edges of the picture that the container tells players to hide."""
 
     def side_by_side(self, num_pictures: int) -> "Target":
-        """Return what so many pictures beside each other become, of which nothing is left away."""
+        """Return the target of several pictures side by side, with no edges hidden."""
         if self.turn.is_transposed:
             return replace(self, height=num_pictures * self.height, margins=Margins())
         return replace(self, width=num_pictures * self.width, margins=Margins())
@@ -59,7 +60,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     """Decide what becomes of the frames of a source in a container.
 
     Raises:
-        OptionError: the options don't fit each other or the picture, or the encoder can't be had.
+        OptionError: the options don't fit each other or the picture, or the encoder is not available.
         ContainerError: the container can't hold video of the codec, or the shape of its pixels.
     """
     if options.codec in CODECS:
@@ -75,9 +76,9 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
     ratio = (ratio * Fraction(width, size[0]) / Fraction(height, size[1])).limit_denominator(_MAX_RATIO)
     if settings.encoder in _WITHOUT_SHAPE and format_of(suffix) in MATROSKA and not holds_shape(ratio):
         raise ContainerError(
-            f"The pixels of {source.path} are {ratio} as wide as high, and a {suffix} file of "
-            f"{settings.codec} can't tell: use .mp4, or the codec h264 or hevc, or make them square by "
-            "--width and --height."
+            f"The pixels of {source.path} have an aspect ratio of {ratio}, which a {suffix} file with "
+            f"{settings.codec} can't store: use .mp4, or the codec h264 or hevc, or make the pixels square "
+            "with --width and --height."
         )
     color = _color(source.color, settings)
     if options.encoder_options or "nvenc" in settings.encoder:
@@ -102,7 +103,7 @@ def _factors(source: Source, size: tuple[int, int]) -> tuple[Fraction, Fraction]
 
 
 def _final_size(width: int, height: int, options: EncodeOptions) -> tuple[int, int]:
-    """Return the size that is wanted; where one side is given, the other keeps the picture's shape."""
+    """Return the size that is wanted; if only one side is given, the other keeps the picture's shape."""
     match options.width, options.height:
         case None, None:
             return width, height
@@ -123,11 +124,11 @@ def _check_size(size: tuple[int, int], pix_fmt: str) -> None:
     stored = VideoFormat(pix_fmt)
     steps = 16 // stored.chroma_width(16), 16 // stored.chroma_height(16)
     if any(length < 1 or length % step for length, step in zip(size, steps, strict=True)):
-        raise OptionError(f"{size[0]}x{size[1]} can't be stored as {pix_fmt}: give even lengths.")
+        raise OptionError(f"{size[0]}x{size[1]} can't be stored as {pix_fmt}: use an even width and height.")
 
 
 def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescription:
-    """Return how colours are stored: chroma lies where it lay if the encoder tells, else on the left."""
+    """Return the colours of the output, with chroma on the left if the encoder can't signal its location."""
     can_tell = color.chroma_location in _SITINGS_OF.get(settings.encoder, ())
     is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
     location = (color.chroma_location if can_tell else _LEFT) if is_subsampled else 0
@@ -137,7 +138,7 @@ def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescripti
 
 
 def _with_metadata(settings: EncoderSettings, color: ColorDescription, hdr: HdrMetadata) -> dict[str, str]:
-    """Return the encoder's options with what it is to write about colours beside its context's tags."""
+    """Return the encoder's options with the metadata of colours that a codec context has no tags for."""
     options = merged(settings.options, encoder_options(hdr, settings.encoder))
     if color.chroma_location in _SITINGS_OF.get(settings.encoder, ()):
         options["chroma_sample_location"] = _SITINGS[color.chroma_location]

@@ -171,7 +171,7 @@ def test_clips_are_joined_without_a_gap(film: Path, tmp_path: Path) -> None:
         )
         run(Job(plan, LocalExecutor(upscale_nearest), 4))
         pieces.append(plan.output)
-    concatenate(pieces, tmp_path / "both.mp4", plan.written.target)
+    concatenate(pieces, tmp_path / "both.mp4", plan.written)
     both = probe(tmp_path / "both.mp4")
     assert [pts * both.time_base for pts in both.pts] == [Fraction(i, 25) for i in range(50)]
     frames = torch.cat([each.data for piece in pieces for each in read_batches(probe(piece), 8)])

@@ -69,10 +69,12 @@ def test_it_follows_the_final_size(clip: Path, tmp_path: Path) -> None:
     assert probe(output).margins == Margins(8, 8, 24, 6)
 
 
-def test_where_it_can_not_be_told(clip: Path, tmp_path: Path) -> None:
-    plan = plan_video(clip, tmp_path / "b.ts")
-    assert any("edges of its picture" in warning for warning in plan.warnings)
-    assert not any("edges of its picture" in warning for warning in plan_video(clip).warnings)
+def test_a_container_that_can_not_store_it(clip: Path, tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.mp4", frames(scene(4)), num_audio=0, sample_aspect_ratio=Fraction(16, 15))
+    with_edges, without = (plan_video(path, tmp_path / "b.ts") for path in (clip, plain))
+    assert not with_edges.written.target.margins
+    assert len(with_edges.warnings) == len(without.warnings) + 1
+    assert plan_video(clip).warnings == plan_video(plain).warnings
 
 
 def test_a_loss_is_found(clip: Path, tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_loss_is_found(clip: Path, tmp_path: Path) -> None:
 
 
 def test_a_digital_tape(make_video: MakeVideo) -> None:
-    """DV, which Matroska has no name for."""
+    """DV, which FFmpeg's muxer of Matroska refuses."""
     pal = {"width": 720, "height": 576, "time_base": Fraction(1, 25)}
     path = make_video("a.mov", codec="dvvideo", num_frames=2, num_audio=0, num_b_frames=0, **pal)
     assert probe(path).margins == Margins()
@@ -91,7 +93,7 @@ def test_a_digital_tape(make_video: MakeVideo) -> None:
 
 
 def test_a_preview_shows_all_of_the_picture(clip: Path, tmp_path: Path) -> None:
-    """Names stand at its edges."""
+    """A preview has captions at its edges."""
     shown = plan_video(clip, tmp_path / "b.mp4").written.target
     assert shown.margins
     assert not shown.side_by_side(1).margins

@@ -3,12 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
-from vidx4.media.display.color import Converter, check_matrix, chroma_location, complete
+from vidx4.media.display.color import Converter, check_matrix, complete
 from vidx4.video import ColorDescription
 
 BARS = [
@@ -153,8 +152,3 @@ def test_what_is_not_stated(
 def test_an_unknown_matrix(matrix: int) -> None:
     with pytest.raises(SourceError, match="matrix"):
         check_matrix(ColorDescription(matrix), "a.mp4")
-
-
-def test_chroma_location_of_a_frame_that_says_nothing() -> None:
-    assert chroma_location(VideoFrame(64, 48, "yuv420p")) == 0
-    assert VideoFormat("yuv420p").chroma_width(16) == 8

@@ -37,7 +37,7 @@ def enlarged(path: Path, output: Path, codec: str, width: int | None = None) -> 
         ("out.mkv", "av1", Fraction(255, 254)),
     ],
 )
-def test_the_shape_is_told(
+def test_the_shape_is_kept(
     make_video: MakeVideo, tmp_path: Path, name: str, codec: str, ratio: Fraction
 ) -> None:
     path = make_video(sample_aspect_ratio=ratio, num_frames=4, num_audio=0)

@@ -1,7 +1,7 @@
 """Pictures that are a video: numbered files, read and written, and animations."""
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
+from vidx4.media.atomic import write_whole_folder
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
-from vidx4.media.pictures.write_sequence import split_output, write_sequence
+from vidx4.media.pictures.write_sequence import check_folder, split_output, write_sequence
 
 Pixels = NDArray[Any]
 
@@ -306,12 +307,20 @@ def packets_of(pictures: Sequence[Pixels]) -> list["Packet[Any]"]:
     return [Packet(encode_png(picture)) for picture in pictures]
 
 
+def write(
+    packets: Iterable["Packet[Any]"], folder: Path, pattern: str = "%06d.png", *, overwrite: bool = False
+) -> None:
+    check_folder(folder, pattern, overwrite=overwrite)
+    with write_whole_folder(folder) as unfinished:
+        write_sequence(packets, unfinished, pattern)
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_packets_become_numbered_files(is_there: bool, tmp_path: Path) -> None:
     pictures, folder = noise(3, np.uint16), tmp_path / "frames"
     if is_there:
         folder.mkdir()
-    assert write_sequence(packets_of(pictures), folder) == 3
+    write(packets_of(pictures), folder)
     assert sorted(path.name for path in folder.iterdir()) == ["000001.png", "000002.png", "000003.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["frames"]
     frames = frames_of(folder)
@@ -319,8 +328,8 @@ def test_packets_become_numbered_files(is_there: bool, tmp_path: Path) -> None:
 
 
 def test_a_pattern_names_the_files(tmp_path: Path) -> None:
-    write_sequence(packets_of(noise(2)), tmp_path / "frames", "a_%d.png", first=1001)
-    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["a_1001.png", "a_1002.png"]
+    write(packets_of(noise(2)), tmp_path / "frames", "a_%d.png")
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["a_1.png", "a_2.png"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -335,24 +344,24 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (OSError(errno.EIO, "Input/output error"), OutputError),
     ):
         with pytest.raises(kind):
-            write_sequence(breaking(error), tmp_path / "frames")
+            write(breaking(error), tmp_path / "frames")
         assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
     folder = touch(tmp_path / "frames", "000001.png", "notes.txt")
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match="already"):
-            write_sequence(packets_of(noise(2)), folder, overwrite=overwrite)
+        with pytest.raises(OutputError, match=r"000001\.png|notes\.txt"):
+            write(packets_of(noise(2)), folder, overwrite=overwrite)
     assert len(list(folder.iterdir())) == 2
     (folder / "notes.txt").unlink()
-    with pytest.raises(OutputError, match="already"):
-        write_sequence(packets_of(noise(2)), folder)
-    write_sequence(packets_of(noise(2)), folder, overwrite=True)
+    with pytest.raises(OutputError, match=r"000001\.png|notes\.txt"):
+        write(packets_of(noise(2)), folder)
+    write(packets_of(noise(2)), folder, overwrite=True)
     assert len(list(folder.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["frames"]
-    with pytest.raises(OutputError, match="is a file"):
-        write_sequence(packets_of(noise(2)), folder / "000001.png")
+    with pytest.raises(OutputError, match="000001"):
+        write(packets_of(noise(2)), folder / "000001.png")
 
 
 def test_which_outputs_are_folders(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
-import av.logging
 import numpy as np
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
@@ -86,29 +85,6 @@ def check_matrix(color: ColorDescription, path: object) -> None:
         raise SourceError(
             f"The colours of {path} are stored by a matrix (H.273: {color.matrix}) that is not known."
         )
-
-
-def chroma_location(frame: VideoFrame) -> int:
-    """Return where the chroma samples of a decoded frame lie, an `AVChromaLocation`; 0 where nothing says so.
-
-    PyAV doesn't tell; FFmpeg's filter `showinfo` does, in its log.
-    """
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
-    )
-    graph.link_nodes(source, graph.add("showinfo"), graph.add("buffersink")).configure()
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        with av.logging.Capture() as logs:
-            graph.push(frame)
-            graph.pull()
-    finally:
-        av.logging.set_level(level)
-    words = " ".join(message for _, _, message in logs).split()
-    names = (word.removeprefix("cl:") for word in words if word.startswith("cl:"))
-    return _LOCATIONS.index(next(names, "unspecified"))
 
 
 class Converter:

@@ -1,4 +1,4 @@
-"""Which container holds what."""
+"""Containers, and what they can hold."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from vidx4.errors import ContainerError, OutputError
-from vidx4.media.encoder import CODECS
+from vidx4.media.formats.encoders import CODECS
 from vidx4.video import Source, StreamInfo
 
 FORMATS = {
@@ -23,10 +23,10 @@ FORMATS = {
 }
 """FFmpeg's muxer for each suffix of an output."""
 MATROSKA = frozenset({"matroska", "webm"})
-"""Muxers of one format, of which WebM is a part."""
+"""Muxers of Matroska and of its subset WebM."""
 PICTURES = ".png"
-"""The suffix of an output that is a folder of numbered pictures, as in `frames/%06d.png`."""
-VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
+"""The suffix of an output that is numbered pictures, as in `frames/%06d.png`."""
+_VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
     "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
     "mov": ("h264", "hevc", "prores"),
     "matroska": ("h264", "hevc", "av1", "vp9", "ffv1", "prores"),
@@ -34,7 +34,7 @@ VIDEO_CODECS: Mapping[str, tuple[str, ...]] = {
     "mpegts": ("h264", "hevc"),
     "image2": ("png",),
 }
-"""What each muxer takes of the codecs that frames are compressed by; the first suits it best."""
+"""The video codecs that a muxer takes, among those that we encode; the first one suits it best."""
 RIFF_AUDIO = frozenset(
     {
         "adpcm_ima_wav",
@@ -53,13 +53,13 @@ RIFF_AUDIO = frozenset(
         "wmavoice",
     }
 )
-"""Sound that Matroska holds by the tag of AVI and WMV (`A_MS/ACM`), though its muxer doesn't say so."""
+"""Audio codecs that Matroska holds by their tag of AVI and WMV (`A_MS/ACM`), though its muxer lists none."""
 _RIFF_TAGGED = frozenset({"asf", "avi", "matroska,webm"})
-"""Containers that give such tags: the muxer takes no others, such as QuickTime's."""
+"""Demuxers that give such tags; the muxer refuses others, such as QuickTime's."""
 _REFUSED = {"mov": frozenset({"av1", "flac", "opus", "vp9"})}
-"""What a muxer says that it takes, and then doesn't write."""
+"""Codecs that a muxer lists, but fails to write."""
 _COVERS = frozenset({"matroska", "mp4"})
-"""Muxers that write covers."""
+"""Muxers that can write covers."""
 _TS_CODECS = frozenset(
     {
         *("aac", "ac3", "dca", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
@@ -68,53 +68,53 @@ _TS_CODECS = frozenset(
         *("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"),
     }
 )
-"""What MPEG-TS has a stream type for; its muxer doesn't tell."""
+"""Codecs that MPEG-TS has a stream type for; its muxer has no list."""
 
 
 def format_of(suffix: str) -> str:
     """Return the name of FFmpeg's muxer for a suffix such as `.mp4`.
 
     Raises:
-        OutputError: videos are not written to files of this kind.
+        OutputError: videos can't be written to files of this kind.
     """
     if suffix.lower() == PICTURES:
         return "image2"
     if suffix.lower() not in FORMATS:
         raise OutputError(
-            f"A video can't be written to a {suffix or 'nameless'} file: use {', '.join(FORMATS)}."
+            f"A video can't be written to a {suffix or 'file without a suffix'}: use {', '.join(FORMATS)}."
         )
     return FORMATS[suffix.lower()]
 
 
 def held_codecs(suffix: str) -> tuple[str, ...]:
-    """Return the codecs of `EncodeOptions` whose video a container takes; the first suits it best.
+    """Return the codecs of `EncodeOptions` that a container can hold; the first one suits it best.
 
     Raises:
-        OutputError: videos are not written to files of this kind.
+        OutputError: videos can't be written to files of this kind.
     """
-    held = VIDEO_CODECS[format_of(suffix)]
+    held = _VIDEO_CODECS[format_of(suffix)]
     return held + tuple(f"{codec}_nvenc" for codec in held if f"{codec}_nvenc" in CODECS)
 
 
 def check_codec(codec: str, suffix: str) -> None:
-    """Make sure that a container takes video of a codec.
+    """Check that a container can hold video of a codec.
 
     Raises:
-        ContainerError: it doesn't.
+        ContainerError: it can't.
     """
     held = held_codecs(suffix)
     if suffix == PICTURES:
-        raise ContainerError(f"Numbered pictures are PNG files: they take no codec, such as {codec}.")
+        raise ContainerError(f"Numbered pictures are PNG files, without a codec such as {codec}.")
     if codec not in held:
         takers = [each for each in FORMATS if codec in held_codecs(each)]
         raise ContainerError(
-            f"A {suffix} file can't hold video of {codec}: use {', '.join(takers)}, or the codec "
+            f"A {suffix} file can't hold {codec} video: use {', '.join(takers)}, or the codec "
             f"{' or '.join(each for each in held if 'nvenc' not in each)}."
         )
 
 
 def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
-    """Return whether a container takes a stream of a source as it is."""
+    """Return whether a container can hold a stream of a source as it is."""
     container = format_of(suffix)
     match stream.kind:
         case "attachment":
@@ -130,6 +130,7 @@ def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
 
 @cache
 def _codecs(container: str) -> frozenset[str]:
+    """Return the codecs that a muxer writes, under the names of their decoders."""
     if container == "mpegts":
         return _TS_CODECS
     if container == "image2":
@@ -137,6 +138,6 @@ def _codecs(container: str) -> frozenset[str]:
     names = set()
     with av.open(os.devnull, "w", format=container) as output:
         for name in output.supported_codecs:
-            with suppress(UnknownCodecError):  # one that only encodes has a decoder of its own
+            with suppress(UnknownCodecError):  # FFmpeg has no decoder of that name
                 names.add(Codec(name).canonical_name)
     return frozenset(names) - _REFUSED.get(container, frozenset())

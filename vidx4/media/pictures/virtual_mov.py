@@ -1,7 +1,7 @@
 """A QuickTime file that only exists while it is read.
 
-Its index is made here, and what lies between is loaded when it is asked for: so nothing is copied, memory
-doesn't grow, and any frame can be sought.
+Its header and index are generated, and samples are loaded on demand: nothing is copied, memory does not grow,
+and FFmpeg can seek to any frame.
 """
 
 import os
@@ -23,7 +23,7 @@ from vidx4.errors import SourceError
 
 @dataclass(frozen=True)
 class Timing:
-    """How long samples are shown, in units of 1 / `timescale` seconds."""
+    """The durations of samples, in units of 1 / `timescale` seconds."""
 
     timescale: int
     durations: Sequence[int]
@@ -31,36 +31,36 @@ class Timing:
 
 @dataclass(frozen=True)
 class Track:
-    """What the index of a QuickTime file says of its video."""
+    """The description of a video in the index of a QuickTime file."""
 
     codec: bytes
     depth: int
     """Bits per pixel."""
     width: int
-    """0 where each sample tells."""
+    """Width of the picture in pixels; 0 if the samples state it."""
     height: int
     sizes: "array[int]"
-    """Of the samples in bytes."""
+    """Sizes of the samples in bytes."""
     timing: Timing
 
     @classmethod
     def of_pixels(cls, width: int, height: int, num_channels: int, timing: Timing) -> "Track":
-        """Return the track of samples that are RGB or RGBA as it is."""
+        """Return the track of samples that are uncompressed RGB or RGBA."""
         codec = b"RGBA" if num_channels == 4 else b"raw "
         sizes = array("Q", [width * height * num_channels]) * len(timing.durations)
         return cls(codec, 8 * num_channels, width, height, sizes, timing)
 
 
 def open_track(path: Path, track: Track, load: Callable[[int], bytes]) -> InputContainer:
-    """Open a file that holds a track.
+    """Open the file that consists of a track.
 
     Args:
-        path: what errors are about.
-        track: its index.
-        load: returns a sample by its number.
+        path: the path that errors name.
+        track: the description of the track.
+        load: a function that returns a sample by its index.
 
     Raises:
-        SourceError: no video can be read from it.
+        SourceError: the samples can't be read as a video.
     """
     try:
         return av.open(_Movie(path, track, load), "r", format="mov", metadata_errors="replace")
@@ -69,12 +69,12 @@ def open_track(path: Path, track: Track, load: Callable[[int], bytes]) -> InputC
 
 
 class _Movie(RawIOBase):
-    """A QuickTime file of which nothing is stored: header, samples, index.
+    """A file object of a QuickTime file: header, samples, index.
 
     Args:
-        path: what it stands for.
-        track: what it holds.
-        load: returns a sample by its index.
+        path: the path that errors name.
+        track: the description of its track.
+        load: a function that returns a sample by its index.
     """
 
     def __init__(self, path: Path, track: Track, load: Callable[[int], bytes]) -> None:
@@ -108,7 +108,7 @@ class _Movie(RawIOBase):
         return piece
 
     def _around(self, place: int) -> tuple[int, bytes]:
-        """Return where the part of the file that holds a byte begins, and the part."""
+        """Return the start and the content of the part of the file that a place is in."""
         if place < _MDAT_HEADER:
             return 0, self._header
         if place >= self._starts[-1]:
@@ -117,17 +117,17 @@ class _Movie(RawIOBase):
         if self._sample[0] != index:
             sample = self._load(index)
             if len(sample) != self._starts[index + 1] - self._starts[index]:
-                raise SourceError(f"A picture of {self.name} changed while it was read.")
+                raise SourceError(f"A picture of {self.name} was changed while it was read.")
             self._sample = index, sample
         return self._starts[index], self._sample[1]
 
 
 _MDAT_HEADER = 16
-"""Bytes before the samples."""
+"""Bytes before the samples: the header of `mdat` with a size of 64 bits."""
 _MATRIX = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-"""A picture that is not turned."""
+"""The display matrix of a picture that is not rotated."""
 _64_BITS = 1 << 24
-"""The version of boxes whose times have 64 bits."""
+"""Version 1 of a box, with times of 64 bits, and no flags."""
 _NO_LANGUAGE = 0x7FFF
 _DPI = 72 << 16
 

@@ -1,4 +1,4 @@
-"""What Matroska says about sound that only prepares the decoder, which PyAV has no way to set."""
+"""The codec delay of Matroska: sound at the beginning that only prepares the decoder. PyAV can't set it."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -12,28 +12,30 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vidx4.media.container import open_source
+from vidx4.media.formats.ebml import Element, find_element
+from vidx4.media.formats.matroska import SEGMENT, TRACK, TRACKS, VOID
+from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.tracks.audio_trim import trim_sound
 from vidx4.media.tracks.subtitle_trim import begin_of, read_around
 from vidx4.media.tracks.timeline import Cut
 
 _NANOSECONDS = 10**9
-_SEGMENT, _TRACKS, _TRACK = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae"
-_CODEC_DELAY, _LANGUAGE, _VOID = b"\x56\xaa", b"\x22\xb5\x9c", b"\xec"
-"""Elements of Matroska (RFC 9559, 5.1)."""
+_CODEC_DELAY, _LANGUAGE = b"\x56\xaa", b"\x22\xb5\x9c"
+"""Elements of a track (RFC 9559, 5.1.4.1)."""
 
 
 def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
-    """Make a Matroska file say how much of a sound before its beginning is decoded, but not heard.
+    """State in a Matroska file how much sound before its beginning is decoded, but not heard.
 
-    MP4 has edit lists for that, which FFmpeg writes by itself. PyAV copies the delay from stream to stream
-    but can't set it: so a packet is written to a file in memory, the delay is written over another element of
-    the same length, and what is read back is copied.
+    MP4 has edit lists for it, which FFmpeg writes automatically. PyAV copies the delay between streams, but
+    can't set it. So a packet is written to a file in memory, the delay replaces another element there, and
+    what FFmpeg reads from it is copied.
 
     Args:
         copy: a stream of an output whose header is not written yet, with the parameters of the original.
         path: the source.
-        index: the number of the original there.
-        cut: what is kept of the source.
+        index: the index of the original in the source.
+        cut: the part of the source that is kept.
     """
     if copy.container.format.name not in ("matroska", "webm") or copy.codec_context is None:
         return
@@ -48,59 +50,38 @@ def declare_delay(copy: Stream, path: Path, index: int, cut: Cut) -> None:
         packets = chain([sample], packets)
         first = next(packets if cut.is_whole else trim_sound(packets, stream, copy, cut), sample)
     delay, known = max(Fraction(0), -begin_of(first)), _delay(tiny)
-    is_bare = not cut.is_whole and copy.codec_context.extradata is None  # the tiny file tells what AAC lacks
+    # AAC may come without its header, as in MPEG-TS; FFmpeg's muxer made one for the tiny file.
+    is_bare = not cut.is_whole and copy.codec_context.extradata is None
     if is_bare or abs(known - delay) > (first.time_base if known else 0):
         with av.open(BytesIO(_with_delay(tiny, delay))) as changed:
             BitStreamFilterContext("null", changed.streams.audio[0], copy)
 
 
 def _tiny_file(stream: AudioStream, payload: bytes) -> bytes:
-    file = BytesIO()
-    with av.open(file, "w", format="matroska", container_options={"write_crc32": "0"}) as tiny:
-        packet = Packet(payload)
-        packet.stream, packet.pts, packet.dts = tiny.add_stream_from_template(stream, opaque=True), 0, 0
-        packet.time_base, packet.is_keyframe = stream.time_base or Fraction(1), True
-        tiny.mux(packet)
-    return file.getvalue()
+    packet: Packet[Stream] = Packet(payload)
+    packet.time_base, packet.is_keyframe = stream.time_base or Fraction(1), True
+    # A checksum would be wrong after the change.
+    return write_tiny_file(stream, packet, "matroska", write_crc32="0")
 
 
 def _delay(mkv: bytes) -> Fraction:
-    """Return the seconds that the only track of a file is delayed by."""
-    _, body, stop = _track_elements(mkv).get(_CODEC_DELAY, (0, 0, 0))
-    return Fraction(int.from_bytes(mkv[body:stop], "big"), _NANOSECONDS)
+    """Return the codec delay of a file's only track, in seconds."""
+    delay = _track_elements(mkv).get(_CODEC_DELAY)
+    return Fraction(int.from_bytes(delay.content) if delay else 0, _NANOSECONDS)
 
 
 def _with_delay(mkv: bytes, delay: Fraction) -> bytes:
-    """Return a file with another delay of its only track, and no statement of its language."""
+    """Return a file of the same length with another delay of its only track, in place of its language."""
     data, elements = bytearray(mkv), _track_elements(mkv)
-    if _CODEC_DELAY in elements:
-        start, _, stop = elements[_CODEC_DELAY]
-        data[start:stop] = _VOID + bytes([0x80 | stop - start - 2]) + bytes(stop - start - 2)
-    start, _, stop = elements[_LANGUAGE]
-    data[start:stop] = _CODEC_DELAY + b"\x84" + round(delay * _NANOSECONDS).to_bytes(stop - start - 3, "big")
+    if known := elements.get(_CODEC_DELAY):
+        data[known.start : known.stop] = bytes(Element(VOID, bytes(known.stop - known.start - 2)))
+    language = elements[_LANGUAGE]
+    room = language.stop - language.start - len(_CODEC_DELAY) - 1
+    number = round(delay * _NANOSECONDS).to_bytes(room)
+    data[language.start : language.stop] = bytes(Element(_CODEC_DELAY, number))
     return bytes(data)
 
 
-def _track_elements(mkv: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """Return where each element of the only track begins, has its content, and ends."""
-    segment = _elements(mkv, 0, len(mkv))[_SEGMENT]
-    tracks = _elements(mkv, *segment[1:])[_TRACKS]
-    track = _elements(mkv, *tracks[1:])[_TRACK]
-    return _elements(mkv, *track[1:])
-
-
-def _elements(mkv: bytes, start: int, stop: int) -> dict[bytes, tuple[int, int, int]]:
-    found = {}
-    while start < stop:
-        name = mkv[start : start + _length(mkv[start])]
-        place = start + len(name)
-        body = place + _length(mkv[place])
-        size = int.from_bytes(mkv[place:body], "big") & (1 << 7 * (body - place)) - 1
-        found[name] = start, body, min(body + size, stop)
-        start = body + size
-    return found
-
-
-def _length(byte: int) -> int:
-    """Return the bytes of a number of variable length by its first one (RFC 8794, 4)."""
-    return 9 - byte.bit_length()
+def _track_elements(mkv: bytes) -> dict[bytes, Element]:
+    """Return the elements of a file's only track by their names."""
+    return {each.name: each for each in find_element(mkv, SEGMENT, TRACKS, TRACK).children()}
