@@ -67,7 +67,7 @@ def test_an_odd_angle_has_no_turn(odd: tuple[int, ...], make_video: MakeVideo) -
     a, b, c, d = odd
     source = replace(probe(make_video()), display_matrix=(a, b, 0, c, d, 0, 0, 0, LAST))
     for suffix in (".ts", ".mkv"):
-        with pytest.raises(OptionError, match="odd angle or scaled"):
+        with pytest.raises(OptionError, match=r"\.mp4"):
             target_of(source, suffix, EncodeOptions())
     assert target_of(source, ".mp4", EncodeOptions()).display_matrix == source.display_matrix
 
