@@ -60,8 +60,8 @@ class NumberedPictures:
                 "played back to back.",
             )
         return (
-            f"{missing} frames are missing from {self.folder} (the first is number {first}); the frames around "
-            "each gap are played back to back.",
+            f"{missing} frames are missing from {self.folder} (the first is number {first}); the frames "
+            "around each gap are played back to back.",
         )
 
 
@@ -96,8 +96,8 @@ def find_sequence(path: Path) -> NumberedPictures:
         raise SourceError(f"{path}: no numbered pictures found ({', '.join(sorted(SUFFIXES))}).")
     if len(series) > 1:
         raise SourceError(
-            f"{path} holds more than one series of pictures ({', '.join(sorted(series)[:3])}): choose one with "
-            "a pattern, such as img_%04d.png."
+            f"{path} holds more than one series of pictures ({', '.join(sorted(series)[:3])}): choose one "
+            "with a pattern, such as img_%04d.png."
         )
     (names,) = series.values()
     return NumberedPictures(folder, tuple(names[number] for number in sorted(names)), tuple(sorted(names)))
