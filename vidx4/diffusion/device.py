@@ -29,7 +29,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        # PyTorch accepts the names of devices that are not there; only computing on one tells.
+        # PyTorch accepts the names of missing devices; only computing on one fails.
         torch.empty(0, device=device).sum().item()
     except (RuntimeError, AssertionError) as error:
         raise OptionError(

@@ -12,8 +12,7 @@ from vidx4.temporal.warp import Warp
 BICUBIC_REACH = 2
 """Distance in low-resolution pixels at which a pixel affects its bicubic enlargement."""
 FINISH_REACH = COLOR_REACH + BICUBIC_REACH
-"""Distance in low-resolution pixels at which a change of the model's output or input affects a
-finished picture."""
+"""Distance in low-resolution pixels over which finishing spreads a change."""
 
 
 @torch.inference_mode()
@@ -26,8 +25,8 @@ def finish(
         pixels: the model's output, about [-1, 1], float32, (3, 4H, 4W).
         low_res: the source, uint8 or uint16 over the full range, (3, H, W).
         settings: the settings of the run.
-        previous: detail of the whole frame before, from `detail_of`; None where there is none.
-        warp: the way to it, at the result's own points.
+        previous: detail of the whole frame before, from `detail_of`; None for no steadying.
+        warp: the warp from that frame to this one, at full resolution; None for no steadying.
 
     Returns:
         The finished picture, of the type and range of `low_res`, on the CPU, (3, 4H, 4W).

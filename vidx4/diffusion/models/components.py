@@ -86,7 +86,7 @@ class Components:
     def offload(self) -> None:
         """Keep the denoiser's weights in host memory from now on, except those of the layer at work."""
         if not hasattr(self.unet, "_hf_hook"):
-            assert self.digest  # there are no weights to look at afterwards
+            self.digest  # noqa: B018, computed and cached now: afterwards there are no weights to look at
             cpu_offload(self.unet, self.device)
 
     @cached_property

@@ -125,7 +125,7 @@ def _deinterlace(frames: Iterable[VideoFrame], source: Source) -> Iterator[Video
     """Run bwdif, which gives one or two frames for each stored one, in order."""
     stored = source.untreated or source
     per_frame = 2 if source.fields == Fields.FIELD else 1
-    # bwdif gives frames late and with times of its own: what it was fed tells whose they are.
+    # bwdif gives frames late and with times of its own; they are matched with its input by order.
     indices: deque[int] = deque()
 
     def record_indices() -> Iterator[VideoFrame]:

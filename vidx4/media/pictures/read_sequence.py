@@ -142,7 +142,7 @@ def match_number(name: str, pattern: str) -> tuple[str, int] | None:
     before, after = pattern[: place.start()], pattern[place.end() :]
     digits = name[len(before) : len(name) - len(after)]
     is_match = name.startswith(before) and name.endswith(after) and digits.isascii() and digits.isdigit()
-    # Formatting the number again tells 7 from 0007, which only %04d gives.
+    # Formatting the number again rules out 7 for %04d, and 0007 for %d.
     return (pattern, int(digits)) if is_match and place[0] % int(digits) == digits else None
 
 
