@@ -4,8 +4,8 @@
 
     upscale_video("old.mp4", "new.mp4")
 
-`Upscaler` enlarges batches of frames and still pictures, `upscale_video` a whole file, and `verify` tells
-what a copy kept. Names load on first use, so importing the package takes no time.
+`Upscaler` enlarges batches of frames and still pictures, `upscale_video` a whole file, and `verify` checks
+what an enlarged file kept of its source. Names are imported on first use, so importing the package is fast.
 """
 
 from importlib import import_module
@@ -28,7 +28,7 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
+_MODULES = {
     "EncodeOptions": "vidx4.media.options",
     "FrameBatch": "vidx4.frames",
     "ReadOptions": "vidx4.media.options",
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

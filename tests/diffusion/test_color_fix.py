@@ -1,4 +1,4 @@
-"""The result's low frequencies are the source's; its detail is its own."""
+"""The result takes its low frequencies from the source, and keeps its own detail."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
 
 def a_trous(x: torch.Tensor) -> torch.Tensor:
-    """Follow the definition: five dilated 3x3 convolutions with repeated edges."""
+    """Transform by the definition: five dilated 3x3 convolutions with repeated edges."""
     kernel = KERNEL.expand(x.shape[1], 1, 3, 3)
     for level in range(5):
         padded = F.pad(x, (2**level,) * 4, mode="replicate")
@@ -18,8 +18,8 @@ def a_trous(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def test_is_nearly_the_a_trous_transform() -> None:
-    """Of noise, whose standard deviation is 0.29, and of which the transform leaves 0.010."""
+def test_approximates_the_a_trous_transform() -> None:
+    """Of noise with a standard deviation of 0.29, the transform leaves 0.010."""
     x = torch.rand(2, 3, 120, 160, generator=torch.Generator().manual_seed(0))
     difference = low_frequencies(x) - a_trous(x)
     assert difference.std() < 0.003
@@ -38,7 +38,7 @@ def test_undoes_a_shift_of_colour_exactly() -> None:
     torch.testing.assert_close(keep_colors(shifted, picture), picture, rtol=0, atol=1e-6)
 
 
-def test_small_pictures_are_no_special_case() -> None:
+def test_the_smallest_pictures_keep_their_size() -> None:
     assert keep_colors(torch.rand(1, 3, 4, 8), torch.rand(1, 3, 4, 8)).shape == (1, 3, 4, 8)
 
 

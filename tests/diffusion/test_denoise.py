@@ -1,4 +1,4 @@
-"""The loop equals diffusers' own pipeline, but for the differences that are wanted and named here."""
+"""The denoising loop equals diffusers' own pipeline, except for the deliberate differences named here."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -37,7 +37,7 @@ def plain(unet: Any, _: PromptEmbeds) -> PlainDenoiser:
 
 
 def staged(unet: Any, prompt_embeds: PromptEmbeds) -> StagedUNet:
-    return StagedUNet(deepcopy(unet), prompt_embeds)  # it changes what it is given
+    return StagedUNet(deepcopy(unet), prompt_embeds)  # which changes the network
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def ours(
     make_denoiser: MakeDenoiser = staged,
     **options: Any,
 ) -> Tensor:
-    """Denoise and decode with the two draws of noise that diffusers makes; low_res in [0, 1]."""
+    """Denoise and decode with the noise that diffusers draws; low_res in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     low_res_noise = torch.randn(low_res.shape, generator=generator)
     latents = torch.randn((len(low_res), 4, *low_res.shape[2:]), generator=generator)
@@ -119,7 +119,7 @@ def test_guidance_changes_the_picture(pipeline: Any) -> None:
     assert (results[0] - results[1]).abs().max() > 1e-3
 
 
-def test_guidance_is_skipped_where_both_prompts_are_equal(pipeline: Any) -> None:
+def test_guidance_is_skipped_if_both_prompts_are_equal(pipeline: Any) -> None:
     sizes: list[int] = []
     hook = pipeline.unet.conv_in.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     low_res = torch.rand(2, 3, 16, 16)
@@ -131,8 +131,8 @@ def test_guidance_is_skipped_where_both_prompts_are_equal(pipeline: Any) -> None
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
-def test_low_res_noise_has_the_strength_of_its_level_in_half_precision() -> None:
-    """Diffusers casts the schedule first: in bfloat16 the noise of level 20 is too strong by a fifth."""
+def test_low_res_noise_has_the_right_strength() -> None:
+    """Diffusers rounds the schedule first: in bfloat16 the noise of level 20 is too strong by a fifth."""
     _, scheduler = sd_x4.make_schedulers()
     noise = torch.randn(1, 3, 64, 64)
     added = add_low_res_noise(torch.zeros(1, 3, 64, 64), noise, 20, scheduler)
@@ -142,7 +142,7 @@ def test_low_res_noise_has_the_strength_of_its_level_in_half_precision() -> None
     assert float(halved.float().std()) / sigma > 1.15
 
 
-def test_frames_share_noise_that_is_given_once(pipeline: Any) -> None:
+def test_frames_share_a_single_noise(pipeline: Any) -> None:
     frame = torch.rand(1, 3, 16, 24)
     prompt_embeds = PromptEmbeds(torch.rand(1, 77, 32), torch.rand(1, 77, 32))
     latents = denoise(
@@ -158,8 +158,8 @@ def test_frames_share_noise_that_is_given_once(pipeline: Any) -> None:
     torch.testing.assert_close(latents[0], latents[2], rtol=0, atol=1e-5)
 
 
-class Counting:
-    """A staged UNet that notes how many rows went through its outer and its deep blocks."""
+class CountingUNet:
+    """A staged UNet that records how many rows pass its outer and its deep blocks."""
 
     def __init__(self, unet: Any, prompt_embeds: PromptEmbeds) -> None:
         unet = deepcopy(unet)
@@ -189,20 +189,20 @@ def run(
     return denoise(unet, scheduler, *frames, prompt_embeds=prompt_embeds, **defaults | options)
 
 
-def test_guidance_stops_where_it_is_told(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
-    counting = Counting(pipeline.unet, prompt_embeds)
+def test_guidance_stops_after_its_share_of_the_steps(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    counting = CountingUNet(pipeline.unet, prompt_embeds)
     run(counting.staged, pipeline.scheduler, prompt_embeds, guidance_stop=0.5)
     assert counting.outer == counting.deep == [4, 4, 4, 2, 2, 2]
 
 
-def test_features_are_kept_for_as_many_steps_as_told(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
-    counting = Counting(pipeline.unet, prompt_embeds)
+def test_features_are_reused_for_the_cache_interval(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    counting = CountingUNet(pipeline.unet, prompt_embeds)
     run(counting.staged, pipeline.scheduler, prompt_embeds, guidance_stop=0.5, cache_interval=2)
     assert counting.outer == [4, 4, 4, 2, 2, 2]
     assert counting.deep == [4, 4, 2]
 
 
-def test_kept_features_of_an_unchanged_sample_change_nothing(
+def test_reused_features_of_the_same_sample_change_nothing(
     pipeline: Any, prompt_embeds: PromptEmbeds
 ) -> None:
     unet, sample = staged(pipeline.unet, prompt_embeds), torch.randn(2, 7, 16, 24)
@@ -213,16 +213,16 @@ def test_kept_features_of_an_unchanged_sample_change_nothing(
     assert torch.equal(first.output, again.output)
 
 
-def test_what_is_constant_is_computed_once(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
-    counting = Counting(pipeline.unet, prompt_embeds)
+def test_constants_are_computed_once(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    counting = CountingUNet(pipeline.unet, prompt_embeds)
     results = [run(counting.staged, pipeline.scheduler, prompt_embeds) for _ in range(2)]
     assert len(counting.embedded) == 6
     assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_solvers_meet_where_steps_are_many(pipeline: Any, prompt_embeds: PromptEmbeds, name: str) -> None:
-    """All of them solve the same equation; with few steps, the first two orders differ."""
+def test_schedulers_converge_with_many_steps(pipeline: Any, prompt_embeds: PromptEmbeds, name: str) -> None:
+    """All of them solve the same equation, and differ only with few steps."""
     unet = staged(pipeline.unet, prompt_embeds)
 
     def solved(name: str, num_steps: int) -> Tensor:
@@ -248,7 +248,7 @@ def test_few_steps_begin_at_the_end_of_the_schedule(pipeline: Any, name: str | N
 
 
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon", "sample"])
-def test_clean_latents_are_those_of_the_scheduler(pipeline: Any, prediction_type: str) -> None:
+def test_clean_latents_equal_the_schedulers(pipeline: Any, prediction_type: str) -> None:
     scheduler = type(pipeline.scheduler).from_config(
         pipeline.scheduler.config, prediction_type=prediction_type
     )
@@ -261,7 +261,7 @@ def test_clean_latents_are_those_of_the_scheduler(pipeline: Any, prediction_type
 
 @pytest.mark.slow
 def test_equals_diffusers_at_full_size() -> None:
-    """The exact configuration of the published model, 40x32 -> 160x128, two steps."""
+    """In the exact configuration of the published model, from 40x32 to 160x128 in two steps."""
     unet = sd_x4.make_unet(sd_x4.REAL_WIDTHS, text_width=1024).eval()
     vae = sd_x4.make_vae((128, 256, 512)).eval()
     assert sum(p.numel() for p in unet.parameters()) == 473_398_020
@@ -276,7 +276,7 @@ def test_equals_diffusers_at_full_size() -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
-def test_a_compiled_network_gives_the_same_from_batches_of_one_size(
+def test_a_compiled_network_gives_the_same_from_full_batches(
     pipeline: Any, prompt_embeds: PromptEmbeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_rows: list[int] = []
@@ -303,7 +303,7 @@ def test_a_compiled_network_gives_the_same_from_batches_of_one_size(
     assert torch.equal(alone, compiled[:1])
 
 
-def test_a_job_is_not_touched_by_one_that_was_compiled(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+def test_compiling_for_one_job_does_not_affect_another(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
     unet = staged(pipeline.unet, prompt_embeds)
     expected = run(unet, pipeline.scheduler, prompt_embeds)
     unet.compile(1, backend="eager")

@@ -24,13 +24,13 @@ def test_overlap_must_be_less_than_the_size() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 40, 200])
-def test_blending_what_a_tile_does_alone_gives_the_whole(size: int) -> None:
+def test_tiles_that_do_not_depend_on_each_other_blend_into_the_whole(size: int) -> None:
     field = torch.rand(2, 3, 61, 83)
     result = map_tiles(lambda tile: F.interpolate(tile, scale_factor=4), field, size, overlap=8, scale=4)
     torch.testing.assert_close(result, F.interpolate(field, scale_factor=4), rtol=0, atol=1e-6)
 
 
-def test_a_difference_between_tiles_becomes_a_ramp() -> None:
+def test_a_step_between_tiles_becomes_a_ramp() -> None:
     tone = iter([0.0, 1.0])
     result = map_tiles(
         lambda tile: torch.full_like(tile, next(tone)), torch.zeros(1, 1, 16, 28), size=16, overlap=4, scale=1

@@ -1,4 +1,4 @@
-"""Whether compiling a denoiser can be done, and whether it repays."""
+"""Decide whether a denoiser can be compiled, and whether that pays off."""
 
 import shutil
 from importlib.util import find_spec
@@ -6,26 +6,27 @@ from importlib.util import find_spec
 from vidx4.diffusion.models.components import Components
 
 WORTH_COMPILING = 1e17
-"""Operations from which it repays: some minutes of a fast GPU, of which compiling takes one."""
+"""Operations of a job from which compiling pays off: minutes of a fast GPU, of which compiling takes one."""
 CPP_COMPILERS = ("g++", "clang++", "cl")
+"""Commands of the C++ compilers that PyTorch can use on a CPU."""
 
 
 def why_not_compile(components: Components) -> str:
-    """Tell in a few words why a denoiser can't be compiled; nothing where it can."""
+    """Return in a few words why a denoiser can't be compiled; empty if it can."""
     if not components.gains_by_compiling:
-        return f"the model {components.name} gains nothing by that"
+        return f"the model {components.name} gains nothing from it"
     if components.device.type == "cuda":
-        return "" if find_spec("triton") else "PyTorch's compiler, Triton, is not installed"
-    return "" if any(map(shutil.which, CPP_COMPILERS)) else "there is no C++ compiler"
+        return "" if find_spec("triton") else "Triton, PyTorch's compiler for GPUs, is not installed"
+    return "" if any(map(shutil.which, CPP_COMPILERS)) else "no C++ compiler was found"
 
 
 def repays_compiling(components: Components, num_evaluations: int, num_pixels: int) -> bool:
-    """Whether a job is so long that compiling makes it shorter; never on a CPU, where it gains little.
+    """Return whether a job is long enough for compiling to shorten it; on a CPU it gains too little.
 
     Args:
         components: the model.
-        num_evaluations: of the denoiser, over the whole job.
-        num_pixels: low-resolution pixels of each.
+        num_evaluations: number of evaluations of the denoiser in the whole job.
+        num_pixels: low-resolution pixels in each evaluation.
     """
     operations = components.operations_per_pixel * num_pixels * num_evaluations
     is_gpu = components.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""The denoising loop of the Stable Diffusion x4 Upscaler, written out."""
+"""The denoising loop of the Stable Diffusion x4 Upscaler."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """What the text encoder makes of the prompts; the text encoder itself is not needed any more."""
+    """The text encoder's output for both prompts, after which the encoder itself is not needed."""
 
     positive: Tensor
-    """What the picture should be, (1, tokens, width)."""
+    """Embedding of the prompt that the picture should follow, (1, tokens, width)."""
     negative: Tensor
-    """What it should not be, same shape."""
+    """Embedding of the prompt that the picture should avoid, same shape."""
 
     def guides(self, guidance_scale: float) -> bool:
-        """Whether classifier-free guidance changes the prediction: equal prompts have no difference."""
+        """Return whether classifier-free guidance changes the prediction; equal prompts cancel out."""
         return guidance_scale > 1 and not self._are_equal
 
     @cached_property
@@ -28,29 +28,33 @@ class PromptEmbeds:
 
     @cached_property
     def both(self) -> Tensor:
-        """The negative prompt, then the positive one, (2, tokens, width)."""
+        """Embeddings of the negative prompt, then the positive one, (2, tokens, width)."""
         return torch.cat([self.negative, self.positive])
 
 
 class Prediction(NamedTuple):
-    """What a denoiser makes of a sample."""
+    """The result of evaluating a denoiser."""
 
     output: Tensor
-    """What the scheduler steps by, (N, C, H, W)."""
+    """Prediction of the scheduler's prediction type, (N, C, H, W)."""
     features: Tensor | None
-    """What a later step may use again; None where the denoiser has nothing of the kind."""
+    """Deep features that a later step may reuse; None if the denoiser has none."""
 
 
 class Denoiser(Protocol):
-    """Predicts, from noisy latents and what is known of the picture, where they come from."""
+    """A network that predicts clean latents, or the noise in them, from noisy ones and the picture."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the samples that it takes."""
+        """Type of the samples that it takes."""
         ...
 
     def compile(self, batch_size: int | None) -> None:
-        """Spend a minute so that each evaluation of up to so many frames takes less; None undoes that."""
+        """Compile the network for faster evaluation.
+
+        Args:
+            batch_size: the most frames that will be evaluated at once; None to evaluate it uncompiled.
+        """
         ...
 
     def __call__(
@@ -59,33 +63,38 @@ class Denoiser(Protocol):
         """Evaluate the network.
 
         Args:
-            sample: latents, then the conditions, for each prompt one after another, (P * N, C, H, W).
-            t: the timestep, a scalar on the CPU: nothing waits for a GPU.
-            noise_level: of the low-resolution picture.
-            prompts: one or two of those it was made for, (P, tokens, width); None where it takes none.
-            features: of an earlier step, to be used in place of computing them.
+            sample: latents followed by the conditions as channels, once for each prompt, (P * N, C, H, W).
+            t: the timestep, a scalar on the CPU, so that reading it doesn't wait for a GPU.
+            noise_level: the noise level of the low-resolution picture.
+            prompts: one or both of the prompts that the denoiser was made for, (P, tokens, width); None if it
+                takes none.
+            features: deep features of an earlier step to reuse; None to compute them.
         """
         ...
 
 
 class PlainDenoiser:
-    """A network with the signature of diffusers' `UNet2DConditionModel`, which computes all in each step."""
+    """A denoiser that evaluates all of a network in every step.
+
+    Args:
+        network: a network with the signature of diffusers' `UNet2DConditionModel`.
+    """
 
     def __init__(self, network: Any) -> None:
         self._network = network
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the samples that it takes."""
+        """Type of the samples that it takes."""
         return cast(torch.dtype, self._network.dtype)
 
     def compile(self, batch_size: int | None) -> None:
-        """Do nothing: shapes differ from frame to frame, so there is nothing to be gained."""
+        """Do nothing: sizes differ from frame to frame, so compiling would gain nothing."""
 
     def __call__(
         self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
     ) -> Prediction:
-        """Evaluate the network; see `Denoiser`. `features` have no influence."""
+        """Evaluate the network; see `Denoiser`. `features` are ignored."""
         labels = torch.full((len(sample),), noise_level, device=sample.device)
         embeds = None
         if prompts is not None:
@@ -97,31 +106,30 @@ class PlainDenoiser:
 
 
 class Tie(Protocol):
-    """What ties the frames of a batch to the frames before them, in some of the steps."""
+    """A tie between the frames of a batch and the frames before them, applied in some of the steps."""
 
     @property
     def steps(self) -> Sequence[int]:
-        """The steps in which it acts."""
+        """Indices of the steps in which it acts."""
         ...
 
     def __call__(self, step: int, clean: Tensor) -> Tensor:
-        """Return what the clean latents predicted in a step shall be, (N, C, H, W)."""
+        """Return the clean latents to use in place of those predicted in a step, (N, C, H, W)."""
         ...
 
 
 def add_low_res_noise(low_res: Tensor, noise: Tensor, noise_level: int, low_res_scheduler: Any) -> Tensor:
-    """Add the noise that tells the denoiser how far to trust the low-resolution picture.
-
-    Computed in float32: in half precision the coefficients are off by 4 % (float16) and 20 % (bfloat16) at
-    noise level 20.
+    """Add noise to the low-resolution picture; the more, the less the denoiser relies on it.
 
     Args:
         low_res: pixels in [-1, 1], float32, (N, 3, H, W).
-        noise: standard normal, (1 or N, 3, H, W).
+        noise: standard normal noise, (1 or N, 3, H, W).
         noise_level: index into the noise schedule of `low_res_scheduler`.
         low_res_scheduler: a diffusers scheduler.
     """
-    product = low_res_scheduler.alphas_cumprod[noise_level]  # on the CPU: nothing waits for a GPU
+    # In float32, unlike diffusers: in half precision the coefficients are off by 4 % (float16) and 20 %
+    # (bfloat16) at noise level 20. The schedule is on the CPU, so nothing waits for a GPU.
+    product = low_res_scheduler.alphas_cumprod[noise_level]
     return float(product**0.5) * low_res + float((1 - product) ** 0.5) * noise
 
 
@@ -139,26 +147,26 @@ def denoise(
     cache_interval: int = 1,
     tie: Tie | None = None,
 ) -> Tensor:
-    """Run the reverse process from noise to clean latents.
+    """Run the reverse diffusion process from noise to clean latents.
 
-    Classifier-free guidance (Ho and Salimans 2022) evaluates the negative prompt first, then the positive
-    one, in one batch. Latents stay in float32 between the steps, whatever the precision of `unet`.
+    Classifier-free guidance (Ho and Salimans 2022) evaluates the negative and the positive prompt, in this
+    order, in one batch. Latents stay in float32 between the steps, whatever the precision of `unet`.
 
     Args:
-        unet: predicts from latents and low-resolution channels, a timestep and the noise level.
+        unet: a denoiser that sees the latents, `low_res`, the timestep and the noise level.
         scheduler: a diffusers scheduler that matches the prediction type of `unet`.
-        low_res: noisy pixels about [-1, 1] from `add_low_res_noise`, and what else `unet` is to see,
-            (N, 3 or more, H, W).
-        latents: standard normal, float32, (1 or N, C, H, W); shared by all frames where it is 1.
-        noise_level: that of `low_res`.
-        num_inference_steps: evaluations of `unet` per frame (twice as many with guidance).
-        prompt_embeds: None for a model that takes no prompt.
-        guidance_scale: weight of the positive over the negative prompt; no guidance up to 1.
+        low_res: noisy pixels from `add_low_res_noise`, about [-1, 1], followed by any other conditions of
+            `unet`, (N, 3 or more, H, W).
+        latents: standard normal noise, float32, (1 or N, C, H, W); a single one is shared by all frames.
+        noise_level: the noise level of `low_res`.
+        num_inference_steps: number of steps; a guided one evaluates `unet` on twice as many rows.
+        prompt_embeds: the prompts; None for a model that takes none.
+        guidance_scale: weight of the positive over the negative prompt; up to 1, there is no guidance.
         guidance_stop: share of the steps, from the first on, that are guided (Kynkäänniemi et al. 2024: the
             last need it least).
-        cache_interval: of so many steps, one computes features anew that the others use again (DeepCache, Ma
-            et al. 2024), if `unet` has such.
-        tie: changes the clean latents that a step predicts, not the noise.
+        cache_interval: number of steps that share the deep features of `unet`, if it has any; the first of
+            them computes the features (DeepCache, Ma et al. 2024).
+        tie: a tie between frames, which changes the clean latents that a step predicts, but not its noise.
 
     Returns:
         Clean latents, float32, (N, C, H, W).
@@ -177,11 +185,13 @@ def denoise(
         sample = torch.cat([scaled, low_res], dim=1)
         sample = torch.cat([sample] * (1 if prompts is None else len(prompts)))
         if features is not None:
+            # Where guidance has just stopped, only the rows of the positive prompt, the last ones, go on.
             features = None if index % cache_interval == 0 else features[-len(sample) :]
         output, features = unet(sample, t, noise_level, prompts, features)
         predicted = _guided(output.to(latents.dtype), len(low_res), guidance_scale)
         stepped = scheduler.step(predicted, t, latents, return_dict=False)[0]
         if tie is not None and index in tie.steps:
+            # A step gives weighted clean latents and noise: the change of the former can be added afterwards.
             clean = clean_latents(scheduler, predicted, latents, t)
             stepped = stepped + _signal_after(scheduler, index) * (tie(index, clean) - clean)
         latents = stepped
@@ -189,12 +199,12 @@ def denoise(
 
 
 def clean_latents(scheduler: Any, predicted: Tensor, latents: Tensor, t: Tensor) -> Tensor:
-    """Return the clean latents that a prediction means (Salimans and Ho 2022, appendix D).
+    """Return the clean latents that a prediction stands for (Salimans and Ho 2022, appendix D).
 
     Args:
-        scheduler: a diffusers scheduler that knows `alphas_cumprod`.
-        predicted: of the scheduler's prediction type, (N, C, H, W).
-        latents: that it was predicted from, same shape.
+        scheduler: a diffusers scheduler with `alphas_cumprod`.
+        predicted: a prediction of the scheduler's prediction type, (N, C, H, W).
+        latents: the noisy latents that it was made from, same shape.
         t: the timestep, on the CPU.
     """
     product = scheduler.alphas_cumprod[t]
@@ -215,9 +225,9 @@ def _guided(output: Tensor, num_frames: int, guidance_scale: float) -> Tensor:
 
 
 def _signal_after(scheduler: Any, index: int) -> float:
-    """Return the weight of the clean latents in what a step makes (Song et al. 2021, equation 12)."""
+    """Return the weight of the clean latents in the result of a step (Song et al. 2021, equation 12)."""
     if index + 1 < len(scheduler.timesteps):
         product = scheduler.alphas_cumprod[scheduler.timesteps[index + 1]]
     else:
-        product = getattr(scheduler, "final_alpha_cumprod", 1.0)  # multistep solvers end without noise
+        product = getattr(scheduler, "final_alpha_cumprod", 1.0)  # multistep solvers end noise-free
     return float(product**0.5)

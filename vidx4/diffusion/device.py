@@ -1,4 +1,4 @@
-"""Where a model runs, and in what precision."""
+"""Choose the device that a model runs on, and its precision; manage the host's memory."""
 
 import ctypes
 import os
@@ -11,54 +11,57 @@ from vidx4.errors import OptionError
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 _MALLOC_OPTIONS = {
-    -4: 0,  # M_MMAP_MAX: no block is a mapping of its own, which is undone when it is freed
-    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: the heap is never shortened
-    -2: 64 * 2**20,  # M_TOP_PAD: and grows by this
-    -8: 1,  # M_ARENA_MAX: one heap for all threads, since those of others are too small for a frame
+    -4: 0,  # M_MMAP_MAX: never map a block separately, since freeing it would unmap it
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: never shrink the heap
+    -2: 64 * 2**20,  # M_TOP_PAD: grow the heap by this much
+    -8: 1,  # M_ARENA_MAX: one heap for all threads, since further ones are too small for a frame
 }
-"""For glibc's `mallopt`, by the numbers of its `malloc.h`."""
+"""Values of options of glibc's `mallopt`, by their numbers in `malloc.h`."""
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is a CUDA GPU where there is one, else the CPU.
+    """Return the device with a name; `auto` is a CUDA GPU if there is one, otherwise the CPU.
 
     Raises:
-        OptionError: there is no such device here.
+        OptionError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        # PyTorch accepts the names of missing devices; only computing on one fails.
         torch.empty(0, device=device).sum().item()
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"There is no device {name!r} here; vidx4 doctor lists them.") from error
+        raise OptionError(
+            f"Device {name!r} is not available here; `vidx4 doctor` lists those that are."
+        ) from error
     return device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of a name; `auto` is the fastest that is exact enough on a device.
+    """Return the precision with a name; `auto` is the fastest that is accurate enough on a device.
 
-    That is float16 on CUDA, and bfloat16 on a CPU that computes in it; others emulate it at half the speed
-    of float32.
+    That is float16 on CUDA, and bfloat16 on a CPU with instructions for it; other CPUs emulate it at half the
+    speed of float32.
 
     Raises:
-        OptionError: no such precision, or one that the device can't compute in.
+        OptionError: there is no such precision, or the device can't compute in it.
     """
     if name == "auto":
         return _fastest(device)
     if name not in DTYPES:
-        raise OptionError(f"There is no dtype {name!r}: choose auto, {', '.join(DTYPES)}.")
+        raise OptionError(f"{name!r} is not a --dtype: choose auto, {', '.join(DTYPES)}.")
     if name == "float16" and device.type == "cpu":
-        raise OptionError("A CPU does not compute in float16: use --dtype float32 or bfloat16.")
+        raise OptionError("A CPU can't compute in float16: use --dtype float32 or bfloat16.")
     return DTYPES[name]
 
 
 def keep_host_memory() -> None:
     """Let the C library keep the memory that PyTorch frees, for the next frame.
 
-    By default, glibc returns large blocks to the system at once, and gets them back page by page, each of
-    which the kernel clears: on two cores, `compact` takes 1.69 s for a 640x480 frame so, 0.98 s with this.
-    What the user has set in `MALLOC_...` stays; other C libraries are left alone.
+    By default, glibc returns large blocks to the system at once and gets them back page by page, each of
+    which the kernel clears: on two cores, `compact` then takes 1.69 s for a 640x480 frame, and 0.98 s with
+    this. Nothing is changed if the user has set any `MALLOC_...` variable, or with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -68,21 +71,22 @@ def keep_host_memory() -> None:
 
 
 def give_back_host_memory() -> None:
-    """Let the C library give to the system what PyTorch has freed and nothing uses.
+    """Let the C library return freed memory to the system.
 
-    Frames of several shots at once leave gaps between each other that nothing fits, more and more of them.
+    Working on several shots at once fragments the heap, more and more over time.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def device_name(device: torch.device) -> str:
-    """Return what kind of device it is: results are equal to the bit on one kind only."""
+    """Return the kind of a device; results are equal to the bit only on devices of one kind."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch means that a device, or the host, has no memory left."""
+    """Return whether an error of PyTorch means that a device, or the host, has run out of memory."""
+    # On the host, PyTorch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

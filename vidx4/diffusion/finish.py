@@ -1,4 +1,4 @@
-"""What comes out of the model -> the finished picture: steady detail, the source's colours, the blend."""
+"""Turn the model's output into the finished picture: steady detail, the source's colours, the blend."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,9 @@ from vidx4.diffusion.settings import Settings
 from vidx4.temporal.warp import Warp
 
 BICUBIC_REACH = 2
+"""Distance in low-resolution pixels at which a pixel affects its bicubic enlargement."""
 FINISH_REACH = COLOR_REACH + BICUBIC_REACH
-"""How many low-resolution pixels away something changes the finished picture, beyond the model's reach."""
+"""Distance in low-resolution pixels over which finishing spreads a change."""
 
 
 @torch.inference_mode()
@@ -21,14 +22,14 @@ def finish(
     """Finish one frame, or a box of it.
 
     Args:
-        pixels: from the model, about [-1, 1], float32, (3, 4H, 4W).
-        low_res: the source, uint8 or uint16, (3, H, W).
-        settings: what is wanted.
-        previous: detail of the whole frame before, from `detail_of`; None where there is none.
-        warp: the way to it, at the result's own points.
+        pixels: the model's output, about [-1, 1], float32, (3, 4H, 4W).
+        low_res: the source, uint8 or uint16 over the full range, (3, H, W).
+        settings: the settings of the run.
+        previous: detail of the whole frame before, from `detail_of`; None for no steadying.
+        warp: the warp from that frame to this one, at full resolution; None for no steadying.
 
     Returns:
-        In the type of `low_res`, on the CPU, (3, 4H, 4W).
+        The finished picture, of the type and range of `low_res`, on the CPU, (3, 4H, 4W).
     """
     enlarged = enlarge(to_signal(low_res, pixels.device)[None])
     upscaled = pixels[None]

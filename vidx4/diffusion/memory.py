@@ -1,4 +1,4 @@
-"""How much memory there is for a model, and how frames are cut up to fit it."""
+"""Work out how much memory there is for a model, and how to cut frames up to fit it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -7,46 +7,46 @@ import psutil
 import torch
 
 DECODE_TILES = (128, 96, 64)
-"""What a model with an autoencoder decodes at once, from the fastest to the smallest."""
+"""Sides of the tiles that an autoencoder decodes at once, in latents, from the fastest to the smallest."""
 TILES = (768, 512, 384, 256, 192, 128)
-"""Sides of the tiles in which frames are denoised where no whole one fits."""
+"""Sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
 
 HOST_BYTES = 450 * 2**20
-"""Of a process on a CPU before the first frame: Python and its libraries."""
+"""Bytes of a process on a CPU before its first frame: Python and its libraries."""
 HOST_BYTES_PER_PIXEL = 5600
-"""Of decoding, encoding and the frames between, for a low-resolution pixel: measured at 320x240 (H.264)."""
+"""Bytes that decoding, encoding and the frames between take for a low-resolution pixel; measured at 320x240
+(H.264)."""
 FINISHING_BYTES_PER_PIXEL = 4000
-"""Of finishing a picture, for a low-resolution pixel: measured at 640x480 on a CPU."""
+"""Bytes that finishing a picture takes for a low-resolution pixel; measured at 640x480 on a CPU."""
 FRAME_BYTES_PER_PIXEL = 400
-"""Of the noise, latents and pixels of each frame of a batch, for a low-resolution pixel; counted."""
+"""Bytes of the noise, latents and pixels of a frame in a batch, for a low-resolution pixel; counted."""
 SHARE_OF_DEVICE = 0.9
-"""Of a device's memory; the rest is for its other users."""
+"""Share of a device's memory that a job may use; the rest is for others."""
 LARGEST_LAYERS = 100 * 2**20
-"""Bytes of weights that are on the device at once when the others wait in the host's memory."""
+"""Bytes of weights that are on the device at a time when weights are offloaded."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How frames are cut up, and where weights are kept, so that the memory is enough."""
+    """How frames are cut up, and where weights are kept, to fit the memory."""
 
     batch_size: int
-    """Frames that are denoised together."""
+    """Number of frames that are denoised together."""
     tile_size: int | None
-    """Side of the tiles that are denoised, each by itself; None for whole frames."""
+    """Side of the tiles that are denoised independently, in low-resolution pixels; None for whole frames."""
     decode_tile: int | None = None
-    """Bounds what is decoded at once: the side of a square, in latents; None for a model that need not."""
+    """Side of a square that bounds what is decoded at once, in latents; None for a model without tiles."""
     is_offloaded: bool = False
-    """Whether the denoiser's weights wait in the host's memory until they are needed."""
+    """Whether the denoiser's weights stay in host memory until they are needed."""
 
     def smaller(self, width: int, height: int) -> Iterator["Fit"]:
-        """Yield what takes less and less memory, in the order of what it costs.
+        """Yield fits that take less and less memory, those that cost the least time first.
 
-        That is: decoding by smaller tiles, smaller batches, denoising by tiles, and weights that wait in the
-        host's memory.
+        In turn: smaller decode tiles, smaller batches, denoising in tiles, and offloaded weights.
 
         Args:
-            width: of a frame, in low-resolution pixels.
-            height: the same.
+            width: width of a frame, in low-resolution pixels.
+            height: height of a frame, in low-resolution pixels.
         """
         fit = self
         for size in DECODE_TILES:
@@ -61,24 +61,27 @@ class Fit:
             yield replace(fit, is_offloaded=True)
 
     def difference(self, before: "Fit") -> str:
-        """Tell in a few words what is other than before."""
-        told = {
+        """Describe in a few words how this differs from another fit."""
+        descriptions = {
             "batch_size": f"in batches of {self.batch_size}",
-            "tile_size": f"in tiles of {self.tile_size}, each by itself",
-            "decode_tile": f"decoding {self.decode_tile}x{self.decode_tile} latents at once",
-            "is_offloaded": "with the denoiser's weights in the host's memory until they are needed",
+            "tile_size": f"in independent tiles of {self.tile_size}",
+            "decode_tile": f"decoding {self.decode_tile}x{self.decode_tile} latents at a time",
+            "is_offloaded": "with the denoiser's weights in host memory until they are needed",
         }
-        return ", ".join(text for name, text in told.items() if getattr(self, name) != getattr(before, name))
+        return ", ".join(
+            text for name, text in descriptions.items() if getattr(self, name) != getattr(before, name)
+        )
 
 
 def capacity(device: torch.device, limit: int | None) -> int:
-    """Return how many bytes a job may count on.
+    """Return how many bytes a job may use.
 
-    That is not what happens to be free: a job that goes on tomorrow must be cut up as it is today.
+    This does not depend on what happens to be free: a job that resumes tomorrow must be cut up as it is
+    today.
 
     Args:
         device: a GPU, or the CPU, whose memory is the host's.
-        limit: what the user allows; None for most of what the device has.
+        limit: bytes that the user allows; None for most of the device's memory.
     """
     if device.type == "cuda":
         total = int(torch.cuda.get_device_properties(device).total_memory)
@@ -89,14 +92,14 @@ def capacity(device: torch.device, limit: int | None) -> int:
 
 
 def free(device: torch.device) -> int:
-    """Return how many bytes this process may have on a device now, with those that it has already."""
+    """Return how many bytes this process could have on a device now, including those that it has already."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
     return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
 
 
 def enforce(device: torch.device, limit: int) -> None:
-    """Let PyTorch take no more of a GPU than a limit in bytes; a CPU has no such means."""
+    """Limit the bytes that PyTorch takes of a GPU; there is no such limit for a CPU."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
@@ -104,47 +107,56 @@ def enforce(device: torch.device, limit: int) -> None:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model and its frames take of a device's memory; measured, but for its weights."""
+    """The memory that a model and its frames take on a device; measured, except for the weights."""
 
     denoiser: int
     """Bytes of the denoiser's weights."""
     autoencoder: int
-    """Bytes of the autoencoder's, which never wait."""
+    """Bytes of the autoencoder's weights, which are never offloaded."""
     bytes_per_pixel: int
-    """Of denoising, for a low-resolution pixel of each frame, twice that with guidance."""
-    decode_bytes: Callable[[int, int, int], int]
-    """Of decoding, by the side of a tile, the frames at once and the latents of each."""
+    """Bytes that denoising takes for a low-resolution pixel of a frame."""
+    decode_bytes: Callable[[int, int, int], int] | None
+    """Bytes that decoding takes, by the side of a decode tile, the number of frames decoded at once, and the
+    latents of each; None for a model without decode tiles, whose decoding takes no more than finishing."""
     is_lessened_by_tiles: bool
-    """Whether it is the denoiser that takes the most: finishing a picture takes the whole of it anyway."""
+    """Whether tiles save memory: not if finishing, which works on whole frames, takes more than denoising."""
     is_on_host: bool
-    """Whether the device's memory also holds the program itself, and what it decodes and encodes."""
+    """Whether the device's memory is also that of the program, of decoding and of encoding."""
 
     def needed(self, fit: Fit, width: int, height: int) -> int:
-        """Return how many bytes frames take, with the weights and all.
+        """Return how many bytes a batch takes in all, including the weights.
 
         Args:
-            fit: how they are cut up.
-            width: of a frame, in low-resolution pixels.
-            height: the same.
+            fit: how frames are cut up.
+            width: width of a frame, in low-resolution pixels.
+            height: height of a frame, in low-resolution pixels.
         """
         num_frames, num_pixels = fit.batch_size, width * height
         if fit.tile_size is not None and self.is_lessened_by_tiles:
             num_frames, num_pixels = 1, min(fit.tile_size, width) * min(fit.tile_size, height)
         denoising = num_frames * num_pixels * self.bytes_per_pixel
-        decoding = self.decode_bytes(fit.decode_tile or 0, num_frames, num_pixels)
+        decoding = self._decoding(fit, num_frames, num_pixels)
         frames = width * height * (FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL * fit.batch_size)
         return self._weights(fit) + self._host(width * height) + frames + max(denoising, decoding)
 
+    def _decoding(self, fit: Fit, num_frames: int, num_pixels: int) -> int:
+        if self.decode_bytes is None or fit.decode_tile is None:
+            return 0
+        return self.decode_bytes(fit.decode_tile, num_frames, num_pixels)
+
     def _weights(self, fit: Fit) -> int:
-        # On the host, where they wait is where they are needed.
-        waits = fit.is_offloaded and not self.is_on_host
-        return self.autoencoder + (min(LARGEST_LAYERS, self.denoiser) if waits else self.denoiser)
+        # On a CPU, offloading moves nothing: the host's memory is the device's.
+        is_saved = fit.is_offloaded and not self.is_on_host
+        return self.autoencoder + (min(LARGEST_LAYERS, self.denoiser) if is_saved else self.denoiser)
 
     def _host(self, num_pixels: int) -> int:
         return HOST_BYTES + num_pixels * HOST_BYTES_PER_PIXEL if self.is_on_host else 0
 
-    def fitted(self, wish: Fit, width: int, height: int, available: int) -> Fit:
-        """Return what fits the available bytes and is nearest to a wish; what takes least if nothing does."""
-        fits = [wish, *wish.smaller(width, height)]
+    def fitted(self, preferred: Fit, width: int, height: int, available: int) -> Fit:
+        """Return the preferred fit, or the next smaller one that takes no more than the available bytes.
+
+        If none does, it is the one that takes the least.
+        """
+        fits = [preferred, *preferred.smaller(width, height)]
         least = min(fits, key=lambda fit: self.needed(fit, width, height))
         return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)

@@ -1,4 +1,4 @@
-"""Low-resolution frames and noise -> pixels: noise is added, latents are denoised and decoded."""
+"""Turn low-resolution frames and noise into pixels: add the noise, denoise latents, decode them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,24 +21,30 @@ from vidx4.temporal.warp import Warp
 
 @dataclass(frozen=True)
 class Past:
-    """What the frame before became, and the way to it."""
+    """The result of the frame before, and the motion back to it."""
 
     picture: Tensor
-    """In [-1, 1], float32, (1, 3, 4H, 4W)."""
+    """Result of the frame before, in [-1, 1], float32, (1, 3, 4H, 4W)."""
     warp: Warp
-    """At the picture's own points."""
+    """Warp from that result to this frame, at full resolution."""
     trust: Tensor
-    """In that way, from 0 to 1, (1, 1, H, W)."""
+    """Trust in the motion, in [0, 1], (1, 1, H, W)."""
 
     @classmethod
     def of(cls, picture: Tensor, motion: Motion, device: torch.device) -> Self:
-        """Prepare the past of a frame from what is remembered of the last, in [-1, 1], (1, 3, 4H, 4W)."""
+        """Return the past of a frame.
+
+        Args:
+            picture: the result of the frame before, in [-1, 1], (1, 3, 4H, 4W).
+            motion: the motion between the two frames.
+            device: the model's device.
+        """
         warp, trust = Warp.of(motion, SCALE, device), motion.backward_trust[None, None].to(device)
         return cls(picture, warp, trust)
 
 
 class Sampler:
-    """A model with its settings, applied to frames or to a box of them."""
+    """A model and its settings, applied to frames or to a box of them."""
 
     def __init__(self, components: Components, settings: Settings) -> None:
         self._components = components
@@ -49,7 +55,7 @@ class Sampler:
 
     @property
     def reach(self) -> int | None:
-        """How many pixels away an input can change a result; None where every pixel can."""
+        """Distance in pixels at which an input affects a result; None if every pixel does."""
         reach = self._components.reach
         return None if reach is None else self._settings.num_inference_steps * reach
 
@@ -60,35 +66,35 @@ class Sampler:
         """Denoise a box of frames.
 
         Args:
-            frames: all of one size, a multiple of the model's.
-            box: what of them is wanted.
-            tie: what holds the frames together.
-            past: of the frame, where there is only one; None at the start of a shot, and for models that
-                don't remember.
+            frames: consecutive frames of one size, a multiple of the model's.
+            box: the part of the frames to denoise, (h, w).
+            tie: the tie between the frames.
+            past: the past of a single frame; None at the start of a shot, and for models that don't look
+                back.
 
         Returns:
-            About [-1, 1], float32, (N, 3, 4h, 4w).
+            Pixels, about [-1, 1], float32, (N, 3, 4h, 4w).
         """
-        parts, settings = self._components, self._settings
-        low_res = to_signal(torch.stack([frame.low_res[:, *box.slices] for frame in frames]), parts.device)
-        seen = self._with_noise(low_res, frames, box)
+        components, settings = self._components, self._settings
+        boxed = torch.stack([frame.low_res[:, *box.slices] for frame in frames])
+        seen = self._with_noise(to_signal(boxed, components.device), frames, box)
         latents = denoise(
-            parts.denoiser,
+            components.denoiser,
             self._scheduler,
             self._conditions(seen, box, past),
             self._latents(frames, box),
             noise_level=settings.noise_level,
             num_inference_steps=settings.num_inference_steps,
-            prompt_embeds=parts.prompt_embeds,
+            prompt_embeds=components.prompt_embeds,
             guidance_scale=settings.guidance_scale,
             guidance_stop=settings.guidance_stop,
             cache_interval=settings.cache_interval,
             tie=tie,
         )
-        return parts.autoencoder.decode(latents, seen).float()
+        return components.autoencoder.decode(latents, seen).float()
 
     def decoded(self, latents: Tensor, frame: Followed) -> Tensor:
-        """Return the picture of a frame's clean latents, in [-1, 1], float32, (1, 3, 4H, 4W)."""
+        """Return the picture that a frame's clean latents stand for, in [-1, 1], float32, (1, 3, 4H, 4W)."""
         low_res = to_signal(frame.low_res, self._components.device)[None]
         return self._components.autoencoder.decode(latents, low_res).float().clamp(-1, 1)
 
@@ -101,7 +107,7 @@ class Sampler:
         )
 
     def _conditions(self, seen: Tensor, box: Box, past: Past | None) -> Tensor:
-        """Return all that the model sees beside the latents."""
+        """Return the channels that the model sees besides the latents, (N, 3 or more, h, w)."""
         memory = self._components.memory
         if memory is None:
             return seen
@@ -122,5 +128,5 @@ class Sampler:
 
 
 def to_signal(frames: Tensor, device: torch.device) -> Tensor:
-    """From uint8 or uint16 over its full range to float32 in [-1, 1], any shape."""
+    """Convert uint8 or uint16 over its full range to float32 in [-1, 1], in any shape."""
     return frames.to(device, torch.float32) / torch.iinfo(frames.dtype).max * 2 - 1

@@ -1,4 +1,4 @@
-"""What takes latents from one step to the next: chosen by name, made from a model's own schedule."""
+"""Schedulers, which take latents from one step to the next: made by name from a model's own schedule."""
 
 from typing import Any
 
@@ -17,18 +17,19 @@ SCHEDULERS: dict[Scheduler, tuple[type, dict[str, Any]]] = {
 }
 
 FEW_STEPS = 15
-"""Below so many, a schedule has to begin where nothing is left of the picture (Lin et al. 2024, section 3.3):
-from the usual first of 4 steps, 0.19 of it would be."""
+"""Number of steps below which a schedule has to begin with pure noise (Lin et al. 2024, section 3.3)."""
 
 
 def make_scheduler(base: Any, name: str | None, num_inference_steps: int) -> Any:
-    """Return a scheduler of its own for a run.
+    """Return a new scheduler for a run.
 
     Args:
         base: the model's scheduler.
         name: a value of `Scheduler`; None for one like the model's.
-        num_inference_steps: that will be asked of it.
+        num_inference_steps: the number of steps of the run.
     """
+    # Leading spacing never reaches the last timestep: of 4 steps, the first would expect latents that still
+    # hold 0.19 of the picture, while they begin with none.
     spacing = TRAILING if num_inference_steps < FEW_STEPS else {}
     if name is None:
         return type(base).from_config(base.config, **spacing)
@@ -37,5 +38,5 @@ def make_scheduler(base: Any, name: str | None, num_inference_steps: int) -> Any
 
 
 def is_deterministic(scheduler: Any) -> bool:
-    """Whether a scheduler draws no noise, so that results can be tied to those of another frame."""
+    """Return whether a scheduler draws no noise, so that a frame's results can be tied to another's."""
     return any(isinstance(scheduler, cls) for cls, _ in SCHEDULERS.values())

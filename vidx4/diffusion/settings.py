@@ -1,4 +1,4 @@
-"""What is chosen where the options leave it to the model."""
+"""Fill in the options that the user leaves to the model."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -13,10 +13,10 @@ from vidx4.temporal.mode import Temporal
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a run with nothing left open."""
+    """The options of a run, all of them decided."""
 
     scheduler: str | None
-    """None for the one that the model comes with."""
+    """A value of `Scheduler`; None for the one that the model comes with."""
     num_inference_steps: int
     guidance_scale: float
     guidance_stop: float
@@ -31,14 +31,14 @@ class Settings:
     tile_size: int | None
     compile: str
     remembers: bool
-    """Whether the model sees what became of the frame before."""
+    """Whether the model sees the result of the frame before."""
 
     @classmethod
     def resolve(cls, options: UpscaleOptions, components: Components) -> Self:
         """Fill in what the options leave to the model.
 
         Raises:
-            OptionError: the options don't fit the model.
+            OptionError: the model doesn't support an option.
         """
         defaults = components.defaults[Speed(options.speed)]
         num_steps = _or(options.num_inference_steps, defaults.num_inference_steps)
@@ -67,43 +67,45 @@ class Settings:
 
     def _default_consistency(self, defaults: ModelDefaults, components: Components) -> float:
         follows = self.temporal == Temporal.MOVING and self._is_deterministic(components)
-        # One step of a model that remembers holds still by itself: more would be steadier than the truth.
+        # In one step, a model that remembers is as steady as real video: a tie would make it steadier.
         is_needed = components.memory is None or self.num_inference_steps > 1
         return defaults.consistency if follows and is_needed else 0.0
 
     def by_option(self) -> dict[str, Any]:
-        """Return the settings by the names that they have on the command line."""
+        """Return the settings by their names on the command line, without the dashes in front."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
         return {"steps": settings.pop("num-inference-steps"), **settings}
 
     @property
     def ties(self) -> dict[int, float]:
-        """How firmly clean latents follow the motion, by denoising step; 0 where they are only remembered."""
+        """Strength with which clean latents follow the motion, by denoising step; 0 only records them."""
         last = self.num_inference_steps - 1
         remembered = {0: 0.0} if self.remembers and last > 0 else {}
         return remembered | ({last: self.consistency} if self.consistency > 0 else {})
 
     @property
     def wants_motion(self) -> bool:
-        """Whether frames follow the motion, whatever the noise does."""
+        """Whether frames need the motion between them, even if the noise doesn't move."""
         return self.consistency > 0 or self.steadiness > 0 or self.remembers
 
     def _check(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level
         if self.noise_level > highest:
-            raise OptionError(f"The model {name} takes noise levels up to {highest}, not {self.noise_level}.")
+            raise OptionError(
+                f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
+            )
         if components.prompt_embeds is None and self.guidance_scale != 1:
-            raise OptionError(f"The model {name} takes no prompt, so there is nothing for guidance to weigh.")
+            raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
         if components.prompt_embeds is None and self.guidance_stop != 1:
-            raise OptionError(f"The model {name} takes no prompt, so there is no guidance to stop.")
+            raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-stop must be 1.")
         if self.cache_interval > 1 and not components.has_deep_features:
-            raise OptionError(f"The model {name} has no deep features to keep: its cache interval is 1.")
+            raise OptionError(f"The model {name} has no deep features to reuse: --cache-interval must be 1.")
         if self.compile == "on" and (why := why_not_compile(components)):
-            raise OptionError(f"The denoiser can't be compiled: {why}.")
+            raise OptionError(f"--compile on is not possible: {why}.")
         if self.ties and not self._is_deterministic(components):
             raise OptionError(
-                f"The scheduler of {name} draws noise of its own, so nothing can follow the motion: choose "
-                f"another, {', '.join(Scheduler)}."
+                f"The scheduler of {name} draws random noise, so frames can't follow the motion: choose one "
+                f"with --scheduler ({', '.join(Scheduler)})."
             )
 
     def _is_deterministic(self, components: Components) -> bool:

@@ -1,4 +1,4 @@
-"""The façade: FrameBatch -> FrameBatch, four times larger, carrying state through a shot."""
+"""Enlarge batches of frames four times with a loaded model, carrying state through a shot."""
 
 import logging
 from dataclasses import replace
@@ -35,14 +35,16 @@ from vidx4.temporal.state import ShotState, Upscaled
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_SIZE = 8
+"""Most frames that are denoised together."""
 WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller --tile-size"
+"""What a user can do about too little memory."""
 
 
 class Upscaler:
     """A loaded model with its settings.
 
-    Equal frames of a shot give equal results, and what a shot gives depends neither on where it is split into
-    batches nor, beyond rounding, on their size.
+    Equal frames of a shot give equal results. The results of a shot depend neither on where it is split into
+    batches nor, beyond rounding, on the size of the batches.
 
     >>> import torch
     >>> from vidx4 import FrameBatch, Upscaler
@@ -51,14 +53,14 @@ class Upscaler:
     >>> upscaled = upscaler(batch)
     >>> upscaled.batch.data.shape
     torch.Size([2, 3, 96, 128])
-    >>> more = upscaler(FrameBatch(batch.data, pts=(2, 3)), upscaled.state)  # the shot goes on
+    >>> more = upscaler(FrameBatch(batch.data, pts=(2, 3)), upscaled.state)  # the shot continues
     """
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
         self.components = components
         self.options = options
         self.settings = Settings.resolve(options, components)
-        self.fit = fit or self._wish(MAX_BATCH_SIZE)
+        self.fit = fit or self._preferred_fit(MAX_BATCH_SIZE)
         self._renderer = make_renderer(components, self.settings)
         self._follower = Follower(
             self.settings.temporal,
@@ -74,18 +76,19 @@ class Upscaler:
         """Load a model by name; `options` are the other fields of `UpscaleOptions`.
 
         Raises:
-            ModelError: the model can't be had.
-            OptionError: options don't fit the model or this machine.
+            ModelError: the model is not available, or can't be loaded.
+            OptionError: the model or this machine doesn't support an option.
+            MemoryLimitError: the device has too little memory for the model.
         """
         return cls.from_options(UpscaleOptions(model=model, **options))
 
     @classmethod
     def from_options(cls, options: UpscaleOptions, folder: Path | None = None) -> Self:
-        """Load the model that the options ask for; raises as `load`.
+        """Load the model that the options ask for; see `load` for the errors raised.
 
         Args:
-            options: what is asked for.
-            folder: where the model's files are; they are found by its name where None.
+            options: the model, and how it enlarges frames.
+            folder: the folder of the model's files; None to find them by the model's name.
         """
         device = choose_device(options.device)
         name, why = choose_model(options.model, device)
@@ -104,62 +107,64 @@ class Upscaler:
         return cls(components, options)
 
     def fitted(self, width: int, height: int, num_frames: int = 1, batch_size: int | None = None) -> Self:
-        """Return an upscaler for a job: it fits the memory, and is compiled if that repays.
+        """Return an upscaler for a job: one that fits the memory, and is compiled if that pays off.
 
         Args:
-            width: of the frames, in low-resolution pixels.
-            height: the same.
-            num_frames: of the whole job.
-            batch_size: how many frames are wanted at once; as many as serve the speed where None.
+            width: width of the frames, in low-resolution pixels.
+            height: height of the frames, in low-resolution pixels.
+            num_frames: number of frames in the whole job.
+            batch_size: most frames to denoise at once; None for the number that is fastest.
 
         Raises:
-            MemoryLimitError: nothing fits the memory that the user allows.
+            MemoryLimitError: frames of this size don't fit the memory that the user allows.
         """
-        room = capacity(self.components.device, self.options.max_memory)
-        wish = self._wish(batch_size or self._best_batch_size(width, height))
+        available = capacity(self.components.device, self.options.max_memory)
+        preferred = self._preferred_fit(batch_size or self._best_batch_size(width, height))
         footprint = self.footprint
-        fit = footprint.fitted(wish, width, height, room)
-        self._tell(wish, fit, f"{width}x{height}", footprint.needed(fit, width, height), room)
-        is_compiled = self._is_compiled(num_frames, width * height)
+        fit = footprint.fitted(preferred, width, height, available)
+        self._check_fit(preferred, fit, f"{width}x{height}", footprint.needed(fit, width, height), available)
+        is_compiled = self._should_compile(num_frames, width * height)
         options = replace(self.options, tile_size=fit.tile_size, compile="on" if is_compiled else "off")
         return type(self)(self.components, options, fit)
 
-    def _is_compiled(self, num_frames: int, num_pixels: int) -> bool:
+    def _should_compile(self, num_frames: int, num_pixels: int) -> bool:
         if self.options.compile == "auto":
             num_evaluations = num_frames * self.settings.num_inference_steps
             return repays_compiling(self.components, num_evaluations, num_pixels)
         return self.options.compile == "on"
 
-    def _tell(self, wish: Fit, fit: Fit, size: str, needed: int, room: int) -> None:
-        where = f"{room / 1e9:.3g} GB of {self.components.device}"
-        if needed > room:
-            problem = f"{size} needs about {needed / 1e9:.3g} GB at least, and there are {where}"
+    def _check_fit(self, preferred: Fit, fit: Fit, size: str, needed: int, available: int) -> None:
+        """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""
+        memory = f"{available / 1e9:.3g} GB of {self.components.device} memory"
+        if needed > available:
+            problem = f"{size} needs at least about {needed / 1e9:.3g} GB, but only {memory} can be used"
             if self.options.max_memory is not None:
                 raise MemoryLimitError(f"{problem}: {WAY_OUT}.")
             logger.warning("%s: it may fail.", problem)
         elif needed > (now := free(self.components.device)):
-            text = "%s needs about %.3g GB, and only %.3g GB of %s are free now: it may run out."
+            text = "%s needs about %.3g GB, but only %.3g GB of %s memory is free now: it may run out."
             logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)
-        if change := fit.difference(replace(wish, batch_size=fit.batch_size)):
-            logger.warning("To fit %s, %s is enlarged %s.", where, size, change)
+        if change := fit.difference(replace(preferred, batch_size=fit.batch_size)):
+            logger.warning("To fit into %s, %s is enlarged %s.", memory, size, change)
 
     @property
     def footprint(self) -> Footprint:
-        """What the model takes of its device's memory, with the settings."""
+        """Memory that the model takes on its device with these settings."""
         components, settings = self.components, self.settings
-        prompts = components.prompt_embeds
+        prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
         num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
         return Footprint(
             denoiser=num_bytes(components.unet),
-            autoencoder=num_bytes(components.autoencoder.vae),
+            autoencoder=0 if autoencoder is None else num_bytes(autoencoder.vae),
             bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
-            decode_bytes=components.autoencoder.decode_bytes,
+            decode_bytes=None if autoencoder is None else autoencoder.decode_bytes,
             is_lessened_by_tiles=components.is_lessened_by_tiles,
             is_on_host=self._is_on_host,
         )
 
-    def _wish(self, batch_size: int) -> Fit:
-        decode_tile = None if self.components.autoencoder.vae is None else DECODE_TILES[0]
+    def _preferred_fit(self, batch_size: int) -> Fit:
+        """Return how frames are cut up if there is enough memory."""
+        decode_tile = None if self.components.tiled_autoencoder is None else DECODE_TILES[0]
         return Fit(batch_size, self.settings.tile_size, decode_tile, self._is_on_host)
 
     @property
@@ -170,11 +175,11 @@ class Upscaler:
         return max(1, min(MAX_BATCH_SIZE, self.components.batch_pixels // (width * height)))
 
     def with_options(self, options: UpscaleOptions) -> Self:
-        """Return an upscaler with other options; the model is loaded again only if they ask for another.
+        """Return an upscaler with other options, which loads a model only if they ask for another.
 
         Raises:
-            ModelError: another model can't be had.
-            OptionError: the options don't fit the model or this machine.
+            ModelError: the other model is not available, or can't be loaded.
+            OptionError: the model or this machine doesn't support an option.
         """
         if loaded_by(options) == loaded_by(self.options):
             return type(self)(self.components, options)
@@ -183,11 +188,11 @@ class Upscaler:
     def _check_tiles(self) -> None:
         size, multiple = self.settings.tile_size, self.components.size_multiple
         if size is not None and size % multiple:
-            raise OptionError(f"The tile size must be a multiple of {multiple} here, not {size}.")
+            raise OptionError(f"--tile-size must be a multiple of {multiple} for this model, not {size}.")
 
     @cached_property
     def identity(self) -> dict[str, str | int | float | None]:
-        """All that decides on the pixels of a result, by the names of the options."""
+        """Everything that the pixels of a result depend on, by the names of the options."""
         components, options = self.components, self.options
         return {
             "torch": torch.__version__,
@@ -201,11 +206,11 @@ class Upscaler:
         }
 
     def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
-        """Find out what ties frames to those before them: on the CPU, and ahead of the model if that helps.
+        """Find what ties frames to those before them; runs on the CPU, so it can run ahead of the model.
 
         Args:
             batch: consecutive frames of a shot.
-            last: the frame before; None at the start of a shot.
+            last: the frame before them; None at the start of a shot.
         """
         return self._followed(batch, last, self._follower)
 
@@ -220,11 +225,11 @@ class Upscaler:
         """Enlarge consecutive frames of a shot four times.
 
         Args:
-            batch: the frames, as they are or followed already.
-            state: what came with the result of the frames before; None at the start of a shot.
+            batch: the frames, or what `follow` returned for them.
+            state: the state returned with the frames before; None at the start of a shot.
 
         Returns:
-            Frames of the same type at the same pts, (N, 3, 4H, 4W), and the state that goes on from them.
+            Frames of the same type with the same pts, (N, 3, 4H, 4W), and the state after them.
 
         Raises:
             MemoryLimitError: the device has too little memory for the batch.
@@ -234,20 +239,21 @@ class Upscaler:
         return self._upscale(batch, state)
 
     def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        while (upscaled := self._tried(batch, state)) is None:
-            self._make_smaller(batch)
+        while (upscaled := self._try_rendering(batch, state)) is None:
+            self._shrink_fit(batch)
         return upscaled
 
-    def _tried(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled | None:
-        """Return None where the memory does not suffice; what filled it is free again then."""
+    def _try_rendering(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled | None:
+        """Render a batch; return None if memory runs out."""
+        # The error's traceback holds the tensors that filled the memory: only once it is left are they free.
         try:
-            return self._rendered(batch, state)
+            return self._render(batch, state)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return None
 
-    def _rendered(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+    def _render(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
         self._prepare()
         steps: list[Step] = []
         for start in range(0, len(batch), self.fit.batch_size):
@@ -259,19 +265,21 @@ class Upscaler:
         return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
 
     def _prepare(self) -> None:
-        if self.fit.decode_tile is not None:
-            self.components.autoencoder.tile_size = self.fit.decode_tile
+        """Bring the model, which other upscalers may share, into the state that this one needs."""
+        autoencoder = self.components.tiled_autoencoder
+        if autoencoder is not None and self.fit.decode_tile is not None:
+            autoencoder.tile_size = self.fit.decode_tile
         if self.fit.is_offloaded and not self._is_on_host:
             self.components.offload()
-        # The job before, of the same model, may have been compiled for frames in other batches.
+        # Tiles are denoised one at a time.
         batch_size = 1 if self.fit.tile_size else self.fit.batch_size
         self.components.denoiser.compile(batch_size if self.settings.compile == "on" else None)
 
-    def _make_smaller(self, batch: FollowedBatch) -> None:
-        """Go one rung down the ladder, for good.
+    def _shrink_fit(self, batch: FollowedBatch) -> None:
+        """Go on to the next smaller fit, for all later batches too.
 
         Raises:
-            MemoryLimitError: that was the last.
+            MemoryLimitError: there is none.
         """
         height, width = batch.last.low_res.shape[1:]
         device, before = self.components.device, self.fit
@@ -281,7 +289,7 @@ class Upscaler:
             raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        logger.warning("%s ran out of memory: it goes on %s.", device, fit.difference(before))
+        logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
         if fit.tile_size != before.tile_size:
             self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
         self.fit = fit
@@ -311,7 +319,7 @@ class Upscaler:
 
 
 def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:
-    """Return those of the options that decide on what is loaded."""
+    """Return the options that determine what is loaded."""
     return options.model, options.device, options.dtype, options.prompt, options.negative_prompt
 
 
@@ -326,7 +334,7 @@ def _gray(rgb: Tensor) -> Tensor:
 
 
 def _pad(frames: Tensor, multiple: int) -> Tensor:
-    """Repeat edges at the bottom and right up to a multiple: nothing is resized, and nothing moves."""
+    """Pad frames at the bottom and right by repeating edges, so that their sides are multiples."""
     bottom, right = (-side % multiple for side in frames.shape[2:])
     if bottom == right == 0:
         return frames

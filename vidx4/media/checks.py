@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from vidx4.errors import OutputError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
-from vidx4.media.display.rotation import is_same_turn
+from vidx4.media.display.rotation import is_same_matrix
 from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
@@ -161,7 +161,7 @@ def _picture(output: Output, copy: Source) -> Iterator[Check]:
     target, color = output.target, output.target.color
     yield Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
     yield Check.of("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
-    is_same = is_same_turn(target.display_matrix, copy.display_matrix)
+    is_same = is_same_matrix(target.display_matrix, copy.display_matrix)
     yield Check("display matrix", str(target.display_matrix), str(copy.display_matrix), is_same)
     yield Check.of("margins", target.margins, copy.margins)
     for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):

@@ -5,7 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidx4.errors import OptionError
-from vidx4.media.fields.deinterlace import choose_fields, is_interlaced, treat
+from vidx4.media.fields.choose import choose_fields, is_interlaced
+from vidx4.media.fields.deinterlace import treat
 from vidx4.media.fields.detect import measure_fields
 from vidx4.media.options import ReadOptions
 from vidx4.media.pictures.read_sequence import is_sequence

@@ -9,7 +9,7 @@ from vidx4.errors import ContainerError, OptionError
 from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
-from vidx4.media.display.rotation import PLAIN, Turn, carried_matrix, needed_turn
+from vidx4.media.display.rotation import WITHOUT_MATRIX, Turn, needed_turn, output_matrix
 from vidx4.media.encoder import EncoderSettings, merged, resolve, try_out
 from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, held_codecs
 from vidx4.media.formats.encoders import CODECS
@@ -89,11 +89,11 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         height=size[1],
         sample_aspect_ratio=ratio,
         turn=turn,
-        display_matrix=carried_matrix(source.display_matrix, suffix, *_factors(source, size)),
+        display_matrix=output_matrix(source.display_matrix, suffix, *_factors(source, size)),
         color=color,
         hdr=source.hdr,
         margins=Margins()
-        if format_of(suffix) in PLAIN
+        if format_of(suffix) in WITHOUT_MATRIX
         else enlarged(source.margins, *_factors(source, size)),
     )
 

@@ -1,4 +1,4 @@
-"""The autoencoder's memory is bounded, its tiles don't show, and half precision holds its decoder."""
+"""The autoencoder's memory is bounded, its tiles leave no seams, and its decoder fits half precision."""
 
 from copy import deepcopy
 from functools import cache
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from tests import sd_x4
 from vidx4.diffusion.models.autoencoder import PART_SIDE, TiledAutoencoder
+from vidx4.diffusion.models.decoder_attention import AttentionReach, attend_near_and_far
 from vidx4.diffusion.models.fp16 import shrink_stream
-from vidx4.diffusion.models.strip_decoder import AttentionReach, StripDecoder, attend_near_and_far
+from vidx4.diffusion.models.strip_decoder import StripDecoder
 
 LEVEL = 2 / 255
 """One 8-bit level of a picture in [-1, 1]."""
 PICTURE_STD = 0.5
-"""Of a picture in [-1, 1], about; random weights decode to less."""
+"""Usual standard deviation of a picture in [-1, 1]; random weights decode to less."""
 ROUNDING = 0.02 * LEVEL
 
 
@@ -29,7 +30,7 @@ def make_vae(widths: tuple[int, ...] = (16, 32, 64)) -> Any:
 
 @cache
 def make_latents(height: int, width: int) -> Tensor:
-    """Make latents of unit variance whose mean differs from place to place, as that of a picture does."""
+    """Make latents of unit variance whose mean varies from place to place, as in a picture."""
     torch.manual_seed(1)
     smooth = F.interpolate(torch.randn(1, 4, 3, 3), (height, width), mode="bicubic")
     return (smooth + 0.3 * torch.randn(1, 4, height, width)) / 0.9
@@ -47,24 +48,24 @@ def decode_tiled(vae: Any, latents: Tensor, tile_size: int) -> Tensor:
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of two pictures, were they as strong as real ones."""
+    """Return the largest difference between two pictures, scaled to the contrast of real ones."""
     return float((actual - expected).abs().max() / expected.std()) * PICTURE_STD
 
 
-def test_a_picture_of_one_tile_is_decoded_as_by_diffusers() -> None:
+def test_a_picture_of_one_tile_decodes_as_in_diffusers() -> None:
     latents = make_latents(24, 32)
     assert torch.equal(decode_tiled(make_vae(), latents, 32), decode_whole(make_vae(), latents))
 
 
 @pytest.mark.parametrize("tile_size", [32, 13])
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (90, 21)])
-def test_a_larger_picture_is_the_same_as_untiled(height: int, width: int, tile_size: int) -> None:
+def test_a_larger_picture_decodes_as_without_tiles(height: int, width: int, tile_size: int) -> None:
     latents = make_latents(height, width)
     decoded = decode_tiled(make_vae(), latents, tile_size)
     assert difference(decoded, decode_whole(make_vae(), latents)) < ROUNDING
 
 
-def test_no_layer_sees_more_of_a_larger_picture() -> None:
+def test_layers_see_no_more_of_a_larger_picture() -> None:
     vae = deepcopy(make_vae())
     sizes: list[int] = []
     for module in vae.decoder.modules():
@@ -81,7 +82,7 @@ def test_no_layer_sees_more_of_a_larger_picture() -> None:
     assert largest(48) <= widest * ((4 * 16) ** 2 + halo)
 
 
-def test_tiles_may_become_smaller_later() -> None:
+def test_tiles_can_be_made_smaller_later() -> None:
     latents = make_latents(30, 40)
     autoencoder = TiledAutoencoder(make_vae(), 64)
     with torch.inference_mode():
@@ -106,7 +107,7 @@ def test_a_huge_picture_is_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(decoded, F.interpolate(scaled[:, :3], scale_factor=4))
 
 
-def test_a_frame_is_the_same_in_any_batch() -> None:
+def test_a_frame_decodes_the_same_in_any_batch() -> None:
     latents = torch.cat([make_latents(24, 32), make_latents(24, 32).flip(3), make_latents(24, 32).flip(2)])
     for tile_size in (64, 16):
         together = decode_tiled(make_vae(), latents, tile_size)
@@ -114,25 +115,25 @@ def test_a_frame_is_the_same_in_any_batch() -> None:
         assert difference(together[1:2], alone) < ROUNDING
 
 
-def test_the_estimate_of_memory_grows_with_tiles_frames_and_pictures() -> None:
+def test_the_memory_estimate_grows_with_tiles_frames_and_pictures() -> None:
     decode_bytes = TiledAutoencoder(make_vae()).decode_bytes
     assert decode_bytes(32, 1, 32**2) < decode_bytes(64, 1, 64**2) < decode_bytes(64, 2, 64**2)
     assert decode_bytes(32, 1, 320 * 240) < decode_bytes(64, 1, 320 * 240) < decode_bytes(64, 1, 640 * 480)
-    # What is beyond is cut.
+    # Larger pictures are cut into parts.
     largest, frame = (PART_SIDE * 64) ** 2, 3 * 16 * 4
     assert decode_bytes(64, 1, 2 * largest) - decode_bytes(64, 1, largest) == 2 * frame * largest
 
 
 @torch.inference_mode()
-def test_attention_to_single_latents_near_and_far_is_plain_attention() -> None:
+def test_attention_to_cells_of_one_latent_is_exact() -> None:
     vae, latents = make_vae(), make_latents(40, 56)
     decoder = StripDecoder(vae.decoder, 2**18, AttentionReach(whole_field=0, block=16, halo=8, pool=1))
     decoded = decoder.decode(vae.post_quant_conv(latents / vae.config.scaling_factor))
     assert difference(decoded, decode_whole(vae, latents)) < ROUNDING
 
 
-def test_far_cells_count_as_many_as_they_hold() -> None:
-    """Where all latents of a cell are alike, their mean is as good as each of them."""
+def test_far_cells_weigh_as_much_as_their_latents() -> None:
+    """If all latents of a cell are equal, their mean stands for each of them."""
     torch.manual_seed(0)
     cells = torch.randn(2, 1, 16, 12, 15)
     key, value = cells.repeat_interleave(4, 3).repeat_interleave(4, 4)[..., :46, :59]
@@ -144,7 +145,7 @@ def test_far_cells_count_as_many_as_they_hold() -> None:
     torch.testing.assert_close(attend_near_and_far(query, key, value, reach), expected, rtol=0, atol=1e-5)
 
 
-def test_a_shrunk_decoder_is_the_same() -> None:
+def test_a_shrunk_decoder_gives_the_same_picture() -> None:
     vae = deepcopy(make_vae())
     shrink_stream(vae.decoder)
     latents = make_latents(24, 24)
@@ -152,7 +153,7 @@ def test_a_shrunk_decoder_is_the_same() -> None:
 
 
 def make_loud_vae() -> Any:
-    """Make an autoencoder whose residual stream exceeds float16, as that of the published one does."""
+    """Make an autoencoder whose residual stream exceeds float16, as in the published one."""
     vae = deepcopy(make_vae((64, 64, 128)))
     for name, parameter in vae.decoder.named_parameters():
         if name.startswith("conv_in") or "conv2" in name or "to_out" in name:
@@ -169,6 +170,6 @@ def test_a_shrunk_decoder_fits_float16(tile_size: int) -> None:
     decoded = decode_tiled(vae.half(), latents, tile_size)
     assert decoded.dtype == torch.float32
     differences = (decoded - expected).abs() * PICTURE_STD / expected.std()
-    # Random weights amplify what is rounded more than trained ones do.
+    # Random weights amplify rounding errors more than trained ones do.
     assert differences.flatten().quantile(0.999) < LEVEL
     assert differences.mean() < LEVEL / 4

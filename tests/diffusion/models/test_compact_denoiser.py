@@ -1,4 +1,4 @@
-"""The bundled model's network, its autoencoder and its memory."""
+"""The bundled model's denoiser, its autoencoder and its memory."""
 
 from typing import cast
 
@@ -33,7 +33,7 @@ def test_decoding_undoes_encoding() -> None:
 
 
 @torch.inference_mode()
-def test_latents_have_no_influence_at_the_last_timestep(denoiser: CompactDenoiser) -> None:
+def test_latents_are_ignored_at_the_last_timestep(denoiser: CompactDenoiser) -> None:
     conditions = torch.rand(1, CONDITION_CHANNELS, 12, 16)
     samples = [torch.cat([torch.randn(1, LATENT_CHANNELS, 12, 16), conditions], 1) for _ in range(2)]
     last = [denoiser(sample, torch.tensor(999))[0] for sample in samples]
@@ -43,8 +43,8 @@ def test_latents_have_no_influence_at_the_last_timestep(denoiser: CompactDenoise
 
 
 @torch.inference_mode()
-def test_far_pixels_have_no_influence(denoiser: CompactDenoiser) -> None:
-    """No normalisation ties the picture together: what is beyond the convolutions' reach changes nothing."""
+def test_pixels_beyond_the_reach_have_no_influence(denoiser: CompactDenoiser) -> None:
+    """No normalisation makes pixels depend on those beyond the reach of the convolutions."""
     sample = torch.rand(1, SAMPLE_CHANNELS, 40, 40)
     changed = sample.clone()
     changed[..., 30:, 30:] += 1
@@ -53,25 +53,25 @@ def test_far_pixels_have_no_influence(denoiser: CompactDenoiser) -> None:
     assert not torch.equal(results[0], results[1])
 
 
-def test_a_picture_that_is_remembered_and_trusted_is_told_as_its_latents() -> None:
+def test_memory_holds_the_latents_of_what_is_trusted() -> None:
     autoencoder = ResidualAutoencoder()
     high_res, low_res = torch.rand(1, 3, 48, 64) * 2 - 1, torch.rand(1, 3, 12, 16) * 2 - 1
     trust = torch.ones(1, 1, 12, 16)
     trust[..., 8:] = 0
-    told = Memory(autoencoder)(high_res, trust, low_res)
-    assert torch.equal(told[:, -1:], trust)
-    assert torch.equal(told[:, :-1, :, :8], autoencoder.encode(high_res, low_res)[..., :8])
-    assert not told[..., 8:].any()
+    channels = Memory(autoencoder)(high_res, trust, low_res)
+    assert torch.equal(channels[:, -1:], trust)
+    assert torch.equal(channels[:, :-1, :, :8], autoencoder.encode(high_res, low_res)[..., :8])
+    assert not channels[..., 8:].any()
 
 
-def test_no_memory_is_told_as_no_trust() -> None:
+def test_a_blank_memory_equals_one_without_trust() -> None:
     low_res = torch.rand(2, 3, 12, 16)
     memory = Memory(ResidualAutoencoder())
-    nothing = memory(torch.rand(2, 3, 48, 64), torch.zeros(2, 1, 12, 16), low_res)
-    assert torch.equal(memory.blank(low_res), nothing)
+    untrusted = memory(torch.rand(2, 3, 48, 64), torch.zeros(2, 1, 12, 16), low_res)
+    assert torch.equal(memory.blank(low_res), untrusted)
 
 
-def test_saves_and_loads(denoiser: CompactDenoiser, tmp_path: object) -> None:
+def test_a_saved_denoiser_loads_unchanged(denoiser: CompactDenoiser, tmp_path: object) -> None:
     denoiser.save_pretrained(tmp_path)
     loaded = CompactDenoiser.from_pretrained(tmp_path)
     sample = torch.rand(1, SAMPLE_CHANNELS, 8, 8)

@@ -19,7 +19,7 @@ FORMATS = {8: "yuv{}p", 10: "yuv{}p10le"}
 
 
 def chart() -> NDArray[np.uint16]:
-    """Return bars, a ramp and noise, in 16 bits."""
+    """Return a test chart of bars, a ramp and noise, in 16 bits, (H, W, 3)."""
     bars = np.array(BARS).reshape(2, 6, 3).repeat(16, 0).repeat(16, 1)
     ramp = np.linspace(0, 255, 96)[None, :, None].repeat(32, 0).repeat(3, 2)
     noise = np.random.default_rng(0).integers(0, 256, (32, 96, 3))
@@ -27,7 +27,7 @@ def chart() -> NDArray[np.uint16]:
 
 
 def means(frame: VideoFrame) -> NDArray[np.float64]:
-    """Return the mean of each channel, of 255."""
+    """Return the mean of each channel, in [0, 255]."""
     pixels = frame.to_ndarray()
     peak = 255 if pixels.dtype == np.uint8 else 65535
     return np.asarray(pixels.reshape(-1, 3).mean(axis=0) * (255 / peak), np.float64)
@@ -59,7 +59,7 @@ def test_a_round_trip_keeps_the_mean(matrix: int, full_range: bool, depth: int) 
 @pytest.mark.parametrize("location", [LEFT, CENTER, TOP_LEFT])
 @pytest.mark.parametrize("wrong", [False, True])
 def test_chroma_stays_where_it_is(location: int, wrong: bool) -> None:
-    """A red edge on grey of the same luma; a wrong siting moves it by a quarter of a pixel or more."""
+    """An edge between red and grey of the same luma: the wrong siting moves it by a quarter pixel or more."""
     color = ColorDescription(6, 6, 6, False, location)
     converter = Converter()
     x = np.arange(64)[None, :, None].repeat(64, 0)
@@ -73,7 +73,7 @@ def test_chroma_stays_where_it_is(location: int, wrong: bool) -> None:
 
 
 def _edge(frame: VideoFrame) -> float:
-    """Return the place of a falling edge of redness, in pixels."""
+    """Return the position of a falling edge of redness, in pixels."""
     pixels = frame.to_ndarray().astype(float)
     redness = (pixels[..., 0] - pixels[..., 1]).mean(axis=0)
     return float((redness / redness[4:20].mean()).sum())
@@ -82,7 +82,7 @@ def _edge(frame: VideoFrame) -> float:
 @pytest.mark.parametrize(
     "pix_fmt", ["yuv410p", "yuv411p", "yuv440p", "yuva420p", "nv12", "gray", "yuvj422p", "gbrp"]
 )
-def test_other_formats(pix_fmt: str) -> None:
+def test_uncommon_formats_are_read(pix_fmt: str) -> None:
     pixels = np.full((64, 64, 3), 0, np.uint8) + np.array([90, 90, 90], np.uint8)
     frame = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
     color = ColorDescription(6, 6, 6, pix_fmt.startswith("yuvj"), LEFT)
@@ -93,7 +93,7 @@ def test_other_formats(pix_fmt: str) -> None:
 @pytest.mark.parametrize(
     ("pix_fmt", "peak"), [("gbrp", 255), ("gbrp10le", 1023), ("rgb48be", 65535), ("p010le", None)]
 )
-def test_other_ways_to_store(pix_fmt: str, peak: int | None) -> None:
+def test_uncommon_formats_are_written(pix_fmt: str, peak: int | None) -> None:
     picture = VideoFrame.from_ndarray(chart(), format="rgb48le")
     stored = Converter().to_yuv(picture, ColorDescription(1, 1, 1, False, LEFT), pix_fmt)
     assert stored.format.name == pix_fmt
@@ -111,7 +111,7 @@ def test_a_picture_is_resized() -> None:
     assert (stored.width, stored.height) == (64, 50)
 
 
-def test_odd_sizes() -> None:
+def test_odd_sizes_stay() -> None:
     picture = VideoFrame.from_ndarray(chart()[:61, :95], format="rgb48le")
     color = ColorDescription(1, 1, 1, False, LEFT)
     back = Converter().to_rgb(Converter().to_yuv(picture, color, "yuv420p"), color, "rgb24")
@@ -141,7 +141,7 @@ def test_ten_bits_are_not_cut_to_eight() -> None:
         ((6, 6, 6, False, CENTER), "yuv420p", 240, (6, 6, 6, CENTER)),
     ],
 )
-def test_what_is_not_stated(
+def test_unstated_properties_are_filled_in(
     stated: tuple[Any, ...], pix_fmt: str, height: int, expected: tuple[int, ...]
 ) -> None:
     color = complete(ColorDescription(*stated), pix_fmt, height)
@@ -149,6 +149,6 @@ def test_what_is_not_stated(
 
 
 @pytest.mark.parametrize("matrix", [8, 10, 14])
-def test_an_unknown_matrix(matrix: int) -> None:
-    with pytest.raises(SourceError, match="matrix"):
+def test_an_unknown_matrix_is_refused(matrix: int) -> None:
+    with pytest.raises(SourceError, match=rf"a\.mp4.*\b{matrix}\b"):
         check_matrix(ColorDescription(matrix), "a.mp4")

@@ -1,4 +1,4 @@
-"""What displays need to know of an HDR master is in the stream and in the container."""
+"""The metadata of an HDR master reaches both the stream and the container."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def hdr10(tmp_path: Path) -> Path:
     )
 
 
-def test_it_is_read(hdr10: Path) -> None:
+def test_metadata_is_read(hdr10: Path) -> None:
     hdr = probe(hdr10).hdr
     assert encoder_options(hdr, "libx265") == {"x265-params": f"master-display={MASTERING}:max-cll=1000,400"}
     assert encoder_options(hdr, "libx264") == {"x264-params": f"mastering-display={MASTERING}:cll=1000,400"}
@@ -49,11 +49,11 @@ def test_it_is_read(hdr10: Path) -> None:
     [("hevc", ".mp4"), ("hevc", ".mov"), ("hevc", ".mkv"), ("hevc", ".ts"), ("av1", ".mp4"), ("av1", ".webm"),
      ("ffv1", ".mkv"), ("prores", ".mov"), ("vp9", ".mkv")],
 )  # fmt: skip
-def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> None:
+def test_metadata_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> None:
     presets = {"hevc": "ultrafast", "av1": "10", "vp9": "8"}
     encode = EncodeOptions(codec, encoder_preset=presets.get(codec), bit_depth=None if codec == "vp9" else 10)
     plan = plan_video(hdr10, tmp_path / f"out{suffix}", Request(encode=encode))
-    run(Job(plan, LocalExecutor(upscale_nearest), 8))  # verifies it, too
+    run(Job(plan, LocalExecutor(upscale_nearest), 8))  # also verifies the output
     source, output = probe(hdr10), probe(plan.output)
     assert is_same_hdr(source.hdr, output.hdr)
     assert output.color.transfer == 16
@@ -62,8 +62,8 @@ def test_it_is_kept(hdr10: Path, tmp_path: Path, codec: str, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
-def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> None:
-    """Decoders that never see the container find it."""
+def test_metadata_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> None:
+    """Decoders that never see the container find the metadata."""
     preset = {"hevc": "ultrafast", "av1": "10"}[codec]
     plan = plan_video(
         hdr10, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec, encoder_preset=preset))
@@ -79,7 +79,7 @@ def test_it_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: str) -> 
         assert is_same_hdr(probe(hdr10).hdr, read_hdr(next(container.decode(video=0))))
 
 
-def test_nothing_is_made_up(tmp_path: Path) -> None:
+def test_metadata_is_not_made_up(tmp_path: Path) -> None:
     path = write(tmp_path / "plain.mp4", frames(scene(2)), num_audio=0)
     assert probe(path).hdr == HdrMetadata()
     assert not is_same_hdr(HdrMetadata(), HdrMetadata(content_light=b"\1\0\0\0\1\0\0\0"))

@@ -1,4 +1,4 @@
-"""Interlaced and telecined video is found, and whole frames are made of it, at the right times."""
+"""Interlaced and telecined video is detected and turned into whole frames at the right times."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,7 +13,8 @@ from tests.video_builder import frames, pulled_down, scene, woven, write
 from vidx4.errors import OptionError
 from vidx4.media import decode
 from vidx4.media.decode import read_batches
-from vidx4.media.fields.deinterlace import FieldMeasure, choose_fields, is_interlaced, treat
+from vidx4.media.fields.choose import FieldMeasure, choose_fields, is_interlaced
+from vidx4.media.fields.deinterlace import treat
 from vidx4.media.fields.detect import measure_fields
 from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
 from vidx4.media.probe import probe
@@ -27,7 +28,7 @@ AUTO, ON, OFF = InverseTelecine.AUTO, InverseTelecine.ON, InverseTelecine.OFF
 def lossless(
     path: Path, pictures: list[np.ndarray], rate: Fraction = Fraction(25), **options: object
 ) -> Source:
-    """Write pictures without a loss, at times of a thirty-thousandth of a second."""
+    """Write pictures losslessly, with times in units of 1/30000 of a second."""
     write(
         path,
         frames(pictures, "yuv444p"),
@@ -56,7 +57,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ("make", "top_first", "by_flags"), [(interlaced, True, True), (interlaced_without_flags, False, False)]
 )
-def test_fields_are_found(
+def test_fields_are_detected(
     make: Callable[[Path], Path], top_first: bool, by_flags: bool, tmp_path: Path
 ) -> None:
     source = probe(make(tmp_path))
@@ -68,15 +69,15 @@ def test_fields_are_found(
     assert read_source(source.path).fields == Fields.FRAME
 
 
-def test_two_fields_of_one_moment_are_no_fields(tmp_path: Path) -> None:
-    """Progressive frames whose headers say that they are interlaced, as 25p is broadcast as 50i."""
+def test_two_fields_of_the_same_moment_are_not_interlaced(tmp_path: Path) -> None:
+    """Progressive frames whose headers say that they are interlaced, as when 25p is broadcast as 50i."""
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
     path = write(tmp_path / "psf.mp4", frames(scene(20)), options=options)
     assert probe(path).is_interlaced
     assert read_source(path).fields == Fields.KEEP
 
 
-def test_noise_and_stills_are_no_fields(tmp_path: Path) -> None:
+def test_noise_and_stills_are_not_interlaced(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 65536, (64, 96, 3), dtype=np.uint16) for _ in range(12)]
     still = list(scene(1)) * 12
@@ -85,14 +86,14 @@ def test_noise_and_stills_are_no_fields(tmp_path: Path) -> None:
         assert read_source(tmp_path / name).fields == Fields.KEEP
 
 
-def test_a_still_goes_by_its_headers(tmp_path: Path) -> None:
+def test_a_still_is_classified_by_its_headers(tmp_path: Path) -> None:
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
     path = write(tmp_path / "still.mp4", frames(list(scene(1)) * 12), options=options)
     assert read_source(path).fields == Fields.FRAME
 
 
 @pytest.mark.parametrize("top_first", [True, False])
-def test_frames_are_made_whole(tmp_path: Path, top_first: bool) -> None:
+def test_frames_are_deinterlaced(tmp_path: Path, top_first: bool) -> None:
     moments = list(scene(24))
     stored = lossless(tmp_path / "a.mkv", list(woven(moments, top_first=top_first)))
     source = read_source(stored.path)
@@ -116,7 +117,7 @@ def test_every_field_becomes_a_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_frames", [50, 49, 47, 46])
-def test_pulldown_is_undone(tmp_path: Path, num_frames: int) -> None:
+def test_pulldown_is_removed(tmp_path: Path, num_frames: int) -> None:
     film = list(scene(40))
     stored = lossless(tmp_path / "a.mkv", list(pulled_down(film))[:num_frames], NTSC)
     source = read_source(stored.path)
@@ -133,13 +134,13 @@ def test_pulldown_is_undone(tmp_path: Path, num_frames: int) -> None:
     assert psnr(found[4:32], truth(film)[4:32]) > 45
 
 
-def test_telecined_h264_is_found(tmp_path: Path) -> None:
+def test_telecined_h264_is_detected(tmp_path: Path) -> None:
     source = read_source(telecined(tmp_path))
     assert (source.fields, source.num_frames) == (Fields.FILM, 40)
 
 
 @pytest.mark.parametrize("fields", [Fields.FRAME, Fields.FIELD, Fields.FILM])
-def test_a_part_is_as_in_the_whole(tmp_path: Path, fields: Fields) -> None:
+def test_a_part_decodes_as_it_does_in_the_whole_video(tmp_path: Path, fields: Fields) -> None:
     pictures = list(pulled_down(list(scene(48)))) if fields == Fields.FILM else list(woven(list(scene(100))))
     source = treat(lossless(tmp_path / "a.mkv", pictures, NTSC), fields, True)
     whole = decoded(source)
@@ -148,8 +149,8 @@ def test_a_part_is_as_in_the_whole(tmp_path: Path, fields: Fields) -> None:
         assert torch.equal(decoded(source, span), whole[start : start + 7])
 
 
-def test_a_missing_frame_shifts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frame that can't be decoded: those after it keep their times and their cadence."""
+def test_a_missing_frame_does_not_shift_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a frame that can't be decoded, the others keep their times and their cadence."""
     film = list(scene(48))
     source = read_source(lossless(tmp_path / "a.mkv", list(pulled_down(film)), NTSC).path)
     stored = source.untreated
@@ -177,7 +178,7 @@ def test_a_missing_frame_shifts_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         (Deinterlace.OFF, OFF, False, Fields.KEEP),
     ],
 )
-def test_what_is_done(
+def test_options_and_measurement_choose_the_treatment(
     tmp_path: Path, deinterlace: Deinterlace, telecine: InverseTelecine, is_film: bool, expected: Fields
 ) -> None:
     source = lossless(tmp_path / "a.mkv", list(scene(10)), NTSC)
@@ -185,13 +186,13 @@ def test_what_is_done(
     assert choose_fields(source, measure, deinterlace, telecine) == expected
 
 
-def test_pulldown_of_another_rate(tmp_path: Path) -> None:
+def test_inverse_telecine_needs_the_ntsc_rate(tmp_path: Path) -> None:
     source = lossless(tmp_path / "a.mkv", list(scene(10)))
-    with pytest.raises(OptionError, match=r"29\.97.*has 25"):
+    with pytest.raises(OptionError, match=r"29\.97.*a\.mkv.* 25 "):
         choose_fields(source, FieldMeasure(is_telecined=True), Deinterlace.AUTO, ON)
     assert choose_fields(source, FieldMeasure(is_telecined=True), Deinterlace.AUTO, AUTO) == Fields.KEEP
 
 
-def test_a_word_without_meaning() -> None:
+def test_an_unknown_choice_is_refused() -> None:
     with pytest.raises(OptionError, match=r"--deinterlace.*auto, off, frame, field"):
         ReadOptions(deinterlace="maybe")  # type: ignore[arg-type]

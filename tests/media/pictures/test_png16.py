@@ -1,4 +1,4 @@
-"""Pictures of 16 bits per colour."""
+"""Pictures of 16 bits per colour are read and written without loss."""
 
 import zlib
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_another_reader_agrees(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(picture), pixels[..., 0])
 
 
-def test_chunks_are_read_by_others(tmp_path: Path) -> None:
+def test_another_reader_finds_the_chunks(tmp_path: Path) -> None:
     chunks = [profile_chunk(b"profile" * 99), density_chunk((300, 150))]
     (tmp_path / "a.png").write_bytes(encode_png(noise(3), chunks))
     with Image.open(tmp_path / "a.png") as picture:
@@ -40,7 +40,7 @@ def test_chunks_are_read_by_others(tmp_path: Path) -> None:
         assert picture.info["dpi"] == pytest.approx((300, 150), abs=0.02)
 
 
-def test_transparency_of_one_colour_is_an_alpha_channel(tmp_path: Path) -> None:
+def test_a_transparent_colour_becomes_an_alpha_channel(tmp_path: Path) -> None:
     pixels = noise(3)
     key = pixels[4, 5].astype(">u2").tobytes()
     (tmp_path / "a.png").write_bytes(encode_png(pixels, [(b"tRNS", key)]))
@@ -50,7 +50,7 @@ def test_transparency_of_one_colour_is_an_alpha_channel(tmp_path: Path) -> None:
     assert found[0, 0, 3] == 65535
 
 
-def test_color_chunks_are_those_before_the_pixels(tmp_path: Path) -> None:
+def test_color_chunks_are_found_among_others(tmp_path: Path) -> None:
     gamma = b"gAMA", (45455).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(encode_png(noise(3), [(b"tEXt", b"a\0b"), gamma]))
     assert color_chunks(tmp_path / "a.png") == (gamma,)
@@ -58,7 +58,7 @@ def test_color_chunks_are_those_before_the_pixels(tmp_path: Path) -> None:
     assert color_chunks(tmp_path / "a.jpg") == ()
 
 
-def test_a_name_is_no_pattern(tmp_path: Path) -> None:
+def test_a_name_is_not_taken_for_a_pattern(tmp_path: Path) -> None:
     pixels = noise(3)
     (tmp_path / "a%03d.png").write_bytes(encode_png(pixels))
     assert np.array_equal(read_deep(tmp_path / "a%03d.png"), pixels)

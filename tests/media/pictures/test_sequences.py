@@ -1,6 +1,7 @@
-"""Pictures that are a video: numbered files, read and written, and animations."""
+"""Pictures as a video: numbered files, read and written, and animations."""
 
 import errno
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -64,13 +65,13 @@ def touch(folder: Path, *names: str) -> Path:
         (["s02e01_0.tif", "s02e01_1.tif"], ["s02e01_0.tif", "s02e01_1.tif"]),
     ],
 )
-def test_numbers_order_a_folder(names: list[str], expected: list[str], tmp_path: Path) -> None:
+def test_a_folder_is_ordered_by_number(names: list[str], expected: list[str], tmp_path: Path) -> None:
     folder = touch(tmp_path / "frames", *names)
     assert is_sequence(folder)
     assert list(find_sequence(folder).names) == expected
 
 
-def test_a_pattern_chooses_among_files(tmp_path: Path) -> None:
+def test_a_pattern_selects_files(tmp_path: Path) -> None:
     touch(
         tmp_path, "a_0001.png", "a_0002.png", "a_3.png", "a_12345.png", "a_0004.jpg", "b_0001.png", "a_x.png"
     )
@@ -80,7 +81,7 @@ def test_a_pattern_chooses_among_files(tmp_path: Path) -> None:
     assert find_sequence(tmp_path / "a_%d.png").names == ("a_3.png", "a_12345.png")
 
 
-def test_what_is_no_sequence(tmp_path: Path) -> None:
+def test_other_files_are_not_sequences(tmp_path: Path) -> None:
     touch(tmp_path, "film.mp4", "img_%04d.png")
     assert not any(is_sequence(tmp_path / name) for name in ("film.mp4", "100%done.png", "missing.png"))
     assert not is_sequence(tmp_path / "img_%04d.png")  # a file of that name
@@ -88,23 +89,24 @@ def test_what_is_no_sequence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "facts"),
     [
-        (["a_1.png", "b_1.png"], r"more than one series of pictures \(a_#\.png, b_#\.png\)"),
-        (["1.png", "01.png"], "the same number"),
-        (["notes.txt"], "no numbered pictures"),
+        (["a_1.png", "b_1.png"], r"frames.*a_#\.png, b_#\.png"),
+        (["1.png", "01.png"], r"(?=.*\b1\.png)(?=.*\b01\.png).*frames"),
+        (["notes.txt"], r"frames.*\.png"),
     ],
 )
-def test_what_is_unclear_is_an_error(names: list[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=message):
+def test_an_ambiguous_or_empty_folder_is_an_error(names: list[str], facts: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=facts):
         find_sequence(touch(tmp_path / "frames", *names))
 
 
-def test_gaps_are_told(tmp_path: Path) -> None:
+def test_gaps_are_reported(tmp_path: Path) -> None:
     assert find_sequence(touch(tmp_path / "a", "7.png", "8.png")).warnings == ()
     (warning,) = find_sequence(touch(tmp_path / "b", "7.png", "9.png", "12.png")).warnings
-    assert warning.startswith("3 numbers are missing among the pictures of")
-    assert "at first 8" in warning
+    assert re.search(rf"\b3 .*{re.escape(str(tmp_path / 'b'))}.*\b8\b", warning)
+    (warning,) = find_sequence(touch(tmp_path / "c", "6.png", "8.png")).warnings
+    assert re.search(rf"\b1 .*{re.escape(str(tmp_path / 'c'))}.*\b7\b", warning)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +136,13 @@ def test_sixteen_bits_stay(tmp_path: Path) -> None:
     assert all(np.array_equal(rgb(f, "rgb48le"), p) for f, p in zip(frames, pictures, strict=True))
 
 
-def test_a_suffix_may_lie(tmp_path: Path) -> None:
+def test_a_wrong_suffix_does_no_harm(tmp_path: Path) -> None:
     pictures = noise()
     folder = save(tmp_path / "frames", ["1.jpg", "2.jpg", "3.jpg", "4.jpg"], pictures, format="PNG")
     assert np.array_equal(rgb(frames_of(folder)[3]), pictures[3])
 
 
-def test_times_are_exact_and_the_same_each_time(tmp_path: Path) -> None:
+def test_times_are_exact_on_every_read(tmp_path: Path) -> None:
     folder = save(tmp_path / "frames", [f"{number}.png" for number in range(30)], noise() * 7 + noise(2))
     rate = Fraction(24000, 1001)
     first, second = frames_of(folder, rate), frames_of(folder, rate)
@@ -150,7 +152,7 @@ def test_times_are_exact_and_the_same_each_time(tmp_path: Path) -> None:
     assert [frame.pts for frame in second] == [frame.pts for frame in first]
 
 
-def test_any_frame_can_be_sought(tmp_path: Path) -> None:
+def test_seeking_reaches_any_frame(tmp_path: Path) -> None:
     pictures = noise(9)
     folder = save(tmp_path / "frames", [f"{number}.png" for number in range(9)], pictures)
     with open_sequence(folder) as container:
@@ -160,7 +162,7 @@ def test_any_frame_can_be_sought(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"text"])
-def test_a_damaged_picture_costs_no_other(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_picture_affects_no_other(content: bytes, tmp_path: Path) -> None:
     folder = save(tmp_path / "frames", ["1.png", "2.png", "3.png", "4.png"], noise())
     (folder / "3.png").write_bytes(content)
     with open_sequence(folder) as container:
@@ -171,26 +173,26 @@ def test_a_damaged_picture_costs_no_other(content: bytes, tmp_path: Path) -> Non
     assert kept == [0, 1, 3]
 
 
-def test_a_picture_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
+def test_a_picture_that_changes_while_reading_is_an_error(tmp_path: Path) -> None:
     folder = save(tmp_path / "frames", ["1.png", "2.png", "3.png", "4.png"], noise())
     with open_sequence(folder) as container:
         (folder / "3.png").write_bytes(b"another")
-        with pytest.raises(SourceError, match="changed while it was read"):
+        with pytest.raises(SourceError, match="frames"):
             list(container.demux())
     (folder / "3.png").unlink()
     with open_sequence(folder) as container:
         (folder / "4.png").unlink()
-        with pytest.raises(SourceError, match=r"4\.png can't be read"):
+        with pytest.raises(SourceError, match=r"4\.png"):
             list(container.demux())
 
 
-def test_pictures_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_pictures_of_another_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"GIF89a")
-    with pytest.raises(SourceError, match=r"1\.png is no picture"):
+    with pytest.raises(SourceError, match=r"1\.png.*PNG, JPEG, TIFF or WebP"):
         open_sequence(tmp_path)
 
 
-def test_the_digest_tells_names_and_contents(tmp_path: Path) -> None:
+def test_the_digest_covers_names_and_contents(tmp_path: Path) -> None:
     folder = save(tmp_path / "frames", ["1.png", "2.png"], noise(2))
     digest = sequence_digest(folder)
     assert sequence_digest(save(tmp_path / "again", ["1.png", "2.png"], noise(2))) == digest
@@ -200,7 +202,7 @@ def test_the_digest_tells_names_and_contents(tmp_path: Path) -> None:
 
 
 def drawn(mode: str, num_frames: int = 5) -> list[Image.Image]:
-    """Return frames of which only a part changes, some of it half transparent."""
+    """Return frames in which only a part changes, some of it half transparent."""
     frames = []
     for index in range(num_frames):
         frame = Image.new(mode, (49, 33), (40, 80, 120) if mode == "RGB" else (10, 0, 0, 0))
@@ -222,7 +224,7 @@ def animate(
 
 
 def check_animation(frames: Sequence[VideoFrame], expected: Sequence[Image.Image]) -> None:
-    """Check that frames show the pictures, but for the colours of what is transparent."""
+    """Check that frames show the pictures; colours of transparent pixels don't count."""
     for frame, picture in zip(frames, expected, strict=True):
         found, wanted = rgb(frame, "rgba"), np.asarray(picture.convert("RGBA"))
         visible = wanted[..., 3] > 0
@@ -231,7 +233,7 @@ def check_animation(frames: Sequence[VideoFrame], expected: Sequence[Image.Image
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_animated_webp(mode: str, tmp_path: Path) -> None:
+def test_a_lossless_animation_is_read_exactly(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     pictures = animate(path, mode, lossless=True, minimize_size=True)
     assert is_animation(path)
@@ -249,7 +251,7 @@ def test_animated_webp(mode: str, tmp_path: Path) -> None:
     check_animation(frames, pictures)
 
 
-def test_animated_webp_that_loses_little(tmp_path: Path) -> None:
+def test_a_lossy_animation_is_read_closely(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     animate(path, "RGBA", quality=90, allow_mixed=True)
     with open_animation(path) as container, Image.open(path) as picture:
@@ -259,7 +261,7 @@ def test_animated_webp_that_loses_little(tmp_path: Path) -> None:
             assert abs(rgb(frame, "rgba") - wanted)[wanted[..., 3] > 0].mean() < 2
 
 
-def test_an_animation_can_be_sought(tmp_path: Path) -> None:
+def test_seeking_reaches_any_frame_of_an_animation(tmp_path: Path) -> None:
     pictures = animate(tmp_path / "a.webp", lossless=True)
     with open_animation(tmp_path / "a.webp") as container:
         for index, pts in ((3, 390), (1, 40), (4, 460), (0, 0)):
@@ -267,13 +269,13 @@ def test_an_animation_can_be_sought(tmp_path: Path) -> None:
             check_animation([next(container.decode(video=0))], [pictures[index]])
 
 
-def test_frames_without_a_duration_are_seen(tmp_path: Path) -> None:
+def test_frames_without_a_duration_last_for_a_while(tmp_path: Path) -> None:
     animate(tmp_path / "a.webp", durations=[0, 10, 11, 30], lossless=True)
     with open_animation(tmp_path / "a.webp") as container:
         assert [frame.duration for frame in container.decode(video=0)] == [100, 100, 11, 30]
 
 
-def test_a_cut_off_animation_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_animation_gives_its_complete_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     pictures = animate(path, lossless=True)
     content = path.read_bytes()
@@ -281,11 +283,11 @@ def test_a_cut_off_animation_gives_what_is_there(tmp_path: Path) -> None:
     with open_animation(path) as container:
         check_animation(list(container.decode(video=0)), pictures[:4])
     path.write_bytes(content[:40])
-    with pytest.raises(SourceError, match="No frame"):
+    with pytest.raises(SourceError, match=r"a\.webp"):
         open_animation(path)
 
 
-def test_other_files_are_no_animation(tmp_path: Path) -> None:
+def test_other_files_are_not_animated_webp(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp")
     animate(tmp_path / "a.gif")
     assert not any(is_animation(tmp_path / name) for name in ("a.webp", "a.gif", "missing"))
@@ -293,7 +295,7 @@ def test_other_files_are_no_animation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "ticks"), [(".gif", 10), (".png", Fraction(1, 100))])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_animations_that_ffmpeg_plays(suffix: str, ticks: Fraction, mode: str, tmp_path: Path) -> None:
+def test_ffmpeg_plays_other_animations(suffix: str, ticks: Fraction, mode: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     pictures = animate(path, "RGB" if suffix == ".gif" else mode)
     with av.open(str(path)) as container:
@@ -332,7 +334,7 @@ def test_a_pattern_names_the_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["a_1.png", "a_2.png"]
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     def breaking(error: BaseException) -> Iterator["Packet[Any]"]:
         yield from packets_of(noise(2))
         assert not (tmp_path / "frames").exists()
@@ -348,7 +350,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+def test_the_users_files_are_not_overwritten(tmp_path: Path) -> None:
     folder = touch(tmp_path / "frames", "000001.png", "notes.txt")
     for overwrite in (False, True):
         with pytest.raises(OutputError, match=r"000001\.png|notes\.txt"):
@@ -364,7 +366,7 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
         write(packets_of(noise(2)), folder / "000001.png")
 
 
-def test_which_outputs_are_folders(tmp_path: Path) -> None:
+def test_outputs_that_are_folders_are_recognised(tmp_path: Path) -> None:
     assert split_output(f"{tmp_path}/new/") == (tmp_path / "new", "%06d.png")
     assert split_output(tmp_path) == (tmp_path, "%06d.png")
     assert split_output(tmp_path / "new" / "a_%04d.png") == (tmp_path / "new", "a_%04d.png")

@@ -17,7 +17,7 @@ AAC_PRIMING = 1024
 
 
 def convert(source: Path, target: Path, cut: Cut = WHOLE_CUT) -> None:
-    """Convert sound to what the suffix of the target calls for."""
+    """Convert audio to the codec that suits the target's suffix."""
     with av.open(str(source)) as container:
         found = conversion(container.streams[0].codec_context.codec.canonical_name, format_of(target.suffix))
     assert found
@@ -47,7 +47,7 @@ def codec_of(path: Path) -> tuple[str, int, int]:
         (".flac", "flac", "stereo", ".mov", "alac"),
     ],
 )
-def test_every_sample_stays(
+def test_every_sample_is_kept(
     tmp_path: Path, suffix: str, codec: str, layout: str, to: str, result: str, cut: Cut
 ) -> None:
     source, target = tmp_path / f"source{suffix}", tmp_path / f"target{to}"
@@ -81,7 +81,7 @@ def test_webm_gets_opus_without_its_priming(tmp_path: Path, rate: int) -> None:
     assert found.shape[1] == pytest.approx((SPAN.stop - SPAN.start) * 48000, abs=2)
 
 
-def test_gaps_are_silent_and_later_sound_stays_in_time(tmp_path: Path) -> None:
+def test_gaps_become_silence_and_later_audio_stays_in_time(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.mkv", "pcm_s16le", 48000, gap=4800)
     convert(tmp_path / "source.mkv", tmp_path / "target.mkv")
     write_sound(tmp_path / "gapless.wav", "pcm_s16le", 48000)
@@ -91,7 +91,7 @@ def test_gaps_are_silent_and_later_sound_stays_in_time(tmp_path: Path) -> None:
     assert np.array_equal(found[:, 28800:], given[:, 24000:])
 
 
-def test_packets_that_fail_become_silence(tmp_path: Path) -> None:
+def test_undecodable_packets_become_silence(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.flac", "flac")
     data = bytearray((tmp_path / "source.flac").read_bytes())
     middle = len(data) // 2

@@ -18,10 +18,10 @@ from vidx4.media.tracks.subtitle_trim import read_around
 from vidx4.media.tracks.timeline import Cut
 
 SPAN = part(Fraction(19, 16), Fraction(5, 3))
-PLAIN_AAC = {"aac_pns": "0"}  # noise in the place of noise is never the same
+PLAIN_AAC = {"aac_pns": "0"}  # noise substitution decodes to different noise each time
 
 
-def copied(source: Path, target: Path, cut: Cut, read: Read = part_of) -> None:
+def copy_sound(source: Path, target: Path, cut: Cut, read: Read = part_of) -> None:
     def add(output: OutputContainer, stream: Stream) -> Stream:
         copy = output.add_stream_from_template(stream, opaque=True)
         assert isinstance(copy, AudioStream)
@@ -52,18 +52,18 @@ def test_a_part_is_heard_from_its_first_sample(
     write_sound(tmp_path / name, codec, rate, seconds=3, options=PLAIN_AAC if codec == "aac" else None)
     offset, given = hear(tmp_path / name)
     cut = part(SPAN.start + (1 if name.endswith("ts") else 0), SPAN.stop + (1 if name.endswith("ts") else 0))
-    copied(tmp_path / name, tmp_path / target, cut)
+    copy_sound(tmp_path / name, tmp_path / target, cut)
     begin, found = hear(tmp_path / target)
     wanted = given[:, round((cut.start - offset) * rate) : round((cut.stop - offset) * rate)]
     assert begin == 0
     assert np.allclose(found[:, : wanted.shape[1]], wanted, atol=1e-4)
-    if target.endswith("mkv") or codec.startswith("pcm"):  # FFmpeg doesn't cut off the end of other MP4 files
+    if target.endswith("mkv") or codec.startswith("pcm"):  # FFmpeg ignores where other MP4 audio ends
         assert found.shape == wanted.shape
 
 
-def test_the_end_of_mp4_is_stated(tmp_path: Path) -> None:
+def test_mp4_states_where_the_audio_ends(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.mp4", "aac")
-    copied(tmp_path / "source.mp4", tmp_path / "target.mp4", SPAN)
+    copy_sound(tmp_path / "source.mp4", tmp_path / "target.mp4", SPAN)
     with av.open(str(tmp_path / "target.mp4")) as container:
         packets = [packet for packet in container.demux(audio=0) if packet.pts is not None]
     last = packets[-1]
@@ -71,10 +71,10 @@ def test_the_end_of_mp4_is_stated(tmp_path: Path) -> None:
     assert last.pts + (last.duration or 0) == round((SPAN.stop - SPAN.start) * 44100)
 
 
-def test_transport_streams_have_all_sound_in_time(tmp_path: Path) -> None:
+def test_transport_streams_keep_all_audio_in_time(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.mp4", "aac", options=PLAIN_AAC)
     cut = Cut(SPAN.start, SPAN.stop, SPAN.span, SPAN.start - 1)
-    copied(tmp_path / "source.mp4", tmp_path / "target.ts", cut)
+    copy_sound(tmp_path / "source.mp4", tmp_path / "target.ts", cut)
     (_, given), (begin, found) = hear(tmp_path / "source.mp4"), hear(tmp_path / "target.ts")
     early = round((1 - begin) * 44100)
     first, stop = round(cut.start * 44100), round(cut.stop * 44100)
@@ -84,7 +84,7 @@ def test_transport_streams_have_all_sound_in_time(tmp_path: Path) -> None:
 
 def test_matroska_hides_the_priming_of_a_whole_mp4(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.mp4", "aac", options=PLAIN_AAC)
-    copied(tmp_path / "source.mp4", tmp_path / "target.mkv", WHOLE_CUT, packets_of)
+    copy_sound(tmp_path / "source.mp4", tmp_path / "target.mkv", WHOLE_CUT, packets_of)
     (_, given), (begin, found) = hear(tmp_path / "source.mp4"), hear(tmp_path / "target.mkv")
     assert begin == 0
     assert np.allclose(found, given, atol=1e-4)
@@ -92,7 +92,7 @@ def test_matroska_hides_the_priming_of_a_whole_mp4(tmp_path: Path) -> None:
 
 def test_matroska_keeps_the_priming_it_states(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.mkv", "aac", options=PLAIN_AAC)
-    copied(tmp_path / "source.mkv", tmp_path / "target.mkv", WHOLE_CUT, packets_of)
+    copy_sound(tmp_path / "source.mkv", tmp_path / "target.mkv", WHOLE_CUT, packets_of)
     (_, given), (begin, found) = hear(tmp_path / "source.mkv"), hear(tmp_path / "target.mkv")
     assert begin == 0
     assert np.array_equal(found, given)
@@ -104,7 +104,7 @@ def packets_of(original: InputContainer, stream: Stream, copy: Stream, cut: Cut)
         yield packet
 
 
-def test_silent_part_of_a_stream(tmp_path: Path) -> None:
+def test_a_part_without_audio_is_written(tmp_path: Path) -> None:
     write_sound(tmp_path / "source.ts", "aac", seconds=1)
-    copied(tmp_path / "source.ts", tmp_path / "target.mkv", part(Fraction(5), Fraction(6)))
+    copy_sound(tmp_path / "source.ts", tmp_path / "target.mkv", part(Fraction(5), Fraction(6)))
     assert (tmp_path / "target.mkv").stat().st_size

@@ -13,7 +13,7 @@ LOSING = ["aac", "ac3", "mp3", "vorbis", "h264", "", "ass", "dvb_subtitle", "hdm
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_container_holds_what_streams_become(make_video: MakeVideo, suffix: str) -> None:
+def test_a_container_holds_what_streams_are_converted_to(make_video: MakeVideo, suffix: str) -> None:
     source = probe(make_video(num_frames=1, num_audio=0))
     for kind, codecs in (("subtitle", TEXTS), ("audio", SOUNDS)):
         for codec in codecs:
@@ -25,7 +25,7 @@ def test_a_container_holds_what_streams_become(make_video: MakeVideo, suffix: st
 
 
 @pytest.mark.parametrize("codec", LOSING)
-def test_what_would_lose_is_not_converted(codec: str) -> None:
+def test_lossy_conversions_are_refused(codec: str) -> None:
     assert not any(conversion(codec, container) for container in FORMATS.values())
 
 
@@ -43,7 +43,7 @@ def test_what_would_lose_is_not_converted(codec: str) -> None:
         ("pcm_s16le", "webm", "opus"),
     ],
 )
-def test_what_suits_a_container(codec: str, container: str, expected: str) -> None:
+def test_the_codec_suits_the_container(codec: str, container: str, expected: str) -> None:
     found = conversion(codec, container)
     assert found
     assert found.codec == expected

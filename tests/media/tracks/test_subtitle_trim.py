@@ -18,7 +18,7 @@ Shown = tuple[int, int, bytes]
 
 
 def clip(folder: Path, codec: str, shown: Sequence[Shown]) -> list[Shown]:
-    """Return what is left of pictures or texts from 10 to 12 s, with times in milliseconds."""
+    """Return the part of pictures or texts from 10 to 12 s, with times in milliseconds."""
     with av.open(str(folder / "source.mkv"), "w") as container:
         stream = container.add_mux_stream(codec, time_base=MILLISECOND)
         for start, stop, payload in shown:
@@ -40,24 +40,25 @@ def clip(folder: Path, codec: str, shown: Sequence[Shown]) -> list[Shown]:
 
 
 def pgs(state: int, num_objects: int) -> bytes:
-    """Return a picture of two segments: the first and the last."""
+    """Return a PGS picture of two segments: the first and the last."""
     content = struct.pack(">HHBHBBBB", 1920, 1080, 0x10, state, state, 0, 0, num_objects)
     return struct.pack(">BH", 0x16, len(content)) + content + b"\x80\0\0"
 
 
 def dvb(state: int, num_regions: int) -> bytes:
+    """Return the first segment of a DVB page."""
     content = bytes([30, state << 2]) + bytes(6 * num_regions)
     return struct.pack(">BBHH", 0x0F, 0x10, 1, len(content)) + content
 
 
 @pytest.mark.parametrize("codec", ["subrip", "webvtt"])
-def test_text_that_lasts_into_a_part(tmp_path: Path, codec: str) -> None:
+def test_text_shown_at_the_cut_is_kept(tmp_path: Path, codec: str) -> None:
     shown = [(0, 9_900, b"over"), (1, 10_400, b"long"), (9_500, 11_000, b"later"), (11_500, 13_000, b"end")]
     expected = [(0, 400, b"long"), (0, 1000, b"later"), (1500, 2000, b"end")]
     assert clip(tmp_path, codec, [*shown, (12_000, 12_500, b"after")]) == expected
 
 
-def test_text_without_an_end(tmp_path: Path) -> None:
+def test_text_without_a_duration_is_kept_if_none_follows(tmp_path: Path) -> None:
     shown = [(8_000, 8_000, b"over"), (9_000, 9_000, b"shown"), (11_000, 11_000, b"next")]
     assert clip(tmp_path, "subrip", shown) == [(0, 0, b"shown"), (1000, 1000, b"next")]
 
@@ -70,7 +71,7 @@ def test_text_without_an_end(tmp_path: Path) -> None:
     ],
     ids=["pgs", "dvb"],
 )
-def test_pictures_come_with_those_they_build_on(
+def test_pictures_keep_those_that_they_build_on(
     tmp_path: Path, codec: str, first: bytes, update: bytes, empty: bytes
 ) -> None:
     before, inside = [(7000, 7000, first), (9000, 9000, update)], [(11_000, 11_000, empty)]
@@ -79,9 +80,9 @@ def test_pictures_come_with_those_they_build_on(
     assert clip(tmp_path, codec, [*before, (9500, 9500, empty), *inside]) == [(1000, 1000, empty)]
 
 
-def test_subpictures_end_when_they_did(tmp_path: Path) -> None:
+def test_subpictures_keep_their_end(tmp_path: Path) -> None:
     def subpicture(start: int, stop: int) -> bytes:
-        """Return one with dates in units of 1024 / 90000 s and no pixels."""
+        """Return a DVD's subpicture without pixels, with dates in units of 1024 / 90000 s."""
         first = struct.pack(">HHBB", start, 10, 0x01, 0xFF)
         return struct.pack(">HH", 16, 4) + first + struct.pack(">HHBB", stop, 10, 0x02, 0xFF)
 

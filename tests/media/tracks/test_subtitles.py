@@ -29,7 +29,7 @@ def write_cues(path: Path, codec: str, cues: Sequence[Cue]) -> Path:
 
 
 def read_cues(path: Path) -> list[Cue]:
-    """Return the texts with their times in milliseconds; those of MP4 without their styles, or nothing."""
+    """Return the texts with their times in milliseconds, those of MP4 without styles; pauses are skipped."""
     cues = []
     with av.open(str(path)) as container:
         stream = container.streams.subtitles[0]
@@ -59,7 +59,7 @@ def convert(source: Path, target: Path, cut: Cut = WHOLE_CUT) -> list[Cue]:
 
 
 def there_and_back(folder: Path, by: str, *texts: str) -> list[str]:
-    """Convert SubRip by way of another container."""
+    """Convert SubRip to another container's format and back."""
     cues = [(1000 * n, 1000 * n + 500, text) for n, text in enumerate(texts)]
     convert(write_cues(folder / "source.mkv", "subrip", cues), folder / f"way{by}")
     return [text for *_, text in convert(folder / f"way{by}", folder / "back.mkv")]
@@ -78,7 +78,7 @@ def there_and_back(folder: Path, by: str, *texts: str) -> list[str]:
         '<font color="#ff0000">red</font> and white',
     ],
 )
-def test_text_and_styles_stay(tmp_path: Path, by: str, text: str) -> None:
+def test_text_and_styles_are_kept(tmp_path: Path, by: str, text: str) -> None:
     assert there_and_back(tmp_path, by, text) == [text]
 
 
@@ -101,11 +101,11 @@ def test_mp4_keeps_any_colour(tmp_path: Path) -> None:
         ("\ufeffmarked", "marked"),
     ],
 )
-def test_what_people_write(tmp_path: Path, text: str, expected: str) -> None:
+def test_common_variants_of_subrip_are_read(tmp_path: Path, text: str, expected: str) -> None:
     assert there_and_back(tmp_path, ".mp4", text) == [expected]
 
 
-def test_empty_texts_and_gaps_are_left_out(tmp_path: Path) -> None:
+def test_empty_texts_are_dropped(tmp_path: Path) -> None:
     cues = [(500, 900, "a"), (1000, 1500, ""), (1500, 1600, " \n"), (4000, 4500, "b")]
     write_cues(tmp_path / "source.mkv", "subrip", cues)
     expected = [(500, 900, "a"), (4000, 4500, "b")]
@@ -113,7 +113,7 @@ def test_empty_texts_and_gaps_are_left_out(tmp_path: Path) -> None:
     assert convert(tmp_path / "target.mp4", tmp_path / "back.mkv") == expected
 
 
-def test_texts_that_overlap_are_shown_together(tmp_path: Path) -> None:
+def test_overlapping_texts_are_shown_together(tmp_path: Path) -> None:
     cues = [(0, 4000, "long"), (1000, 3000, "<i>second</i>"), (2000, 2500, "third"), (4000, 5000, "last")]
     write_cues(tmp_path / "source.mkv", "subrip", cues)
     assert convert(tmp_path / "source.mkv", tmp_path / "target.mp4") == [
@@ -128,19 +128,19 @@ def test_texts_that_overlap_are_shown_together(tmp_path: Path) -> None:
     assert convert(tmp_path / "source.mkv", tmp_path / "target.webm")[0] == (0, 4000, "long")
 
 
-def test_text_without_an_end_lasts_to_the_next(tmp_path: Path) -> None:
+def test_text_without_a_duration_lasts_until_the_next(tmp_path: Path) -> None:
     write_cues(tmp_path / "source.mkv", "subrip", [(0, 0, "a"), (700, 700, "b")])
     found = convert(tmp_path / "source.mkv", tmp_path / "target.mp4")
     assert found == [(0, 700, "a"), (700, 4700, "b")]
 
 
-def test_text_of_any_length(tmp_path: Path) -> None:
+def test_overlong_text_is_cut_at_a_character(tmp_path: Path) -> None:
     write_cues(tmp_path / "source.mkv", "subrip", [(0, 500, "<i>é</i>" + "字" * 30_000)])
     ((_, _, text),) = convert(tmp_path / "source.mkv", tmp_path / "target.mp4")
     assert text == "é" + "字" * 21_844
 
 
-def test_a_part_of_text(tmp_path: Path) -> None:
+def test_text_is_trimmed_to_a_part(tmp_path: Path) -> None:
     cues = [(0, 900, "before"), (500, 1500, "into"), (2000, 2400, "inside"), (2800, 4000, "out of")]
     write_cues(tmp_path / "source.mkv", "subrip", [*cues, (5000, 5500, "after")])
     cut = part(Fraction(1), Fraction(3))

@@ -1,4 +1,4 @@
-"""The bundled model: a folder -> its components."""
+"""Load the bundled model, compact, from its folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from vidx4.errors import OptionError
 _COMPACT = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2)
 COMPACT_DEFAULTS = {
     Speed.QUALITY: _COMPACT,
-    Speed.BALANCED: _COMPACT,  # one step is one step: there is nothing between that and not to look back
+    Speed.BALANCED: _COMPACT,  # there is nothing between a single step and not looking back
     Speed.FAST: replace(_COMPACT, consistency=0.0, remembers=False),
 }
 
@@ -22,7 +22,7 @@ COMPACT_DEFAULTS = {
 def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadSettings) -> Components:
     """Load the bundled model from a folder in diffusers format; see `registry.load`."""
     if settings.prompt or settings.negative_prompt:
-        raise OptionError(f"The model {name} takes no prompt; sd-x4 does.")
+        raise OptionError(f"The model {name} takes no prompt; --model sd-x4 does.")
     unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=settings.dtype)
     autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
     return Components(
@@ -42,8 +42,9 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
         has_deep_features=False,
         operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,
-        # One frame at a time: it needs what the last became. Nor does a batch gain without that, on a CPU:
-        # at 320x240 a frame takes 0.124 s alone, 0.142 to 0.151 s in batches (`scripts.bench scale`).
+        # One frame at a time, since it needs the result of the frame before. Even without that a batch gains
+        # nothing on a CPU: at 320x240 a frame takes 0.124 s alone, and 0.142 to 0.151 s in batches
+        # (`scripts.bench scale`).
         batch_pixels=1,
         values_per_pixel=2000,
         is_lessened_by_tiles=False,

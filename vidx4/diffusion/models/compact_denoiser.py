@@ -1,4 +1,4 @@
-"""The networks of the bundled model: a small x4 denoiser, and an autoencoder that has nothing to learn."""
+"""The networks of the bundled model: a small x4 denoiser, and an autoencoder without weights."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -15,22 +15,24 @@ from vidx4.frames import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
 MEMORY_CHANNELS = LATENT_CHANNELS + 1
-"""What the last frame's result tells, as latents, and how far that is to be trusted."""
+"""Channels of the last frame's result, as latents, and of the trust in it."""
 CONDITION_CHANNELS = 3 + MEMORY_CHANNELS
+"""Channels of everything that the denoiser sees besides the latents."""
 
 
 class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predict clean latents from noisy ones, the low-resolution picture and the last frame's result.
+    """A network that predicts clean latents from noisy ones, the picture, and the last frame's result.
 
-    A plain residual network at low resolution: no normalisation layer (a picture's absolute brightness
-    matters to the prediction, and normalising over the picture would tie every pixel to every other), one
-    scale and shift per block from the timestep and the noise level (FiLM, Perez et al. 2018).
+    It is a plain residual network at low resolution. It has no normalisation layers: a picture's absolute
+    brightness matters to the prediction, and normalising over the picture would make every pixel depend on
+    all others. Each block has a scale and a shift that depend on the timestep and the noise level (FiLM,
+    Perez et al. 2018).
 
-    At the last timestep the latents are pure noise and say nothing about the picture, so they are
-    replaced by zeros: the first step is a clean regression, and the noise enters from the second step on.
+    At the last timestep the latents are pure noise and say nothing about the picture, so they are replaced by
+    zeros: the first step is a plain regression, and noise enters from the second step on.
 
-    What it made of the last frame, moved along with the picture and folded to low resolution, brings in what
-    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without, its channels are zeros.
+    The result of the last frame, moved along with the picture and folded to low resolution, brings in what
+    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without one, its channels are zero.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -52,7 +54,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def reach(self) -> int:
-        """How many pixels away an input can change the prediction: one for each convolution."""
+        """Distance in pixels at which an input affects the prediction: one for each convolution."""
         return 2 * len(self.blocks) + 2
 
     def forward(
@@ -66,11 +68,11 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Predict the clean latents; the signature is that of diffusers' `UNet2DConditionModel`.
 
         Args:
-            sample: latents, the low-resolution picture in [-1, 1], and those of `Memory`,
+            sample: latents, the low-resolution picture in [-1, 1], and the channels of `Memory`,
                 (N, 48 + 3 + 49, H, W).
-            timestep: one for all, or (N,).
-            encoder_hidden_states: always None; this model takes no prompt.
-            class_labels: the noise level of the low-resolution picture, (N,); None for level 0.
+            timestep: one timestep for all, or (N,).
+            encoder_hidden_states: always None, since the model takes no prompt.
+            class_labels: noise level of the low-resolution picture, (N,); None for level 0.
             return_dict: always False.
 
         Returns:
@@ -90,6 +92,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cast(Tensor, time + self.level_embedding(self.time_proj(level).to(dtype)))
 
     def _without_terminal_noise(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """Return a sample whose latents are zero at the last timestep, in the memory format of the layers."""
         latents, conditions = sample[:, :LATENT_CHANNELS], sample[:, LATENT_CHANNELS:]
         informative = (timestep < self.config.num_train_timesteps - 1).view(-1, 1, 1, 1)
         cleaned = torch.cat([torch.where(informative, latents, 0), conditions], dim=1)
@@ -116,22 +119,15 @@ def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
 
 
 class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
-    """Latents that are what a bicubic enlargement misses, rearranged to the low-resolution grid.
+    """An autoencoder whose latents are the detail that a bicubic enlargement lacks, folded to low resolution.
 
-    Every 4x4 block of the missing detail becomes 48 channels at one low-resolution pixel. Nothing is lost,
-    nothing is trained, and decoding costs one enlargement.
+    Every 4x4 block of detail becomes 48 channels at one low-resolution pixel. Nothing is lost, nothing is
+    trained, and decoding takes no longer than an enlargement.
     """
 
     config_name = "config.json"
     latent_channels = LATENT_CHANNELS
     grid = SCALE
-    vae = None
-    tile_size = 0
-    """Without meaning: a picture takes no more than finishing it does."""
-
-    def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
-        """Return 0: it is counted with what finishing takes."""
-        return 0
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, scaling_factor: float = 10.0) -> None:
@@ -141,48 +137,49 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
         """Return the latents of pictures.
 
         Args:
-            high_res: in [-1, 1], (N, 3, 4H, 4W).
-            low_res: what the denoiser sees of them, in [-1, 1], (N, 3, H, W).
+            high_res: the pictures, in [-1, 1], (N, 3, 4H, 4W).
+            low_res: the same pictures as the denoiser sees them, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            Of about unit variance on photographs, (N, 48, H, W).
+            Latents, of about unit variance on photographs, (N, 48, H, W).
         """
         detail = F.pixel_unshuffle(high_res - enlarge(low_res), SCALE)
         return cast(Tensor, detail * self.config.scaling_factor)
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
-        """Return the pictures of latents, the inverse of `encode`.
+        """Return the pictures that latents stand for, the inverse of `encode`.
 
         Args:
-            latents: (N, 48, H, W).
-            low_res: what the denoiser saw, in [-1, 1], (N, 3, H, W).
+            latents: clean latents, (N, 48, H, W).
+            low_res: the low-resolution pictures that the denoiser saw, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            Approximately in [-1, 1], not clamped, (N, 3, 4H, 4W).
+            Pictures, about [-1, 1], not clamped, (N, 3, 4H, 4W).
         """
         return F.pixel_shuffle(latents / self.config.scaling_factor, SCALE) + enlarge(low_res)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a denoiser is told of the frame before, as further channels beside the low-resolution picture."""
+    """An encoder of the last frame's result as further input of a denoiser."""
 
     autoencoder: ResidualAutoencoder
+    """Encodes the result relative to the frame that is being denoised."""
     num_channels: int = MEMORY_CHANNELS
 
     def __call__(self, moved: Tensor, trust: Tensor, low_res: Tensor) -> Tensor:
-        """Return what the last result says about this frame.
+        """Return the channels that describe the last result to the denoiser.
 
         Args:
             moved: the last result, moved along to this frame, in [-1, 1], (N, 3, 4H, 4W).
-            trust: in that motion, from 0 to 1, (N, 1, H, W).
-            low_res: what the denoiser sees of this frame, in [-1, 1], (N, 3, H, W).
+            trust: trust in that motion, in [0, 1], (N, 1, H, W).
+            low_res: this frame as the denoiser sees it, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            It as latents of this frame, as far as there is trust, and the trust, (N, 48 + 1, H, W).
+            Latents of the last result, weighted by the trust, and the trust itself, (N, 48 + 1, H, W).
         """
         return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust], dim=1)
 
     def blank(self, low_res: Tensor) -> Tensor:
-        """Return what stands for nothing at all, (N, 48 + 1, H, W)."""
+        """Return the channels for a frame without a past, all zero, (N, 48 + 1, H, W)."""
         return low_res.new_zeros(len(low_res), self.num_channels, *low_res.shape[2:])

@@ -1,24 +1,27 @@
-"""Make a decoder fit half precision."""
+"""Make a decoder's activations fit half precision."""
 
 from typing import Any
 
 STREAM_SCALE = 2.0**-6
-"""Float16 holds 65504; this leaves room for 64 times as much, and few weights become subnormal."""
+"""Scale of the residual stream: float16 ends at 65504, so this makes room for activations 64 times as large,
+and few weights become subnormal."""
 
 
 def shrink_stream(decoder: Any, scale: float = STREAM_SCALE) -> None:
-    """Scale what flows between the layers of an `AutoencoderKL`'s decoder; its result stays the same.
+    """Scale the activations between the layers of an `AutoencoderKL`'s decoder without changing its result.
 
-    The decoder of the Stable Diffusion x4 Upscaler exceeds float16. All that reads its residual stream, and
-    what is inside of a residual block, is a group norm, which a scale leaves as it is where its epsilon is
-    scaled by the square. The idea of sdxl-vae-fp16-fix (Ollin Boer Bohan), without any training.
+    The activations of the Stable Diffusion x4 Upscaler's decoder exceed float16. Its residual stream, and
+    what flows inside a residual block, is read only by group norms, which divide by the standard deviation: a
+    scale cancels out if the epsilon under the square root is scaled by its square. The idea is that of
+    sdxl-vae-fp16-fix (Ollin Boer Bohan), but needs no training.
 
     Args:
-        decoder: changed in place, once, while it is in float32.
+        decoder: the decoder in float32, changed in place; to be scaled only once.
         scale: a power of two, so that no weight is rounded.
     """
     _scale(scale, decoder.conv_in)
     for attention in decoder.mid_block.attentions:
+        # Query, key and value come from the norm, so only the way back into the stream is scaled.
         _scale(scale, attention.to_out[0])
         attention.group_norm.eps *= scale**2
     for block in (decoder.mid_block, *decoder.up_blocks):
@@ -26,7 +29,9 @@ def shrink_stream(decoder: Any, scale: float = STREAM_SCALE) -> None:
             _shrink_resnet(resnet, scale)
     for block in decoder.up_blocks:
         for upsampler in block.upsamplers or ():
+            # It reads the scaled stream itself, not a norm, so its weights stay and only the bias is scaled.
             upsampler.conv.bias.data *= scale
+    # The last norm undoes the scale, and conv_out reads what it gives.
     decoder.conv_norm_out.eps *= scale**2
 
 
@@ -35,7 +40,7 @@ def _shrink_resnet(resnet: Any, scale: float) -> None:
     for norm in (resnet.norm1, resnet.norm2):
         norm.eps *= scale**2
     if resnet.conv_shortcut is not None:
-        resnet.conv_shortcut.bias.data *= scale
+        resnet.conv_shortcut.bias.data *= scale  # like an upsampler's
 
 
 def _scale(scale: float, *layers: Any) -> None:

@@ -1,4 +1,4 @@
-"""A hub repository -> a folder with what is needed of it."""
+"""Fetch the files of a model from a repository of the Hugging Face hub."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,9 @@ from huggingface_hub.utils import logging
 from vidx4.errors import ModelError
 
 PARTS_WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+"""Folders of a model that hold weights."""
 VOCABULARIES = ("vocab.json", "tokenizer.json")
+"""Files of a tokenizer, one of which suffices."""
 REQUIRED = (
     "model_index.json",
     "scheduler/scheduler_config.json",
@@ -29,20 +31,20 @@ REQUIRED = (
 
 
 def fetch(repository: str, revision: str | None, half: bool) -> Path:
-    """Return the folder of a repository in the local cache, downloading what is missing.
+    """Return the folder of a repository in the local cache, after downloading what is missing.
 
     Args:
-        repository: `owner/name`.
-        revision: a commit, or None for the newest.
-        half: whether float16 weights will do, where there are any; they are half the size.
+        repository: the repository's id, `owner/name`.
+        revision: a commit; None for the newest.
+        half: whether to prefer float16 weights, which are half the size.
 
     Raises:
-        ModelError: not found, gated, not reachable, or without safetensors.
+        ModelError: the repository does not exist, is gated, can't be reached, or has no safetensors.
     """
     folder = cached(repository, revision)
     if folder is not None:
         return folder
-    logging.set_verbosity_error()  # its retries are no news: what comes of them is
+    logging.set_verbosity_error()  # the library warns of each retry, even if one succeeds
     try:
         files = [f.filename for f in snapshot_download(repository, revision=revision, dry_run=True)]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=needed(files, half)))
@@ -51,7 +53,7 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
 
 
 def cached(repository: str, revision: str | None) -> Path | None:
-    """Return the folder of a repository if all that is needed of it lies in the local cache."""
+    """Return the folder of a repository in the local cache; None if it is missing or incomplete."""
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (OSError, HFValidationError):
@@ -60,17 +62,21 @@ def cached(repository: str, revision: str | None) -> Path | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder holds all that loading needs; an interrupted download leaves a part of it."""
+    """Return whether a folder holds all files that loading needs; an interrupted download leaves fewer."""
     weights = all(any((folder / part).glob("*.safetensors")) for part in PARTS_WITH_WEIGHTS)
     vocabulary = any((folder / "tokenizer" / name).is_file() for name in VOCABULARIES)
     return weights and vocabulary and all((folder / name).is_file() for name in REQUIRED)
 
 
 def needed(files: Sequence[str], half: bool) -> list[str]:
-    """Choose from a repository's files: configurations, the tokenizer, and one set of safetensors.
+    """Return the files to download: configurations, the tokenizer, and one set of weights for each part.
+
+    Args:
+        files: names of all files of a repository.
+        half: whether to prefer float16 weights.
 
     Raises:
-        OSError: a part has no safetensors.
+        FileNotFoundError: a part has no safetensors.
     """
     chosen = [f for f in files if PurePosixPath(f).suffix in (".json", ".txt")]
     for part in PARTS_WITH_WEIGHTS:
@@ -88,7 +94,9 @@ def _explain(repository: str, revision: str | None, error: Exception) -> str:
     way_out = "Give a folder with --model, or use --model compact, which needs no download."
     match error:
         case GatedRepoError():
-            return f"{repository} is gated: accept its licence there and log in (hf auth login). {way_out}"
+            return (
+                f"{repository} is gated: accept its licence on the hub and log in (hf auth login). {way_out}"
+            )
         case RepositoryNotFoundError() | HFValidationError():
             return f"The hub has no repository {repository}, or it is private. {way_out}"
         case RevisionNotFoundError():
@@ -96,7 +104,7 @@ def _explain(repository: str, revision: str | None, error: Exception) -> str:
         case FileNotFoundError() if not isinstance(error, LocalEntryNotFoundError):
             return f"The repository {repository} can't be used: {error}. {way_out}"
         case OfflineModeIsEnabled():
-            return f"{repository} is not in the local cache and the hub is switched off. {way_out}"
+            return f"{repository} is not in the local cache, and HF_HUB_OFFLINE forbids downloads. {way_out}"
         case HfHubHTTPError():
-            return f"The hub refused {repository}: {str(error).splitlines()[0]}. {way_out}"
-    return f"{repository} is not in the local cache and the hub can't be reached. {way_out}"
+            return f"The hub refused access to {repository}: {str(error).splitlines()[0]}. {way_out}"
+    return f"{repository} is not in the local cache, and the hub can't be reached. {way_out}"

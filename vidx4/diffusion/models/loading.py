@@ -1,4 +1,4 @@
-"""One part of a model's folder, or a sentence that says what is wrong with it."""
+"""Load the parts of a model from its folder, or raise an error that says what is wrong with them."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,18 @@ from vidx4.diffusion.models.hub import VOCABULARIES
 from vidx4.errors import ModelError
 
 CLIP_VOCABULARY = 49408
+"""Number of tokens of CLIP's tokenizer."""
 
 
 def load_network(cls: Any, folder: Path, part: str, *, half: bool = False, **kwargs: Any) -> Any:
-    """Load a part with weights, from its float16 safetensors if those are wanted or all there is.
+    """Load a part with weights.
+
+    Args:
+        cls: the class of the network, of diffusers or transformers.
+        folder: the model's folder.
+        part: the name of the part's folder in it.
+        half: whether to prefer float16 weights; they are also used if there are no others.
+        kwargs: further arguments for the library.
 
     Raises:
         ModelError: the part is missing, incomplete, damaged, or of another architecture.
@@ -34,7 +42,7 @@ def load_network(cls: Any, folder: Path, part: str, *, half: bool = False, **kwa
         raise ModelError(
             f"{folder / part} can't be loaded as a {cls.__name__}: {_first_line(error)}."
         ) from error
-    # The libraries fill what is missing with random numbers.
+    # The libraries initialise missing weights at random.
     if report["missing_keys"]:
         raise ModelError(
             f"{folder / part} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])} ..."
@@ -46,12 +54,12 @@ def load_scheduler(folder: Path, part: str) -> Any:
     """Load a scheduler of the class that its configuration names.
 
     Raises:
-        ModelError: the configuration is missing, or names no scheduler of diffusers.
+        ModelError: the configuration is missing, or does not name a scheduler of diffusers.
     """
     config = read_json(folder / part / "scheduler_config.json")
     cls = getattr(diffusers, config.get("_class_name", ""), None)
     if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
-        raise ModelError(f"{folder / part} asks for an unknown scheduler.")
+        raise ModelError(f"{folder / part} names an unknown scheduler: {config.get('_class_name')}.")
     return cast(Any, cls).from_config(config)
 
 
@@ -59,28 +67,33 @@ def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer of a model that takes prompts.
 
     Raises:
-        ModelError: it is missing, or fills up prompts with another token than the model was trained with.
+        ModelError: the tokenizer is missing or damaged, or pads prompts with another token than the text
+            encoder was trained with.
     """
     tokenizer_folder = folder / "tokenizer"
     if not any((tokenizer_folder / name).is_file() for name in VOCABULARIES):
-        raise ModelError(f"The model is incomplete: {tokenizer_folder} holds no vocabulary.")
+        raise ModelError(
+            f"The model is incomplete: {tokenizer_folder} has no vocabulary ({' or '.join(VOCABULARIES)})."
+        )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{tokenizer_folder} can't be loaded: {_first_line(error)}.") from error
+    # The text encoder of Stable Diffusion 2 was trained with padding of "!", token 0; CLIP's own default, the
+    # end of text, gives other embeddings without any error.
     if len(tokenizer) == CLIP_VOCABULARY and tokenizer.pad_token_id != 0:
         raise ModelError(
-            f"{tokenizer_folder} fills up prompts with token {tokenizer.pad_token_id}, but the text encoder "
-            "was trained with token 0."
+            f"{tokenizer_folder} pads prompts with token {tokenizer.pad_token_id}, but the text encoder was "
+            "trained with token 0."
         )
     return tokenizer
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a configuration.
+    """Read a configuration file.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: the file is missing or damaged.
     """
     try:
         return dict(json.loads(path.read_text()))

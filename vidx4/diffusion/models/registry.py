@@ -1,4 +1,4 @@
-"""A model's name -> its components."""
+"""Find a model by its name, and load its components."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +18,15 @@ from vidx4.errors import ModelError
 COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
 SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
+"""Commit of the repository, so that its files never change under a job."""
 
 
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
-    """Return the model that a name means on a device, and why, in a few words."""
+    """Return the model that a name stands for on a device, and the reason in a few words."""
     if name != "auto":
-        return name, "as asked"
+        return name, "as requested"
     if device.type == "cuda":
-        return "sd-x4", "a CUDA GPU is there"
+        return "sd-x4", "a CUDA GPU is available"
     return "compact", "no CUDA GPU; sd-x4 would take minutes per frame"
 
 
@@ -41,15 +42,16 @@ def load(
 
     Args:
         name: `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format.
-        device: where it will run.
-        dtype: of the denoiser; the autoencoder of `sd-x4` is in float16 on a CUDA GPU, else in float32.
+        device: the device to run it on.
+        dtype: the precision of the denoiser; the autoencoder of `sd-x4` runs in float16 if the denoiser does
+            on a CUDA GPU, and otherwise in float32.
         prompt: what the picture shows; encoded now, after which the text encoder is freed.
         negative_prompt: what guidance leads away from.
-        folder: where its files are; they are found by its name where None.
+        folder: the folder of the model's files; None to find them by its name.
 
     Raises:
-        ModelError: it can't be had, is incomplete, or is of another architecture.
-        OptionError: it takes no prompt and one is given.
+        ModelError: the model is not available, is incomplete, or has another architecture.
+        OptionError: a prompt is given for a model that takes none.
     """
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
@@ -59,15 +61,19 @@ def load(
     load_family = _FAMILIES.get(index.get("_class_name", ""))
     if load_family is None:
         known = " or ".join(_FAMILIES)
-        raise ModelError(f"{folder} holds a {index.get('_class_name')}, not a {known}.")
+        raise ModelError(f"{folder} holds a {index.get('_class_name')}, which is not a {known}.")
     return load_family(name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
-    """Return the folder of a model, fetched from the hub where it is not here yet.
+    """Return the folder of a model, after fetching it from the hub if it is not on this machine.
+
+    Args:
+        name: the name of a model; see `load`.
+        dtype: the precision of the denoiser; other than float32, float16 weights are preferred.
 
     Raises:
-        ModelError: there is no such model, or the hub can't be reached.
+        ModelError: there is no such model, or it can't be fetched.
     """
     if name == "compact":
         return COMPACT_FOLDER
@@ -75,17 +81,22 @@ def find(name: str, dtype: torch.dtype) -> Path:
         return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half=dtype != torch.float32)
     if Path(name).is_dir():
         return Path(name)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if is_hub_id(name):
         return fetch(name, None, half=dtype != torch.float32)
     raise ModelError(
         f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name), or a folder."
     )
 
 
+def is_hub_id(name: str) -> bool:
+    """Return whether a name has the form of a hub repository's id, `owner/name`, and not that of a path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
 def _load_stable_diffusion(
     name: str, folder: Path, index: dict[str, Any], settings: LoadSettings
 ) -> Components:
-    # Importing its parts takes most of a second, which compact can spare.
+    # Importing these libraries takes most of a second, which a run of compact is spared.
     from vidx4.diffusion.models.sd_x4 import load_stable_diffusion
 
     return load_stable_diffusion(name, folder, index, settings)
@@ -99,26 +110,28 @@ _FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], LoadSettings], Compone
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that has a name of its own."""
+    """A model with a name that the program knows, and whether it is on this machine."""
 
     name: str
     description: str
+    """What the model is, and what for."""
     folder: Path | None
-    """Where it lies; None if it is not on this machine."""
+    """Folder of the model's files; None if it is not on this machine."""
     size: int
-    """Of its files in bytes; 0 if it is not on this machine."""
+    """Bytes of the model's files; 0 if it is not on this machine."""
     advice: str
+    """How to get the model; empty if it is bundled."""
 
 
 def known_models() -> list[KnownModel]:
-    """Return the models that have a name of their own, and whether they are on this machine."""
+    """Return the models that the program knows by name."""
     return [
         _known("compact", "bundled; for CPUs, previews and small GPUs", COMPACT_FOLDER, ""),
         _known(
             "sd-x4",
             f"Stable Diffusion x4 Upscaler ({SD_X4_REPOSITORY}); for CUDA GPUs",
             cached(SD_X4_REPOSITORY, SD_X4_REVISION),
-            "It is fetched on first use (1.7 GB in float16, 3.5 GB in float32).",
+            "It is downloaded on first use (1.7 GB in float16, 3.5 GB in float32).",
         ),
     ]
 

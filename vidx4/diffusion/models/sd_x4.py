@@ -1,4 +1,4 @@
-"""The Stable Diffusion x4 Upscaler: a folder -> its components."""
+"""Load the Stable Diffusion x4 Upscaler from its folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from vidx4.diffusion.options import Speed
 from vidx4.errors import ModelError
 
 UPSCALE_SCALING_FACTOR = 0.08333
-"""Of the f=4 autoencoder; older copies of its configuration lack it, and diffusers' default is another."""
+"""Scaling factor of the f=4 autoencoder: older copies of its configuration lack it, and diffusers' default
+differs."""
 
 _SD_X4 = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20, consistency=0.2)
 SD_X4_DEFAULTS = {
@@ -33,7 +34,7 @@ SD_X4_DEFAULTS = {
 def load_stable_diffusion(
     name: str, folder: Path, index: dict[str, Any], settings: LoadSettings
 ) -> Components:
-    """Load the upscaler from a folder in diffusers format; see `load`."""
+    """Load the upscaler from a folder in diffusers format; see `registry.load`."""
     half = settings.dtype != torch.float32
     unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=settings.dtype)
     vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
@@ -66,7 +67,7 @@ def load_stable_diffusion(
         defaults=SD_X4_DEFAULTS,
     )
     if name == "sd-x4":
-        _check_is_sd_x4(components)
+        _check_is_sd_x4(components, vae)
     return components
 
 
@@ -83,7 +84,7 @@ def _encode_prompts(folder: Path, settings: LoadSettings, *, half: bool) -> Prom
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        # Each alone, as diffusers does: a batch of two changes the last bits.
+        # One prompt at a time, as in diffusers: a batch of two changes the last bits.
         embeds: torch.Tensor = encoder(ids.to(settings.device))[0]
         return embeds
 
@@ -95,27 +96,25 @@ def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
     latent_channels = vae.config.latent_channels
     if unet.config.in_channels != latent_channels + 3:
         raise ModelError(
-            f"{folder} is not a x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
+            f"{folder} is not an x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
             f"not {latent_channels} of latents and 3 of the low-resolution picture."
         )
     if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
-        raise ModelError(f"{folder} is not a x4 upscaler: no noise level, or not a x4 autoencoder.")
+        raise ModelError(
+            f"{folder} is not an x4 upscaler: its UNet takes no noise level, or its autoencoder is not f=4."
+        )
 
 
-def _check_is_sd_x4(components: Components) -> None:
-    """Compare the published weights with what is known of them, before hours are spent on others."""
-    unet, vae = components.unet, components.autoencoder.vae
-    scheduler = components.scheduler.config
+def _check_is_sd_x4(components: Components, vae: Any) -> None:
+    """Check that a model is the published one, before hours are spent on another."""
+    unet, scheduler = components.unet, components.scheduler.config
     facts = {
         "UNet parameters": (num_parameters(unet), 473_398_020),
         "autoencoder parameters": (num_parameters(vae), 55_325_927),
-        "attention to the text alone": (
-            list(unet.config.only_cross_attention),
-            [True, True, True, False],
-        ),
-        "prediction": (scheduler.prediction_type, "v_prediction"),
+        "only_cross_attention": (list(unet.config.only_cross_attention), [True, True, True, False]),
+        "prediction type": (scheduler.prediction_type, "v_prediction"),
         "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
     }
-    wrong = [f"{what} {is_} (not {should})" for what, (is_, should) in facts.items() if is_ != should]
+    wrong = [f"{what} {found} (not {known})" for what, (found, known) in facts.items() if found != known]
     if wrong:
         raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")

@@ -1,63 +1,50 @@
-"""The decoder of an autoencoder in strips: the result of the whole picture in a part of its memory."""
+"""Decode latents in strips: the result of decoding the whole picture, in a part of the memory."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
-from math import sqrt
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
+
 HALO = 2
 """Rows beyond a strip that a residual block sees: one for each of its convolutions."""
 
 Layer = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class AttentionReach:
-    """How far attention looks at single latents, and how it sees what is beyond."""
-
-    whole_field: int = 640 * 480
-    """Latents up to which each attends to each: at most a sixth of the operations of 20 guided steps."""
-    block: int = 128
-    """Side of a block of queries in a larger field."""
-    halo: int = 32
-    """How far around its block a query attends to each latent; it and `block` are multiples of `pool`."""
-    pool: int = 4
-    """Side of the cells whose mean stands for their latents further away."""
+"""A function of a field, or of a strip of it."""
 
 
 @dataclass(frozen=True)
 class StripDecoder:
-    """The decoder of an `AutoencoderKL`, one layer after the other, each in strips of full width.
+    """The decoder of an `AutoencoderKL`, evaluated layer by layer in strips of full width.
 
-    A tile of its own has group norms and an attention of its own, hence its own tone. Here each layer works
-    on the whole picture before the next one begins, so its statistics are the picture's. Only the residual
-    stream is kept as a whole. What is inside of a residual block is computed twice, once for its statistics,
-    which is less than what overlapping tiles compute twice.
+    Decoded alone, a tile would have group norms and an attention of its own, and hence its own tone. Here
+    each layer works through the whole picture before the next one begins, so the statistics are those of the
+    picture, and strips leave no seams. Only the residual stream is kept as a whole. The inside of a residual
+    block is computed twice, the first time for its statistics; overlapping tiles would compute more twice.
 
     Args:
-        decoder: of an `AutoencoderKL` with one attention, in the middle.
-        max_elements: of the largest tensor in a strip, about.
-        reach: of the attention.
+        decoder: the decoder of an `AutoencoderKL`, with attention in its middle block only.
+        max_elements: approximate number of elements in the largest tensor of a strip.
+        reach: the reach of the attention.
     """
 
     decoder: Any
     max_elements: int
-    reach: AttentionReach = AttentionReach()
+    reach: AttentionReach = field(default_factory=AttentionReach)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return a picture.
 
         Args:
-            latents: in the decoder's dtype and scale, (1, C, H, W).
+            latents: clean latents in the decoder's dtype and scale, (1, C, H, W).
 
         Returns:
-            About [-1, 1], float32, (1, 3, 4H, 4W).
+            The picture, about [-1, 1], float32, (1, 3, 4H, 4W).
         """
         decoder = self.decoder
         stream = self._apply(decoder.conv_in, latents, halo=1)
@@ -68,15 +55,15 @@ class StripDecoder:
             stream = self._resnet(stream, resnet)
         for upsampler, resnet in _up_layers(decoder):
             stream = self._resnet(stream, resnet, upsampler)
-        norm = _measure(decoder.conv_norm_out, self._sweep(_same, stream))
+        norm = _measure(decoder.conv_norm_out, self._sweep(_identity, stream))
         return self._apply(lambda x: decoder.conv_out(_activate(norm, x)), stream, halo=1).float()
 
     def _resnet(self, stream: Tensor, resnet: Any, upsampler: Layer | None = None) -> Tensor:
-        """Apply a residual block, in place where that can be, to what an upsampler makes of the stream."""
-        # The enlarged stream would be the largest of all: rather than kept, it is computed for each pass.
-        enlarge = upsampler or _same
+        """Apply an upsampler, if there is one, and a residual block to the stream, in place if possible."""
+        # The enlarged stream would be the largest tensor of all: each pass computes it again, strip by strip.
+        enlarge = upsampler or _identity
         scale = 1 if upsampler is None else 2
-        shortcut = resnet.conv_shortcut or _same
+        shortcut = resnet.conv_shortcut or _identity
         norm1 = _measure(resnet.norm1, self._sweep(enlarge, stream, HALO if upsampler else 0, scale))
 
         def hidden(x: Tensor) -> Tensor:
@@ -92,21 +79,17 @@ class StripDecoder:
         return self._apply(result, stream, HALO, scale, out=stream if in_place else None)
 
     def _attend(self, stream: Tensor, attention: Any) -> None:
-        norm = _measure(attention.group_norm, self._sweep(_same, stream))
+        norm = _measure(attention.group_norm, self._sweep(_identity, stream))
         query, key, value = (
             self._apply(partial(_project, linear, norm), stream)
             for linear in (attention.to_q, attention.to_k, attention.to_v)
         )
-        if stream[0, 0].numel() <= self.reach.whole_field:
-            attended = _attend_whole(query, key, value)
-        else:
-            attended = attend_near_and_far(query, key, value, self.reach)
-        stream += _pointwise(attention.to_out[0], attended)
+        stream += _pointwise(attention.to_out[0], attend(query, key, value, self.reach))
 
     def _apply(
         self, function: Layer, field: Tensor, halo: int = 0, scale: int = 1, out: Tensor | None = None
     ) -> Tensor:
-        """Return a function of a field; see `_sweep`. `out` may be the field."""
+        """Return the result of a function of a field; see `_sweep`. `out` may be the field itself."""
         for top, strip in self._sweep(function, field, halo, scale):
             if out is None:
                 size = (*strip.shape[:2], scale * field.shape[2], strip.shape[3])
@@ -118,16 +101,16 @@ class StripDecoder:
     def _sweep(
         self, function: Layer, field: Tensor, halo: int = 0, scale: int = 1
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the first row and the pixels of a function's result, strip by strip.
+        """Yield the result of a function strip by strip: the first row of each, and its pixels.
 
         Args:
-            function: from (1, C, h, W) to (1, D, scale h, scale W).
-            field: (1, C, H, W); rows may be overwritten once what they became has been yielded.
-            halo: rows of `field` beyond a strip on which its result depends.
+            function: a function from (1, C, h, W) to (1, D, scale h, scale W).
+            field: the field, (1, C, H, W); its rows may be overwritten once their result has been yielded.
+            halo: number of rows of `field` beyond a strip that its result depends on.
             scale: rows of the result per row of `field`.
         """
         height, width = field.shape[2:]
-        # No layer has more channels at the end than at the beginning.
+        # No layer has more channels at its end than at its beginning.
         num_rows = max(1, self.max_elements // (field.shape[1] * width * scale**2))
         above = field[:, :, :0]
         for start in range(0, height, num_rows):
@@ -136,8 +119,11 @@ class StripDecoder:
             if above.shape[2] > 0:
                 x = torch.cat([above, x], dim=2)
             top, bottom = above.shape[2], above.shape[2] + stop - start
+            # A copy: in place, these rows are overwritten before the next strip needs them.
             above = x[:, :, max(0, bottom - halo) : bottom].clone()
             result = function(x)
+            # Without the halo, whose own result lacks the rows beyond it. At the picture's edges there is no
+            # halo: the convolutions pad there as they would the whole picture.
             yield scale * start, result[:, :, scale * top : scale * bottom]
 
 
@@ -153,7 +139,9 @@ def _up_layers(decoder: Any) -> Iterator[tuple[Layer | None, Any]]:
 
 
 def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
-    """Return a group norm with the statistics of a whole field; its result is in float32."""
+    """Return a group norm with the statistics of a whole field, given in strips; its result is float32."""
+    # Moments of strips and channels are merged into those of groups: the variance of a union is the mean of
+    # its parts' variances and of their means' squared distances from the common mean (Chan et al. 1979).
     counts, means, variances = map(torch.stack, zip(*(_moments(x) for _, x in strips), strict=True))
     shares = counts / counts.sum(0)
     mean = (shares * means).sum(0).unflatten(0, (norm.num_groups, -1)).mean(1, keepdim=True)
@@ -168,10 +156,10 @@ def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
 
 
 def _moments(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number of pixels, (1,), and mean and variance of each channel, (C,)."""
+    """Return the number of pixels, (1,), and the mean and variance of each channel, (C,), in float64."""
     variance, mean = torch.var_mean(strip[0].float(), dim=(1, 2), correction=0)
     num_pixels = torch.tensor([strip[0, 0].numel()])
-    # On the CPU, since not every device knows float64.
+    # On the CPU, since not every device supports float64.
     return num_pixels.double(), mean.cpu().double(), variance.cpu().double()
 
 
@@ -179,7 +167,7 @@ def _activate(norm: Layer, x: Tensor) -> Tensor:
     return F.silu(norm(x), inplace=True).to(x.dtype)
 
 
-def _same(x: Tensor) -> Tensor:
+def _identity(x: Tensor) -> Tensor:
     return x
 
 
@@ -188,72 +176,5 @@ def _project(linear: Any, norm: Layer, x: Tensor) -> Tensor:
 
 
 def _pointwise(linear: Any, x: Tensor) -> Tensor:
+    """Apply a linear layer to the channels of each latent, (1, C, H, W) to (1, D, H, W)."""
     return cast(Tensor, linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-
-
-def _flatten(x: Tensor) -> Tensor:
-    """Return (1, 1, H * W, C) of (1, C, H, W)."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)[None]
-
-
-def _unflatten(x: Tensor, like: Tensor) -> Tensor:
-    return x[0].transpose(1, 2).view_as(like)
-
-
-def _attend_whole(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    result = F.scaled_dot_product_attention(_flatten(query), _flatten(key), _flatten(value))
-    return _unflatten(result, query)
-
-
-def attend_near_and_far(query: Tensor, key: Tensor, value: Tensor, reach: AttentionReach) -> Tensor:
-    """Attend to each latent nearby, and to the mean of each cell of latents further away.
-
-    All, and the result: (1, C, H, W).
-    """
-    attended = torch.empty_like(query)
-    far_key, far_value = (F.avg_pool2d(x, reach.pool, ceil_mode=True) for x in (key, value))
-    cell_sizes = F.avg_pool2d(torch.ones_like(key[:, :1]), reach.pool, ceil_mode=True, divisor_override=1)
-    log_sizes = _flatten(cell_sizes.log())
-    for top, left in product(*(range(0, side, reach.block) for side in query.shape[2:])):
-        block = (..., slice(top, top + reach.block), slice(left, left + reach.block))
-        rows, columns = (slice(max(0, at - reach.halo), at + reach.block + reach.halo) for at in (top, left))
-        is_far = torch.ones_like(cell_sizes[0, 0], dtype=torch.bool)
-        is_far[_cells(rows, reach), _cells(columns, reach)] = False
-        near_key, near_value = (_flatten(x[..., rows, columns]) for x in (key, value))
-        far_keys, far_values, weights = (
-            x[:, :, is_far.flatten()] for x in (_flatten(far_key), _flatten(far_value), log_sizes)
-        )
-        result = _attend_weighted(
-            _flatten(query[block]),
-            torch.cat([near_key, far_keys], dim=2),
-            torch.cat([near_value, far_values], dim=2),
-            F.pad(weights, (0, 0, near_key.shape[2], 0)),
-        )
-        attended[block] = _unflatten(result, query[block])
-    return attended
-
-
-def _cells(latents: slice, reach: AttentionReach) -> slice:
-    return slice(latents.start // reach.pool, latents.stop // reach.pool)
-
-
-def _attend_weighted(query: Tensor, key: Tensor, value: Tensor, log_weights: Tensor) -> Tensor:
-    """Attend to keys some of which stand for several.
-
-    The weights are one more channel, with 1 in the query: a mask would keep some devices from the kernel
-    that takes little memory. Zeros fill up to a multiple of eight, which kernels ask for.
-
-    Args:
-        query: (1, 1, M, C).
-        key: (1, 1, N, C).
-        value: (1, 1, N, C).
-        log_weights: logarithms of what each key counts, (1, 1, N, 1).
-    """
-    num_channels = query.shape[-1]
-    padding = torch.zeros_like(query[..., :7])
-    query = torch.cat([query, torch.ones_like(query[..., :1]), padding], dim=-1)
-    padding = torch.zeros_like(key[..., :7])
-    key = torch.cat([key, sqrt(num_channels) * log_weights, padding], dim=-1)
-    value = F.pad(value, (0, 8))
-    result = F.scaled_dot_product_attention(query, key, value, scale=num_channels**-0.5)
-    return result[..., :num_channels]

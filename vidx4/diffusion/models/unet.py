@@ -1,4 +1,4 @@
-"""The UNet of the Stable Diffusion x4 Upscaler, evaluated block by block; what stays the same is kept."""
+"""Evaluate the UNet of the Stable Diffusion x4 Upscaler block by block, keeping what stays the same."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -15,11 +15,11 @@ Evaluate = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor
 
 
 class PromptAttention:
-    """Attention to prompts that never change: their keys and values are computed once.
+    """Attention to prompts that never change, whose keys and values are computed once.
 
     Args:
-        attention: the layer whose processor this becomes.
-        prompts: all that will ever be attended to, (P, tokens, width).
+        attention: the layer that this will be the processor of.
+        prompts: embeddings of all prompts that will be attended to, (P, tokens, width).
     """
 
     def __init__(self, attention: Attention, prompts: Tensor) -> None:
@@ -34,7 +34,18 @@ class PromptAttention:
         encoder_hidden_states: Tensor,
         attention_mask: None = None,
     ) -> Tensor:
-        """Attend to the last prompts, as many as `encoder_hidden_states` has, (P * N, places, width)."""
+        """Attend to the last of the prompts, as many as are in `encoder_hidden_states`.
+
+        Args:
+            attention: the layer.
+            hidden_states: the input of the layer, for each prompt one after another, (P * N, places, width).
+            encoder_hidden_states: embeddings of the prompts, (P, tokens, width).
+            attention_mask: always None.
+
+        Returns:
+            The output of the layer, (P * N, places, width).
+        """
+        # The positive prompt comes last: without guidance, it is the only one.
         query = _by_head(attention.to_q(hidden_states), attention.heads)
         keys, values = (
             _per_frame(field[-len(encoder_hidden_states) :], len(hidden_states))
@@ -44,36 +55,38 @@ class PromptAttention:
         return cast(Tensor, attention.to_out[0](attended.transpose(1, 2).flatten(2)))
 
 
-def _filled_up(num_frames: int, batch_size: int, num_prompts: int, device: torch.device) -> Tensor:
-    """Return rows of a sample, with the last frame of each prompt repeated up to a batch's size."""
+def _padded_rows(num_frames: int, batch_size: int, num_prompts: int, device: torch.device) -> Tensor:
+    """Return the rows of a sample that make full batches: the last frame of each prompt is repeated."""
     frames = torch.arange(batch_size, device=device).clamp(max=num_frames - 1)
     first = num_frames * torch.arange(num_prompts, device=device)
     return (first[:, None] + frames).flatten()
 
 
-def _without(field: Tensor, num_rows: int, num_prompts: int) -> Tensor:
-    """Return a field without the frames that filled it up."""
+def _without_padding(field: Tensor, num_rows: int, num_prompts: int) -> Tensor:
+    """Return the rows of a field that were there before padding."""
     frames = field.view(num_prompts, -1, *field.shape[1:])
     return frames[:, : num_rows // num_prompts].flatten(0, 1)
 
 
 def _by_head(field: Tensor, num_heads: int) -> Tensor:
+    """Return a field with its channels split by heads, from (N, L, C) to (N, heads, L, C / heads)."""
     return field.view(*field.shape[:2], num_heads, -1).transpose(1, 2)
 
 
 def _per_frame(field: Tensor, num_rows: int) -> Tensor:
+    """Return a field of one row per prompt with each row repeated for every frame, `num_rows` in all."""
     return field[:, None].expand(-1, num_rows // len(field), -1, -1, -1).flatten(0, 1)
 
 
 class StagedUNet:
-    """Evaluates a UNet as `UNet2DConditionModel.forward` does, but what is constant over a job only once.
+    """A UNet with the results of `UNet2DConditionModel.forward` that computes constants only once.
 
-    That is the keys and values of the prompts, and the embeddings of timesteps and noise levels. Its deep
-    blocks, which work at half the resolution and below, can be left out where features of theirs are given.
+    These are the keys and values of the prompts, and the embeddings of timesteps and noise levels. Its deep
+    blocks, which work at half the resolution and below, are skipped if their features are given.
 
     Args:
-        unet: gets other attention processors.
-        prompt_embeds: of all prompts that it will be given.
+        unet: the network, whose attention processors are replaced.
+        prompt_embeds: embeddings of all prompts that it will be given.
     """
 
     def __init__(self, unet: UNet2DConditionModel, prompt_embeds: PromptEmbeds) -> None:
@@ -87,31 +100,31 @@ class StagedUNet:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the samples that it takes."""
+        """Type of the samples that it takes."""
         return cast(torch.dtype, self._unet.dtype)
 
     def __call__(
         self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
     ) -> Prediction:
-        """Evaluate the network; see `Denoiser`. Features are those that its last block begins with."""
+        """Evaluate the network; see `Denoiser`. Features are the input of its last block."""
         embedding = self._embedding(sample, t, noise_level)
         if self._compiled is None:
             return Prediction(*self._evaluate(sample, embedding, prompts, features))
         evaluate, batch_size = self._compiled
         num_prompts = 1 if prompts is None else len(prompts)
-        rows = _filled_up(len(sample) // num_prompts, batch_size, num_prompts, sample.device)
+        rows = _padded_rows(len(sample) // num_prompts, batch_size, num_prompts, sample.device)
         evaluated = evaluate(sample[rows], embedding, prompts, None if features is None else features[rows])
-        return Prediction(*(_without(field, len(sample), num_prompts) for field in evaluated))
+        return Prediction(*(_without_padding(field, len(sample), num_prompts) for field in evaluated))
 
     def compile(self, batch_size: int | None, backend: str = "inductor") -> None:
-        """Compile the network when it is evaluated for the next time, unless it is so already.
+        """Compile the network on its next evaluation, unless it is compiled for the same batches already.
 
-        Whatever the number of frames, it is always evaluated on as many: every shape takes a minute to
-        compile, and other code rounds in other ways.
+        It is then always evaluated on full batches, since every shape takes a minute to compile, and code for
+        another shape would round differently.
 
         Args:
-            batch_size: the most frames that will be passed at once; None for a network that is not compiled.
-            backend: of `torch.compile`.
+            batch_size: the most frames that will be evaluated at once; None to evaluate it uncompiled.
+            backend: the backend of `torch.compile`.
         """
         if batch_size is None:
             self._compiled = None
@@ -119,7 +132,7 @@ class StagedUNet:
             self._compiled = torch.compile(self._evaluate, backend=backend, dynamic=False), batch_size
 
     def _embedding(self, sample: Tensor, t: Tensor, noise_level: int) -> Tensor:
-        """Return what tells all blocks the time and the noise level, (1, width): alike for all frames."""
+        """Return the embedding of the timestep and the noise level, the same for all frames, (1, width)."""
         key = int(t), noise_level
         if key not in self._embeddings:
             unet = self._unet
@@ -134,6 +147,7 @@ class StagedUNet:
         unet = self._unet
         hidden = unet.conv_in(sample)
         halved, skips = _down(unet.down_blocks[0], hidden, embedding, prompts)
+        # The last skip is the halved picture itself, which the deep blocks need.
         outer = (hidden, *skips[:-1])
         if features is None:
             features = self._deep(halved, outer, embedding, prompts)
@@ -143,7 +157,7 @@ class StagedUNet:
     def _deep(
         self, hidden: Tensor, outer: Sequence[Tensor], embedding: Tensor, prompts: Tensor | None
     ) -> Tensor:
-        """Return what all blocks but the outermost make of the halved picture, at its full size."""
+        """Return the features of all blocks but the outermost, at full size; `hidden` is at half size."""
         unet = self._unet
         skips = [*outer, hidden]
         for block in unet.down_blocks[1:]:
@@ -159,7 +173,7 @@ class StagedUNet:
 def _down(
     block: Any, hidden: Tensor, embedding: Tensor, prompts: Tensor | None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return what a block of the way down makes, and what the way up needs of it."""
+    """Return the output of a down block, and the skips for the up blocks."""
     if getattr(block, "has_cross_attention", False):
         return cast(
             tuple[Tensor, tuple[Tensor, ...]], block(hidden, embedding, encoder_hidden_states=prompts)
@@ -175,7 +189,7 @@ def _up(
     prompts: Tensor | None,
     size: Sequence[int] | None,
 ) -> Tensor:
-    """Return what a block of the way up makes, at the size of the next block's skips."""
+    """Return the output of an up block, at the size of the next block's skips."""
     if getattr(block, "has_cross_attention", False):
         return cast(
             Tensor, block(hidden, skips, embedding, encoder_hidden_states=prompts, upsample_size=size)

@@ -1,4 +1,4 @@
-"""Colours: from how a video stores them to RGB, and back."""
+"""Convert colours from the way a video stores them to RGB, and back."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -17,25 +17,27 @@ from vidx4.errors import SourceError
 from vidx4.video import UNSPECIFIED, ColorDescription
 
 _RGB_MATRIX, _BT709, _BT601_625, _BT601, _SMPTE_240M, _BT2020 = 0, 1, 5, 6, 7, 9
+"""Codes of MatrixCoefficients (ITU-T H.273)."""
 _SMPTE_170M_CURVE, _BT2020_CURVE = 6, 14
+"""Codes of TransferCharacteristics (ITU-T H.273)."""
 _PAL_LINES = 576
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
-"""FFmpeg's names of the matrices that its scaler computes; it takes any other for BT.601, in silence."""
+"""FFmpeg's names of the matrices that its scaler implements; it silently takes any other for BT.601."""
 _MATRIX_OF_PRIMARIES = {1: _BT709, 5: _BT601_625, 6: _BT601, 7: _SMPTE_240M, 9: _BT2020}
 _PRIMARIES_OF_MATRIX = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9}
 _TRANSFER_OF_MATRIX = {1: 1, 4: 4, 5: _SMPTE_170M_CURVE, 6: _SMPTE_170M_CURVE, 7: 7, 9: _BT2020_CURVE}
-"""Codes of ITU-T H.273."""
+"""What usually goes together, as codes of ITU-T H.273."""
 _LEFT = 1
 _LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
-"""FFmpeg's names of `AVChromaLocation`."""
+"""FFmpeg's names of the values of `AVChromaLocation`."""
 _SMOOTH = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-"""How chroma is resampled; FFmpeg's default is bilinear, and rounds down."""
+"""Scaler flags for resampling chroma; FFmpeg's default is bilinear and rounds down."""
 _SHARP = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
-"""How a picture is resized."""
+"""Scaler flags for resizing a picture."""
 
 
 def tag_colors(target: VideoFrame | VideoCodecContext, color: ColorDescription) -> None:
-    """Write a colour description on a frame or a codec's context."""
+    """Set the colour description of a frame or of a codec's context."""
     target.colorspace = color.matrix
     target.color_primaries = color.primaries
     target.color_trc = color.transfer
@@ -43,12 +45,12 @@ def tag_colors(target: VideoFrame | VideoCodecContext, color: ColorDescription) 
 
 
 def complete(color: ColorDescription, pix_fmt: str, height: int) -> ColorDescription:
-    """Return a colour description in which nothing is left unsaid, by the rule that players follow.
+    """Return a colour description with the missing properties filled in as players do.
 
     Args:
-        color: what a video states; a matrix of RGB gives way to that of the video it will become.
-        pix_fmt: FFmpeg's name of how its pixels are stored.
-        height: of the picture: BT.601 holds up to 576 lines, BT.709 above.
+        color: what a video states; the RGB matrix is replaced by that of the YUV video it will become.
+        pix_fmt: FFmpeg's name of the video's pixel format.
+        height: lines of the picture: up to 576 mean BT.601, more mean BT.709.
     """
     stored = VideoFormat(pix_fmt)
     matrix = color.matrix
@@ -58,9 +60,9 @@ def complete(color: ColorDescription, pix_fmt: str, height: int) -> ColorDescrip
     return replace(
         color,
         matrix=matrix,
-        primaries=_stated(color.primaries, _PRIMARIES_OF_MATRIX.get(matrix, UNSPECIFIED)),
-        transfer=_stated(color.transfer, _TRANSFER_OF_MATRIX.get(matrix, UNSPECIFIED)),
-        # MPEG-2 and all that came after it; MPEG-1 and JPEG state theirs.
+        primaries=_or_usual(color.primaries, _PRIMARIES_OF_MATRIX.get(matrix, UNSPECIFIED)),
+        transfer=_or_usual(color.transfer, _TRANSFER_OF_MATRIX.get(matrix, UNSPECIFIED)),
+        # Left is the default of MPEG-2 and every later codec; for MPEG-1 and JPEG the decoder states center.
         chroma_location=(color.chroma_location or _LEFT) if is_subsampled else 0,
     )
 
@@ -71,26 +73,25 @@ def _matrix_by_height(height: int) -> int:
     return _BT601_625 if height == _PAL_LINES else _BT601
 
 
-def _stated(code: int, usual: int) -> int:
+def _or_usual(code: int, usual: int) -> int:
     return usual if code == UNSPECIFIED else code
 
 
 def check_matrix(color: ColorDescription, path: object) -> None:
-    """Make sure that colours can be converted.
+    """Check that colours can be converted to RGB.
 
     Raises:
-        SourceError: they are stored by a matrix that can't.
+        SourceError: their matrix is not supported.
     """
     if color.matrix not in _MATRICES:
-        raise SourceError(
-            f"The colours of {path} are stored by a matrix (H.273: {color.matrix}) that is not known."
-        )
+        raise SourceError(f"The colour matrix of {path} (H.273 code {color.matrix}) is not supported.")
 
 
 class Converter:
-    """Converts frames; what FFmpeg sets up for a kind of frame is kept for the next of its kind.
+    """A converter of frames between RGB and YUV.
 
-    Not to be shared by threads.
+    It keeps FFmpeg's filter graphs for the next frame of the same format, size and colours. Threads must not
+    share it.
     """
 
     def __init__(self) -> None:
@@ -103,24 +104,23 @@ class Converter:
         location = color.chroma_location if _is_subsampled(frame.format) else 0
         tag_colors(frame, color)
         if color.full_range and frame.format.components[0].bits > 8:
-            # FFmpeg takes the peak of 10 bits for 1023/1024 of that of 16.
+            # FFmpeg widens full-range samples by a shift, so that the peak of 10 bits becomes 1023/1024 of
+            # that of 16.
             frame, color = _compress(frame), replace(color, full_range=False)
             tag_colors(frame, color)
-        options = _input(color, location) | {"out_range": "pc"}
+        options = _input_options(color, location) | {"out_range": "pc"}
         return self._convert(frame, pix_fmt, (frame.width, frame.height), _SMOOTH, options)
 
     def to_yuv(
         self, rgb: VideoFrame, color: ColorDescription, pix_fmt: str, size: tuple[int, int] | None = None
     ) -> VideoFrame:
-        """Return an RGB frame as planes of luma and chroma, tagged, or as RGB of another kind.
-
-        To the full range FFmpeg rounds chroma down, half a level on average: that step is done here.
+        """Return an RGB frame as tagged YUV, or as RGB in another pixel format.
 
         Args:
-            rgb: over the full range.
-            color: how colours are to be stored.
-            pix_fmt: FFmpeg's name of how pixels are to be stored.
-            size: width and height to which the picture is resized, by Lanczos; None for its own.
+            rgb: an RGB frame over the full range.
+            color: the colour description of the result.
+            pix_fmt: FFmpeg's name of the result's pixel format.
+            size: width and height to resize to, by Lanczos; None for no resizing.
         """
         size = size or (rgb.width, rgb.height)
         flags = _SMOOTH if size == (rgb.width, rgb.height) else _SHARP
@@ -129,10 +129,11 @@ class Converter:
             frame = self._convert(rgb, pix_fmt, size, flags, {"out_range": "pc"})
             frame.color_primaries, frame.color_trc = color.primaries, color.transfer
             return frame
-        options = _output(color, color.chroma_location if _is_subsampled(wanted) else 0)
+        options = _output_options(color, color.chroma_location if _is_subsampled(wanted) else 0)
         if not color.full_range:
             frame = self._convert(rgb, pix_fmt, size, flags, options)
         else:
+            # FFmpeg's own step to the full range rounds chroma down, by half a level on average.
             limited = self._convert(rgb, _planar(wanted, 16), size, flags, options)
             frame = _expand(limited, wanted)
         tag_colors(frame, color)
@@ -143,13 +144,13 @@ class Converter:
     ) -> VideoFrame:
         key = (frame.format.name, frame.width, frame.height, pix_fmt, size, flags, *options.items())
         if key not in self._graphs:
-            self._graphs[key] = _graph(frame, pix_fmt, size, options | {"flags": flags})
+            self._graphs[key] = _make_graph(frame, pix_fmt, size, options | {"flags": flags})
         graph = self._graphs[key]
         graph.vpush(frame)
         return graph.vpull()
 
 
-def _graph(frame: VideoFrame, pix_fmt: str, size: tuple[int, int], options: dict[str, str]) -> Graph:
+def _make_graph(frame: VideoFrame, pix_fmt: str, size: tuple[int, int], options: dict[str, str]) -> Graph:
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
@@ -164,7 +165,7 @@ def _graph(frame: VideoFrame, pix_fmt: str, size: tuple[int, int], options: dict
     return graph
 
 
-def _input(color: ColorDescription, location: int) -> dict[str, str]:
+def _input_options(color: ColorDescription, location: int) -> dict[str, str]:
     return {
         "in_color_matrix": _MATRICES[color.matrix],
         "in_range": "pc" if color.full_range else "tv",
@@ -172,7 +173,8 @@ def _input(color: ColorDescription, location: int) -> dict[str, str]:
     }
 
 
-def _output(color: ColorDescription, location: int) -> dict[str, str]:
+def _output_options(color: ColorDescription, location: int) -> dict[str, str]:
+    """Return the scaler's options for a result in the limited range."""
     return {
         "in_range": "pc",
         "out_color_matrix": _MATRICES[color.matrix],
@@ -187,6 +189,7 @@ def _name_is_subsampled(name: str) -> bool:
 
 
 def _is_subsampled(pix_fmt: VideoFormat) -> bool:
+    """Return whether chroma has fewer columns than luma; cached by the format's name."""
     return _name_is_subsampled(pix_fmt.name)
 
 
@@ -198,13 +201,13 @@ def _expand(limited: VideoFrame, pix_fmt: VideoFormat) -> VideoFrame:
         scale, zero, full_zero = _range_of(index, bits)
         values = (_samples(plane, 16).astype(np.float32) - zero) / scale + full_zero
         _samples(full, bits)[:] = np.rint(values).clip(0, 2**bits - 1)
-    return _in_full_range(frame, pix_fmt.name)
+    return _repack(frame, pix_fmt.name)
 
 
 def _compress(full: VideoFrame) -> VideoFrame:
-    """Undo `_expand`: return 16-bit planes over the limited range."""
+    """Return 16-bit planes over the limited range, the inverse of `_expand`."""
     bits = full.format.components[0].bits
-    full = _in_full_range(full, _planar(full.format, bits))
+    full = _repack(full, _planar(full.format, bits))
     frame = VideoFrame(full.width, full.height, _planar(full.format, 16))
     for index, (plane, limited) in enumerate(zip(full.planes, frame.planes, strict=True)):
         scale, zero, full_zero = _range_of(index, bits)
@@ -215,20 +218,25 @@ def _compress(full: VideoFrame) -> VideoFrame:
 
 
 def _range_of(plane: int, bits: int) -> tuple[float, int, int]:
-    """Return how many steps of the limited range, in 16 bits, one of the full range is, and both zeros."""
+    """Return the 16-bit steps of the limited range per step of the full range, and the zeros of both ranges.
+
+    Args:
+        plane: 0 for luma, others for chroma.
+        bits: bits per sample of the full range.
+    """
     zero, extent, full_zero = (128, 224, 2 ** (bits - 1)) if plane else (16, 219, 0)
     return extent * 256 / (2**bits - 1), zero * 256, full_zero
 
 
 def _planar(pix_fmt: VideoFormat, bits: int) -> str:
-    """Return the name of a format of so many bits with a plane for each channel, no fewer samples in any."""
+    """Return the name of a planar format of so many bits with at least as many samples in each plane."""
     across, down = 16 // pix_fmt.chroma_width(16), 16 // pix_fmt.chroma_height(16)
     name = {(2, 1): "yuv422p", (2, 2): "yuv420p"}.get((across, down), "yuv444p")
     return name if bits == 8 else f"{name}{bits}le"
 
 
-def _in_full_range(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """Store planes in another way without a change of their values."""
+def _repack(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """Return a full-range frame in another pixel format with the same sample values."""
     if pix_fmt.replace("yuvj", "yuv") == frame.format.name.replace("yuvj", "yuv"):
         return frame
     same = ColorRange.JPEG
@@ -236,7 +244,7 @@ def _in_full_range(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
 
 
 def _samples(plane: VideoPlane, bits: int) -> "NDArray[np.uint8] | NDArray[np.uint16]":
-    """Return a view of a plane, (H, W)."""
+    """Return a writable view of a plane's samples without the padding of its rows, (H, W)."""
     if bits == 8:
         return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width]
     return np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, -1)[:, : plane.width]

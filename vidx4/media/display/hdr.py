@@ -1,7 +1,7 @@
-"""What displays need to know of an HDR master: read from frames, written by encoders and containers."""
+"""Metadata of an HDR master for displays: read from frames, written by encoders and containers."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -21,15 +21,15 @@ _DYNAMIC = {
 _CHROMATICITY, _LUMINANCE = 50_000, 10_000
 """Steps per unit of x and y, and per candela per square metre (ITU-T H.265, D.3.28)."""
 _MASTERING_LAYOUT = struct.Struct("=20i2i")
-"""`AVMasteringDisplayMetadata`: x and y of red, green, blue and white, least and most luminance, all as
-fractions; whether chromaticities and luminances are there."""
+"""Layout of `AVMasteringDisplayMetadata`: x and y of red, green, blue and white, then the least and the most
+luminance, all as fractions; then whether chromaticities and luminances are present."""
 _LIGHT_LAYOUT = struct.Struct("=2I")
-"""`AVContentLightMetadata`: the brightest pixel, and the brightest mean of a frame, in cd/m²."""
+"""Layout of `AVContentLightMetadata`: the brightest pixel and the brightest mean of a frame, in cd/m²."""
 
 
 @dataclass(frozen=True)
 class _Mastering:
-    """A mastering display in the units of H.265, as whole numbers."""
+    """A mastering display: chromaticities and luminances as whole numbers in the units of H.265."""
 
     red: tuple[int, int]
     green: tuple[int, int]
@@ -40,7 +40,7 @@ class _Mastering:
 
 
 def read_hdr(frame: VideoFrame) -> HdrMetadata:
-    """Return what a decoded frame tells of its master."""
+    """Return the HDR metadata of a decoded frame."""
     found = dict(_side_data(frame))
     mastering = found.get(SideDataType.MASTERING_DISPLAY_METADATA)
     light = found.get(SideDataType.CONTENT_LIGHT_LEVEL)
@@ -51,7 +51,7 @@ def read_hdr(frame: VideoFrame) -> HdrMetadata:
 def _side_data(frame: VideoFrame) -> Iterator[tuple[SideDataType, bytes]]:
     try:
         container = cast(Mapping[SideDataType, SideData], frame.side_data)
-    except ValueError:  # PyAV knows no name for some of it, such as the EXIF of a JPEG
+    except ValueError:  # PyAV lacks a name for some kinds, such as the EXIF of a JPEG
         return
     for kind in SideDataType:
         data = container.get(kind)
@@ -77,23 +77,24 @@ def _light(hdr: HdrMetadata) -> tuple[int, int] | None:
 
 
 def encoder_options(hdr: HdrMetadata, encoder: str) -> dict[str, str]:
-    """Return what makes an encoder write the metadata into its stream, besides what the container holds.
+    """Return the options that make an encoder write the metadata into its stream, besides the container.
 
-    NVENC takes it from its frames, to which PyAV can't add it: there, the container alone tells.
+    NVENC takes the metadata from its frames, to which PyAV can't attach it: its streams have it in the
+    container only.
     """
     mastering, light = _mastering(hdr), _light(hdr)
     match encoder:
         case "libx264":
-            return _joined("x264-params", "mastering-display", _in_steps(mastering), "cll", light)
+            return _join_params("x264-params", "mastering-display", _in_steps(mastering), "cll", light)
         case "libx265":
-            return _joined("x265-params", "master-display", _in_steps(mastering), "max-cll", light)
+            return _join_params("x265-params", "master-display", _in_steps(mastering), "max-cll", light)
         case "libsvtav1":
             units = _in_units(mastering)
-            return _joined("svtav1-params", "mastering-display", units, "content-light", light)
+            return _join_params("svtav1-params", "mastering-display", units, "content-light", light)
     return {}
 
 
-def _joined(
+def _join_params(
     key: str, mastering_name: str, mastering: str, light_name: str, light: tuple[int, int] | None
 ) -> dict[str, str]:
     pairs = [f"{mastering_name}={mastering}"] if mastering else []
@@ -103,23 +104,27 @@ def _joined(
 
 
 def _in_steps(mastering: _Mastering | None) -> str:
-    if mastering is None:
-        return ""
-    points = {"G": mastering.green, "B": mastering.blue, "R": mastering.red, "WP": mastering.white}
-    luminance = f"L({mastering.brightest},{mastering.darkest})"
-    return "".join(f"{name}({x},{y})" for name, (x, y) in points.items()) + luminance
+    """Return a mastering display as x264 and x265 take it, in whole steps."""
+    return "" if mastering is None else _describe(mastering, lambda value, _: value)
 
 
 def _in_units(mastering: _Mastering | None) -> str:
-    if mastering is None:
-        return ""
+    """Return a mastering display as SVT-AV1 takes it, in decimal units."""
+    return "" if mastering is None else _describe(mastering, lambda value, steps: value / steps)
+
+
+def _describe(mastering: _Mastering, convert: Callable[[int, int], float]) -> str:
+    """Return a mastering display in the notation of encoders; `convert` takes steps and steps per unit."""
     points = {"G": mastering.green, "B": mastering.blue, "R": mastering.red, "WP": mastering.white}
-    colors = (f"{name}({x / _CHROMATICITY},{y / _CHROMATICITY})" for name, (x, y) in points.items())
-    return "".join(colors) + f"L({mastering.brightest / _LUMINANCE},{mastering.darkest / _LUMINANCE})"
+    colors = (
+        f"{name}({convert(x, _CHROMATICITY)},{convert(y, _CHROMATICITY)})" for name, (x, y) in points.items()
+    )
+    most, least = (convert(value, _LUMINANCE) for value in (mastering.brightest, mastering.darkest))
+    return "".join(colors) + f"L({most},{least})"
 
 
 def to_boxes(hdr: HdrMetadata) -> bytes:
-    """Return the metadata as boxes of MP4 (ISO/IEC 14496-12, 12.1.8 and 12.1.9); empty for none."""
+    """Return the metadata as MP4 boxes (ISO/IEC 14496-12, 12.1.8 and 12.1.9); empty if there is none."""
     mastering, light = _mastering(hdr), _light(hdr)
     boxes = b""
     if mastering:
@@ -131,6 +136,6 @@ def to_boxes(hdr: HdrMetadata) -> bytes:
     return boxes
 
 
-def is_same_hdr(given: HdrMetadata, found: HdrMetadata) -> bool:
-    """Return whether static metadata is equal within the steps in which it is stored."""
-    return (_mastering(given), _light(given)) == (_mastering(found), _light(found))
+def is_same_hdr(expected: HdrMetadata, actual: HdrMetadata) -> bool:
+    """Return whether static metadata is equal, within the steps in which it is stored."""
+    return (_mastering(expected), _light(expected)) == (_mastering(actual), _light(actual))

@@ -1,6 +1,7 @@
-"""How a picture is turned and mirrored for display: told by the container, or done where that can't tell.
+"""Rotate and mirror a picture for display: by the container's display matrix or, failing that, in the pixels.
 
-A display matrix is nine numbers in FFmpeg's layout: (x, y) goes to (ax + cy + tx, bx + dy + ty).
+A display matrix is nine numbers in FFmpeg's layout (a, b, u, c, d, v, x, y, w): a point (p, q) is shown at
+(ap + cq + x, bp + dq + y).
 """
 
 from dataclasses import dataclass
@@ -14,30 +15,32 @@ from vidx4.media.formats.containers import MATROSKA, format_of
 
 Matrix = tuple[int, ...]
 
-PLAIN = frozenset({"image2", "mpegts"})
-"""Muxers that tell nothing of how a picture is shown."""
+WITHOUT_MATRIX = frozenset({"image2", "mpegts"})
+"""Muxers that store no display matrix."""
 _ONE = 1 << 16
-"""1 in a display matrix, and a pixel."""
+"""The number 1 in a display matrix (16.16 fixed point), and the length of a pixel."""
 _ROUNDING = 4
-"""By how much numbers change where a container tells an angle instead."""
+"""By how much numbers change in a container that stores an angle in place of the matrix."""
 _MAX = (1 << 31) - 1
+"""Largest number in a display matrix."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """How the rows and columns of a picture are changed so that it stands upright."""
+    """A rearrangement of the rows and columns of a picture that makes it upright."""
 
     is_transposed: bool = False
     flips_rows: bool = False
-    """Whether it is turned upside down, after transposing."""
+    """Whether the picture is turned upside down, after transposing."""
     flips_columns: bool = False
+    """Whether the picture is mirrored from left to right, after transposing."""
 
     @classmethod
     def of(cls, matrix: Matrix | None) -> "Turn":
-        """Return what a display matrix asks for.
+        """Return the turn that a display matrix stands for.
 
         Raises:
-            OptionError: it is no multiple of a quarter turn.
+            OptionError: the matrix is not a multiple of a quarter turn, or it scales the picture.
         """
         if matrix is None:
             return cls()
@@ -51,41 +54,43 @@ class Turn:
             and max(straight) <= _ONE + _ROUNDING
         ):
             return cls(False, d < 0, a < 0)
-        raise OptionError(
-            "The picture is to be shown turned by an odd angle or scaled, which this container can't tell: "
-            "use .mp4."
-        )
+        raise OptionError("This container can't store the video's rotation angle or scaling: use .mp4.")
 
     def __call__(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Turn a picture, (C, H, W)."""
+        """Return a picture turned, (C, H, W) to (C, H, W) or, transposed, (C, W, H)."""
         turned = pixels.transpose(0, 2, 1) if self.is_transposed else pixels
         return turned[:, :: -1 if self.flips_rows else 1, :: -1 if self.flips_columns else 1]
 
 
 def needed_turn(matrix: Matrix | None, suffix: str) -> Turn:
-    """Return what has to be done to frames, since a container can't tell players to.
+    """Return how to turn the pixels because the container can't make players do it.
 
     Raises:
-        OptionError: it can neither be told nor done.
+        OptionError: neither the container nor a turn of the pixels can do what the matrix asks for.
     """
-    if format_of(suffix) in PLAIN:
+    if format_of(suffix) in WITHOUT_MATRIX:
         return Turn.of(matrix)
     if format_of(suffix) in MATROSKA:
-        Turn.of(matrix)  # other angles would be rounded, and scales lost
+        Turn.of(matrix)  # raises: Matroska would round other angles and lose scales
     return Turn()
 
 
-def carried_matrix(matrix: Matrix | None, suffix: str, across: Fraction, down: Fraction) -> Matrix | None:
-    """Return what a container tells of a picture that is so many times larger; None for nothing.
+def output_matrix(matrix: Matrix | None, suffix: str, across: Fraction, down: Fraction) -> Matrix | None:
+    """Return the display matrix to store with an enlarged picture; None for none.
 
-    The last row, by which MP4 moves the turned picture back to where it was, grows with it; Matroska has
-    none.
+    Args:
+        matrix: the display matrix of the source.
+        suffix: the output's suffix, which stands for its container.
+        across: by how much the stored picture grows horizontally.
+        down: by how much it grows vertically.
     """
-    if matrix is None or format_of(suffix) in PLAIN:
+    if matrix is None or format_of(suffix) in WITHOUT_MATRIX:
         return None
     a, b, u, c, d, v, x, y, w = matrix
     if format_of(suffix) in MATROSKA:
-        return (a, b, u, c, d, v, 0, 0, w)
+        return (a, b, u, c, d, v, 0, 0, w)  # which stores no translation
+    # The translation, by which MP4 moves the turned picture back to where it was, is in pixels as displayed:
+    # after a quarter turn, its x runs along the stored picture's height.
     if abs(b) > abs(a):
         across, down = down, across
     moved = round(x * across), round(y * down)
@@ -93,8 +98,8 @@ def carried_matrix(matrix: Matrix | None, suffix: str, across: Fraction, down: F
     return (a, b, u, c, d, v, x, y, w)
 
 
-def is_same_turn(given: Matrix | None, found: Matrix | None) -> bool:
-    """Return whether two matrices are equal but for rounding."""
-    if given is None or found is None:
-        return given is found
-    return all(abs(a - b) <= _ROUNDING for a, b in zip(given, found, strict=True))
+def is_same_matrix(expected: Matrix | None, actual: Matrix | None) -> bool:
+    """Return whether two display matrices are equal but for rounding, or both missing."""
+    if expected is None or actual is None:
+        return expected is actual
+    return all(abs(a - b) <= _ROUNDING for a, b in zip(expected, actual, strict=True))

@@ -1,9 +1,9 @@
-"""Fields of interlaced and telecined video: whole frames are made of them, at times that are known before."""
+"""Make whole frames from the fields of interlaced and telecined video, at times computed beforehand."""
 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -12,96 +12,25 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from vidx4.errors import OptionError
-from vidx4.media.options import Deinterlace, InverseTelecine
 from vidx4.video import Fields, Source
 
 CYCLE, FILM_PER_CYCLE = 5, 4
-"""Of so many telecined frames, so many are film."""
-NTSC_RATE, FILM_RATE = Fraction(30000, 1001), Fraction(24000, 1001)
-_RATE_TOLERANCE = Fraction(1, 500)
+"""Telecined frames in a cycle of 3:2 pulldown, and the frames of film that they were made from."""
+FILM_RATE = Fraction(24000, 1001)
 _CONTEXT = 2 * CYCLE
-"""Frames before the wanted ones after which the filters give what they give in the whole."""
+"""Stored frames to decode before the wanted ones, so that the filters give what they give in the whole
+video."""
 _MAX_TIMESCALE = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class FieldMeasure:
-    """What a sample of a video's frames tells about its fields."""
-
-    num_top_first: int = 0
-    """Frames of two fields of which the top one is earlier."""
-    num_bottom_first: int = 0
-    num_progressive: int = 0
-    is_telecined: bool = False
-    """Whether two frames of every five, always the same two, are made of two."""
-    top_field_first: bool = True
-    """By the headers or, where they say nothing, by what was measured."""
-
-    @property
-    def num_interlaced(self) -> int:
-        """Frames of two fields."""
-        return self.num_top_first + self.num_bottom_first
-
-
-_INTERLACED_SHARE = 0.25
-"""Of the frames that tell, those that have to be of two fields in interlaced video."""
-_ORDERED_SHARE = 0.8
-"""Of these, those that have to agree which field is the earlier one: a camera doesn't change its mind."""
-_ENOUGH = 3
-"""Frames that have to be of two fields, at least."""
-
-
-def is_interlaced(source: Source, measure: FieldMeasure) -> bool:
-    """Return whether fields were found: by measurement or, where nothing moves, by the headers."""
-    num_told = measure.num_interlaced + measure.num_progressive
-    if num_told < _ENOUGH:
-        return source.is_interlaced
-    in_order = max(measure.num_top_first, measure.num_bottom_first)
-    is_consistent = in_order >= _ORDERED_SHARE * measure.num_interlaced
-    return is_consistent and measure.num_interlaced >= max(_ENOUGH, _INTERLACED_SHARE * num_told)
-
-
-def choose_fields(
-    source: Source, measure: FieldMeasure, deinterlace: Deinterlace, inverse_telecine: InverseTelecine
-) -> Fields:
-    """Decide what is done about the fields of a video.
-
-    Raises:
-        OptionError: pulldown is to be undone in video of another rate than 29.97 frames a second.
-    """
-    if inverse_telecine == InverseTelecine.ON and not _is_ntsc(source):
-        rate = f"{float(source.frame_rate):.5g}" if source.frame_rate else "no"
-        raise OptionError(
-            f"3:2 pulldown has 29.97 frames a second, at equal distances; {source.path} has {rate}."
-        )
-    wants_film = measure.is_telecined and inverse_telecine == InverseTelecine.AUTO and _is_ntsc(source)
-    if inverse_telecine == InverseTelecine.ON or (wants_film and deinterlace == Deinterlace.AUTO):
-        return Fields.FILM
-    match deinterlace:
-        case Deinterlace.FRAME:
-            return Fields.FRAME
-        case Deinterlace.FIELD:
-            return Fields.FIELD
-        case Deinterlace.AUTO if is_interlaced(source, measure):
-            return Fields.FRAME
-    return Fields.KEEP
-
-
-def _is_ntsc(source: Source) -> bool:
-    rate = source.frame_rate
-    steps = {stop - start for start, stop in pairwise(source.pts)}
-    is_even = not steps or (max(steps) - min(steps)) * source.time_base < 1 / NTSC_RATE / 2
-    return rate is not None and abs(rate / NTSC_RATE - 1) < _RATE_TOLERANCE and is_even
+"""Largest denominator of a time base that containers can store."""
 
 
 def treat(source: Source, fields: Fields, top_field_first: bool) -> Source:
-    """Return a video as it is after something was done about its fields.
+    """Return the description of a video as it is after its fields have been treated.
 
     Args:
-        source: with frames as they are stored.
-        fields: what is done.
-        top_field_first: which field of a frame is the earlier one.
+        source: the video with its frames as they are stored.
+        fields: the treatment.
+        top_field_first: whether the top field of a frame is the earlier one.
     """
     treated = replace(source, fields=fields, top_field_first=top_field_first, untreated=source)
     match fields:
@@ -113,7 +42,7 @@ def treat(source: Source, fields: Fields, top_field_first: bool) -> Source:
 
 
 def _by_field(source: Source) -> Source:
-    """Give each frame a second time, half-way to the next."""
+    """Return a video of twice as many frames: each gets a second time, half-way to the next frame."""
     bounds = pairwise((*source.pts, source.stop_pts))
     return replace(
         source,
@@ -125,7 +54,8 @@ def _by_field(source: Source) -> Source:
 
 
 def _as_film(source: Source) -> Source:
-    """Give four times for every five, at equal distances from the first on."""
+    """Return a video of four frames for every five, evenly spaced from the first on."""
+    # The smallest time base that holds both the times of the film and those of the source exactly.
     scale = lcm(FILM_RATE.numerator, source.time_base.denominator)
     scale = scale if scale <= _MAX_TIMESCALE else FILM_RATE.numerator
     step = int(scale / FILM_RATE)
@@ -141,68 +71,71 @@ def _as_film(source: Source) -> Source:
 
 
 def _num_film(num_frames: int) -> int:
-    """Return how many frames are left: none is dropped of the last ones, which are no whole cycle."""
+    """Return how many frames remain; `decimate` drops none of an incomplete last cycle."""
     cycles, rest = divmod(num_frames, CYCLE)
     return FILM_PER_CYCLE * cycles + rest
 
 
 def context_start(source: Source, pts: int) -> int:
-    """Return the index of the stored frame from which on frames have to be decoded to get a treated one.
+    """Return the index of the first stored frame to decode in order to get a treated one.
 
     Args:
-        source: after its treatment.
-        pts: of the wanted frame, or before it, on the treated clock.
+        source: the video after its treatment.
+        pts: the time of the wanted frame, or one before it, on the treated clock.
     """
     index = min(bisect_left(source.pts, pts), source.num_frames - 1)
     match source.fields:
         case Fields.FIELD:
             return max(0, index // 2 - _CONTEXT)
         case Fields.FILM:
+            # A multiple of the cycle: `decimate` counts cycles from the first frame that it gets.
             return max(0, CYCLE * (index // FILM_PER_CYCLE) - _CONTEXT)
     return max(0, index - _CONTEXT)
 
 
 def context_stop(source: Source, pts: int) -> int:
-    """Return a time on the stored clock up to which frames have to be decoded to get all before `pts`."""
+    """Return the time on the stored clock up to which to decode in order to get all frames before `pts`."""
     stored = source.untreated or source
     seconds = pts * source.time_base + _CONTEXT / (stored.frame_rate or 1)
-    return -int(-seconds // stored.time_base)
+    return -int(-seconds // stored.time_base)  # rounded up
 
 
 def treated_frames(frames: Iterable[VideoFrame], source: Source, start: int) -> Iterator[VideoFrame]:
-    """Make whole frames of stored ones.
+    """Turn stored frames into whole ones.
 
     Args:
-        frames: in the order in which they are shown, on the stored clock; damaged ones may be missing.
-        source: after its treatment; without any, frames come back as they are.
-        start: the index of the stored frame from which on they are given, one of `context_start`.
+        frames: stored frames in display order, on the stored clock; damaged ones may be missing.
+        source: the video after its treatment; if it has none, frames come back unchanged.
+        start: the index of the first stored frame given, from `context_start`.
 
     Yields:
-        Frames with the times of the treated source; those before the wanted one may differ from the whole's.
+        Frames with the times of the treated source; those before the wanted frame may differ from what the
+        whole video gives.
     """
     match source.fields:
         case Fields.KEEP:
             yield from frames
         case Fields.FILM:
-            yield from _film(frames, source, start)
+            yield from _undo_pulldown(frames, source, start)
         case _:
-            yield from _deinterlaced(frames, source)
+            yield from _deinterlace(frames, source)
 
 
-def _deinterlaced(frames: Iterable[VideoFrame], source: Source) -> Iterator[VideoFrame]:
-    """Run bwdif, which gives one or two frames for each, in order."""
+def _deinterlace(frames: Iterable[VideoFrame], source: Source) -> Iterator[VideoFrame]:
+    """Run bwdif, which gives one or two frames for each stored one, in order."""
     stored = source.untreated or source
     per_frame = 2 if source.fields == Fields.FIELD else 1
+    # bwdif gives frames late and with times of its own; they are matched with its input by order.
     indices: deque[int] = deque()
 
-    def noted() -> Iterator[VideoFrame]:
+    def record_indices() -> Iterator[VideoFrame]:
         for frame in frames:
             indices.append(bisect_left(stored.pts, frame.pts or 0))
             yield frame
 
     mode = "send_field" if per_frame == 2 else "send_frame"
     filters = [("bwdif", f"mode={mode}:parity={_parity(source)}:deint=all")]
-    for number, frame in enumerate(filtered(noted(), filters)):
+    for number, frame in enumerate(filtered(record_indices(), filters)):
         nth = number % per_frame
         frame.pts = source.pts[per_frame * indices[0] + nth]
         if nth == per_frame - 1:
@@ -210,10 +143,11 @@ def _deinterlaced(frames: Iterable[VideoFrame], source: Source) -> Iterator[Vide
         yield frame
 
 
-def _film(frames: Iterable[VideoFrame], source: Source, start: int) -> Iterator[VideoFrame]:
-    """Match fields to the frames of film that they come from, and drop the one of five that repeats another.
+def _undo_pulldown(frames: Iterable[VideoFrame], source: Source, start: int) -> Iterator[VideoFrame]:
+    """Match fields to the film frames that they come from, and drop the one of five that repeats another.
 
-    What is still combed, as at a cut in the cadence, is deinterlaced. The n-th frame is the n-th of the film.
+    Frames that are still combed, as where an edit breaks the cadence, are deinterlaced. The n-th frame is the
+    n-th of the film.
     """
     filters = [
         ("fieldmatch", f"order={_parity(source)}:mode=pc_n:combmatch=full"),
@@ -228,12 +162,12 @@ def _film(frames: Iterable[VideoFrame], source: Source, start: int) -> Iterator[
 
 
 def _without_gaps(frames: Iterable[VideoFrame], source: Source, start: int) -> Iterator[VideoFrame]:
-    """Repeat the last frame where one is missing, so that the cadence goes on; times count frames."""
+    """Repeat a frame in place of those missing before it, so that the cadence holds; times count frames."""
     stored = source.untreated or source
     index = start
     for frame in frames:
-        place = bisect_left(stored.pts, frame.pts or 0)
-        while index <= place:
+        frame_index = bisect_left(stored.pts, frame.pts or 0)
+        while index <= frame_index:
             frame.pts = index - start
             yield frame
             index += 1
@@ -244,18 +178,19 @@ def _parity(source: Source) -> str:
 
 
 def filtered(frames: Iterable[VideoFrame], filters: list[tuple[str, str]]) -> Iterator[VideoFrame]:
-    """Run frames through FFmpeg's filters, each given by its name and arguments."""
+    """Run frames through a chain of FFmpeg's filters, each a name and its arguments."""
     graph: Graph | None = None
     for frame in frames:
-        graph = graph or _graph(frame, filters)
+        graph = graph or _make_graph(frame, filters)
         graph.push(frame)
-        yield from _ready(graph)
+        yield from _pull_ready(graph)
     if graph is not None:
         graph.push(None)
-        yield from _ready(graph)
+        yield from _pull_ready(graph)
 
 
-def _ready(graph: Graph) -> Iterator[VideoFrame]:
+def _pull_ready(graph: Graph) -> Iterator[VideoFrame]:
+    """Yield the frames that a graph can give before it needs more input."""
     while True:
         try:
             frame = graph.pull()
@@ -265,9 +200,9 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
         yield frame
 
 
-def _graph(frame: VideoFrame, filters: list[tuple[str, str]]) -> Graph:
+def _make_graph(frame: VideoFrame, filters: list[tuple[str, str]]) -> Graph:
     graph = Graph()
-    # The rate is told for decimate, which counts by it; none of these filters needs true times.
+    # `decimate` refuses input without a frame rate; none of these filters needs the true one.
     buffer = graph.add(
         "buffer",
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1001/30000:"

@@ -1,4 +1,4 @@
-"""Animated WebP, which FFmpeg can't read, as a video."""
+"""Read animated WebP, which FFmpeg can't, as a video."""
 
 import logging
 import struct
@@ -35,13 +35,12 @@ def is_animation(path: Path) -> bool:
 
 
 def open_animation(path: Path) -> InputContainer:
-    """Open an animated WebP as a video of RGBA, or RGB where it has no transparency, in milliseconds.
+    """Open an animated WebP as a video with times in milliseconds, RGBA or, if it is opaque, RGB.
 
-    It is shown once, however often it says that it repeats. A frame that is shown for 10 ms or less is shown
-    for 100, as browsers do.
+    It plays once, whatever its loop count. Frames of 10 ms or less last for 100 ms, as in browsers.
 
     Raises:
-        SourceError: no frame is whole.
+        SourceError: the file holds no complete frame, or can't be read.
     """
     animation = _Animation(path)
     durations = tuple(frame.duration for frame in animation.frames)
@@ -51,28 +50,34 @@ def open_animation(path: Path) -> InputContainer:
 
 
 _FLAGS = 20
-"""Where the flags of a WebP lie (RFC 9649, 2.7)."""
+"""Offset of the flags in a WebP file (RFC 9649, 2.7)."""
 _ALPHA = 16
+"""Flag of a file with transparency."""
 _FRAME_HEADER = 16
-_OVERWRITES, _VANISHES = 2, 1
+"""Bytes of a frame's header; the last one holds its flags."""
+_NO_BLENDING, _DISPOSAL = 2, 1
+"""Flags of a frame that replaces what is below, and of one that is cleared before the next."""
 _MIN_DURATION, _USUAL_DURATION = 11, 100
-"""Milliseconds."""
+"""Shortest duration that is believed, and the one used in place of shorter ones, in milliseconds."""
 _WEBP_COLORS = ColorDescription(matrix=6, primaries=1, transfer=13, chroma_location=2)
+"""Colours of lossy WebP: BT.601 in the limited range, with the primaries and the curve of sRGB."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A rectangle that changes, and how."""
+    """A frame of an animation: the rectangle that it changes, and how."""
 
     place: tuple[slice, slice]
+    """Rows and columns of the rectangle."""
     duration: int
+    """Milliseconds for which the frame is shown."""
     flags: int
     still: bytes
-    """A WebP file of the rectangle."""
+    """WebP file of the rectangle alone."""
 
 
 class _Animation:
-    """Draws the frames of an animated WebP, one on the other (RFC 9649, 2.7.1.1)."""
+    """The canvas of an animated WebP, on which its frames are drawn in turn (RFC 9649, 2.7.1.1)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -82,14 +87,15 @@ class _Animation:
         self.frames = [
             frame
             for kind, chunk in _chunks(content, 12)
-            if kind == b"ANMF" and (frame := _frame(chunk)) is not None
+            if kind == b"ANMF" and (frame := _parse_frame(chunk)) is not None
         ]
         if not self.frames:
             raise SourceError(f"No frame of {path} can be decoded.")
         self._restart()
 
     def pixels(self, index: int) -> bytes:
-        """Return what is seen at a frame."""
+        """Return the pixels of the canvas at a frame, uint8, (H, W, C)."""
+        # Frames build on one another, so going back means drawing from the first one.
         if index < self._num_drawn - 1:
             self._restart()
         while self._num_drawn <= index:
@@ -102,21 +108,21 @@ class _Animation:
         self._num_drawn = 0
 
     def _draw(self, index: int) -> None:
-        if index > 0 and self.frames[index - 1].flags & _VANISHES:
+        if index > 0 and self.frames[index - 1].flags & _DISPOSAL:
             self._canvas[self.frames[index - 1].place] = 0
         frame = self.frames[index]
         below = self._canvas[frame.place]
         try:
             new = decode_webp(frame.still)
         except SourceError:
-            _logger.warning("Frame %d of %s is damaged: the one before it is shown.", index, self._path)
+            _logger.warning("Frame %d of %s is damaged: the frame before it stays.", index, self._path)
             return
-        if new.shape == below.shape:
-            below[:] = new if frame.flags & _OVERWRITES else _laid_over(new, below)
+        if new.shape == below.shape:  # a frame that reaches beyond the canvas is not drawn
+            below[:] = new if frame.flags & _NO_BLENDING else _composite_over(new, below)
 
 
-def _frame(chunk: bytes) -> _Frame | None:
-    """Return a frame, None where it is cut off."""
+def _parse_frame(chunk: bytes) -> _Frame | None:
+    """Return the frame of an ANMF chunk; None if the chunk holds no complete picture."""
     if len(chunk) <= _FRAME_HEADER:
         return None
     left, top, width, height, duration = (_u24(chunk, place) for place in range(0, 15, 3))
@@ -124,9 +130,11 @@ def _frame(chunk: bytes) -> _Frame | None:
     kept = [
         (kind, data) for kind, data in _chunks(chunk, _FRAME_HEADER) if kind in (b"ALPH", b"VP8 ", b"VP8L")
     ]
+    # A still picture with a separate alpha chunk must begin with a VP8X chunk (RFC 9649, 2.7).
     if len(kept) > 1:
         sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
         kept.insert(0, (b"VP8X", bytes((_ALPHA, 0, 0, 0)) + sides))
+    # Frames are placed at even coordinates, which are stored halved.
     place = slice(2 * top, 2 * top + height), slice(2 * left, 2 * left + width)
     shown = duration if duration >= _MIN_DURATION else _USUAL_DURATION
     return _Frame(place, shown, chunk[_FRAME_HEADER - 1], _riff(kept)) if kept else None
@@ -137,12 +145,12 @@ def _u24(content: bytes, place: int) -> int:
 
 
 def is_webp(start: bytes) -> bool:
-    """Return whether a file that starts so is a WebP."""
+    """Return whether the first 12 bytes of a file are those of a WebP."""
     return start[:4] == b"RIFF" and start[8:12] == b"WEBP"
 
 
 def _chunks(content: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks that are whole."""
+    """Yield the name and the content of each complete chunk from a place on."""
     while place + 8 <= len(content):
         kind, size = struct.unpack_from("<4sI", content, place)
         if place + 8 + size > len(content):
@@ -159,7 +167,11 @@ def _riff(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def decode_webp(still: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of a WebP file that is no animation, (H, W, 4)."""
+    """Return the pixels of a WebP file that is not animated, RGBA, (H, W, 4).
+
+    Raises:
+        SourceError: the picture can't be decoded.
+    """
     decoder = CodecContext.create("webp", "r")
     assert isinstance(decoder, VideoCodecContext)
     try:
@@ -181,8 +193,8 @@ def _alpha(frame: VideoFrame) -> NDArray[np.uint8]:
     return np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
 
 
-def _laid_over(new: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Blend pixels that are not multiplied by their alpha, (H, W, 4)."""
+def _composite_over(new: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite pixels over others (Porter and Duff 1984); RGBA with straight alpha, (H, W, 4)."""
     over, under = new[..., 3:] / 255, below[..., 3:] / 255
     alpha = over + under * (1 - over)
     mixed = new[..., :3] * over + below[..., :3] * under * (1 - over)
@@ -193,8 +205,12 @@ def _laid_over(new: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.u
 def read_picture(file: Path, size: int = -1) -> bytes:
     """Return the bytes of a file, or the first of them.
 
+    Args:
+        file: the path of the file.
+        size: the number of bytes to read; -1 for all.
+
     Raises:
-        SourceError: it can't be read.
+        SourceError: the file can't be read.
     """
     try:
         with file.open("rb") as opened:

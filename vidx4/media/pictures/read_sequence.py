@@ -1,4 +1,4 @@
-"""Numbered pictures that are a video."""
+"""Read numbered pictures as a video."""
 
 import logging
 import os
@@ -22,12 +22,14 @@ from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 _logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)
-"""Numbered pictures per second where nobody says."""
+"""Numbered pictures per second, by default."""
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of files that may be numbered pictures, in lower case."""
 PATTERN = re.compile(r"%(?:0\d+)?d(?![A-Za-z])")
+"""The place of the number in a pattern; not `%days`, which is part of a name."""
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
-_KINDS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
-"""How files begin, and what QuickTime calls pictures of their kind."""
+_CODECS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
+"""QuickTime's names of picture codecs, by the first bytes of a file."""
 _WEBP = b"webp"
 
 
@@ -37,59 +39,65 @@ class NumberedPictures:
 
     folder: Path
     names: tuple[str, ...]
+    """Names of the files, by ascending number."""
     numbers: tuple[int, ...]
+    """Numbers of the files, ascending."""
 
     def file(self, index: int) -> Path:
-        """Return the path of a picture."""
+        """Return the path of a frame's picture."""
         return self.folder / self.names[index]
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is to be said of numbers that are missing: the pictures around them follow one another."""
+        """A warning about missing numbers, if there are any: the gaps are not filled."""
         gaps = [range(a + 1, b) for a, b in pairwise(self.numbers) if b > a + 1]
         if not gaps:
             return ()
-        missing = sum(map(len, gaps))
-        what = "1 number is" if missing == 1 else f"{missing} numbers are"
+        first = gaps[0].start
+        if (missing := sum(map(len, gaps))) == 1:
+            return (
+                f"1 frame is missing from {self.folder} (number {first}); the frames around the gap are "
+                "played back to back.",
+            )
         return (
-            f"{what} missing among the pictures of {self.folder}, at first {gaps[0].start}: those that are "
-            "there follow one another.",
+            f"{missing} frames are missing from {self.folder} (the first is number {first}); the frames "
+            "around each gap are played back to back.",
         )
 
 
 def is_sequence(path: Path) -> bool:
-    """Return whether a path is a folder with numbered pictures or a pattern for them (`img_%04d.png`)."""
+    """Return whether a path is a folder with numbered pictures, or a pattern for them (`img_%04d.png`)."""
     with suppress(OSError):
         if path.is_dir():
-            return any(_numbered(name) for name in _visible(path))
+            return any(_split_name(name) for name in _visible_names(path))
         return PATTERN.search(path.name) is not None and not path.exists()
     return False
 
 
 def find_sequence(path: Path) -> NumberedPictures:
-    """Return the pictures that a folder or a pattern stands for.
+    """Return the pictures of a folder, or those that match a pattern.
 
-    In a folder, what counts is the last number of a name; names without one are passed over. A pattern holds
-    `%d` or, for numbers that are filled up with zeros, `%04d`.
+    In a folder, the last number in a name counts; names without one are skipped. A pattern contains `%d` or,
+    for numbers padded with zeros, `%04d`.
 
     Raises:
-        SourceError: there are none, they are of more than one series, two have the same number, or the
+        SourceError: there are no pictures, they form more than one series, two have the same number, or the
             folder can't be read.
     """
     folder, pattern = (path, None) if path.is_dir() else (path.parent, path.name)
     series: dict[str, dict[int, str]] = {}
     try:
-        for name in _visible(folder):
-            if (found := _numbered(name, pattern)) is not None:
+        for name in _visible_names(folder):
+            if (found := _split_name(name, pattern)) is not None:
                 _add(series.setdefault(found[0], {}), found[1], name, folder)
     except OSError as error:
         raise SourceError(f"{folder} can't be read: {error.strerror}.") from error
     if not series:
-        raise SourceError(f"{path} stands for no numbered pictures ({', '.join(sorted(SUFFIXES))}).")
+        raise SourceError(f"{path}: no numbered pictures found ({', '.join(sorted(SUFFIXES))}).")
     if len(series) > 1:
         raise SourceError(
-            f"{path} holds more than one series of pictures ({', '.join(sorted(series)[:3])}): name one by a "
-            "pattern, such as img_%04d.png."
+            f"{path} holds more than one series of pictures ({', '.join(sorted(series)[:3])}): choose one "
+            "with a pattern, such as img_%04d.png."
         )
     (names,) = series.values()
     return NumberedPictures(folder, tuple(names[number] for number in sorted(names)), tuple(sorted(names)))
@@ -101,21 +109,21 @@ def _add(names: dict[int, str], number: int, name: str, folder: Path) -> None:
     names[number] = name
 
 
-def _visible(folder: Path) -> Iterator[str]:
+def _visible_names(folder: Path) -> Iterator[str]:
     return (name for name in all_names(folder) if not name.startswith("."))
 
 
 def all_names(folder: Path) -> Iterator[str]:
-    """Yield the names of what is in a folder."""
+    """Yield the names of a folder's files and folders."""
     with os.scandir(folder) as entries:
         yield from (entry.name for entry in entries)
 
 
-def _numbered(name: str, pattern: str | None = None) -> tuple[str, int] | None:
-    """Return the series that a file belongs to and its number; None where it is no numbered picture."""
+def _split_name(name: str, pattern: str | None = None) -> tuple[str, int] | None:
+    """Return the series that a file belongs to and its number; None if it is not a numbered picture."""
     if pattern is not None:
         return match_number(name, pattern)
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122, since a folder may hold 100,000
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122, a `Path` for each of 100,000 files takes too long
     number = _LAST_NUMBER.search(stem)
     if number is None or suffix.lower() not in SUFFIXES:
         return None
@@ -123,12 +131,18 @@ def _numbered(name: str, pattern: str | None = None) -> tuple[str, int] | None:
 
 
 def match_number(name: str, pattern: str) -> tuple[str, int] | None:
-    """Return what of a name is not its number, and that, if a pattern such as `img_%04d.png` gives it."""
+    """Return a pattern and the number with which it gives a name; None if it never does.
+
+    Args:
+        name: the name of a file.
+        pattern: a pattern for names, such as `img_%04d.png`.
+    """
     place = PATTERN.search(pattern)
     assert place is not None
     before, after = pattern[: place.start()], pattern[place.end() :]
     digits = name[len(before) : len(name) - len(after)]
     is_match = name.startswith(before) and name.endswith(after) and digits.isascii() and digits.isdigit()
+    # Formatting the number again rules out 7 for %04d, and 0007 for %d.
     return (pattern, int(digits)) if is_match and place[0] % int(digits) == digits else None
 
 
@@ -136,8 +150,8 @@ def sequence_digest(path: Path) -> str:
     """Return the SHA-256 of the names, sizes and contents of numbered pictures, in hexadecimal digits.
 
     Raises:
-        SourceError: there are none.
-        OSError: one can't be read.
+        SourceError: there are no numbered pictures.
+        OSError: a picture can't be read.
     """
     found, digest = find_sequence(path), sha256()
     for name in found.names:
@@ -154,45 +168,48 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
 
     Args:
         path: a folder or a pattern.
-        frame_rate: pictures per second; each is shown at a multiple of its inverse, exactly.
+        frame_rate: pictures per second; each picture is shown at an exact multiple of the inverse.
 
     Raises:
-        SourceError: there are none, or they are of a kind that can't be read.
+        SourceError: there are no pictures, or their format can't be read.
     """
     found = find_sequence(path)
     count, first = len(found.names), found.file(0)
-    kind, timing = _kind_of(first), Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
-    if kind == _WEBP:
+    codec, timing = _codec_of(first), Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
+    if codec == _WEBP:
+        # QuickTime has no name for WebP, so the track holds decoded pixels.
         height, width, _ = decode_webp(read_picture(first)).shape
         track = Track.of_pixels(width, height, 4, timing)
-        return open_track(path, track, lambda index: _pixels(found.file(index), (height, width)))
-    # An empty file, too, is a frame: one that can't be decoded.
-    sizes = array("Q", (max(1, _size(found.file(index))) for index in range(count)))
-    track = Track(kind, 24, 0, 0, sizes, timing)
+        return open_track(path, track, lambda index: _read_pixels(found.file(index), (height, width)))
+    # An empty file counts as a frame that can't be decoded, and no sample of a track may be empty.
+    sizes = array("Q", (max(1, _size_of(found.file(index))) for index in range(count)))
+    track = Track(codec, 24, 0, 0, sizes, timing)
     return open_track(path, track, lambda index: read_picture(found.file(index)) or b"\0")
 
 
-def _kind_of(file: Path) -> bytes:
+def _codec_of(file: Path) -> bytes:
+    """Return QuickTime's name of a picture's codec, by content: a suffix may be wrong."""
     start = read_picture(file, 12)
-    kind = (
-        _WEBP if is_webp(start) else next((k for magic, k in _KINDS.items() if start.startswith(magic)), None)
-    )
-    if kind is None:
-        raise SourceError(f"{file} is no picture of a kind that can be read: PNG, JPEG, TIFF or WebP.")
-    return kind
+    if is_webp(start):
+        return _WEBP
+    for magic, codec in _CODECS.items():
+        if start.startswith(magic):
+            return codec
+    raise SourceError(f"{file} is not a PNG, JPEG, TIFF or WebP picture.")
 
 
-def _size(file: Path) -> int:
+def _size_of(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError as error:
         raise SourceError(f"{file} can't be read: {error.strerror}.") from error
 
 
-def _pixels(file: Path, shape: tuple[int, int]) -> bytes:
+def _read_pixels(file: Path, shape: tuple[int, int]) -> bytes:
+    """Return the RGBA pixels of a WebP picture, which must be (H, W) of the first."""
     pixels = decode_webp(read_picture(file))
     if pixels.shape[:2] != shape:
         raise SourceError(
-            f"{file} is of another size than the first picture: enlarge such pictures one by one."
+            f"{file} differs in size from the first picture: enlarge pictures of several sizes one by one."
         )
     return pixels.tobytes()

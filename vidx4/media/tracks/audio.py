@@ -1,4 +1,4 @@
-"""Sound that is compressed anew."""
+"""Encode audio again, for containers that can't hold the source's codec."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,95 +19,98 @@ from vidx4.media.container import AnyPacket
 from vidx4.media.tracks.timeline import Cut
 
 AAC_RATE, OPUS_RATE = 128_000, 96_000
-"""Bits per second and channel."""
+"""Bits per second for each channel."""
 _ENCODERS: Mapping[str, str] = {"opus": "libopus"}
-"""FFmpeg's encoder of a codec where it has another name."""
+"""FFmpeg's encoders whose names differ from their codecs'."""
 _BIT_RATES: Mapping[str, int] = {"aac": AAC_RATE, "opus": OPUS_RATE}
 _USUAL_RATE = 48_000
-_NO_PLACES = " channels"
-"""How the name of a layout ends that only tells how many channels there are."""
+"""Sample rate for an encoder that doesn't take the source's, in Hz."""
+_UNNAMED = " channels"
+"""End of the name of a layout that has a number of channels, but no positions for them."""
 _JITTER = Fraction(1, 200)
-"""Seconds by which times may be wrong without the sound having a gap."""
+"""Seconds by which timestamps may be off without being taken for a gap."""
 
 
 def add_sound_stream(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
-    """Add a stream of sound that is compressed anew to an output whose header is not written yet.
+    """Add an audio stream that is encoded again to an output whose header is not written yet.
 
-    Channels and sample rate are those of the source, if the codec knows them; else as many channels in its
-    own places, and 48 kHz.
+    It keeps the source's channels and sample rate if the codec supports them; otherwise it has the codec's
+    usual layout for as many channels, and 48 kHz.
 
     Args:
-        output: takes the codec.
-        stream: of the source.
+        output: an output whose container holds the codec.
+        stream: the source's audio stream.
         codec: FFmpeg's name of the codec.
     """
     encoder, given = Codec(_ENCODERS.get(codec, codec), "w"), stream.codec_context
-    copy = output.add_stream(encoder.name, rate=_rate(encoder, given.sample_rate))
+    copy = output.add_stream(encoder.name, rate=_choose_rate(encoder, given.sample_rate))
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
-    context.format = _format(encoder, given.format)
-    context.layout = _layout(encoder, given.layout, given.format)
+    context.format = _choose_format(encoder, given.format)
+    context.layout = _choose_layout(encoder, given.layout, given.format)
     context.time_base = Fraction(1, context.sample_rate)
     if codec in _BIT_RATES:
         context.bit_rate = _BIT_RATES[codec] * context.channels
     return copy
 
 
-def _rate(encoder: Codec, given: int) -> int:
+def _choose_rate(encoder: Codec, given: int) -> int:
     return given if given in (encoder.audio_rates or (given or _USUAL_RATE,)) else _USUAL_RATE
 
 
-def _format(encoder: Codec, given: AudioFormat) -> AudioFormat:
-    """Return a format of an encoder that is as fine as the given one, if it has such."""
+def _choose_format(encoder: Codec, given: AudioFormat) -> AudioFormat:
+    """Return an encoder's sample format that, like the given one, has more than 16 bits or has not."""
     formats = encoder.audio_formats or (given,)
     return next((each for each in formats if (each.bytes > 2) == (given.bytes > 2)), formats[0])
 
 
-def _layout(encoder: Codec, given: AudioLayout, given_format: AudioFormat) -> AudioLayout:
+def _choose_layout(encoder: Codec, given: AudioLayout, given_format: AudioFormat) -> AudioLayout:
+    """Return the given layout if the encoder takes it, otherwise the usual one of as many channels."""
+    # FFmpeg lists no layouts for some encoders that refuse most of them, so opening one is the only test.
     context = CodecContext.create(encoder, "w")
     assert isinstance(context, AudioCodecContext)
-    context.format = _format(encoder, given_format)
-    context.sample_rate, context.layout = _rate(encoder, _USUAL_RATE), given
+    context.format = _choose_format(encoder, given_format)
+    context.sample_rate, context.layout = _choose_rate(encoder, _USUAL_RATE), given
     with suppress(FFmpegError):
         context.open()
-        return _with_places(given)
-    return _usual(given)
+        return _name_positions(given)
+    return _usual_layout(given)
 
 
 def name_channels(copy: AudioStream) -> None:
-    """Give the channels of a copied stream their usual places where none are stated: MP4 takes no others."""
-    copy.codec_context.layout = _with_places(copy.codec_context.layout)
+    """Give the channels of a copied stream their usual positions if it has none; MP4 needs them."""
+    copy.codec_context.layout = _name_positions(copy.codec_context.layout)
 
 
-def _with_places(layout: AudioLayout) -> AudioLayout:
-    return _usual(layout) if layout.name.endswith(_NO_PLACES) else layout
+def _name_positions(layout: AudioLayout) -> AudioLayout:
+    return _usual_layout(layout) if layout.name.endswith(_UNNAMED) else layout
 
 
-def _usual(layout: AudioLayout) -> AudioLayout:
+def _usual_layout(layout: AudioLayout) -> AudioLayout:
     return AudioLayout(f"{layout.nb_channels}c")
 
 
 def convert_sound(
     packets: Iterable[AnyPacket], stream: AudioStream, copy: AudioStream, cut: Cut
 ) -> Iterator[AnyPacket]:
-    """Yield sound that is compressed anew: the samples of a cut, each at its time on the output's clock.
+    """Yield audio that is encoded again: the samples of a cut, each at its time on the output's clock.
 
     Gaps, and packets that can't be decoded, become silence.
 
     Args:
-        packets: those of one stream, in order, from before the cut on.
-        stream: where they are from.
-        copy: what `add_sound_stream` made; the header of its container must be written.
-        cut: what is kept of the source.
+        packets: the stream's packets in order, beginning before the cut.
+        stream: the source's audio stream.
+        copy: the output's stream, from `add_sound_stream`; the header of its container must be written.
+        cut: the part of the source that is kept.
     """
     context = copy.codec_context
     rate = stream.codec_context.sample_rate or context.sample_rate
     resampler = AudioResampler(context.format, context.layout, context.sample_rate)
-    for frame in _cut(_fill_gaps(_decode(packets, stream), rate), rate, cut):
-        for part in resampler.resample(frame):
-            yield from copy.encode(part)
-    for part in resampler.resample(None):
-        yield from copy.encode(part)
+    for frame in _clip(_fill_gaps(_decode(packets, stream), rate), rate, cut):
+        for resampled in resampler.resample(frame):
+            yield from copy.encode(resampled)
+    for resampled in resampler.resample(None):
+        yield from copy.encode(resampled)
     yield from copy.encode(None)
 
 
@@ -120,23 +123,27 @@ def _decode(packets: Iterable[AnyPacket], stream: AudioStream) -> Iterator[Audio
 
 
 def _fill_gaps(frames: Iterable[AudioFrame], rate: int) -> Iterator[AudioFrame]:
-    """Yield frames each of which begins where the one before ends, with a pts in samples."""
+    """Yield frames that each begin where the one before ends, with pts in samples.
+
+    Gaps are filled with silence, and samples that overlap earlier ones are dropped.
+    """
     following: int | None = None
     for frame in frames:
         begin = following or 0 if frame.pts is None else round(frame.pts * (frame.time_base or 1) * rate)
         if following is None or abs(begin - following) <= _JITTER * rate:
             following = begin if following is None else following
             begin = following
-        for place in range(following, begin, rate):
-            yield _at(_silence(frame, min(rate, begin - place)), place, rate)
+        # A second at a time: a gap may last for hours.
+        for start in range(following, begin, rate):
+            yield _at(_silence(frame, min(rate, begin - start)), start, rate)
         following = max(following, begin)
         if begin + frame.samples > following:
             yield _at(_crop(frame, following - begin, frame.samples), following, rate)
             following = begin + frame.samples
 
 
-def _cut(frames: Iterable[AudioFrame], rate: int, cut: Cut) -> Iterator[AudioFrame]:
-    """Yield what is inside a cut, on the output's clock."""
+def _clip(frames: Iterable[AudioFrame], rate: int, cut: Cut) -> Iterator[AudioFrame]:
+    """Yield the samples inside a cut, on the output's clock."""
     moved = cut.ticks(Fraction(1, rate))
     for frame in frames:
         begin = end = frame.pts or 0
@@ -153,7 +160,7 @@ def _at(frame: AudioFrame, pts: int, rate: int) -> AudioFrame:
 
 
 def _silence(like: AudioFrame, samples: int) -> AudioFrame:
-    middle = 128 if like.format.name.startswith("u8") else 0
+    middle = 128 if like.format.name.startswith("u8") else 0  # the only unsigned format
     silence = AudioFrame(like.format, like.layout, samples)
     for plane in silence.planes:
         plane.update(bytes([middle]) * plane.buffer_size)

@@ -1,4 +1,4 @@
-"""Sound of a part of a video, packet for packet."""
+"""Trim audio to a part of a video without encoding it again, packet by packet."""
 
 import re
 from collections import deque
@@ -13,47 +13,50 @@ from vidx4.media.container import AnyPacket
 from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut
 
-_NUM_BEFORE: Mapping[str, int] = {
+_PREROLL: Mapping[str, int] = {
+    # Each packet of a lossless codec stands alone.
     **dict.fromkeys(("alac", "ape", "flac", "mlp", "tak", "truehd", "tta", "wavpack"), 0),
-    "aac": 2,
-    "mp3": 4,
-    "opus": 4,
-    "vorbis": 2,
+    "aac": 2,  # windows overlap, and SBR looks back one packet more
+    "mp3": 4,  # a frame may take its bits from the space left in earlier ones, the bit reservoir
+    "opus": 4,  # its predictors converge within 80 ms, four packets of 20 ms (RFC 7845, 4.6)
+    "vorbis": 2,  # windows overlap
 }
-"""How many packets a decoder needs before the one that it is to decode exactly, if not one: those of AAC
-(with SBR) and Vorbis overlap, MP3 stores bits in earlier ones, Opus settles within 80 ms (RFC 7845, 4.6)."""
+"""Number of packets that a decoder needs before one that it is to decode exactly; 1 for other codecs."""
 _PLAIN_PCM = re.compile(r"pcm_(?:[fsu](\d+)(?:le|be)?|[am]u?law)")
+"""Codecs that interleave samples of whole bytes; the group is the number of bits, 8 if it is missing."""
 _FRAME_SIZES: Mapping[str, int] = {"ac3": 1536, "eac3": 1536, "opus": 960}
-"""The usual number of samples in a packet, where FFmpeg doesn't tell."""
+"""Usual number of samples in a packet, for codecs of which FFmpeg doesn't report it."""
 _SKIP_LAYOUT_BYTES = 10
-"""Samples to skip at the start and at the end, 4 bytes each, and two reasons (`AV_PKT_DATA_SKIP_SAMPLES`)."""
+"""Size of `AV_PKT_DATA_SKIP_SAMPLES`: samples to skip at the start and at the end, 4 bytes each, and a byte
+for the reason of either."""
 _ADTS_SYNC, _ADTS_MASK = 0xFFF0, 0xFFF6
+"""First two bytes of an ADTS header, and the bits of them that are fixed (ISO/IEC 13818-7, 6.2.1)."""
 
 
 def trim_sound(
     packets: Iterable[AnyPacket], stream: AudioStream, copy: Stream, cut: Cut
 ) -> Iterator[AnyPacket]:
-    """Yield the sound of a cut on the output's clock, such that decoders give its samples and no others.
+    """Yield the audio of a cut on the output's clock, such that decoders give its samples and no others.
 
-    The packets that a decoder needs before have negative times. MP4 turns these into an edit list; in
-    Matroska `declare_delay` tells of them; elsewhere they are heard a few hundredths of a second before the
-    picture. The last packet says how much of it is heard. PCM is cut where the samples are.
+    The packets that a decoder needs beforehand have negative times. MP4 turns these into an edit list, and
+    Matroska hides them by the delay that `declare_delay` writes; elsewhere they are heard a few hundredths of
+    a second before the picture. The last packet states how much of it is heard. PCM is cut to the sample.
 
     Args:
-        packets: those of one stream, in order, from before the cut on.
-        stream: where they are from.
-        copy: the stream of the output.
-        cut: a part of the source.
+        packets: the stream's packets in order, beginning before the cut.
+        stream: the source's audio stream.
+        copy: the output's stream.
+        cut: the part of the source that is kept.
     """
     codec, rate = stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate
     if rate and (found := _PLAIN_PCM.fullmatch(codec)):
         width = int(found[1] or 8) // 8 * stream.codec_context.channels
-        timed = _find_times(packets, rate, lambda packet: packet.size // width)
+        timed = _refine_times(packets, rate, lambda packet: packet.size // width)
         trimmed = _slice(timed, rate, width, cut)
     else:
         frame_size = _frame_size(stream, codec)
-        timed = _find_times(packets, rate, lambda packet: frame_size)
-        trimmed = _select(timed, rate, _NUM_BEFORE.get(codec, 1), cut)
+        timed = _refine_times(packets, rate, lambda packet: frame_size)
+        trimmed = _select(timed, rate, _PREROLL.get(codec, 1), cut)
     for packet in trimmed:
         if codec == "aac" and copy.container.format.name in ("matroska", "webm"):
             packet = _without_adts(packet)
@@ -62,32 +65,34 @@ def trim_sound(
 
 
 def _frame_size(stream: AudioStream, codec: str) -> int:
-    """Return the samples of a packet; 0 where they are not known, or not the same."""
+    """Return the number of samples in each packet; 0 if it is unknown or varies."""
     header = stream.codec_context.extradata or b""
-    if codec == "flac" and header[:2] == header[2:4]:  # the least and the most
+    if codec == "flac" and header[:2] == header[2:4]:  # the least and the most samples in a packet
         return int.from_bytes(header[:2], "big")
     return stream.codec_context.frame_size or _FRAME_SIZES.get(codec, 0)
 
 
-def _find_times(
+def _refine_times(
     packets: Iterable[AnyPacket], rate: int, count: Callable[[AnyPacket], int]
 ) -> Iterator[AnyPacket]:
-    """Yield packets with times in samples where those of the container are coarser.
+    """Yield packets with times in samples if those of the container are coarser.
 
-    Matroska rounds to milliseconds. Each packet tells within half of that where the first one began, as long
-    as no gap lies between: together they tell it better.
+    Matroska rounds times to milliseconds. Each packet tells within half of that when the first one began, as
+    long as there is no gap between them; together they narrow it down.
 
     Args:
-        packets: those of one stream.
+        packets: the packets of one stream.
         rate: samples per second.
-        count: tells how many samples a packet holds; 0 for unknown.
+        count: returns the number of samples in a packet; 0 if it is unknown.
     """
+    # In samples: the bounds of the first packet's time, and the time chosen within them.
     low = high = begin = Fraction(0)
     total = 0
     for packet in packets:
         tick, samples = packet.time_base * rate, count(packet)
         if tick > 1 and samples and abs((packet.duration or 0) * tick - samples) <= tick:
             found = begin_of(packet) * rate - total
+            # Outside of the bounds, there was a gap: what follows is timed from here.
             if not total or not low - tick / 2 <= found <= high + tick / 2:
                 low, high, begin = found - tick / 2, found + tick / 2, found
             low, high = max(low, found - tick / 2), min(high, found + tick / 2)
@@ -100,7 +105,7 @@ def _find_times(
 
 
 def _slice(packets: Iterable[AnyPacket], rate: int, width: int, cut: Cut) -> Iterator[AnyPacket]:
-    """Yield PCM of which each sample of all channels has `width` bytes."""
+    """Yield the samples of PCM packets inside a cut; `width` is the bytes of a sample of all channels."""
     time_base = Fraction(1, rate)
     start, stop = round(cut.start * rate), round(cut.stop * rate)
     for packet in packets:
@@ -114,27 +119,31 @@ def _slice(packets: Iterable[AnyPacket], rate: int, width: int, cut: Cut) -> Ite
             yield piece
 
 
-def _select(packets: Iterable[AnyPacket], rate: int, num_before: int, cut: Cut) -> Iterator[AnyPacket]:
-    before: deque[AnyPacket] = deque(maxlen=num_before)
+def _select(packets: Iterable[AnyPacket], rate: int, num_preroll: int, cut: Cut) -> Iterator[AnyPacket]:
+    """Yield the packets that overlap a cut and those that a decoder needs before them."""
+    preroll: deque[AnyPacket] = deque(maxlen=num_preroll)
+    # One packet behind, since the last one is shortened.
     last: AnyPacket | None = None
     for packet in packets:
-        if _end(packet) <= cut.start:
-            before.append(packet)
+        if _end_of(packet) <= cut.start:
+            preroll.append(packet)
         elif begin_of(packet) < cut.stop:
-            for each in (*before, packet):
+            for each in (*preroll, packet):
                 if last:
                     yield _move(last, cut)
                 last = each
-            before.clear()
+            preroll.clear()
     if last:
         yield _move(_shorten(last, rate, cut.stop), cut)
 
 
-def _end(packet: AnyPacket) -> Fraction:
+def _end_of(packet: AnyPacket) -> Fraction:
+    """Return the second at which a packet ends; one without a duration lasts for a tick."""
     return begin_of(packet) + (packet.duration or 1) * packet.time_base
 
 
 def _move(packet: AnyPacket, cut: Cut) -> AnyPacket:
+    """Return a packet moved to the output's clock."""
     ticks = cut.ticks(packet.time_base)
     pts = round(begin_of(packet) / packet.time_base) - ticks
     packet.dts = pts if packet.dts is None else packet.dts - ticks
@@ -143,13 +152,16 @@ def _move(packet: AnyPacket, cut: Cut) -> AnyPacket:
 
 
 def _shorten(packet: AnyPacket, rate: int, stop: Fraction) -> AnyPacket:
-    """Return a packet that is heard until `stop` only: Matroska says so in samples, MP4 by the duration."""
-    extra = _end(packet) - stop
+    """Return a packet that is heard only until `stop`, in seconds of the source's clock.
+
+    Matroska stores this as samples to skip, MP4 as the packet's duration.
+    """
+    extra = _end_of(packet) - stop
     if extra <= 0:
         return packet
     skipped = bytes(packet.get_sidedata("skip_samples")).ljust(_SKIP_LAYOUT_BYTES, b"\0")
     at_end = int.from_bytes(skipped[4:8], "little") + round(extra * rate)
-    side_data = PacketSideData(  # type: ignore[call-arg]  # the stubs don't show how it is made
+    side_data = PacketSideData(  # type: ignore[call-arg]  # the stubs lack the constructor
         packet_sidedata_type_from_literal("skip_samples"), _SKIP_LAYOUT_BYTES
     )
     side_data.update(skipped[:4] + at_end.to_bytes(4, "little") + skipped[8:])
@@ -159,16 +171,17 @@ def _shorten(packet: AnyPacket, rate: int, stop: Fraction) -> AnyPacket:
 
 
 def _without_adts(packet: AnyPacket) -> AnyPacket:
-    """Return AAC without the header that it has in MPEG-TS.
+    """Return an AAC packet without the header that it has in MPEG-TS.
 
-    FFmpeg's muxer of Matroska takes it away, but then writes wrong parameters if it knew them before.
+    FFmpeg's Matroska muxer would remove it too, but then writes wrong parameters if it knew them before.
     """
     payload = bytes(packet)
     if int.from_bytes(payload[:2], "big") & _ADTS_MASK != _ADTS_SYNC:
         return packet
-    bare = Packet(payload[7 if payload[1] & 1 else 9 :])
-    bare.pts, bare.dts, bare.duration = packet.pts, packet.dts, packet.duration
-    bare.time_base, bare.is_keyframe = packet.time_base, True
+    has_crc = not payload[1] & 1
+    raw = Packet(payload[9 if has_crc else 7 :])
+    raw.pts, raw.dts, raw.duration = packet.pts, packet.dts, packet.duration
+    raw.time_base, raw.is_keyframe = packet.time_base, True
     for side_data in packet.iter_sidedata():
-        bare.set_sidedata(side_data)
-    return bare
+        raw.set_sidedata(side_data)
+    return raw

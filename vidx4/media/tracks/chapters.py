@@ -1,4 +1,4 @@
-"""The chapters of a file."""
+"""Read the chapters of a file, and write them into another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,24 +8,27 @@ from av.container import InputContainer, OutputContainer
 
 from vidx4.media.tracks.timeline import Cut
 
-_NANOSECONDS = Fraction(1, 10**9)
+_NANOSECOND = Fraction(1, 10**9)
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A stretch of a video with a name; times are seconds."""
+    """A named stretch of a video."""
 
     start: Fraction
+    """Seconds at which the chapter begins."""
     stop: Fraction
+    """Seconds at which the chapter ends."""
     title: str
     metadata: tuple[tuple[str, str], ...] = ()
+    """Tags of the chapter, including its title."""
 
     def __str__(self) -> str:
         return f"{self.title!r} {float(self.start):.3f}-{float(self.stop):.3f} s"
 
 
 def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapter]:
-    """Return the chapters of a file, as far as a cut goes and on the clock of its output."""
+    """Return the chapters of a file: all of them, or those inside a cut, on the clock of its output."""
     found = []
     for chapter in container.chapters():
         time_base = Fraction(chapter["time_base"] or 1)
@@ -38,14 +41,14 @@ def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapt
 
 
 def set_chapters(container: OutputContainer, chapters: Sequence[Chapter]) -> None:
-    """Write chapters into an output."""
+    """Set the chapters of an output."""
     container.set_chapters(
         [
             {
                 "id": number,
-                "start": round(chapter.start / _NANOSECONDS),
-                "end": round(chapter.stop / _NANOSECONDS),
-                "time_base": _NANOSECONDS,
+                "start": round(chapter.start / _NANOSECOND),
+                "end": round(chapter.stop / _NANOSECOND),
+                "time_base": _NANOSECOND,
                 "metadata": dict(chapter.metadata),
             }
             for number, chapter in enumerate(chapters, start=1)

@@ -1,4 +1,4 @@
-"""What a stream becomes in a container that can't hold it as it is."""
+"""Choose and make what a stream becomes in a container that can't hold it unchanged."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,22 +18,23 @@ from vidx4.media.tracks.timeline import Cut
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a stream is converted into."""
+    """The codec that a stream is converted to."""
 
     codec: str
     """FFmpeg's name of the codec."""
     note: str
-    """What is to be said of that, such as `loses nothing`."""
+    """What the conversion keeps or costs, such as `loses nothing`."""
 
 
 _TEXTS = frozenset({"mov_text", "subrip", "text", "webvtt"})
+"""Codecs of text subtitles without positions, by FFmpeg's names."""
 _TEXT_CODECS: Mapping[str, Conversion] = {
-    "mp4": Conversion("mov_text", "keeps text, styles and colours, but no places on the screen"),
-    "mov": Conversion("mov_text", "keeps text, styles and colours, but no places on the screen"),
+    "mp4": Conversion("mov_text", "keeps text, styles and colours, but not the position on the screen"),
+    "mov": Conversion("mov_text", "keeps text, styles and colours, but not the position on the screen"),
     "matroska": Conversion("subrip", "loses nothing"),
-    "webm": Conversion("webvtt", "keeps text and styles, but no colours beyond the usual eight"),
+    "webm": Conversion("webvtt", "keeps text and styles, but only eight colours"),
 }
-"""How each muxer holds text; MPEG-TS holds pictures of it only."""
+"""What text subtitles become, by FFmpeg's name of the muxer; MPEG-TS holds only pictures of text."""
 _EIGHT_BITS = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_s8_planar", "pcm_sga", "pcm_u8", "pcm_vidc"})
 _PLAIN: dict[str, str] = {
     **dict.fromkeys(("pcm_s16be", "pcm_s16be_planar", "pcm_s16le_planar", "pcm_u16be"), "pcm_s16le"),
@@ -41,27 +42,27 @@ _PLAIN: dict[str, str] = {
     **dict.fromkeys(("pcm_bluray", "pcm_dvd", "pcm_lxf", "pcm_s24be", "pcm_s24le_planar"), "pcm_s24le"),
     **dict.fromkeys(("mlp", "pcm_s24daud", "pcm_s24le", "pcm_u24be", "pcm_u24le", "truehd"), "pcm_s24le"),
 }
-"""Sound of up to 24 bits and any number of channels, and what holds the same samples."""
+"""Codecs of audio of up to 24 bits, and the plain PCM that holds the same samples."""
 _WIDE: dict[str, str] = {
     **dict.fromkeys(("pcm_s32be", "pcm_s32le", "pcm_s32le_planar", "pcm_u32be", "pcm_u32le"), "pcm_s32le"),
     **dict.fromkeys(("pcm_f16le", "pcm_f24le", "pcm_f32be", "pcm_f32le"), "pcm_f32le"),
     **dict.fromkeys(("pcm_f64be", "pcm_f64le"), "pcm_f64le"),
 }
-"""Sound whose samples are too fine for FLAC and ALAC."""
+"""Codecs whose samples have more bits than FLAC and ALAC hold, and the PCM that holds the same samples."""
 _PACKED = frozenset({"alac", "ape", "flac", "shorten", "tak", "tta", "wmalossless"})
-"""Sound that was compressed without a loss."""
+"""Codecs that compress audio losslessly."""
 _LOSSLESS = _EIGHT_BITS | _PACKED | _PLAIN.keys() | _WIDE.keys()
 
 
 def conversion(codec: str, container: str) -> Conversion | None:
-    """Return what a stream becomes in a container that can't hold it; None where it would lose what matters.
+    """Return what a stream becomes in a container that can't hold it; None if too much would be lost.
 
-    Text that is placed and coloured (ASS), pictures of text, and sound that was compressed with a loss before
+    Subtitles with positions and layout (ASS), subtitles that are pictures, and audio that is lossy already
     are not converted.
 
     Args:
         codec: FFmpeg's name of the stream's codec.
-        container: the name of FFmpeg's muxer.
+        container: FFmpeg's name of the muxer.
     """
     if codec in _TEXTS:
         return _TEXT_CODECS.get(container)
@@ -69,21 +70,21 @@ def conversion(codec: str, container: str) -> Conversion | None:
         return None
     match container:
         case "mpegts":
-            return Conversion("aac", f"compressed with AAC at {AAC_RATE // 1000} kbit/s a channel")
+            return Conversion("aac", f"compressed with AAC at {AAC_RATE // 1000} kbit/s per channel")
         case "webm":
-            return Conversion("opus", f"compressed with Opus at {OPUS_RATE // 1000} kbit/s a channel")
+            return Conversion("opus", f"compressed with Opus at {OPUS_RATE // 1000} kbit/s per channel")
         case "matroska":
             return Conversion(_WIDE.get(codec, "flac"), "loses nothing")
     return Conversion((_PLAIN | _WIDE).get(codec, "alac"), "loses nothing")
 
 
 def add_converted(output: OutputContainer, stream: Stream, codec: str) -> Stream:
-    """Add the stream of an output that holds a converted one.
+    """Add a stream to an output for the converted packets of another.
 
     Args:
-        output: whose header is not written yet.
-        stream: of the source.
-        codec: that of its `conversion`.
+        output: an output whose header is not written yet.
+        stream: the source's stream.
+        codec: FFmpeg's name of the codec, from `conversion`.
     """
     if isinstance(stream, AudioStream):
         return add_sound_stream(output, stream, codec)
@@ -91,13 +92,13 @@ def add_converted(output: OutputContainer, stream: Stream, codec: str) -> Stream
 
 
 def converted(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) -> Iterator[AnyPacket]:
-    """Yield the packets of a stream as they are in an output, on its clock.
+    """Yield the packets of a stream converted for an output, on its clock.
 
     Args:
-        original: the source, which is read by nobody else meanwhile.
+        original: the source, which nothing else may read meanwhile.
         stream: one of its streams.
-        copy: what `add_converted` made of it; the header of its container must be written.
-        cut: what is kept of the source.
+        copy: the output's stream, from `add_converted`; the header of its container must be written.
+        cut: the part of the source that is kept.
     """
     packets = read_around(original, stream, cut)
     if isinstance(stream, AudioStream) and isinstance(copy, AudioStream):
@@ -107,13 +108,13 @@ def converted(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) 
 
 
 def part_of(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) -> Iterator[AnyPacket]:
-    """Yield what a part of a video holds of a sound or of subtitles that are copied.
+    """Yield the packets of an audio or subtitle stream that belong to a part of a video, copied.
 
     Args:
-        original: the source, which is read by nobody else meanwhile.
+        original: the source, which nothing else may read meanwhile.
         stream: one of its streams.
-        copy: that of the output.
-        cut: what is kept of the source.
+        copy: the output's stream.
+        cut: the part of the source that is kept.
     """
     packets = read_around(original, stream, cut)
     if isinstance(stream, AudioStream):

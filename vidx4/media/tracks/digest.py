@@ -1,4 +1,4 @@
-"""What the packets of streams hold, in a few bytes for each packet."""
+"""Digest the packets of streams, in a few bytes for each, to compare a copy with its source."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,24 @@ from vidx4.media.container import AnyPacket, read_packets
 from vidx4.media.tracks.timeline import Cut
 
 _ADTS_HEADER, _ADTS_CRC = 7, 2
-"""Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska leave away."""
+"""Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska don't store."""
 _EMPTY_TEXT = b"\0\0"
-"""What MP4 shows between two texts."""
+"""Payload of the packet that MP4 needs for a pause between two texts."""
 _PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
-"""A picture of these subtitles is a set of segments, which Matroska keeps in one packet, others in many."""
+"""Codec whose pictures are sets of segments, in one packet each in Matroska and in many elsewhere; and the
+segment that ends a set."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
-"""The layers of MPEG audio, which MP4 and MPEG-TS don't tell apart; every frame says which it is of."""
+"""Layers of MPEG audio, which MP4 and MPEG-TS don't distinguish: each frame states its own."""
 _SAME_EXTRADATA = frozenset({"alac", "flac", "vorbis"})
 """Codecs whose headers no container rewrites."""
 
 
 class StreamDigest:
-    """What the packets of a stream hold.
+    """A digest of a stream's packets: hashes of their payloads, and their times.
 
     Args:
-        stream: whose packets will be added.
-        origin: the second of its clock that becomes 0.
+        stream: the stream whose packets will be added.
+        origin: the second of its clock that becomes 0 in the output.
     """
 
     def __init__(self, stream: Stream, origin: Fraction = Fraction(0)) -> None:
@@ -41,42 +42,46 @@ class StreamDigest:
         self.time_base = Fraction(stream.time_base or 1)
         self.parameters = _parameters(stream)
         self.is_coarse = isinstance(stream, AudioStream) and self.time_base * stream.rate > 1
-        """Whether times are known to less than a sample of sound."""
+        """Whether times are coarser than a sample of the audio."""
         self.texts: list[str] = []
-        """What subtitles say."""
+        """Lines of text subtitles, without style."""
         self._origin = origin
         self._hash = sha256(stream.data if isinstance(stream, AttachmentStream) else b"")
         self._pts = array("q")
         self._hashes = array("Q")
         self._stop = Fraction(0)
-        self._is_amid_set = False
-        # QuickTime regroups samples into other packets.
+        self._is_within_set = False
         self.has_packets = not self.codec.startswith("pcm_") and stream.type != "attachment"
+        """Whether packets can be compared one by one; QuickTime regroups PCM samples into other packets."""
 
     def add(self, packet: AnyPacket, payload: bytes, cut: Cut | None) -> None:
-        """Add a packet; of a cut, what is inside of it."""
+        """Add a packet.
+
+        Args:
+            packet: the packet, for its times.
+            payload: what counts of its content.
+            cut: the part of the source that is kept; None for all of it.
+        """
         self._hash.update(payload)
-        if self._is_amid_set:
-            self._is_amid_set = not payload.endswith(_END_OF_SET)
+        if self._is_within_set:
+            self._is_within_set = not payload.endswith(_END_OF_SET)
             return
-        self._is_amid_set = self.codec == _PGS and not payload.endswith(_END_OF_SET)
+        self._is_within_set = self.codec == _PGS and not payload.endswith(_END_OF_SET)
         self._hashes.append(int.from_bytes(sha256(payload).digest()[:8]))
         pts = packet.pts or 0
-        if cut is not None and packet.stream.type == "subtitle":
-            pts = round(
-                max(pts * self.time_base, cut.start if not cut.is_whole else pts * self.time_base)
-                / self.time_base
-            )
+        # A subtitle that began before the cut is shown from its start on.
+        if cut is not None and not cut.is_whole and packet.stream.type == "subtitle":
+            pts = round(max(pts * self.time_base, cut.start) / self.time_base)
         self._pts.append(pts)
         self._stop = max(self._stop, (pts + (packet.duration or 0)) * self.time_base)
 
     @property
     def content(self) -> str:
-        """A hash of all payloads."""
+        """Hash of all payloads."""
         return self._hash.hexdigest()[:16]
 
     def last(self, num_packets: int) -> tuple[str, list[Fraction]]:
-        """Return a hash of the last packets, as many as are asked for, and their times."""
+        """Return a hash of the last packets, and their times in seconds of the output."""
         if not num_packets:
             return "", []
         return sha256(self._hashes[-num_packets:]).hexdigest()[:16], self.times[-num_packets:]
@@ -88,12 +93,12 @@ class StreamDigest:
 
     @property
     def times(self) -> list[Fraction]:
-        """When each packet is shown, in seconds of the output."""
+        """Time of each packet in seconds of the output."""
         return [pts * self.time_base - self._origin for pts in self._pts]
 
     @property
     def rounding(self) -> Fraction:
-        """By how much times had to be rounded to be moved, in seconds."""
+        """Seconds by which times may have been rounded when they were moved to the output's clock."""
         return self.time_base if (self._origin / self.time_base).denominator != 1 else Fraction(0)
 
     @property
@@ -113,32 +118,33 @@ def _parameters(stream: Stream) -> tuple[object, ...]:
 def digests(
     container: InputContainer, streams: Sequence[Stream], cut: Cut | None = None
 ) -> Mapping[int, StreamDigest]:
-    """Return what the packets of some streams hold, by the index of each, after one pass over the file.
+    """Return digests of some streams, by their indices, in one pass over the file.
 
     Args:
-        container: that they are in.
-        streams: of it.
-        cut: tells which packets count, and by how much their times are moved; all, by nothing, where None.
+        container: an open file.
+        streams: some of its streams.
+        cut: the packets that count, and the clock to which their times are moved; None for all packets on
+            the file's own clock.
     """
     found = {stream.index: StreamDigest(stream, cut.origin if cut else Fraction(0)) for stream in streams}
-    packets = [stream for stream in streams if stream.type != "attachment"]
-    if not packets:
+    with_packets = [stream for stream in streams if stream.type != "attachment"]
+    if not with_packets:
         return found
-    for packet in read_packets(container, *packets):
-        digest, payload = found[packet.stream_index], _payload(packet)
-        if payload and (cut is None or _counts(packet, cut)):
+    for packet in read_packets(container, *with_packets):
+        digest, payload = found[packet.stream_index], _payload_of(packet)
+        if payload and (cut is None or _is_inside(packet, cut)):
             digest.add(packet, payload, cut)
-            digest.texts += _texts(packet)
+            digest.texts += _texts_of(packet)
     return found
 
 
-def _counts(packet: AnyPacket, cut: Cut) -> bool:
+def _is_inside(packet: AnyPacket, cut: Cut) -> bool:
     start = (packet.pts or 0) * packet.time_base
     return cut.holds(start, start + (packet.duration or 1) * packet.time_base)
 
 
-def _payload(packet: AnyPacket) -> bytes:
-    """Return what a packet holds, without what only its container wants."""
+def _payload_of(packet: AnyPacket) -> bytes:
+    """Return the content of a packet without what is there only for its container."""
     payload = bytes(packet)
     codec = packet.stream.codec_context and packet.stream.codec_context.codec.canonical_name
     if codec == "mov_text" and payload == _EMPTY_TEXT:
@@ -150,13 +156,13 @@ def _payload(packet: AnyPacket) -> bytes:
 
 
 def _adts_length(payload: bytes) -> int:
-    """Return the length that a header of ADTS states; 0 where there is none."""
+    """Return the length of a packet that an ADTS header states; 0 if it doesn't begin with one."""
     is_header = payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0
     return (payload[3] & 3) << 11 | payload[4] << 3 | payload[5] >> 5 if is_header else 0
 
 
-def _texts(packet: AnyPacket) -> list[str]:
-    """Return the lines that a packet of text subtitles shows, without style."""
+def _texts_of(packet: AnyPacket) -> list[str]:
+    """Return the lines of a packet of text subtitles, without style; none for other streams."""
     stream = packet.stream
     if not isinstance(stream, SubtitleStream) or not stream.codec_context.codec.text_sub:
         return []

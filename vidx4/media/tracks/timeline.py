@@ -1,4 +1,4 @@
-"""When packets are shown and decoded in an output."""
+"""Give the packets of an output their times of display (pts) and of decoding (dts)."""
 
 import heapq
 from bisect import bisect_left
@@ -13,23 +13,25 @@ from vidx4.media.container import AnyPacket
 from vidx4.video import Source, TimeRange
 
 _MAX_DELAY = 16
-"""By how many places H.264 and HEVC decode a frame before it is shown, at most."""
+"""Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What is kept of a source, in seconds of its clock."""
+    """The part of a source that is kept, in seconds of its clock."""
 
     start: Fraction
+    """Second at which the first kept frame is shown."""
     stop: Fraction
+    """Second at which the last kept frame ends."""
     span: TimeRange
-    """What was asked for."""
+    """The part that the user asked for; `start` and `stop` are at frames."""
     origin: Fraction
-    """The second of the source's clock that becomes 0: a whole video stays on its clock."""
+    """Second of the source's clock that becomes 0 in the output; a whole video keeps its clock."""
 
     @classmethod
     def of(cls, source: Source, span: TimeRange) -> "Cut":
-        """Return the cut at the frames of a span."""
+        """Return the cut that holds the frames of a span."""
         start, stop = span.pts_bounds(source)
         first = source.pts[min(bisect_left(source.pts, start), source.num_frames - 1)]
         begin = first * source.time_base
@@ -41,17 +43,17 @@ class Cut:
         return self.span.is_whole
 
     def holds(self, start: Fraction, stop: Fraction) -> bool:
-        """Return whether something from `start` to `stop` overlaps the cut."""
+        """Return whether the time from `start` to `stop`, in seconds of the source, overlaps the cut."""
         return self.is_whole or (start < self.stop and stop > self.start)
 
     def clip(self, start: Fraction, stop: Fraction) -> tuple[Fraction, Fraction]:
-        """Return what of a stretch of time is inside the cut."""
+        """Return the part of a stretch of time that is inside the cut."""
         if self.is_whole:
             return start, stop
         return max(start, self.start), min(stop, self.stop)
 
     def ticks(self, time_base: Fraction) -> int:
-        """Return by how many units of a time base times are moved earlier."""
+        """Return by how many units of a time base the output's times are earlier than the source's."""
         return round(self.origin / time_base)
 
 
@@ -64,10 +66,10 @@ def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
 
 
 def _complete_times(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
-    """Yield the packets with a pts and a dts.
+    """Yield packets that all have a pts and a dts.
 
-    Matroska states no dts. FFmpeg finds them from the pts, but not those of the first packets of a stream
-    whose frames refer to later ones: these wait for the first that is known.
+    Matroska stores no dts. FFmpeg derives them from the pts, but in a stream with reordered frames not those
+    of the first packets: these wait for the first packet with a dts.
     """
     waiting: dict[int, list[AnyPacket]] = {}
     for packet in packets:
@@ -85,10 +87,14 @@ def _may_be_reordered(packet: AnyPacket) -> bool:
 
 
 def _complete_run(run: list[AnyPacket]) -> Iterator[AnyPacket]:
-    """Yield packets of one stream, of which at most the last knows its dts; others get those just below."""
+    """Yield packets of one stream, giving a dts to those before the last, counting down from the last's.
+
+    Args:
+        run: consecutive packets of which only the last may have a dts.
+    """
     last = run[-1].dts
     if last is None:
-        last = min(packet.pts or 0 for packet in run)  # a cover has no time at all
+        last = min(packet.pts or 0 for packet in run)  # a cover picture has no times at all
     for dts, packet in enumerate(run, start=last - len(run) + 1):
         packet.dts = dts
         packet.pts = dts if packet.pts is None else packet.pts
@@ -96,26 +102,30 @@ def _complete_run(run: list[AnyPacket]) -> Iterator[AnyPacket]:
 
 
 def _move(packet: AnyPacket, ticks: int) -> AnyPacket:
+    """Return a packet moved later by units of its time base."""
     if packet.pts is not None and packet.dts is not None:
         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
     return packet
 
 
 def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: int) -> Iterator[AnyPacket]:
-    """Yield the packets of parts with the source's pts, moved to the output's clock, and fitting dts.
+    """Yield the packets of parts with the source's pts, moved to the output's clock, and matching dts.
 
-    The n-th packet is decoded when the n-th frame is shown, `delay` frames earlier: this ascends over
-    the border of two parts, at any frame rate.
+    A packet's dts is the time at which the frame `delay` places before it, in order of display, is shown. So
+    dts ascend across the border between two parts, at any frame rate, and no dts is later than its pts.
 
     Args:
-        packets: packets of the parts in the order of decoding, in any time base that holds the source's.
-        source: tells the time base and when each frame ends.
-        cut: what the parts cover.
-        delay: by how many places a frame is decoded before it is shown, at most.
+        packets: packets of the parts in decoding order, in any time base that holds the source's times.
+        source: the source, for its time base and the time at which each frame ends.
+        cut: the part of the source that the packets cover.
+        delay: most places by which a frame is decoded earlier than it is shown.
     """
+    # A time base that holds the times of the source relative to the origin exactly.
     unit = _common_unit(source.time_base, cut.origin)
     scale, origin = int(source.time_base / unit), int(cut.origin / unit)
     durations = dict(zip(source.pts, _durations(source), strict=True))
+    # A heap of the pts that no packet has taken as its dts yet. `delay` made-up times before the first frame
+    # keep it filled, so the smallest is `delay` frames behind the packets that were seen.
     pending: list[int] = []
     for packet in packets:
         pts = round((packet.pts or 0) * packet.time_base / source.time_base)
@@ -128,11 +138,12 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
 
 
 def _common_unit(time_base: Fraction, origin: Fraction) -> Fraction:
-    """Return the largest stretch of time of which both are whole multiples."""
+    """Return the largest unit of time of which both are whole multiples, their greatest common divisor."""
     denominator = lcm(time_base.denominator, origin.denominator)
     return Fraction(gcd(int(time_base * denominator), int(origin * denominator)), denominator)
 
 
 def _durations(source: Source) -> Iterator[int]:
+    """Yield for how long each frame is shown, in units of the source's time base."""
     stops = (*source.pts[1:], source.stop_pts)
     return (stop - start for start, stop in zip(source.pts, stops, strict=True))
