@@ -1,4 +1,4 @@
-"""What the user sees of a folder: the plan, how far it is, and what became of each file."""
+"""What the user sees of a folder: the plan, progress, and the outcome of each file."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ class BatchView:
     """Shows a batch on a terminal, on a pipe, or as JSON events that name their file.
 
     Args:
-        terminal: where to.
+        terminal: prints it.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -39,7 +39,7 @@ class BatchView:
 
     @contextmanager
     def display(self) -> Iterator[Event]:
-        """Show progress, and let the user stop the batch by the event that is given."""
+        """Show progress, and give an event that is set if the user stops the batch."""
         terminal, stop = self._terminal, Event()
         with stoppable(stop, quiet=terminal.quiet or terminal.json):
             if terminal.json:
@@ -53,43 +53,40 @@ class BatchView:
             yield stop
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
-        """Tell how much there is to do."""
+        """Show how much there is to do."""
         facts = [look_facts(look) for look in looks]
         self._terminal.event("plan", files=facts)
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        self._terminal.say(f"{len(facts)} files: {told}; {frames} frames to be enlarged", quietly=False)
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        self._terminal.tell(f"{len(facts)} files: {statuses}; {frames} frames to enlarge")
 
     def begun(self, item: "Item", number: int, num_files: int) -> None:
-        """Tell which file's turn it is."""
+        """Show which file is next."""
         frames = f", {item.num_left} frames" if item.plan else ""
-        self._terminal.say(
-            f"file {number} of {num_files}: {item.path} -> {item.output}{frames}", quietly=False
-        )
+        self._terminal.tell(f"file {number} of {num_files}: {item.path} -> {item.output}{frames}")
 
     def estimated(self, item: "Item", estimate: "Estimate", total: "Total") -> None:
-        """Tell what all files take."""
+        """Show what all files take."""
         self._terminal.event(
             "estimate", file=str(item.path), **asdict(estimate), seconds_left_of_all=total.seconds_left
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
-        self._terminal.say(
-            f"all takes about {clock(total.seconds_left)}: {each}; this file about "
-            f"{disk(estimate.output_size)}",
-            quietly=False,
+        self._terminal.tell(
+            f"all files take about {clock(total.seconds_left)}: {each}; this one gets about "
+            f"{disk(estimate.output_size)}"
         )
 
     def progressed(self, item: "Item", progress: "Progress", total: "Total") -> None:
-        """Show how far a file and all files are."""
+        """Show the progress of a file and of all files."""
         self._show(item, progress, total)
 
     def part_made(self, item: "Item", part: "Part") -> None:
-        """Tell of a part that is whole."""
+        """Report that a part is finished."""
         self._terminal.event("part", file=str(item.path), **asdict(part))
 
     def reported(self, report: "FileReport") -> None:
-        """Tell what became of one file."""
+        """Report the outcome of one file."""
         self._hide(report)
         self._terminal.event("file", **asdict(report))
         if report.message and report.outcome != "skipped":
@@ -116,7 +113,7 @@ class BatchView:
 
     @contextmanager
     def _bars(self) -> Iterator[None]:
-        """Show a line for all files, and one for each file at work below it."""
+        """Show a line for all files, and below it one for each file in progress."""
         with bars(self._terminal.console) as shown:
             whole = shown.add_task("all files", total=1.0, state="")
             files: dict[Path, TaskID] = {}
@@ -142,7 +139,7 @@ def _overall(total: "Total") -> str:
 
 
 def look_facts(look: "Item | FileReport") -> dict[str, Any]:
-    """Return what was found out about a file."""
+    """Return what will be done with a file, or why nothing is."""
     from vidx4.jobs.folder.files import Item
 
     facts = {"path": str(look.path), "output": str(look.output or ""), "num_left": 0, "num_kept": 0}
@@ -161,31 +158,27 @@ def _frames(item: "Item") -> str:
 
 
 def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
-    """Show what a batch would do; fail if some file can't be done."""
+    """Show what a batch would do; fail if a file can't be enlarged."""
     facts = [look_facts(look) for look in looks]
     terminal.event("plan", files=facts)
-    if not terminal.json and not terminal.quiet:
-        rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
-        terminal.table(["", "source", "frames", "output", ""], rows)
+    rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
+    terminal.table(["", "source", "frames", "output", ""], rows)
     frames = sum(fact["num_left"] for fact in facts)
-    terminal.say(f"{len(facts)} files, {frames} frames to be enlarged", quietly=False)
+    terminal.tell(f"{len(facts)} files, {frames} frames to enlarge")
     if any(fact["status"] == "failed" for fact in facts):
         raise typer.Exit(FAILED)
 
 
 def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
-    """Show what became of a folder."""
-    if not terminal.json and not terminal.quiet:
-        rows = [
-            [each.outcome.value, str(each.path), str(each.output or ""), each.message] for each in reports
-        ]
-        terminal.table(["", "source", "output", ""], rows)
+    """Show the outcomes of all files."""
+    rows = [[each.outcome.value, str(each.path), str(each.output or ""), each.message] for each in reports]
+    terminal.table(["", "source", "output", ""], rows)
     counts = Counter(report.outcome.value for report in reports)
     terminal.event("done", **counts)
-    terminal.say(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), quietly=False)
+    terminal.tell(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
 
 
-def fail_unless_well(reports: "Sequence[FileReport]") -> None:
-    """Give another exit code than 0 if a file failed or was left."""
+def fail_unless_done(reports: "Sequence[FileReport]") -> None:
+    """Exit with a code other than 0 if a file failed or was left."""
     if any(report.outcome in ("failed", "left") for report in reports):
         raise typer.Exit(FAILED)

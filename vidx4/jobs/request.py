@@ -1,24 +1,22 @@
-"""What is wanted of a video."""
+"""What to make of a video."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
+from vidx4.option import Option, Panel
 from vidx4.video import WHOLE, TimeRange
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a video, beside the picture that `UpscaleOptions` decide on."""
+    """What to make of a video; how its picture looks is up to `UpscaleOptions`."""
 
     read: ReadOptions = ReadOptions()
-    """Which of its videos is meant, and what is done about fields."""
     span: TimeRange = WHOLE
-    """The part of the video that is wanted."""
     encode: EncodeOptions = EncodeOptions()
-    """How the enlarged frames are compressed."""
     streams: StreamOptions = StreamOptions()
-    """Which other streams the output holds."""
-    overwrite: bool = False
-    """Whether a file that is where the output goes may be replaced."""
-    strict: bool = False
-    """Whether a frame that can't be decoded is an error."""
+    overwrite: Annotated[
+        bool, Option("Replace files that exist.", Panel.OUTPUT, short="-y", is_common=True)
+    ] = False
+    strict: Annotated[bool, Option("Fail if a frame can't be decoded.", Panel.JOB)] = False

@@ -12,18 +12,19 @@ from PIL import Image
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
 from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.options import Layout
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
 from vidx4.media.options import EncodeOptions
 from vidx4.media.streams import choose_suffix
-from vidx4.video import Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class PreviewPlan:
     """One for each choice."""
     crops: Path
     page: Path | None
+    within: TimeRange = WHOLE
+    """The part of the film that is to be enlarged in the end, which costs are estimated for."""
 
     @property
     def num_frames(self) -> int:
@@ -83,6 +86,7 @@ def plan_preview(
     output: Path | None = None,
     *,
     span: TimeRange | None = None,
+    within: TimeRange = WHOLE,
     num_samples: int = 3,
     duration: Fraction = Fraction(1),
     layout: Layout = Layout.SPLIT,
@@ -97,9 +101,10 @@ def plan_preview(
         choices: the settings, one or more.
         output: where the video goes, with the label of each setting in its name where there are several;
             beside the source where None. Crops and page lie beside it.
-        span: what is shown; None for moments chosen over the whole film.
-        num_samples: how many such moments.
-        duration: of each, in seconds.
+        span: the part that is shown; None for moments that are chosen.
+        within: the part that moments are chosen from, and costs estimated for.
+        num_samples: number of moments.
+        duration: seconds that each moment lasts.
         layout: how before and after are put together in the video.
         encode: how it is compressed.
         with_page: whether to write the page.
@@ -111,7 +116,7 @@ def plan_preview(
     """
     if output is None:
         output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    shown = [_middle(source, span)] if span else _moments(source, num_samples, duration)
+    shown = [_middle(source, span)] if span else _moments(source, within, num_samples, duration)
     spans, stills = zip(*shown, strict=True)
     plan = PreviewPlan(
         scenes=Scenes(source, spans, stills, layout, encode),
@@ -119,6 +124,7 @@ def plan_preview(
         videos=tuple(_with_label(output, choice.label) for choice in choices),
         crops=crops_beside(output),
         page=output.with_suffix(".html") if with_page else None,
+        within=within,
     )
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
         check_writable(file, source.path, overwrite)
@@ -141,12 +147,18 @@ def _frames(source: Source, span: TimeRange) -> range:
     return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
-    """Return spans about the moments of a film, none of which meet."""
-    num_samples = max(1, min(num_samples, int(source.duration / duration)))
-    moments = choose_moments(source, num_samples)
+def _moments(
+    source: Source, within: TimeRange, num_samples: int, duration: Fraction
+) -> list[tuple[TimeRange, int]]:
+    """Return spans about the moments of a part of a film; none of the spans overlap."""
+    frames = _frames(source, within)
+    if not frames:
+        raise OptionError(f"{source.path} has no frame between --start and --stop.")
+    begin, end = (source.seconds_of(pts) for pts in within.pts_bounds(source))
+    num_samples = max(1, min(num_samples, int((end - begin) / duration)))
+    moments = choose_moments(source, num_samples, frames)
     times = [seconds_of(source, index) for index in moments]
-    borders = [Fraction(0), *((a + b) / 2 for a, b in pairwise(times)), source.duration]
+    borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
         start = max(first, min(when - duration / 2, last - duration))
@@ -191,7 +203,8 @@ def _shown(plan: PreviewPlan, takes: Sequence[Take], still: int) -> Shown:
 
 
 def _cost(plan: PreviewPlan, choice: Choice, take: Take) -> Cost:
-    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * plan.scenes.source.num_frames)
+    num_frames = len(_frames(plan.scenes.source, plan.within))
+    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * num_frames)
 
 
 def _page(plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], shown: Sequence[Shown]) -> Page:
