@@ -7,10 +7,11 @@
         def __post_init__(self) -> None:
             validate(self)
 
-`options_of` is the one reader of these annotations. The flags of the command line, the keys of vidx4.toml, the
-sweeps of a preview and the tables of the documentation all come from it.
+`options_of` is the one reader of these annotations. The flags of the command line, the keys of vidx4.toml,
+the sweeps of a preview and the tables of the documentation all come from it.
 """
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -75,6 +76,12 @@ class OptionField:
     def flag(self) -> str:
         """Name on the command line, without dashes before it, and in vidx4.toml."""
         return self.option.flag or self.name.replace("_", "-")
+
+    @property
+    def declarations(self) -> list[str]:
+        """The forms on the command line, a short one first; a switch that is on can be turned off."""
+        long = f"--{self.flag}/--no-{self.flag}" if self.default is True else f"--{self.flag}"
+        return [*filter(None, (self.option.short, long))]
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -166,6 +173,12 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         elif each.flag in values:
             arguments[name] = values[each.flag]
     return cls(**arguments)
+
+
+def as_typed(values: Mapping[str, Any], options: Mapping[str, OptionField]) -> str:
+    """Return values, by flag, as they are typed in a shell."""
+    texts = ((flag, text) for flag, value in values.items() for text in options[flag].format(value))
+    return shlex.join(f"--{flag}={text}" for flag, text in texts)
 
 
 def validate(options: object) -> None:

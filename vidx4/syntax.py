@@ -1,4 +1,4 @@
-"""How values of options are written as text: times, rates, sizes."""
+"""How times, rates and sizes are written, by users and for them."""
 
 import re
 from collections.abc import Callable
@@ -80,3 +80,24 @@ PLAIN = {
 TIME = Syntax("TIME", "a time in seconds or as hh:mm:ss.ms", parse_time, lambda time: f"{float(time):.9g}")
 RATE = Syntax("RATE", "a number of frames per second such as 25 or 24000/1001", parse_rate)
 SIZE = Syntax("SIZE", "a size such as 6GB, 800MB or 7.5GiB", parse_size, lambda size: f"{size / 1e9:.12g}GB")
+
+
+def format_memory(size: float) -> str:
+    """Format a size of memory."""
+    return f"{size / 2**20:.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
+
+
+def format_disk(size: float) -> str:
+    """Format a size on disk."""
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration as 3.2 s, 4:05, 1:02:03 or 2 days 3:04:05."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
+    return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"

@@ -8,21 +8,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-# Their order is that of the help.
-from vidx4.cli.upscale import upscale  # isort: skip
-from vidx4.cli.preview import preview  # isort: skip
-from vidx4.cli.batch import batch  # isort: skip
-from vidx4.cli.inspect import compare, doctor, models, probe, verify
+from vidx4.cli import batch, inspect, preview, upscale  # noqa: F401  # in the order of the help
 from vidx4.cli.program import app
 from vidx4.cli.progress_bar import heeded_signals
-
-__all__ = ["app", "batch", "compare", "doctor", "main", "models", "preview", "probe", "upscale", "verify"]
 
 
 @app.callback(invoke_without_command=True)
 def _program(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version.")] = False,
 ) -> None:
     if version:
         from vidx4 import __version__

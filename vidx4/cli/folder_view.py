@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
-from vidx4.cli.progress_bar import PlainProgress, bars, clock, describe, disk, stoppable
+from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal, printable
+from vidx4.jobs.events import file_facts, total_facts
+from vidx4.syntax import format_disk, format_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +56,7 @@ class BatchView:
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
         """Show how much there is to do."""
-        facts = [look_facts(look) for look in looks]
+        facts = [file_facts(look) for look in looks]
         self._terminal.event("plan", files=facts)
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
@@ -73,8 +75,8 @@ class BatchView:
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
         self._terminal.tell(
-            f"all files take about {clock(total.seconds_left)}: {each}; this one gets about "
-            f"{disk(estimate.output_size)}"
+            f"all files take about {format_seconds(total.seconds_left)}: {each}; this one gets about "
+            f"{format_disk(estimate.output_size)}"
         )
 
     def progressed(self, item: "Item", progress: "Progress", total: "Total") -> None:
@@ -94,14 +96,7 @@ class BatchView:
             self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
 
     def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
-        self._terminal.progress_event(
-            progress,
-            file=str(item.path),
-            number=total.number,
-            num_files=total.num_files,
-            share_done_of_all=round(total.share_done, 4),
-            seconds_left_of_all=round(total.seconds_left, 1),
-        )
+        self._terminal.progress_event(progress, file=str(item.path), **total_facts(total))
 
     def _plain(self) -> "Callable[[Item, Progress, Total], None]":
         plain = PlainProgress(self._terminal.say)
@@ -134,45 +129,27 @@ class BatchView:
 
 
 def _overall(total: "Total") -> str:
-    left = clock(total.seconds_left)
+    left = format_seconds(total.seconds_left)
     return f"file {total.number} of {total.num_files} · {total.share_done:.0%} of all · {left} left"
-
-
-def look_facts(look: "Item | FileReport") -> dict[str, Any]:
-    """Return what will be done with a file, or why nothing is."""
-    from vidx4.jobs.folder.files import Item
-
-    facts = {"path": str(look.path), "output": str(look.output or ""), "num_left": 0, "num_kept": 0}
-    if not isinstance(look, Item):
-        return {**facts, "status": look.outcome.value, "frames": "", "notes": look.message}
-    facts |= {"num_left": look.num_left, "num_kept": look.num_kept}
-    status = "resumes" if look.num_kept else "to do"
-    return {**facts, "status": status, "frames": _frames(look), "notes": look.options.changed}
-
-
-def _frames(item: "Item") -> str:
-    if item.plan is None:
-        return "a picture"
-    kept = f", {item.num_kept} of them done" if item.num_kept else ""
-    return f"{item.plan.num_frames} of {item.plan.source.width}x{item.plan.source.height}{kept}"
 
 
 def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
     """Show what a batch would do; fail if a file can't be enlarged."""
-    facts = [look_facts(look) for look in looks]
+    facts = [file_facts(look) for look in looks]
     terminal.event("plan", files=facts)
-    rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
-    terminal.table(["", "source", "frames", "output", ""], rows)
-    frames = sum(fact["num_left"] for fact in facts)
-    terminal.tell(f"{len(facts)} files, {frames} frames to enlarge")
+    if not terminal.quiet:
+        rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
+        terminal.table(["", "source", "frames", "output", ""], rows)
+    terminal.tell(f"{len(facts)} files, {sum(fact['num_left'] for fact in facts)} frames to enlarge")
     if any(fact["status"] == "failed" for fact in facts):
         raise typer.Exit(FAILED)
 
 
 def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
     """Show the outcomes of all files."""
-    rows = [[each.outcome.value, str(each.path), str(each.output or ""), each.message] for each in reports]
-    terminal.table(["", "source", "output", ""], rows)
+    if not terminal.quiet:
+        rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
+        terminal.table(["", "source", "output", ""], rows)
     counts = Counter(report.outcome.value for report in reports)
     terminal.event("done", **counts)
     terminal.tell(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))

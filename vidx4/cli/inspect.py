@@ -9,51 +9,37 @@ from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
 from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
 from vidx4.cli.terminal import Terminal
-from vidx4.jobs.request import Request
+from vidx4.jobs.request import OF_A_COPY, Request
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]
 Upscaled = Annotated[Path, typer.Argument(metavar="UPSCALED", help="Its enlarged copy.")]
 Crops = Annotated[
     Path | None, typer.Argument(metavar="OUTPUT", help="Default: <copy>_crops.png beside the copy.")
 ]
-_WHAT_A_COPY_HOLDS = (
-    "video_stream",
-    "deinterlace",
-    "inverse_telecine",
-    "frame_rate",
-    "start",
-    "stop",
-    "width",
-    "height",
-    "audio",
-    "subtitles",
-)
 
 
 @command
 def compare(
-    context: typer.Context,
     terminal: Terminal,
     source: Input,
     upscaled: Upscaled,
     destination: OutputOptions,
     request: Annotated[Request, Subset(only=("overwrite",))],
-    crops: Crops = None,
+    to: Crops = None,
 ) -> None:
     """Write a picture of crops from the middle of a video: bicubic beside its enlarged copy."""
     from vidx4.jobs.preview.crops import compare
 
-    crops = destination.or_positional(crops)
+    crops = destination.or_positional(to)
     terminal.done(compare(source, upscaled, crops, overwrite=request.overwrite))
 
 
 @command
 def verify(
-    context: typer.Context,
     terminal: Terminal,
     source: Input,
     upscaled: Upscaled,
-    request: Annotated[Request, Subset(only=_WHAT_A_COPY_HOLDS)],
+    request: Annotated[Request, Subset(only=OF_A_COPY)],
 ) -> None:
     """Compare a video with its enlarged copy: frames, times, streams, colors; fail if anything is lost.
 
@@ -65,7 +51,7 @@ def verify(
 
 
 @command
-def probe(context: typer.Context, terminal: Terminal, source: Input) -> None:
+def probe(terminal: Terminal, source: Input) -> None:
     """Show what a video file holds."""
     from vidx4.media.probe import probe
 
@@ -73,7 +59,7 @@ def probe(context: typer.Context, terminal: Terminal, source: Input) -> None:
 
 
 @command
-def models(context: typer.Context, terminal: Terminal) -> None:
+def models(terminal: Terminal) -> None:
     """Show the known models: what they are, how large, and where they are."""
     from vidx4.diffusion.models.registry import known_models
 
@@ -81,7 +67,7 @@ def models(context: typer.Context, terminal: Terminal) -> None:
 
 
 @command
-def doctor(context: typer.Context, terminal: Terminal) -> None:
+def doctor(terminal: Terminal) -> None:
     """Check this machine: what is fine, what is not, and what to do about it."""
     from vidx4.jobs.doctor import examine
 

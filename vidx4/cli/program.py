@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
-from vidx4.cli.options import TerminalOptions, parameter_name
+from vidx4.cli.options import TerminalOptions
 from vidx4.cli.reference import Argument, CommandReference, short_help
 from vidx4.cli.terminal import Terminal
 from vidx4.errors import OptionError
@@ -50,54 +50,43 @@ app = typer.Typer(
 
 @dataclass(frozen=True)
 class Subset:
-    """Annotates a command's parameter to offer only some options of its dataclass, by the names of their fields."""
+    """Annotates a parameter of a command that has only some options of its dataclass, by field."""
 
     only: Sequence[str] = ()
     without: Sequence[str] = ()
 
     def options_of(self, cls: type) -> list[OptionField]:
-        """Return the options of a dataclass that are offered."""
+        """Return the options that a command has."""
         options = [each for each in options_of(cls).values() if each.name not in self.without]
         return [each for each in options if each.name in self.only] if self.only else options
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A parameter of a command that is a dataclass of options."""
-
-    name: str
-    cls: type
-    options: Sequence[OptionField]
-
-    def build(self, values: dict[str, Any]) -> Any:
-        """Return the dataclass, from values that are taken out of those that Typer found."""
-        found = {each: values.pop(parameter_name(each.flag)) for each in self.options}
-        return build(
-            self.cls, {each.flag: tuple(v or ()) if each.is_list else v for each, v in found.items()}
-        )
-
-
-_TERMINAL = _Group("terminal", TerminalOptions, list(options_of(TerminalOptions).values()))
-
-
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command; its parameters that are dataclasses are built from options.
+    """Make a function a command; those of its parameters that are dataclasses become options.
 
-    Typer learns from a signature what there is to parse. So the command gets one that has a parameter for each
-    option, and the function gets the dataclasses built from the values that Typer found. Errors meant for the user
-    become a message and an exit code.
+    Typer learns from a signature what to parse, so the command gets one with a parameter for each option.
+    The function is called with dataclasses built from the values, with the `terminal` and, if it has such a
+    parameter, with all values that the user `typed`, by flag. Errors meant for the user become a message.
     """
-    groups, arguments = _split(function)
-    options = [option for group in (*groups, _TERMINAL) for option in group.options]
-    options.sort(key=lambda option: list(Panel).index(option.option.panel))
+    parameters = inspect.signature(function).parameters
+    groups = {name: group for name, each in parameters.items() if (group := _group(each.annotation))}
+    arguments = [each for name, each in parameters.items() if name not in {*groups, "terminal", "typed"}]
+    options = [option for _, offered in groups.values() for option in offered]
+    options += options_of(TerminalOptions).values()
 
     def run(context: typer.Context, **values: Any) -> None:
-        terminal = Terminal(_TERMINAL.build(values), context.obj)
+        found = {each.flag: values.pop(_name(each)) for each in options}
+        found |= {each.flag: tuple(found[each.flag] or ()) for each in options if each.is_list}
+        terminal = Terminal(build(TerminalOptions, found), context.obj)
+        if "typed" in parameters:
+            values["typed"] = {each.flag: found[each.flag] for each in options if _is_typed(context, each)}
         with terminal.session():
-            built = {group.name: group.build(values) for group in groups}
-            function(context, terminal, **built, **values)
+            values |= {name: build(cls, found) for name, (cls, _) in groups.items()}
+            function(terminal=terminal, **values)
 
-    own = [inspect.signature(run).parameters["context"], *arguments, *map(_parameter, options), _SHORT_HELP]
+    options = sorted(options, key=lambda each: list(Panel).index(each.option.panel))
+    context = inspect.signature(run).parameters["context"]
+    own = [context, *arguments, *map(_parameter, options), _SHORT_HELP]
     keyword_only = [each.replace(kind=each.KEYWORD_ONLY) for each in own]
     run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     name, text = function.__name__, inspect.getdoc(function) or ""
@@ -106,63 +95,58 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def _split(function: Callable[..., None]) -> tuple[list[_Group], list[inspect.Parameter]]:
-    """Return the dataclasses and the positional arguments that a command takes."""
-    groups, arguments = [], []
-    for parameter in list(inspect.signature(function).parameters.values())[2:]:
-        cls, *notes = get_args(parameter.annotation) or (parameter.annotation,)
-        if isinstance(cls, type) and is_dataclass(cls):
-            subset = notes[0] if notes else Subset()
-            groups.append(_Group(parameter.name, cls, subset.options_of(cls)))
-        else:
-            arguments.append(parameter)
-    return groups, arguments
+def _group(annotation: Any) -> tuple[type, list[OptionField]] | None:
+    """Return the dataclass of a parameter, and those of its options that a command has."""
+    cls, *notes = get_args(annotation) or (annotation,)
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        return None
+    subset = notes[0] if notes else Subset()
+    return cls, subset.options_of(cls)
 
 
 def _parameter(option: OptionField) -> inspect.Parameter:
-    """Return the parameter by which Typer knows an option."""
-    flags = f"--{option.flag}/--no-{option.flag}" if option.default is True else f"--{option.flag}"
-    declared = typer.Option(
-        *filter(None, (flags, option.option.short)),
+    """Return the parameter that tells Typer of an option."""
+    info = typer.Option(
+        *option.declarations,
         help=option.option.help,
         rich_help_panel=option.option.panel,
-        metavar=option.metavar or None,
+        metavar=option.metavar,
         parser=None if option.kind is bool else option.parse,
         show_default=option.default_text or False,
     )
     kind = list[option.kind] if option.is_list else option.kind  # type: ignore[name-defined]
+    default = None if option.is_list else option.default
     return inspect.Parameter(
-        parameter_name(option.flag),
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None if option.is_list else option.default,
-        annotation=Annotated[kind, declared],
+        _name(option), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )
 
 
+def _name(option: OptionField) -> str:
+    return option.flag.replace("-", "_")
+
+
+def _is_typed(context: typer.Context, option: OptionField) -> bool:
+    source = context.get_parameter_source(_name(option))
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _argument(parameter: inspect.Parameter) -> Argument:
-    """Return what is known of a positional argument."""
     info = parameter.annotation.__metadata__[0]
     return Argument(info.metavar, info.help, parameter.default is parameter.empty)
 
 
-def _show_short_help(context: typer.Context, wanted: bool) -> None:
-    if wanted:
-        typer.echo(short_help(REFERENCE[context.command.name or ""]))
+def _show_short_help(context: typer.Context, is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(short_help(REFERENCE[context.info_name or ""]))
         raise typer.Exit
 
 
 _SHORT_HELP = inspect.Parameter(
-    "h",
+    "short_help",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
     annotation=Annotated[
         bool,
-        typer.Option(
-            "-h",
-            is_eager=True,
-            expose_value=False,
-            callback=_show_short_help,
-            help="Show the options that matter most.",
-        ),
+        typer.Option("-h", is_eager=True, expose_value=False, callback=_show_short_help, help="Show less."),
     ],
 )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from rich.console import Console
 from rich.markup import escape
 
+from vidx4.syntax import format_memory, format_seconds
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -57,7 +59,7 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Return the signals that end the program; those that it was started to ignore, as by `nohup`, are left alone."""
+    """Return the signals that end the program; one that it was started to ignore, as by `nohup`, is not."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
 
@@ -108,9 +110,9 @@ def describe(progress: "Progress") -> str:
     facts = (
         f"{progress.num_done}/{progress.num_frames} {progress.num_done / progress.num_frames:.0%}",
         f"{1 / progress.seconds_per_frame:.2f} fps",
-        f"{clock(progress.seconds_left)} left{reused(progress.share_reused)}",
-        mebibytes(progress.memory),
-        f"shot at {clock(progress.shot_seconds)}",
+        f"{format_seconds(progress.seconds_left)} left{reused(progress.share_reused)}",
+        format_memory(progress.memory),
+        f"shot at {format_seconds(progress.shot_seconds)}",
     )
     return " · ".join(facts)
 
@@ -118,24 +120,3 @@ def describe(progress: "Progress") -> str:
 def reused(share: float) -> str:
     """Return how much was reused, in words; empty if hardly anything."""
     return f" · {share:.0%} reused" if share >= 0.005 else ""
-
-
-def mebibytes(size: float) -> str:
-    """Format a size of memory."""
-    return f"{size / 2**20:.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
-
-
-def disk(size: float) -> str:
-    """Format a size on disk."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
-
-
-def clock(seconds: float) -> str:
-    """Format a duration as 3.2 s, 4:05, 1:02:03 or 2 days 3:04:05."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
-    return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.jobs.events import source_facts
 
 if TYPE_CHECKING:
     from vidx4.diffusion.models.registry import KnownModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def show_source(terminal: Terminal, source: "Source") -> None:
     """Show what a file holds."""
-    facts = _facts(source)
+    facts = source_facts(source)
     if terminal.json:
         terminal.print_json(facts)
         return
@@ -32,8 +33,9 @@ def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
     for check in checks:
         terminal.event("check", **asdict(check))
     terminal.event("done", num_checks=len(checks), num_lost=len(lost))
-    rows = [["ok" if c.is_kept else "LOST", c.subject, c.expected, c.found] for c in checks]
-    terminal.table(["", "what", "expected", "found"], rows)
+    if not terminal.quiet:
+        rows = [["ok" if c.is_kept else "LOST", c.subject, c.expected, c.found] for c in checks]
+        terminal.table(["", "what", "expected", "found"], rows)
     if lost:
         subjects = ", ".join(dict.fromkeys(check.subject for check in lost))
         terminal.error(f"{len(lost)} of {len(checks)} checks failed: {subjects}.")
@@ -60,37 +62,3 @@ def show_findings(terminal: Terminal, findings: "Sequence[Finding]") -> None:
         ["ok" if f.is_fine else "--", f.subject, f.message, "" if f.is_fine else f.advice] for f in findings
     ]
     terminal.table(["", "", "", "what to do"], rows)
-
-
-def _facts(source: "Source") -> dict[str, Any]:
-    color = source.color
-    return {
-        "path": source.path,
-        "container": source.container,
-        "video_stream": source.video_index,
-        "size": f"{source.width}x{source.height}",
-        "sample_aspect_ratio": source.sample_aspect_ratio,
-        "rotation": source.rotation,
-        "margins": " ".join(f"{side} {width}" for side, width in asdict(source.margins).items() if width)
-        or "none",
-        "num_frames": source.num_frames,
-        "duration": f"{float(source.duration):.3f} s",
-        "frame_rate": f"{float(source.frame_rate):.3f} fps" if source.frame_rate else None,
-        "is_constant_rate": source.is_constant_rate,
-        "time_base": source.time_base,
-        "first_pts": source.pts[0],
-        "pixel_format": source.pix_fmt,
-        "bit_depth": source.bit_depth,
-        "color": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}",
-        "full_range": color.full_range,
-        "chroma_location": color.chroma_location,
-        "hdr_metadata": _hdr(source),
-        "is_interlaced": source.is_interlaced,
-        "fields": source.fields.value,
-        "streams": [asdict(stream) for stream in source.streams],
-    }
-
-
-def _hdr(source: "Source") -> str:
-    static = {"mastering display": source.hdr.mastering_display, "content light": source.hdr.content_light}
-    return ", ".join([*(name for name, value in static.items() if value), *source.hdr.dropped]) or "none"

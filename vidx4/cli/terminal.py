@@ -15,6 +15,7 @@ from rich.markup import escape
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, stoppable
 from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
+from vidx4.jobs.events import progress_facts
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
@@ -43,7 +44,9 @@ class Terminal:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Turn errors meant for the user into a message and an exit code."""
-        handler = self._listen()
+        handler, logger = _Handler(self), logging.getLogger("vidx4")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if self.verbose else logging.INFO)
         try:
             yield
         except Vidx4Error as error:
@@ -52,16 +55,7 @@ class Terminal:
             self.error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error
         finally:
-            logging.getLogger("vidx4").removeHandler(handler)
-
-    def _listen(self) -> logging.Handler:
-        """Show what the library logs, each message once."""
-        handler = _Handler(self)
-        handler.addFilter(_Once())
-        logger = logging.getLogger("vidx4")
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG if self.verbose else logging.INFO)
-        return handler
+            logger.removeHandler(handler)
 
     def event(self, event: str, **fields: Any) -> None:
         """Print an event, if events are wanted."""
@@ -130,7 +124,7 @@ class Terminal:
         """Print a table on standard output, unless JSON is printed."""
         from rich.table import Table
 
-        if self.json or self.quiet:
+        if self.json:
             return
         table = Table(box=None, show_header=any(header), pad_edge=False)
         for title in header:
@@ -163,43 +157,25 @@ class Terminal:
 
     def progress_event(self, progress: "Progress", **fields: Any) -> None:
         """Report the progress of a job as JSON."""
-        self.event(
-            "progress",
-            **fields,
-            num_done=progress.num_done,
-            num_frames=progress.num_frames,
-            frames_per_second=round(1 / progress.seconds_per_frame, 4),
-            seconds_left=round(progress.seconds_left, 1),
-            share_reused=round(progress.share_reused, 4),
-            memory=progress.memory,
-            num_shots=progress.num_shots,
-            shot_seconds=round(progress.shot_seconds, 3),
-        )
+        self.event("progress", **fields, **progress_facts(progress))
 
     def _part(self, part: "Part") -> None:
         self.event("part", **asdict(part))
 
 
 class _Handler(logging.Handler):
+    """Shows what the library logs, each message once."""
+
     def __init__(self, terminal: Terminal) -> None:
         super().__init__()
         self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say = self._terminal.warn if record.levelno >= logging.WARNING else self._terminal.note
-        say(self.format(record))
-
-
-class _Once(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
         self._seen: set[str] = set()
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        is_new = message not in self._seen
-        self._seen.add(message)
-        return is_new
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        if message not in self._seen:
+            self._seen.add(message)
+            (self._terminal.warn if record.levelno >= logging.WARNING else self._terminal.note)(message)
 
 
 def printable(text: str) -> str:

@@ -1,24 +1,23 @@
 """`vidx4 upscale`: one video or still picture."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidx4.cli.options import OUTPUT, ClusterOptions, JobOptions, OutputOptions, all_options, given
+from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import command
 from vidx4.cli.terminal import Terminal
 from vidx4.cli.video_view import show_estimate, show_plan, show_report
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
-from vidx4.jobs.request import Request
+from vidx4.jobs.cluster.options import ClusterOptions
+from vidx4.jobs.request import JobOptions, Request
+from vidx4.media.options import OUTPUT
+from vidx4.option import options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vidx4.jobs.job import Backend
     from vidx4.jobs.plan import Plan
 
@@ -35,27 +34,32 @@ Output = Annotated[
 
 @command
 def upscale(
-    context: typer.Context,
     terminal: Terminal,
+    typed: Mapping[str, Any],
     source: Input,
     options: UpscaleOptions,
     request: Request,
     destination: OutputOptions,
     job: JobOptions,
     cluster: ClusterOptions,
-    output: Output = None,
+    to: Output = None,
 ) -> None:
     """Make a video or a still picture four times larger; run it again to resume.
 
     If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
     """
+    from vidx4.jobs.loading import loader
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still.read import is_picture
+    from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
-    output = destination.or_positional(output)
+    output = destination.or_positional(to)
     if is_picture(source):
-        _refuse_for_picture(context)
-        _upscale_picture(source, output, options, request, cluster, terminal)
+        _refuse_for_picture(typed)
+        written = plan_picture(source, output, overwrite=request.overwrite)
+        with loader(cluster, options.device) as load:
+            upscale_picture(source, written, load(options))
+        terminal.done(written)
         return
     plan = plan_video(source, output, request)
     show_plan(terminal, plan)
@@ -63,46 +67,15 @@ def upscale(
         _run(plan, load(options), job, terminal)
 
 
-def _refuse_for_picture(context: typer.Context) -> None:
-    """Refuse options that change nothing about a still picture."""
-    known = all_options(Request, JobOptions)
-    typed = given(context, Request, JobOptions)
-    useless = [f for f, value in typed.items() if f != "overwrite" and value != known[f].default]
+def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
+    """Refuse options that have no effect on a still picture."""
+    others = {**options_of(Request), **options_of(JobOptions)}
+    del others["overwrite"]
+    useless = [
+        f"--{flag}" for flag, value in typed.items() if flag in others and value != others[flag].default
+    ]
     if useless:
-        flags = ", ".join(f"--{flag}" for flag in useless)
-        raise OptionError(f"A still picture has one frame, no codec and no parts: leave out {flags}.")
-
-
-def _upscale_picture(
-    source: Path,
-    output: Path | None,
-    options: UpscaleOptions,
-    request: Request,
-    cluster: ClusterOptions,
-    terminal: Terminal,
-) -> None:
-    from vidx4.jobs.still.upscale import plan_picture, upscale_picture
-
-    written = plan_picture(source, output, overwrite=request.overwrite)
-    with loader(cluster, options.device) as load:
-        upscale_picture(source, written, load(options))
-    terminal.done(written)
-
-
-@contextmanager
-def loader(cluster: ClusterOptions, device: str) -> "Iterator[Callable[[UpscaleOptions], Backend]]":
-    """Give a function that loads models: into this process, or on a cluster that is left after the block."""
-    if cluster.cluster is None:
-        from vidx4.jobs.local import load_here
-
-        yield load_here
-        return
-    if find_spec("ray") is None:
-        raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
-    from vidx4.jobs.cluster.actors import connect
-
-    with connect(cluster.cluster, cluster.workers, device, sends_model=cluster.send_model) as load:
-        yield load
+        raise OptionError(f"A still picture has one frame, no codec and no parts: omit {', '.join(useless)}.")
 
 
 def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from vidx4.cli.progress_bar import clock, disk, mebibytes, reused
+from vidx4.cli.progress_bar import reused
 from vidx4.cli.terminal import Terminal
+from vidx4.jobs.events import estimate_facts, plan_facts, preview_facts
+from vidx4.syntax import format_disk, format_memory, format_seconds
 
 if TYPE_CHECKING:
     from vidx4.jobs.estimate import Estimate
@@ -19,22 +21,9 @@ if TYPE_CHECKING:
 def show_plan(terminal: Terminal, plan: "Plan") -> None:
     """Show what will be done."""
     source, target = plan.source, plan.written.target
-    terminal.event(
-        "plan",
-        source=source.path,
-        output=plan.output,
-        num_frames=plan.num_frames,
-        seconds=plan.seconds,
-        width=target.width,
-        height=target.height,
-        codec=plan.encoder.encoder,
-        pixel_format=plan.encoder.pix_fmt,
-        fields=source.fields.value,
-        kept=[asdict(stream) for stream in plan.kept],
-        lost=[asdict(stream) for stream in plan.lost],
-    )
+    terminal.event("plan", **plan_facts(plan))
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
-    what = f"{source.width}x{source.height}, {plan.num_frames} frames, {clock(plan.seconds)}{rate}"
+    what = f"{source.width}x{source.height}, {plan.num_frames} frames, {format_seconds(plan.seconds)}{rate}"
     terminal.fact("source", f"{source.path}: {what}")
     encoded = f"{target.width}x{target.height}, {plan.encoder.encoder} {plan.encoder.pix_fmt}"
     terminal.fact("output", f"{plan.output}: {encoded}, with {_named(plan.kept)}")
@@ -47,22 +36,16 @@ def show_plan(terminal: Terminal, plan: "Plan") -> None:
 
 def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     """Show what a job takes."""
-    tiles = job.identity.get("tile-size")
-    terminal.event(
-        "estimate",
-        **asdict(estimate),
-        seconds_left=estimate.seconds_left,
-        batch_size=job.batch_size,
-        tile_size=tiles,
-    )
+    terminal.event("estimate", **estimate_facts(estimate, job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
+    tiles = job.identity.get("tile-size")
     cut = f"tiles of {tiles}" if tiles else "no tiles"
-    terminal.fact("memory", f"{mebibytes(estimate.memory)} in batches of {job.batch_size}, {cut}")
-    size, needed, free = map(disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
+    terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
+    size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
     terminal.fact("disk", f"output about {size}, {needed} needed until it is finished, {free} free")
     each = f"{estimate.seconds_per_frame:.3g} s a frame"
-    terminal.fact("time", f"about {clock(estimate.seconds_left)}: {each}, {estimate.basis}")
+    terminal.fact("time", f"about {format_seconds(estimate.seconds_left)}: {each}, {estimate.basis}")
 
 
 def show_report(terminal: Terminal, report: "Report") -> None:
@@ -73,31 +56,24 @@ def show_report(terminal: Terminal, report: "Report") -> None:
     speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
     terminal.tell(
         f"{report.num_frames} frames{f', {earlier} of them by an earlier run,' if earlier else ''} in "
-        f"{clock(report.seconds)} ({speed}), at most {mebibytes(report.peak_memory)}"
+        f"{format_seconds(report.seconds)} ({speed}), at most {format_memory(report.peak_memory)}"
     )
     for name, seconds in asdict(report.stages).items():
-        terminal.fact(name, clock(seconds), is_detail=True)
+        terminal.fact(name, format_seconds(seconds), is_detail=True)
     for name, share in report.workers.items():
-        took = f"{share.num_frames} frames, model {clock(share.model_seconds)}"
-        terminal.fact(name, f" {took}, at most {mebibytes(share.peak_memory)}", is_detail=True)
+        took = f"{share.num_frames} frames, model {format_seconds(share.model_seconds)}"
+        terminal.fact(name, f" {took}, at most {format_memory(share.peak_memory)}", is_detail=True)
     terminal.done(**report.facts())
 
 
 def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
     """Show what a preview will hold."""
-    source, labels = plan.scenes.source, [choice.label for choice in plan.choices]
-    moments = [float(span.start or 0) for span in plan.scenes.spans]
-    terminal.event(
-        "plan",
-        source=source.path,
-        outputs=plan.videos,
-        num_frames=plan.num_frames,
-        moments=moments,
-        settings=labels,
-    )
+    source, facts = plan.scenes.source, preview_facts(plan)
+    terminal.event("plan", **facts)
     terminal.fact("source", f"{source.path}: {source.width}x{source.height}, {source.num_frames} frames")
-    settings = f", {len(labels)} settings" if len(labels) > 1 else ""
-    terminal.fact("shown", f"from {', '.join(map(clock, moments))}: {plan.num_frames} frames{settings}")
+    settings = f", {len(plan.choices)} settings" if len(plan.choices) > 1 else ""
+    moments = ", ".join(map(format_seconds, facts["moments"]))
+    terminal.fact("shown", f"from {moments}: {plan.num_frames} frames{settings}")
 
 
 def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") -> None:
@@ -109,7 +85,7 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     for cost in preview.costs:
         settings = f"With {cost.label}" if cost.label else "At these settings"
         each = f"{cost.seconds_per_frame:.3g} s a frame"
-        terminal.tell(f"{settings}, {what} takes about {clock(cost.seconds_for_whole)} ({each}).")
+        terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
 
 
 def _named(streams: "Sequence[StreamInfo]") -> str:

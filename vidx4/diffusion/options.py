@@ -61,7 +61,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository or a folder.",
+            "auto, compact, sd-x4, a hub repository, a folder.",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
@@ -74,7 +74,7 @@ class UpscaleOptions:
     )
     speed: Annotated[
         Speed | str,
-        Option("Trade quality for time; Expert options override it.", Panel.PICTURE, is_common=True),
+        Option("Trade quality for time.", Panel.PICTURE, is_common=True),
     ] = Speed.QUALITY
     scheduler: Annotated[
         Scheduler | str | None, Option("Sampler of the denoising steps.", Panel.EXPERT, default="the model's")
@@ -132,7 +132,7 @@ class UpscaleOptions:
     temporal: Annotated[
         Temporal | str,
         Option(
-            "What frames share: nothing, fixed noise, or noise and detail that follow the motion.",
+            "Tie frames: not at all, by their noise, or along the motion.",
             Panel.PICTURE,
             is_common=True,
         ),

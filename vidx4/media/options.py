@@ -3,13 +3,24 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
 
 from vidx4.option import Option, Panel, validate
-from vidx4.syntax import RATE
+from vidx4.syntax import RATE, Syntax
 
 DEFAULT_QUALITY = 80
 ALL, NONE = "all", "none"
+
+
+def parse_output(text: str) -> Path:
+    """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
+    from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN  # not needed to start
+
+    return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
+
+
+OUTPUT = Syntax("PATH", "a path", parse_output)
 
 
 class Deinterlace(StrEnum):
@@ -94,7 +105,7 @@ class EncodeOptions:
     quality: Annotated[
         int | None,
         Option(
-            "0 to 100, alike for all codecs; higher is better.",
+            "0 to 100 for any codec; higher is better.",
             Panel.OUTPUT,
             default=str(DEFAULT_QUALITY),
             is_common=True,
@@ -145,7 +156,7 @@ class EncodeOptions:
             "Output width in pixels.",
             Panel.OUTPUT,
             minimum=2,
-            default="4 times the source's, or proportional to --height",
+            default="4x, or by --height",
             is_common=True,
         ),
     ] = None
@@ -155,7 +166,7 @@ class EncodeOptions:
             "Output height in pixels.",
             Panel.OUTPUT,
             minimum=2,
-            default="4 times the source's, or proportional to --width",
+            default="4x, or by --width",
             is_common=True,
         ),
     ] = None
@@ -171,7 +182,7 @@ class StreamOptions:
     audio: Annotated[
         str,
         Option(
-            "Audio to keep: all, none or stream numbers (1,3).",
+            "Audio to keep: all, none or numbers (1,3).",
             Panel.OUTPUT,
             metavar="STREAMS",
             is_common=True,

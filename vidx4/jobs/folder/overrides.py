@@ -1,14 +1,18 @@
 """Options of single files, from a `vidx4.toml` in their folder."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
+from vidx4.jobs.folder.files import FileOptions
+from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.selection import matches
-from vidx4.option import OptionField
+from vidx4.jobs.request import Request
+from vidx4.option import OptionField, as_typed, build
 
 FILE = "vidx4.toml"
 FILES = "files"
@@ -21,8 +25,8 @@ Values = Mapping[str, Any]
 class Overrides:
     """Options that a folder gives to its files.
 
-    Keys at the top are for all files, those in a table `[files."pattern"]` for the files whose path matches; if
-    several tables match and have a key, the last one counts.
+    Keys at the top are for all files, those in a table `[files."pattern"]` for the files whose path matches;
+    if several tables match and have a key, the last one counts.
     """
 
     defaults: Values
@@ -59,6 +63,34 @@ class Overrides:
             if matches(name, pattern):
                 values |= others
         return values
+
+
+def options_by_file(folder: Path, typed: Values, request: Request) -> Callable[[str], FileOptions]:
+    """Return a function that gives the options of a file: what the user typed, then the folder's vidx4.toml.
+
+    Args:
+        folder: the folder.
+        typed: values that the user gave; those that a file can't have are ignored.
+        request: gives what is the same for all files.
+
+    Raises:
+        OptionError: options of vidx4.toml make no sense, whatever files they are for.
+    """
+    known = file_options()
+    overrides = Overrides.load(folder, known)
+    typed = {flag: value for flag, value in typed.items() if flag in known}
+
+    def made(values: Values) -> FileOptions:
+        return FileOptions(
+            upscale=build(UpscaleOptions, values),
+            request=replace(build(Request, values), overwrite=request.overwrite, strict=request.strict),
+            batch_size=values.get("batch-size"),
+            changed=as_typed(values, known),
+        )
+
+    for table in ({}, *overrides.by_pattern.values()):
+        made({**overrides.defaults, **table, **typed})
+    return lambda name: made({**overrides.of(name), **typed})
 
 
 def _parsed(path: Path, table: Values, known: Mapping[str, OptionField]) -> Values:

@@ -17,12 +17,11 @@ from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
 from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
-from vidx4.jobs.preview.options import Layout
+from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
-from vidx4.media.options import EncodeOptions
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
 
@@ -85,49 +84,40 @@ def plan_preview(
     choices: Sequence[Choice],
     output: Path | None = None,
     *,
-    span: TimeRange | None = None,
-    within: TimeRange = WHOLE,
-    num_samples: int = 3,
-    duration: Fraction = Fraction(1),
-    layout: Layout = Layout.SPLIT,
-    encode: EncodeOptions = EncodeOptions(),
-    with_page: bool = True,
-    overwrite: bool = False,
+    request: Request = Request(),
+    shown: PreviewOptions = PreviewOptions(),
 ) -> PreviewPlan:
     """Decide on a preview.
 
     Args:
         source: the film.
         choices: the settings, one or more.
-        output: where the video goes, with the label of each setting in its name where there are several;
-            beside the source where None. Crops and page lie beside it.
-        span: the part that is shown; None for moments that are chosen.
-        within: the part that moments are chosen from, and costs estimated for.
-        num_samples: number of moments.
-        duration: seconds that each moment lasts.
-        layout: how before and after are put together in the video.
-        encode: how it is compressed.
-        with_page: whether to write the page.
-        overwrite: whether files that exist may be replaced.
+        output: where the video goes, with the label of each setting in its name if there are several; None
+            for beside the source. Crops and page lie beside it.
+        request: the part that moments are chosen from and costs are estimated for, and how the preview is
+            encoded.
+        shown: which moments, and how.
 
     Raises:
         OptionError: the range holds no frame.
         OutputError: a file exists, is the source, or is of an unknown kind.
     """
+    encode, within = request.encode, request.span
+    span = shown.moment(within)
     if output is None:
         output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    shown = [_middle(source, span)] if span else _moments(source, within, num_samples, duration)
-    spans, stills = zip(*shown, strict=True)
+    moments = [_middle(source, span)] if span else _moments(source, within, shown)
+    spans, stills = zip(*moments, strict=True)
     plan = PreviewPlan(
-        scenes=Scenes(source, spans, stills, layout, encode),
+        scenes=Scenes(source, spans, stills, shown.layout, encode),
         choices=tuple(choices),
         videos=tuple(_with_label(output, choice.label) for choice in choices),
         crops=crops_beside(output),
-        page=output.with_suffix(".html") if with_page else None,
+        page=output.with_suffix(".html") if shown.html else None,
         within=within,
     )
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
-        check_writable(file, source.path, overwrite)
+        check_writable(file, source.path, request.overwrite)
     for video, each in product(plan.videos, spans):
         plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
     return plan
@@ -147,15 +137,14 @@ def _frames(source: Source, span: TimeRange) -> range:
     return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-def _moments(
-    source: Source, within: TimeRange, num_samples: int, duration: Fraction
-) -> list[tuple[TimeRange, int]]:
+def _moments(source: Source, within: TimeRange, shown: PreviewOptions) -> list[tuple[TimeRange, int]]:
     """Return spans about the moments of a part of a film; none of the spans overlap."""
     frames = _frames(source, within)
     if not frames:
         raise OptionError(f"{source.path} has no frame between --start and --stop.")
     begin, end = (source.seconds_of(pts) for pts in within.pts_bounds(source))
-    num_samples = max(1, min(num_samples, int((end - begin) / duration)))
+    duration = shown.duration or Fraction(1)
+    num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
     moments = choose_moments(source, num_samples, frames)
     times = [seconds_of(source, index) for index in moments]
     borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
