@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidx4.cli.folder_view import BatchView, fail_unless_done, show_plan, show_reports
+from vidx4.cli.folder_view import BatchView, show_plan, show_reports
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
-from vidx4.cli.terminal import Terminal
+from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, StoppedError
 from vidx4.jobs.cluster.options import ClusterOptions
@@ -68,38 +68,38 @@ def batch(
             ignore_disk_space=job.ignore_disk_space,
             accept_loss=job.accept_loss,
         )
-        if job.dry_run:
-            show_plan(terminal, todo.look_at(selection.find()))
-        else:
-            _work_through(todo, files.watch, job.report, terminal)
+        _work_through(todo, files.watch, job, terminal)
 
 
-def _work_through(todo: "Batch", watch: bool, report: Path | None, terminal: Terminal) -> None:
+def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Terminal) -> None:
     from vidx4.jobs.folder.files import summary
     from vidx4.jobs.report import write_report
 
+    if job.dry_run:
+        show_plan(terminal, todo.look_at(todo.selection.find()))
+        return
     reports, is_stopped = _reports(todo, watch, terminal)
-    if report is not None:
-        write_report(report, summary(reports))
+    if job.report is not None:
+        write_report(job.report, summary(reports))
     show_reports(terminal, reports)
+    num_left = sum(each.outcome == "left" for each in reports)
     if is_stopped and not watch:
         error = StoppedError("Stopped.")
-        num_left = sum(each.outcome == "left" for each in reports)
         error.add_note(f"{num_left} of {len(reports)} files are left; the same command resumes.")
         raise error
-    fail_unless_done(reports)
+    if num_left or any(each.outcome == "failed" for each in reports):
+        raise typer.Exit(FAILED)
 
 
 def _reports(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list["FileReport"], bool]:
     """Return the outcomes of the files, and whether the user stopped the batch."""
-    from vidx4.jobs.folder.passes import Pass
-    from vidx4.jobs.folder.passes import watch as watch_folder
+    from vidx4.jobs.folder import passes
     from vidx4.jobs.folder.selection import check_not_empty
 
     view = BatchView(terminal)
     with view.display() as stop:
         if watch:
-            return watch_folder(todo, view, stop), stop.is_set()
+            return passes.watch(todo, view, stop), stop.is_set()
         paths = todo.selection.find()
         check_not_empty(todo.selection, paths)
-        return Pass(todo, view, stop).run(paths), stop.is_set()
+        return passes.Pass(todo, view, stop).run(paths), stop.is_set()

@@ -4,13 +4,16 @@ import atexit
 import gc
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from vidx4.cli import batch, inspect, preview, upscale  # noqa: F401  # in the order of the help
+# Importing a file registers its commands; the help lists them in this order.
+from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: skip
 from vidx4.cli.program import app
 from vidx4.cli.progress_bar import heeded_signals
+
+__all__ = ["app", "main"]
 
 
 @app.callback(invoke_without_command=True)
@@ -27,15 +30,11 @@ def _program(
         raise typer.Exit(2)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the program; a signal to end it is like Ctrl-C."""
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be text
     for each in heeded_signals():
-        signal.signal(each, _interrupt)
+        signal.signal(each, signal.default_int_handler)  # raises KeyboardInterrupt
     # Libraries make half a million objects that stay; looking at them again and again takes a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)

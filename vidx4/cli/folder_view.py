@@ -51,7 +51,10 @@ class BatchView:
                     yield stop
                 return
             elif not terminal.quiet:
-                self._show = self._plain()
+                plain = PlainProgress(terminal.say)
+                self._show = lambda item, progress, total: plain.show(
+                    lambda: f"{_overall(total)} · {item.path}: {describe(progress)}"
+                )
             yield stop
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
@@ -97,14 +100,6 @@ class BatchView:
 
     def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
         self._terminal.progress_event(progress, file=str(item.path), **total_facts(total))
-
-    def _plain(self) -> "Callable[[Item, Progress, Total], None]":
-        plain = PlainProgress(self._terminal.say)
-
-        def show(item: "Item", progress: "Progress", total: "Total") -> None:
-            plain.show(lambda: f"{_overall(total)} · {item.path}: {describe(progress)}")
-
-        return show
 
     @contextmanager
     def _bars(self) -> Iterator[None]:
@@ -153,9 +148,3 @@ def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
     counts = Counter(report.outcome.value for report in reports)
     terminal.event("done", **counts)
     terminal.tell(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
-
-
-def fail_unless_done(reports: "Sequence[FileReport]") -> None:
-    """Exit with a code other than 0 if a file failed or was left."""
-    if any(report.outcome in ("failed", "left") for report in reports):
-        raise typer.Exit(FAILED)

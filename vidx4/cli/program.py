@@ -35,7 +35,7 @@ class Program(TyperGroup):
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
             path = context.command_path if context else "vidx4"
-            terminal.error(f"{error.format_message().rstrip('.')}; see {path} -h.")
+            terminal.error(f"{error.format_message().rstrip('.')} - see {path} -h.")
             code = error.exit_code
         raise SystemExit(code or 0)
 
@@ -75,14 +75,15 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     options += options_of(TerminalOptions).values()
 
     def run(context: typer.Context, **values: Any) -> None:
-        found = {each.flag: values.pop(_name(each)) for each in options}
+        found = {each.flag: values[_name(each)] for each in options}
         found |= {each.flag: tuple(found[each.flag] or ()) for each in options if each.is_list}
-        terminal = Terminal(build(TerminalOptions, found), context.obj)
+        passed = {each.name: values[each.name] for each in arguments}
         if "typed" in parameters:
-            values["typed"] = {each.flag: found[each.flag] for each in options if _is_typed(context, each)}
+            passed["typed"] = {each.flag: found[each.flag] for each in options if _is_typed(context, each)}
+        terminal = Terminal(build(TerminalOptions, found), context.obj)
         with terminal.session():
-            values |= {name: build(cls, found) for name, (cls, _) in groups.items()}
-            function(terminal=terminal, **values)
+            passed |= {name: build(cls, found) for name, (cls, _) in groups.items()}
+            function(terminal=terminal, **passed)
 
     options = sorted(options, key=lambda each: list(Panel).index(each.option.panel))
     context = inspect.signature(run).parameters["context"]
@@ -91,7 +92,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     name, text = function.__name__, inspect.getdoc(function) or ""
     app.command(name, help=text, context_settings={"help_option_names": ["--help"]})(run)
-    REFERENCE[name] = CommandReference(name, text, tuple(map(_argument, arguments)), tuple(options))
+    REFERENCE[name] = CommandReference(name, text, tuple(map(Argument.of, arguments)), tuple(options))
     return function
 
 
@@ -112,7 +113,7 @@ def _parameter(option: OptionField) -> inspect.Parameter:
         rich_help_panel=option.option.panel,
         metavar=option.metavar,
         parser=None if option.kind is bool else option.parse,
-        show_default=option.default_text or False,
+        show_default=option.option.default or bool(option.default_text),
     )
     kind = list[option.kind] if option.is_list else option.kind  # type: ignore[name-defined]
     default = None if option.is_list else option.default
@@ -130,23 +131,15 @@ def _is_typed(context: typer.Context, option: OptionField) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _argument(parameter: inspect.Parameter) -> Argument:
-    info = parameter.annotation.__metadata__[0]
-    return Argument(info.metavar, info.help, parameter.default is parameter.empty)
-
-
 def _show_short_help(context: typer.Context, is_wanted: bool) -> None:
     if is_wanted:
         typer.echo(short_help(REFERENCE[context.info_name or ""]))
         raise typer.Exit
 
 
+_H = typer.Option(
+    "-h", metavar="", is_eager=True, callback=_show_short_help, help="Show only common options."
+)
 _SHORT_HELP = inspect.Parameter(
-    "short_help",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[
-        bool,
-        typer.Option("-h", is_eager=True, expose_value=False, callback=_show_short_help, help="Show less."),
-    ],
+    "h", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, _H]
 )

@@ -66,11 +66,10 @@ def heeded_signals() -> list[signal.Signals]:
 
 def bars(console: Console) -> "Bars":
     """Return lines that change in place, shown during a `with` block: a name, a bar, and a state in words."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    return Bars(*columns, console=console)
+    return Progress(*columns, console=console)
 
 
 @contextmanager
@@ -80,9 +79,8 @@ def bar(console: Console, what: str) -> Iterator["OnProgress"]:
         task = shown.add_task(escape(what), total=None, state="")
 
         def update(progress: "Progress") -> None:
-            shown.update(
-                task, total=progress.num_frames, completed=progress.num_done, state=describe(progress)
-            )
+            state, num_done = describe(progress), progress.num_done
+            shown.update(task, total=progress.num_frames, completed=num_done, state=state)
 
         yield update
 
@@ -93,10 +91,6 @@ class PlainProgress:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._last = time.monotonic()
-
-    def __call__(self, progress: "Progress") -> None:
-        """Print progress, unless a line was printed just before."""
-        self.show(lambda: describe(progress))
 
     def show(self, line: Callable[[], str]) -> None:
         """Print a line, unless one was printed just before."""

@@ -1,8 +1,10 @@
 """What each command takes, as data: for the short help, the documentation and tests."""
 
 from dataclasses import dataclass
+from inspect import Parameter
 from itertools import groupby
 from textwrap import wrap
+from typing import Self
 
 from vidx4.option import OptionField, Panel
 
@@ -17,6 +19,12 @@ class Argument:
     metavar: str
     help: str
     is_required: bool
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> Self:
+        """Return the argument that a parameter of a command declares to Typer."""
+        info = parameter.annotation.__metadata__[0]
+        return cls(info.metavar, info.help, parameter.default is parameter.empty)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,10 @@ def short_help(command: CommandReference) -> str:
     """Return a help text of the options that most people use, on one screen."""
     lines = [f"Usage: {command.usage}", "", *wrap(command.help.partition("\n\n")[0], WIDTH), ""]
     lines += [line for each in command.arguments for line in _row(f"  {each.metavar}", each.help)]
-    num_hidden = 0
     for panel, options in command.by_panel().items():
         common = [each for each in options if each.option.is_common]
-        num_hidden += len(options) - len(common)
         lines += [f"{panel}:", *(line for each in common for line in _option(each))] if common else []
+    num_hidden = sum(not each.option.is_common for each in command.options)
     return "\n".join([*lines, "", f"{num_hidden} more options: vidx4 {command.name} --help"])
 
 
@@ -63,5 +70,6 @@ def _row(left: str, text: str) -> list[str]:
     """Return lines with a term on the left and its help, wrapped, on the right."""
     indent = " " * _HELP_COLUMN
     lines = wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
-    is_short = len(left) < _HELP_COLUMN - 1
-    return [left.ljust(_HELP_COLUMN) + lines[0].lstrip(), *lines[1:]] if is_short else [left, *lines]
+    if len(left) < _HELP_COLUMN - 1:
+        return [left.ljust(_HELP_COLUMN) + lines[0].lstrip(), *lines[1:]]
+    return [left, *lines]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vidx4.cli.options import TerminalOptions
-from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, stoppable
+from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
 from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
 from vidx4.jobs.events import progress_facts
 
@@ -79,7 +79,7 @@ class Terminal:
     def fact(self, name: str, text: str, *, is_detail: bool = False) -> None:
         """Print a name and what is known by it; a detail only with --verbose."""
         if self.verbose or not is_detail:
-            self.tell(f"{name:8}{text}")
+            self.tell(f"{name:7} {text}")
 
     def note(self, message: str) -> None:
         """Report something that is good to know."""
@@ -97,12 +97,9 @@ class Terminal:
         self.error(" ".join([str(error), *notes]), **({"command": self.command} if notes else {}))
         if notes:
             self.say(f"Resume with: {self.command}")
-        match error:
-            case StoppedError():
-                return INTERRUPTED
-            case SourceError() | OptionError():
-                return BAD_INPUT
-        return FAILED
+        if isinstance(error, StoppedError):
+            return INTERRUPTED
+        return BAD_INPUT if isinstance(error, SourceError | OptionError) else FAILED
 
     def error(self, message: str, **fields: Any) -> None:
         """Report why the program ends."""
@@ -153,7 +150,8 @@ class Terminal:
             with bar(self.console, what) as on_progress:
                 yield on_progress
         else:
-            yield PlainProgress(lambda line: self.say(f"{what}: {line}"))
+            plain = PlainProgress(self.say)
+            yield lambda progress: plain.show(lambda: f"{what}: {describe(progress)}")
 
     def progress_event(self, progress: "Progress", **fields: Any) -> None:
         """Report the progress of a job as JSON."""

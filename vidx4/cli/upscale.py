@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from vidx4.jobs.job import Backend
     from vidx4.jobs.plan import Plan
 
-
 Input = Annotated[
     Path,
     typer.Argument(metavar="INPUT", help="A video, a still picture or a folder of numbered pictures."),
@@ -71,9 +70,7 @@ def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
     """Refuse options that have no effect on a still picture."""
     others = {**options_of(Request), **options_of(JobOptions)}
     del others["overwrite"]
-    useless = [
-        f"--{flag}" for flag, value in typed.items() if flag in others and value != others[flag].default
-    ]
+    useless = [f"--{flag}" for flag in typed if flag in others and typed[flag] != others[flag].default]
     if useless:
         raise OptionError(f"A still picture has one frame, no codec and no parts: omit {', '.join(useless)}.")
 

@@ -62,7 +62,7 @@ def show_report(terminal: Terminal, report: "Report") -> None:
         terminal.fact(name, format_seconds(seconds), is_detail=True)
     for name, share in report.workers.items():
         took = f"{share.num_frames} frames, model {format_seconds(share.model_seconds)}"
-        terminal.fact(name, f" {took}, at most {format_memory(share.peak_memory)}", is_detail=True)
+        terminal.fact(name, f"{took}, at most {format_memory(share.peak_memory)}", is_detail=True)
     terminal.done(**report.facts())
 
 

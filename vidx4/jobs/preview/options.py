@@ -52,7 +52,7 @@ class PreviewOptions:
         ),
     ] = ()
     layout: Annotated[Layout, Option("How before and after share the video.", Panel.OUTPUT)] = Layout.SPLIT
-    html: Annotated[bool, Option("Don't write the page for comparing.", Panel.OUTPUT)] = True
+    html: Annotated[bool, Option("Write a page for comparing.", Panel.OUTPUT)] = True
 
     def __post_init__(self) -> None:
         validate(self)
