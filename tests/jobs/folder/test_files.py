@@ -415,11 +415,11 @@ def test_a_file_in_the_folder_gives_options(folder: Path, tmp_path: Path) -> Non
     ("content", "message"),
     [
         ("steps = ", "can't be read"),
-        ("mood = 1", "no option 'mood'"),
-        ("steps = 'many'", "steps takes a value of type int, not 'many'"),
-        ("steps = true", "steps takes a value of type int"),
+        ("mood = 1", "'mood'"),
+        ("steps = 'many'", "'many'"),
+        ("steps = true", "steps"),
         ("files = 1", "must hold tables"),
-        ("[files.'*.avi']\nstrength = 2", "strength must be between 0 and 1"),
+        ("[files.'*.avi']\nstrength = 2", "--strength"),
     ],
 )
 def test_a_file_of_options_that_makes_no_sense_is_refused(
