@@ -99,7 +99,7 @@ def test_no_step_waits_for_the_gpu(tiny_folder: Path) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("options", [{}, {"tile_size": 48}, {"steadiness": 0.5}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tile_size": 48}], ids=str)
 def test_a_loaded_state_continues_bit_for_bit(
     model: str, options: dict[str, Any], frames: FrameBatch, tmp_path: Path
 ) -> None:

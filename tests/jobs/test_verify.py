@@ -301,4 +301,4 @@ def test_a_loss_is_an_error_that_names_it(plan: Plan) -> None:
     faulty = remuxed(plan, of_kind("video", 5, dropped))
     with pytest.raises(OutputError, match=r"number of frames .*11.*12"):
         check_kept(plan.written, faulty)
-    check_kept(plan.written, faulty, may_lose=True)
+    check_kept(plan.written, faulty, accept_loss=True)

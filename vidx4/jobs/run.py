@@ -50,11 +50,11 @@ class Run:
             next(self._parts, None)
         return estimate(self._plan, self._folder, self._meter, self._executor)
 
-    def finish(self, *, force: bool = False) -> Report:
+    def finish(self, *, accept_loss: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.
 
         Args:
-            force: whether an output that lost something on the way is written all the same.
+            accept_loss: whether to write the output even if verification finds something lost.
 
         Raises:
             StoppedError: the control said so; parts are kept.
@@ -65,7 +65,7 @@ class Run:
             pass
         self._check_strictly()
         with self._monitor.seconds.timed("join"):
-            missing = self._join(may_lose=force)
+            missing = self._join(accept_loss=accept_loss)
         report = self._report(missing)
         self._folder.clear()
         return report
@@ -77,15 +77,15 @@ class Run:
         if self._plan.request.strict and (damage or num_missing):
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
-    def _join(self, *, may_lose: bool) -> tuple[int, ...]:
+    def _join(self, *, accept_loss: bool) -> tuple[int, ...]:
         plan, folder = self._plan, self._folder
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         overwrite = plan.request.overwrite
         if overwrite or not plan.output.exists():
-            return join(parts, plan.written, overwrite=overwrite, may_lose=may_lose)
+            return join(parts, plan.written, overwrite=overwrite, accept_loss=accept_loss)
         # A run may have ended after it wrote the output: then these parts make the same.
         twin = folder.twin_path(plan.output)
-        missing = join(parts, replace(plan.written, path=twin), overwrite=True, may_lose=may_lose)
+        missing = join(parts, replace(plan.written, path=twin), overwrite=True, accept_loss=accept_loss)
         if not filecmp.cmp(twin, plan.output, shallow=False):
             check_writable(plan.output, plan.source.path, overwrite=False)
         return missing
@@ -155,16 +155,23 @@ def _note_how_it_goes_on(error: BaseException, plan: Plan, folder: WorkFolder) -
         )
 
 
-def run(job: Job, control: Control | None = None, *, restart: bool = False, force: bool = False) -> Report:
+def run(
+    job: Job,
+    control: Control | None = None,
+    *,
+    restart: bool = False,
+    ignore_disk_space: bool = False,
+    accept_loss: bool = False,
+) -> Report:
     """Carry out a job from wherever it is; arguments and errors are those of `start` and `Run.finish`.
 
     Raises:
-        DiskFullError: it would not fit the disk, and `force` is not set.
+        DiskFullError: the job would not fit the disk, and `ignore_disk_space` is not set.
     """
     with start(job, control, restart=restart) as work:
-        if not force:
+        if not ignore_disk_space:
             check_disk(job.plan, work.estimate())
-        return work.finish(force=force)
+        return work.finish(accept_loss=accept_loss)
 
 
 def upscale_video(
@@ -176,7 +183,8 @@ def upscale_video(
     request: Request = Request(),
     batch_size: int | None = None,
     restart: bool = False,
-    force: bool = False,
+    ignore_disk_space: bool = False,
+    accept_loss: bool = False,
     on_progress: Callable[[Progress], Any] | None = None,
 ) -> Report:
     """Make a video four times larger, with its own sound and timing; goes on where an earlier call ended.
@@ -189,7 +197,8 @@ def upscale_video(
         request: what is wanted of the video beside its picture: codec, streams, the part of it ...
         batch_size: frames that are computed together; chosen by their size where None.
         restart: whether to begin anew where an earlier call has left parts.
-        force: whether to begin though the disk seems too small.
+        ignore_disk_space: whether to start even if the disk looks too small.
+        accept_loss: whether to write the output even if verification finds something lost.
         on_progress: called after every batch.
 
     Raises:
@@ -197,8 +206,13 @@ def upscale_video(
     """
     plan = plan_video(Path(path), Path(output) if output else None, request)
     backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)
-    job = backend.job(plan, batch_size)
-    return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
+    return run(
+        backend.job(plan, batch_size),
+        Control(on_progress) if on_progress else None,
+        restart=restart,
+        ignore_disk_space=ignore_disk_space,
+        accept_loss=accept_loss,
+    )
 
 
 def _missing(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:

@@ -48,34 +48,34 @@ class Check:
         return cls(subject, str(expected), str(found), expected == found)
 
 
-def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, may_lose: bool = False) -> None:
+def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, accept_loss: bool = False) -> None:
     """Check that a file holds everything that an output should.
 
     Args:
         output: what the file should hold.
         path: the file, which need not be at the output's own place.
         missing: pts of frames of the source that could not be decoded.
-        may_lose: whether a loss is only logged.
+        accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `may_lose` is not set.
+        OutputError: something is lost, and `accept_loss` is not set.
     """
-    require_kept(verify_output(output, path, missing), output.path, may_lose=may_lose)
+    require_kept(verify_output(output, path, missing), output.path, accept_loss=accept_loss)
 
 
-def require_kept(checks: Sequence[Check], path: Path, *, may_lose: bool) -> None:
+def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> None:
     """Raise an error, or log warnings, about checks that failed.
 
     Args:
         checks: checks of a file that is about to appear.
         path: the place where it should appear.
-        may_lose: whether a loss is only logged.
+        accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `may_lose` is not set.
+        OutputError: something is lost, and `accept_loss` is not set.
     """
     lost = [check for check in checks if not check.is_kept]
-    if lost and may_lose:
+    if lost and accept_loss:
         for each in lost:
             _logger.warning("%s: %s is %s but should be %s.", path, each.subject, each.found, each.expected)
     elif lost:

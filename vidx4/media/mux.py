@@ -28,7 +28,7 @@ _SEEK_MARGIN = 10
 
 
 def join(
-    parts: Sequence[Path], output: Output, *, overwrite: bool = False, may_lose: bool = False
+    parts: Sequence[Path], output: Output, *, overwrite: bool = False, accept_loss: bool = False
 ) -> tuple[int, ...]:
     """Write the frames of the parts, and everything else that an output should hold.
 
@@ -39,7 +39,7 @@ def join(
         parts: files of `encode_part`, in ascending order of pts.
         output: what to write, and where it should appear.
         overwrite: whether an existing file is replaced; the source never is.
-        may_lose: whether a loss that `verify_output` finds is only logged.
+        accept_loss: whether a loss that `verify_output` finds is only logged.
 
     Returns:
         The pts of the frames of the span that no part holds because they could not be decoded.
@@ -58,12 +58,12 @@ def join(
         raise SourceError(f"No frame of {source.path} could be decoded.")
     if output.is_pictures:
         missing = _missing(output, _write_pictures(parts, output))
-        check_kept(output, output.path, missing, may_lose=may_lose)
+        check_kept(output, output.path, missing, accept_loss=accept_loss)
         return missing
     with write_whole(output.path) as unfinished:
         missing = _missing(output, _mux(parts, output, unfinished))
         finish_layout(unfinished, output)
-        check_kept(output, unfinished, missing, may_lose=may_lose)
+        check_kept(output, unfinished, missing, accept_loss=accept_loss)
     return missing
 
 

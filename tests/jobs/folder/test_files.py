@@ -417,9 +417,9 @@ def test_options_come_from_a_file_in_the_folder(folder: Path, tmp_path: Path) ->
         ("steps = ", "vidx4.toml"),
         ("mood = 1", "'mood'"),
         ("steps = 'many'", "'many'"),
-        ("steps = true", "True"),
+        ("steps = true", "steps"),
         ("files = 1", "files"),
-        ("[files.'*.avi']\nstrength = 2", "strength"),
+        ("[files.'*.avi']\nstrength = 2", "--strength"),
     ],
 )
 def test_invalid_options_in_the_file_are_refused(

@@ -195,4 +195,4 @@ def test_inverse_telecine_needs_the_ntsc_rate(tmp_path: Path) -> None:
 
 def test_an_unknown_choice_is_refused() -> None:
     with pytest.raises(OptionError, match=r"--deinterlace.*auto, off, frame, field"):
-        ReadOptions(deinterlace="maybe")  # type: ignore[arg-type]
+        ReadOptions(deinterlace="maybe")

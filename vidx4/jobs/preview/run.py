@@ -12,18 +12,18 @@ from PIL import Image
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
 from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
-from vidx4.media.options import EncodeOptions
 from vidx4.media.streams import choose_suffix
-from vidx4.video import Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class PreviewPlan:
     """The video of each variant."""
     crops: Path
     page: Path | None
+    within: TimeRange = WHOLE
+    """The part of the film that is to be enlarged in the end, which costs are estimated for."""
 
     @property
     def num_frames(self) -> int:
@@ -82,13 +84,8 @@ def plan_preview(
     variants: Sequence[Variant],
     output: Path | None = None,
     *,
-    span: TimeRange | None = None,
-    num_samples: int = 3,
-    duration: Fraction = Fraction(1),
-    layout: Layout = Layout.SPLIT,
-    encode: EncodeOptions = EncodeOptions(),
-    with_page: bool = True,
-    overwrite: bool = False,
+    request: Request = Request(),
+    shown: PreviewOptions = PreviewOptions(),
 ) -> PreviewPlan:
     """Plan a preview.
 
@@ -97,31 +94,30 @@ def plan_preview(
         variants: the settings to compare, at least one.
         output: the video to write, beside the source by default; if there are several variants, each has a
             video with its label in the name. Crops and page go beside it.
-        span: the part that is shown; None for moments chosen over the whole film.
-        num_samples: the number of such moments.
-        duration: the length of each, in seconds.
-        layout: how before and after are put together in the video.
-        encode: how the video is compressed.
-        with_page: whether to write the page.
-        overwrite: whether existing files may be replaced.
+        request: the part that moments are chosen from and costs are estimated for, and how the preview is
+            encoded.
+        shown: which moments, and how.
 
     Raises:
         OptionError: the range holds no frame.
         OutputError: a file exists already, is the source, or is of an unknown kind.
     """
+    encode, within = request.encode, request.span
+    span = shown.moment(within)
     if output is None:
         output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    samples = [_middle(source, span)] if span else _samples(source, num_samples, duration)
+    samples = [_middle(source, span)] if span else _samples(source, within, shown)
     spans, moments = zip(*samples, strict=True)
     plan = PreviewPlan(
-        scenes=Scenes(source, spans, moments, layout, encode),
+        scenes=Scenes(source, spans, moments, shown.layout, encode),
         variants=tuple(variants),
         videos=tuple(_with_label(output, variant.label) for variant in variants),
         crops=crops_beside(output),
-        page=output.with_suffix(".html") if with_page else None,
+        page=output.with_suffix(".html") if shown.html else None,
+        within=within,
     )
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
-        check_writable(file, source.path, overwrite)
+        check_writable(file, source.path, request.overwrite)
     for video, each in product(plan.videos, spans):
         plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
     return plan
@@ -141,12 +137,17 @@ def _frames(source: Source, span: TimeRange) -> range:
     return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-def _samples(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
-    """Return spans around moments of a film, with those; no two spans overlap."""
-    num_samples = max(1, min(num_samples, int(source.duration / duration)))
-    moments = choose_moments(source, num_samples)
+def _samples(source: Source, within: TimeRange, shown: PreviewOptions) -> list[tuple[TimeRange, int]]:
+    """Return spans around moments of a part of a film, with those; no two spans overlap."""
+    frames = _frames(source, within)
+    if not frames:
+        raise OptionError(f"{source.path} has no frame between --start and --stop.")
+    begin, end = (source.seconds_of(pts) for pts in within.pts_bounds(source))
+    duration = shown.duration or Fraction(1)
+    num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
+    moments = choose_moments(source, num_samples, frames)
     times = [seconds_of(source, index) for index in moments]
-    borders = [Fraction(0), *((a + b) / 2 for a, b in pairwise(times)), source.duration]
+    borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
         start = max(first, min(when - duration / 2, last - duration))
@@ -195,7 +196,8 @@ def _name(variant: Variant) -> str:
 
 
 def _cost(plan: PreviewPlan, variant: Variant, clip: Clip) -> Cost:
-    return Cost(variant.label, clip.seconds_per_frame, clip.seconds_per_frame * plan.scenes.source.num_frames)
+    num_frames = len(_frames(plan.scenes.source, plan.within))
+    return Cost(variant.label, clip.seconds_per_frame, clip.seconds_per_frame * num_frames)
 
 
 def _page(

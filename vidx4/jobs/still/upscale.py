@@ -75,7 +75,7 @@ def upscale_picture(path: Path, output: Path, backend: Backend, control: Control
     with write_whole(output) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
-        require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, may_lose=True)
+        require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, accept_loss=True)
 
 
 def _enlarge(channels: Pixels, backend: Backend, control: Control) -> Pixels:
