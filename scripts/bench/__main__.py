@@ -88,7 +88,7 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.particles import MovingNoise
@@ -171,9 +171,8 @@ def reuse(num_frames: int) -> list[Row]:
 
 def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
     """Compare frames each on its own with such that are tied together and reused, exactly and nearly."""
-    batches = read_batches(probe(path), 1)
-    frames = torch.cat([batch.data for batch in islice(batches, num_frames)])
-    batches.close()
+    with closing(read_frames(probe(path))) as decoded:
+        frames = torch.stack([frame.data for frame in islice(decoded, num_frames)])
     options: dict[str, dict[str, Any]] = {
         "off": {"temporal": "off"},
         "moving": {},
@@ -639,7 +638,7 @@ def _slowest(stages: dict[str, float]) -> float:
 
 def stages_alone(plan: Plan, upscaler: Upscaler, batch_size: int) -> list[Row]:
     """Decode all frames, then enlarge, then encode as many: what they take if none waits for another."""
-    shots: list[ShotBatch] = []
+    shots: list[ShotBatch[FrameBatch]] = []
     seconds = {"decode": timed(lambda: shots.extend(_decoded(plan, batch_size)), 1)}
     _enlarge(upscaler, shots[:1])  # warms up
     seconds["model"] = timed(lambda: _enlarge(upscaler, shots), 1)
@@ -653,11 +652,11 @@ def stages_alone(plan: Plan, upscaler: Upscaler, batch_size: int) -> list[Row]:
     ]
 
 
-def _decoded(plan: Plan, batch_size: int) -> Iterator[ShotBatch]:
-    return by_shot(read_batches(plan.source, batch_size, plan.span), batch_size)
+def _decoded(plan: Plan, batch_size: int) -> Iterator[ShotBatch[FrameBatch]]:
+    return by_shot(read_frames(plan.source, plan.request.span), batch_size)
 
 
-def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch]) -> None:
+def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch[FrameBatch]]) -> None:
     state = None
     for shot in shots:
         state = enlarge(shot.batch, None if shot.starts_shot else state).state
@@ -715,8 +714,9 @@ LOOP = 24
 
 def looped(path: Path, num_frames: int) -> Path:
     """Write frames of a real clip over and over, at half its size."""
-    with closing(read_batches(probe(CLIP), LOOP)) as batches:
-        frames = next(batches).data[:, :, ::2, ::2].permute(0, 2, 3, 1).contiguous().numpy()
+    with closing(read_frames(probe(CLIP))) as decoded:
+        small = [frame.data[:, ::2, ::2].permute(1, 2, 0) for frame in islice(decoded, LOOP)]
+        frames = torch.stack(small).contiguous().numpy()
     pictures = (VideoFrame.from_ndarray(frames[i % LOOP], format="rgb24") for i in range(num_frames))
     return made.write(path, (picture.reformat(format="yuv420p") for picture in pictures), num_audio=0)
 

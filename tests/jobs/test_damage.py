@@ -26,7 +26,7 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.headers import with_boxes
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.probe import probe
@@ -116,7 +116,7 @@ def test_a_file_that_is_cut_off_says_where(name: str, tmp_path: Path) -> None:
     path.write_bytes(data[: 2 * len(data) // 3])
     source, damage = probe(path), Damage()
     assert source.num_frames < probe(whole).num_frames
-    num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
+    num_frames = len(list(read_frames(source, damage=damage)))
     assert 0 < num_frames <= source.num_frames
     assert damage.end == source.duration
     assert damage.sentences()[0].startswith("The file is cut off or can't be read on at ")

@@ -8,12 +8,12 @@ import torch
 from av.packet import Packet
 
 from tests.conftest import MakeVideo
+from tests.helpers import read_all
 from tests.video_files import gradient
 from vidx4.errors import SourceError
-from vidx4.frames import FrameBatch, pixel_dtype
-from vidx4.media.decode import read_batches
+from vidx4.frames import pixel_dtype
 from vidx4.media.probe import probe
-from vidx4.video import WHOLE, Source, TimeRange
+from vidx4.video import TimeRange
 
 LONDON = Path(__file__).parents[2] / "samples" / "london.mp4"
 VFR = [0, 512, 1024, 2600, 3112, 5000, 5001, 9000, 9512, 10100, 10600, 12000, 13000, 13400, 15000]
@@ -37,26 +37,15 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
-def read(source: Source, span: TimeRange = WHOLE, batch_size: int = 4) -> FrameBatch:
-    """Return all frames of a span as one batch."""
-    batches = list(read_batches(source, batch_size, span))
-    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    return FrameBatch(
-        torch.cat([batch.data.view(torch.uint8) for batch in batches]).view(pixel_dtype(source.bit_depth)),
-        sum((batch.pts for batch in batches), ()),
-    )
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_span_is_a_slice_of_the_whole(make_video: MakeVideo, kind: str) -> None:
     source = probe(make_video(**{"num_frames": 25, **KINDS[kind]}))
-    whole = read(source)
+    whole = read_all(source)
     assert whole.pts == source.pts
     assert whole.data.dtype == pixel_dtype(source.bit_depth)
     for start, stop in [(0, 1), (3, 9), (10, 13), (len(whole) - 2, len(whole))]:
         first, after = source.pts[start], (*source.pts, source.stop_pts)[stop]
-        seconds = [(pts - source.pts[0]) * source.time_base for pts in (first, after)]
-        part = read(source, TimeRange(*seconds))
+        part = read_all(source, TimeRange(source.seconds_of(first), source.seconds_of(after)))
         assert part.pts == whole.pts[start:stop]
         assert torch.equal(part.data.view(torch.uint8), whole.data[start:stop].view(torch.uint8))
 
@@ -64,7 +53,7 @@ def test_any_span_is_a_slice_of_the_whole(make_video: MakeVideo, kind: str) -> N
 def test_colors_arrive(make_video: MakeVideo) -> None:
     path = make_video(codec="libx264rgb", pix_fmt="rgb24", num_frames=5, options={"qp": "0"}, num_audio=0)
     expected = [torch.from_numpy(frame.to_ndarray()).permute(2, 0, 1) for frame in gradient(64, 48, 5)]
-    assert torch.equal(read(probe(path)).data, torch.stack(expected))
+    assert torch.equal(read_all(probe(path)).data, torch.stack(expected))
 
 
 def test_damage_is_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +61,7 @@ def test_damage_is_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixtu
     _damage(path, 7)
     source = probe(path)
     with caplog.at_level(logging.WARNING):
-        frames = read(source)
+        frames = read_all(source)
     assert source.num_frames == 20
     assert 10 <= len(frames) < 20
     assert set(frames.pts) <= set(source.pts)
@@ -84,9 +73,9 @@ def test_empty_packets_are_no_frames(make_video: MakeVideo, tmp_path: Path) -> N
     _repeat_frames(plain.path, path)
     source = probe(path)
     assert [pts * source.time_base for pts in source.pts] == [pts * plain.time_base for pts in plain.pts]
-    assert torch.equal(read(source).data, read(plain).data)
+    assert torch.equal(read_all(source).data, read_all(plain).data)
     span = TimeRange(Fraction(13, 25))
-    assert torch.equal(read(source, span).data, read(plain, span).data)
+    assert torch.equal(read_all(source, span).data, read_all(plain, span).data)
 
 
 def _repeat_frames(path: Path, copy: Path) -> None:
@@ -106,7 +95,7 @@ def _repeat_frames(path: Path, copy: Path) -> None:
 def test_nothing_to_decode(make_video: MakeVideo) -> None:
     source = probe(make_video())
     with pytest.raises(SourceError, match="No frame"):
-        read(source, TimeRange(start=Fraction(100)))
+        read_all(source, TimeRange(start=Fraction(100)))
 
 
 def test_a_change_of_size_is_refused(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -115,7 +104,7 @@ def test_a_change_of_size_is_refused(make_video: MakeVideo, tmp_path: Path) -> N
     path = tmp_path / "both.ts"
     path.write_bytes(small.read_bytes() + large.read_bytes())
     with pytest.raises(SourceError, match="changes at"):
-        read(probe(path))
+        read_all(probe(path))
 
 
 def _damage(path: Path, index: int) -> None:
@@ -135,6 +124,6 @@ def test_what_is_damaged_decodes_alike_each_time(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(content)
     source = probe(damaged)
-    first, *others = (read(source).data for _ in range(4))
-    assert not torch.equal(first, read(probe(LONDON)).data)
+    first, *others = (read_all(source).data for _ in range(4))
+    assert not torch.equal(first, read_all(probe(LONDON)).data)
     assert all(torch.equal(first, other) for other in others)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers import read_all
 from tests.moving import pan, photo
-from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.temporal.cuts import REACH, find_cuts
 
@@ -20,7 +20,7 @@ SIZE = (96, 128)
 
 def sample(name: str, start: int, stop: int) -> Tensor:
     """Return frames of a sample at a common size."""
-    frames = torch.cat([batch.data for batch in read_batches(probe(SAMPLES / name), 8)])[start:stop]
+    frames = read_all(probe(SAMPLES / name)).data[start:stop]
     return torch.nn.functional.interpolate(frames.float(), SIZE, mode="area").round().to(torch.uint8)
 
 

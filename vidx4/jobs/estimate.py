@@ -3,18 +3,18 @@
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from statistics import fmean
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import DiskFullError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import CHUNK_FRAMES, Executor
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import peak_memory
 from vidx4.jobs.work_folder import WorkFolder
-from vidx4.media.decode import can_seek, read_batches
+from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
 from vidx4.video import TimeRange
 
@@ -157,10 +157,9 @@ def _places(plan: Plan) -> Iterator[int]:
 def _plain(plan: Plan, folder: WorkFolder, start: int, num_frames: int) -> Sizes:
     """Return the sizes of some frames that are enlarged without a model."""
     source = plan.source
-    seconds = Fraction(source.pts[start] - source.pts[0]) * source.time_base
-    batches = read_batches(source, 1, TimeRange(start=seconds))
-    frames = (enlarge_frames(batch) for batch, _ in zip(batches, range(num_frames), strict=False))
-    encode_part(folder.sample_path, frames, source, plan.written.target)
+    frames = islice(read_frames(source, TimeRange(start=source.seconds_of(source.pts[start]))), num_frames)
+    batches = (enlarge_frames(FrameBatch.of([frame])) for frame in frames)
+    encode_part(folder.sample_path, batches, source, plan.written.target)
     return frame_sizes(folder.sample_path)
 
 

@@ -59,7 +59,6 @@ class Meter:
         return part is not None and part.stop == advance.stop
 
     def _progress(self, memory: int) -> Progress:
-        source = self._plan.source
         return Progress(
             num_done=self._num_done(),
             num_frames=self._plan.num_frames,
@@ -68,7 +67,7 @@ class Meter:
             seconds_per_frame=self.seconds_per_frame(),
             num_reused=self.num_reused,
             num_shots=self._num_shots,
-            shot_seconds=float((self._shot_pts - source.pts[0]) * source.time_base),
+            shot_seconds=float(self._plan.source.seconds_of(self._shot_pts)),
             memory=memory,
         )
 

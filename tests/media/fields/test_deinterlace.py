@@ -18,9 +18,9 @@ from tests.hard_videos import (
     woven,
     write,
 )
+from tests.helpers import read_all
 from vidx4.errors import OptionError
 from vidx4.media import decode
-from vidx4.media.decode import read_batches
 from vidx4.media.fields.deinterlace import FieldMeasure, choose_fields, is_interlaced, treat
 from vidx4.media.fields.detect import measure_fields
 from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
@@ -49,7 +49,7 @@ def lossless(
 
 
 def decoded(source: Source, span: TimeRange = WHOLE) -> torch.Tensor:
-    return torch.cat([batch.data for batch in read_batches(source, 8, span)]).float()
+    return read_all(source, span).data.float()
 
 
 def truth(pictures: list[np.ndarray]) -> torch.Tensor:

@@ -24,11 +24,12 @@ from vidx4.jobs.cluster.model_files import Fetch, Setting, received
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
-from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
+from vidx4.jobs.pipeline import EnlargeFollowed, TwoStageModel, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.jobs.still.upscale import enlarge_pixels
 from vidx4.jobs.work_folder import Part
+from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
 
@@ -169,7 +170,7 @@ class Worker:
         before = _unpacked(start.state, job.upscaler) if start.is_entry else job.states.pop(chunk.start)
         seconds = StageSeconds()
         work = enlarged(
-            Model(self._in_turn(job.upscaler, seconds), job.upscaler.follow),
+            TwoStageModel(job.upscaler.follow, self._in_turn(job.upscaler, seconds)),
             chunk.batches(self._fetch(frames), task.batch_size),
             before,
             Control(),
@@ -185,14 +186,14 @@ class Worker:
                 job.states[made.part.stop] = made.state
             return Packed(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
 
-    def _in_turn(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
+    def _in_turn(self, upscaler: Upscaler, seconds: StageSeconds) -> EnlargeFollowed:
         """Let shots enlarge their batches one after another: two at once would take twice the memory."""
 
-        def enlarge(frames: Any, state: ShotState | None) -> Upscaled:
+        def enlarge(batch: FollowedBatch, state: ShotState | None) -> Upscaled:
             asked = time.monotonic()
             with self._enlarging:
                 seconds.model -= time.monotonic() - asked  # to wait for others is no work
-                return upscaler(frames, state)
+                return upscaler(batch, state)
 
         return enlarge
 

@@ -16,7 +16,7 @@ from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
 from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
 from vidx4.jobs.preview.layout import Layout
-from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.moments import choose_moments, timecode
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
@@ -145,7 +145,7 @@ def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple
     """Return spans about the moments of a film, none of which meet."""
     num_samples = max(1, min(num_samples, int(source.duration / duration)))
     moments = choose_moments(source, num_samples)
-    times = [seconds_of(source, index) for index in moments]
+    times = [source.seconds_of(source.pts[index]) for index in moments]
     borders = [Fraction(0), *((a + b) / 2 for a, b in pairwise(times)), source.duration]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
@@ -186,7 +186,8 @@ def _shown(plan: PreviewPlan, takes: Sequence[Take], still: int) -> Shown:
     """Return a moment with what each setting makes of it."""
     names = [choice.label or "vidx4" for choice in plan.choices]
     upscaled = {name: take.stills[still].after for name, take in zip(names, takes, strict=True)}
-    seconds = float(seconds_of(plan.scenes.source, plan.scenes.stills[still]))
+    source = plan.scenes.source
+    seconds = float(source.seconds_of(source.pts[plan.scenes.stills[still]]))
     return Shown(timecode(seconds), takes[0].stills[still].before, upscaled)
 
 
@@ -215,7 +216,7 @@ def _moment(source: Source, index: int, shown: Shown) -> Moment:
         _upright(to_picture(batch), source)
         for batch in (enlarge_frames(shown.low_res), *shown.upscaled.values())
     )
-    return Moment(float(seconds_of(source, index)), before, tuple(after))
+    return Moment(float(source.seconds_of(source.pts[index])), before, tuple(after))
 
 
 def _upright(picture: Image.Image, source: Source) -> Image.Image:
