@@ -106,9 +106,9 @@ class Terminal:
 
     def plan(self, plan: "Plan") -> None:
         """Tell what will be done."""
-        source = plan.source
-        target = plan.written.target
-        width, height = target.width, target.height
+        source, target, streams = plan.source, plan.written.target, plan.written.streams
+        width, height, encoder = target.width, target.height, target.encoder
+        kept = [carried.stream for carried in streams.carried]
         self.event(
             "plan",
             source=source.path,
@@ -117,19 +117,18 @@ class Terminal:
             seconds=plan.seconds,
             width=width,
             height=height,
-            codec=plan.encoder.encoder,
-            pixel_format=plan.encoder.pix_fmt,
+            codec=encoder.encoder,
+            pixel_format=encoder.pix_fmt,
             fields=source.fields.value,
-            kept=[asdict(stream) for stream in plan.kept],
-            lost=[asdict(stream) for stream in plan.lost],
+            kept=[asdict(stream) for stream in kept],
+            lost=[asdict(stream) for stream, _ in streams.lost],
         )
         rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
         what = f"{source.width}x{source.height}, {plan.num_frames} frames, {clock(plan.seconds)}{rate}"
         self._fact("source", f"{source.path}: {what}")
         self._fact(
             "output",
-            f"{plan.output}: {width}x{height}, {plan.encoder.encoder} {plan.encoder.pix_fmt}, with "
-            f"{_named(plan.kept)}",
+            f"{plan.output}: {width}x{height}, {encoder.encoder} {encoder.pix_fmt}, with {_named(kept)}",
         )
         for warning in plan.warnings:
             self.warn(warning)

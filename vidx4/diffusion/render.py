@@ -75,7 +75,7 @@ class ShotRenderer(ABC):
         return Propagation(self._settings.ties, self._grid, last, links)
 
     def _finished(self, pixels: Tensor, frame: Followed, box: Box, state: ShotState | None) -> Tensor:
-        """Finish the visible part of a box."""
+        """Finish what is visible of a box."""
         box = box.clipped(frame.visible)
         previous, warp = None, None
         if self._settings.steadiness > 0 and state is not None and frame.motion is not None:

@@ -70,6 +70,6 @@ def _marked(frames: Iterator[Frame], start_pts: int | None) -> Iterator[tuple[Fr
             frames = chain([frame], frames)
             break
         past.append(frame.data)
-    # Cuts are decided REACH frames late: `tee` holds the frames until then.
+    # Finding cuts looks a few frames ahead; `tee` keeps these.
     frames, same = tee(frames)
     yield from zip(frames, find_cuts((frame.data for frame in same), past), strict=True)

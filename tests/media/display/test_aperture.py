@@ -71,8 +71,8 @@ def test_it_follows_the_final_size(clip: Path, tmp_path: Path) -> None:
 
 def test_where_it_can_not_be_told(clip: Path, tmp_path: Path) -> None:
     plan = plan_video(clip, tmp_path / "b.ts")
-    assert any("edges of its picture" in warning for warning in plan.warnings)
-    assert not any("edges of its picture" in warning for warning in plan_video(clip).warnings)
+    assert any("aperture" in warning for warning in plan.warnings)
+    assert not any("aperture" in warning for warning in plan_video(clip).warnings)
 
 
 def test_a_loss_is_found(clip: Path, tmp_path: Path) -> None:
