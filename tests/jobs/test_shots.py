@@ -1,4 +1,4 @@
-"""Batches end at cuts and start at multiples of their size from the start of their shot."""
+"""Batches end at cuts, and start at multiples of the batch size from the start of their shot."""
 
 from collections.abc import Generator
 

@@ -1,4 +1,5 @@
 import logging
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,13 +51,13 @@ def test_any_span_is_a_slice_of_the_whole(make_video: MakeVideo, kind: str) -> N
         assert torch.equal(part.data.view(torch.uint8), whole.data[start:stop].view(torch.uint8))
 
 
-def test_colors_arrive(make_video: MakeVideo) -> None:
+def test_lossless_colors_are_exact(make_video: MakeVideo) -> None:
     path = make_video(codec="libx264rgb", pix_fmt="rgb24", num_frames=5, options={"qp": "0"}, num_audio=0)
     expected = [torch.from_numpy(frame.to_ndarray()).permute(2, 0, 1) for frame in gradient(64, 48, 5)]
     assert torch.equal(read_all(probe(path)).data, torch.stack(expected))
 
 
-def test_damage_is_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_frames_are_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixture) -> None:
     path = make_video("a.mkv", codec="ffv1", time_base=Fraction(1, 25), num_audio=0)
     _damage(path, 7)
     source = probe(path)
@@ -67,7 +68,7 @@ def test_damage_is_skipped(make_video: MakeVideo, caplog: pytest.LogCaptureFixtu
     assert set(frames.pts) <= set(source.pts)
 
 
-def test_empty_packets_are_no_frames(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_empty_packets_are_not_frames(make_video: MakeVideo, tmp_path: Path) -> None:
     plain = probe(make_video(num_b_frames=0, num_audio=0))
     path = tmp_path / "repeated.nut"
     _repeat_frames(plain.path, path)
@@ -92,9 +93,9 @@ def _repeat_frames(path: Path, copy: Path) -> None:
             container.mux([packet, empty])
 
 
-def test_nothing_to_decode(make_video: MakeVideo) -> None:
+def test_a_span_without_frames_is_an_error(make_video: MakeVideo) -> None:
     source = probe(make_video())
-    with pytest.raises(SourceError, match="No frame"):
+    with pytest.raises(SourceError, match=re.escape(str(source.path))):
         read_all(source, TimeRange(start=Fraction(100)))
 
 
@@ -103,7 +104,7 @@ def test_a_change_of_size_is_refused(make_video: MakeVideo, tmp_path: Path) -> N
     large = make_video("large.ts", time_base=Fraction(1, 90000), num_audio=0, width=96)
     path = tmp_path / "both.ts"
     path.write_bytes(small.read_bytes() + large.read_bytes())
-    with pytest.raises(SourceError, match="changes at"):
+    with pytest.raises(SourceError, match=r"64x48.*96x48"):
         read_all(probe(path))
 
 
@@ -115,8 +116,8 @@ def _damage(path: Path, index: int) -> None:
     path.write_bytes(content.replace(payload, b"\xff" * len(payload)))
 
 
-def test_what_is_damaged_decodes_alike_each_time(tmp_path: Path) -> None:
-    """A decoder with threads would fill gaps in one way now and in another then."""
+def test_damaged_videos_decode_the_same_way_each_time(tmp_path: Path) -> None:
+    """A decoder with threads would conceal errors differently each time."""
     content = bytearray(LONDON.read_bytes())
     start = content.index(b"mdat") + 3000
     for place in range(start, 3 * len(content) // 4, 4001):
