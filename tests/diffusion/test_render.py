@@ -225,10 +225,10 @@ def test_consistency_is_refused_with_a_scheduler_that_draws_noise(tiny_folder: P
         ({"temporal": "sideways"}, "sideways"),
         ({"consistency": 1.5}, "consistency"),
         ({"steadiness": -0.1}, "steadiness"),
-        ({"reuse_threshold": float("inf")}, "reuse threshold"),
-        ({"tile_size": 8}, "tile size"),
-        ({"temporal": "off", "consistency": 0.2}, "ties frames together"),
-        ({"temporal": "off", "reuse_threshold": 1.0}, "ties frames together"),
+        ({"reuse_threshold": float("inf")}, "reuse.threshold"),
+        ({"tile_size": 8}, "tile.size"),
+        ({"temporal": "off", "consistency": 0.2}, "temporal"),
+        ({"temporal": "off", "reuse_threshold": 1.0}, "temporal"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidx4.errors import OptionError
@@ -55,7 +56,7 @@ class Plan:
     def seconds(self) -> float:
         """Duration of the part to enlarge."""
         start, stop = map(self.source.seconds_of, self.request.span.pts_bounds(self.source))
-        return float(stop - max(start, 0))
+        return float(stop - max(start, Fraction()))
 
     @property
     def work_folder(self) -> Path:
