@@ -17,10 +17,17 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run
 from vidx4.jobs.work_folder import Part
+from vidx4.media.decode import read_frames
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.video import WHOLE, Source, TimeRange
 
 Load = Callable[..., Upscaler]
 """Loads one of the models with options; by default two steps, in float32, on the CPU."""
+
+
+def read_all(source: Source, span: TimeRange = WHOLE) -> FrameBatch:
+    """Return all frames of a span as one batch."""
+    return FrameBatch.of(list(read_frames(source, span)))
 
 
 def nearest(batch: FrameBatch) -> FrameBatch:

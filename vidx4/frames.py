@@ -1,5 +1,6 @@
-"""Pixels: frames that are computed together, and rectangles of them."""
+"""Pixels: single frames, batches of them, and rectangles within them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ SCALE = 4
 
 
 def pixel_dtype(bit_depth: int) -> torch.dtype:
-    """Return the type that holds colours without loss: uint8, or uint16 for more than 8 bits."""
+    """Return the type that holds colours losslessly: uint8, or uint16 for more than 8 bits."""
     return torch.uint8 if bit_depth <= 8 else torch.uint16
 
 
@@ -40,24 +41,24 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """What indexes the last two dimensions of a frame."""
+        """Indices of the rectangle in the last two dimensions of a frame."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def scaled(self, factor: int) -> "Box":
-        """Return the same rectangle of a frame that is so many times larger."""
+        """Return the same rectangle of a frame that is `factor` times larger."""
         return Box(*(factor * side for side in (self.top, self.bottom, self.left, self.right)))
 
     def moved(self, rows: int, columns: int) -> "Box":
-        """Return the rectangle so many pixels further down and to the right."""
+        """Return the rectangle, moved down and to the right."""
         return Box(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
 
     def grown(self, margin: int, height: int, width: int) -> "Box":
-        """Return the rectangle with a margin on all sides, as far as the frame goes."""
+        """Return the rectangle with a margin on all sides, within a frame of the given size."""
         grown = Box(self.top - margin, self.bottom + margin, self.left - margin, self.right + margin)
         return grown.clipped(Box(0, height, 0, width))
 
     def clipped(self, other: "Box") -> "Box":
-        """Return what is inside another rectangle, too."""
+        """Return the intersection with another rectangle."""
         return Box(
             max(self.top, other.top),
             min(self.bottom, other.bottom),
@@ -67,19 +68,29 @@ class Box:
 
     @classmethod
     def whole(cls, frame: Tensor) -> "Box":
-        """Return all of a frame, (..., H, W)."""
+        """Return the box that covers a whole frame, (..., H, W)."""
         height, width = frame.shape[-2:]
         return cls(0, height, 0, width)
 
 
 @dataclass(frozen=True)
+class Frame:
+    """One picture of a video, and when it is shown."""
+
+    data: Tensor
+    """RGB over the full range of its type, uint8 or uint16, on the CPU, (3, H, W)."""
+    pts: int
+    """Presentation time in the source's time base."""
+
+
+@dataclass(frozen=True)
 class FrameBatch:
-    """Frames that are computed together."""
+    """Consecutive frames that are computed together."""
 
     data: Tensor
     """RGB over the full range of its type, uint8 or uint16, on the CPU, (N, 3, H, W)."""
     pts: tuple[int, ...]
-    """When each frame is shown, ascending."""
+    """Presentation time of each frame, ascending."""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1] != 3:
@@ -92,6 +103,11 @@ class FrameBatch:
             raise ValueError(f"{len(self.data)} frames but {len(self.pts)} pts")
         if any(b <= a for a, b in zip(self.pts, self.pts[1:], strict=False)):
             raise ValueError(f"pts must ascend, got {self.pts}")
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame]) -> "FrameBatch":
+        """Stack frames, one or more."""
+        return cls(torch.stack([frame.data for frame in frames]), tuple(frame.pts for frame in frames))
 
     def __len__(self) -> int:
         return len(self.pts)

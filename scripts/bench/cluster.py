@@ -33,7 +33,7 @@ from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.work_folder import work_folder
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = [ROOT / "samples" / name for name in ("london.mp4", "nasa.mp4", "signer.mkv", "bear.webm")]
@@ -139,8 +139,8 @@ def _shots() -> Iterator[Tensor]:
 
 
 def _frames(sample: Path) -> Generator[Tensor]:
-    for batch in read_batches(probe(sample), 8):
-        yield from batch.data
+    for frame in read_frames(probe(sample)):
+        yield frame.data
 
 
 def _endless() -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from scripts.bench.tables import Row, write
 from tests.helpers import upscale_nearest
 from vidx4 import Upscaler
 from vidx4.diffusion.options import UpscaleOptions
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.pipeline import Enlarge
@@ -22,7 +23,7 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run as run_job
 from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def _slowest(stages: dict[str, float]) -> float:
 
 def stages_alone(plan: Plan, upscaler: Upscaler, batch_size: int) -> list[Row]:
     """Decode all frames, then enlarge, then encode as many: the time of stages that wait for no other."""
-    shots: list[ShotBatch] = []
+    shots: list[ShotBatch[FrameBatch]] = []
     seconds = {"decode": timed(lambda: shots.extend(_decoded(plan, batch_size)), 1)}
     _enlarge(upscaler, shots[:1])  # warms up
     seconds["model"] = timed(lambda: _enlarge(upscaler, shots), 1)
@@ -109,11 +110,11 @@ def stages_alone(plan: Plan, upscaler: Upscaler, batch_size: int) -> list[Row]:
     ]
 
 
-def _decoded(plan: Plan, batch_size: int) -> Iterator[ShotBatch]:
-    return by_shot(read_batches(plan.source, batch_size, plan.span), batch_size)
+def _decoded(plan: Plan, batch_size: int) -> Iterator[ShotBatch[FrameBatch]]:
+    return by_shot(read_frames(plan.source, plan.request.span), batch_size)
 
 
-def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch]) -> None:
+def _enlarge(enlarge: Enlarge, shots: Sequence[ShotBatch[FrameBatch]]) -> None:
     state = None
     for shot in shots:
         state = enlarge(shot.batch, None if shot.starts_shot else state).state

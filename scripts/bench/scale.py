@@ -7,6 +7,7 @@ import argparse
 import tempfile
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.run import run as run_job
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 
 CLIP = Path(__file__).parents[2] / "samples" / "london.mp4"
 LOOP = 24
@@ -74,8 +75,9 @@ def whole_job(num_frames: int, settings: str) -> tuple[float, int]:
 
 def write_loop(path: Path, num_frames: int) -> Path:
     """Write frames of a real clip over and over, at half its size."""
-    with closing(read_batches(probe(CLIP), LOOP)) as batches:
-        frames = next(batches).data[:, :, ::2, ::2].permute(0, 2, 3, 1).contiguous().numpy()
+    with closing(read_frames(probe(CLIP))) as decoded:
+        small = [frame.data[:, ::2, ::2].permute(1, 2, 0) for frame in islice(decoded, LOOP)]
+        frames = torch.stack(small).contiguous().numpy()
     pictures = (VideoFrame.from_ndarray(frames[i % LOOP], format="rgb24") for i in range(num_frames))
     return video_builder.write(
         path, (picture.reformat(format="yuv420p") for picture in pictures), num_audio=0

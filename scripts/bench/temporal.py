@@ -8,6 +8,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from scripts.bench.tables import Row, write
 from scripts.evaluate.metrics import psnr_y
 from vidx4 import FrameBatch, Upscaler, probe
 from vidx4.frames import Box
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.temporal.motion import Motion, estimate_motion
 from vidx4.temporal.particles import MovingNoise
 from vidx4.temporal.propagation import Link, Propagation
@@ -104,9 +105,8 @@ def reuse(num_frames: int) -> list[Row]:
 
 def reuse_of_clip(path: Path, num_frames: int) -> list[Row]:
     """Compare frames enlarged alone with frames that are tied together and reused, exactly and nearly."""
-    batches = read_batches(probe(path), 1)
-    frames = torch.cat([batch.data for batch in islice(batches, num_frames)])
-    batches.close()
+    with closing(read_frames(probe(path))) as decoded:
+        frames = torch.stack([frame.data for frame in islice(decoded, num_frames)])
     options: dict[str, dict[str, Any]] = {
         "off": {"temporal": "off"},
         "moving": {},

@@ -1,4 +1,4 @@
-"""A shot: equal input gives equal output once, its split changes nothing, and a saved state goes on."""
+"""Rendering of shots: repeated input is computed once, and splitting or resuming changes no result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from vidx4.temporal.state import ShotState
 
 
 def upscaled(upscaler: Upscaler, frames: Tensor, sizes: Sequence[int], folder: Path | None = None) -> Tensor:
-    """Enlarge a shot in batches of certain sizes; with a folder, its state takes the way over a file."""
+    """Enlarge a shot in batches of the given sizes; with a folder, its state is saved and loaded between."""
     state: ShotState | None = None
     results, start = [], 0
     for size in sizes:
@@ -38,7 +38,7 @@ def difference(a: Tensor, b: Tensor) -> int:
 
 
 def clip() -> Tensor:
-    """A slow pan, a frame twice, and one in which only a corner changes."""
+    """Return a slow pan with a repeated frame and one in which only a corner changes, (6, 3, 32, 40)."""
     frames = pan(6, 1.3, 0.6)[:, :, 20:52, 30:70].clone()
     frames[3] = frames[2]
     frames[5] = frames[4]
@@ -56,7 +56,7 @@ MODES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
-def test_where_a_shot_is_split_changes_no_bit(load: Load, options: dict[str, Any], tmp_path: Path) -> None:
+def test_splitting_a_shot_changes_no_bit(load: Load, options: dict[str, Any], tmp_path: Path) -> None:
     upscaler = load(**options)
     whole = upscaled(upscaler, clip(), [2, 2, 2])
     assert torch.equal(upscaled(upscaler, clip(), [2, 2, 2], tmp_path), whole)
@@ -64,7 +64,7 @@ def test_where_a_shot_is_split_changes_no_bit(load: Load, options: dict[str, Any
 
 
 @pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
-def test_the_batch_size_changes_nothing_but_rounding(load: Load, options: dict[str, Any]) -> None:
+def test_the_batch_size_changes_only_rounding(load: Load, options: dict[str, Any]) -> None:
     upscaler = load(**options)
     results = [upscaled(upscaler, clip(), sizes) for sizes in ([6], [1] * 6, [4, 2])]
     assert difference(results[0], results[1]) <= 1
@@ -85,7 +85,7 @@ def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_f
 
 
 def calls_of(upscaler: Upscaler) -> list[torch.Size]:
-    """Return a list that will hold the shape of all that the denoiser is asked for."""
+    """Return a list that will hold the shapes of all inputs of the denoiser."""
     shapes: list[torch.Size] = []
     upscaler.components.unet.conv_in.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape)
@@ -107,7 +107,7 @@ def test_a_repeated_frame_is_computed_once(load: Load, temporal: str) -> None:
 
 
 def test_reuse_changes_no_pixel(load: Load) -> None:
-    """Without a tie, each frame alone gives what it gives after others of which parts were used again."""
+    """Without propagation, a frame alone gives what it gives after others from which parts were reused."""
     upscaler = load(temporal="fixed", num_inference_steps=1)
     frames = clip()
     reused = upscaled(upscaler, frames, [1] * 6)
@@ -116,7 +116,7 @@ def test_reuse_changes_no_pixel(load: Load) -> None:
         assert difference(alone, reused[i]) <= 1
 
 
-def test_without_a_tie_frames_are_independent(load: Load) -> None:
+def test_without_temporal_ties_frames_are_independent(load: Load) -> None:
     upscaler = load(temporal="off", num_inference_steps=2)
     shapes = calls_of(upscaler)
     frames = pan(1, 0, 0)[:, :, 20:52, 30:70].expand(2, -1, -1, -1)
@@ -127,7 +127,7 @@ def test_without_a_tie_frames_are_independent(load: Load) -> None:
 
 
 def moving_object() -> Tensor:
-    """A square moves over a still picture, (5, 3, 96, 176)."""
+    """Return a square that moves over a still picture, (5, 3, 96, 176)."""
     frames = pan(1, 0, 0)[:, :, 16:112, 8:184].repeat(5, 1, 1, 1)
     for i in range(5):
         frames[i, :, 40:52, 10 + 4 * i : 22 + 4 * i] = pan(1, 0, 0, "kodim23")[0, :, 40:52, 60:72]
@@ -135,18 +135,18 @@ def moving_object() -> Tensor:
 
 
 @pytest.mark.parametrize("options", [{}, {"tile_size": 32}], ids=str)
-def test_what_stands_still_does_not_flicker_and_is_not_computed(options: dict[str, Any]) -> None:
+def test_still_areas_do_not_flicker_and_are_not_computed(options: dict[str, Any]) -> None:
     upscaler = Upscaler.load("compact", device="cpu", dtype="float32", **options)
     frames = moving_object()
     result = upscaler(FrameBatch(frames, tuple(range(5))))
     assert torch.equal(result.batch.data[..., 480:], result.batch.data[:1, ..., 480:].expand(5, -1, -1, -1))
     assert result.num_reused > (1.0 if options.get("tile_size") is None else 2.0)
     whole = upscaler(FrameBatch(frames[4:], (4,))).batch.data
-    # What is remembered of earlier frames makes a difference, but none that anybody would see.
+    # The model's memory of earlier frames makes a difference, but not a visible one.
     assert (result.batch.data[4:].float() - whole.float()).abs().mean() < 1
 
 
-def test_tiles_of_the_topology_are_reused_too(tiny_folder: Path) -> None:
+def test_tiles_of_sd_x4_are_reused_too(tiny_folder: Path) -> None:
     upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=2, tile_size=48)
     frames = moving_object()
     result = upscaler(FrameBatch(frames, tuple(range(5))))
@@ -154,8 +154,8 @@ def test_tiles_of_the_topology_are_reused_too(tiny_folder: Path) -> None:
     assert torch.equal(result.batch.data[..., 560:], result.batch.data[:1, ..., 560:].expand(5, -1, -1, -1))
 
 
-def test_tiles_blend_to_what_the_whole_gives() -> None:
-    """The bundled model sees 14 pixels far, and the tiles overlap by more."""
+def test_blended_tiles_equal_the_whole_frame() -> None:
+    """The reach of the bundled model is 14 pixels, less than the overlap of the tiles."""
     frames = pan(1, 0, 0)[:, :, :128, :192]
     whole, tiled = (
         Upscaler.load("compact", device="cpu", dtype="float32", tile_size=size)(FrameBatch(frames, (0,)))
@@ -166,7 +166,7 @@ def test_tiles_blend_to_what_the_whole_gives() -> None:
     assert error.max() <= 6
 
 
-def test_near_frames_are_reused_where_that_is_wanted(load: Load) -> None:
+def test_similar_frames_are_reused_up_to_a_threshold(load: Load) -> None:
     frames = pan(1, 0, 0)[:, :, 20:52, 30:70].repeat(3, 1, 1, 1)
     frames[1, :, ::3] ^= 1
     frames[2] = frames[2] // 2
@@ -179,8 +179,8 @@ def test_near_frames_are_reused_where_that_is_wanted(load: Load) -> None:
     assert torch.equal(near.batch.data[0], near.batch.data[1])
 
 
-def test_near_frames_do_not_drift() -> None:
-    """A slow fade: each frame is near the last, but what it is compared with is what was computed."""
+def test_similar_frames_do_not_drift() -> None:
+    """In a slow fade each frame resembles the last, but is compared with the last one computed."""
     upscaler = Upscaler.load("compact", device="cpu", reuse_threshold=1.5)
     frames = torch.stack([torch.full((3, 24, 32), 100 + i, dtype=torch.uint8) for i in range(12)])
     result = upscaler(FrameBatch(frames, tuple(range(12))))
@@ -207,13 +207,13 @@ def test_ties_calm_a_noisy_still(depth: torch.dtype) -> None:
     assert tied < 0.9 * moving
 
 
-def test_a_scheduler_that_draws_noise_can_not_be_tied(tiny_folder: Path, tmp_path: Path) -> None:
+def test_consistency_is_refused_with_a_scheduler_that_draws_noise(tiny_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ancestral"
     pipeline = sd_x4.make_pipeline()
     pipeline.scheduler = pipeline.low_res_scheduler
     pipeline.save_pretrained(folder)
     assert Upscaler.load(str(folder), device="cpu").settings.consistency == 0
-    with pytest.raises(OptionError, match="follow the motion"):
+    with pytest.raises(OptionError):
         Upscaler.load(str(folder), device="cpu", consistency=0.5)
 
 
@@ -228,7 +228,7 @@ def test_a_scheduler_that_draws_noise_can_not_be_tied(tiny_folder: Path, tmp_pat
         ({"temporal": "off", "reuse_threshold": 1.0}, "--reuse-threshold .*--temporal"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Upscaler.load("compact", device="cpu", **options)
 

@@ -31,7 +31,7 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.container import is_cut_off
 from vidx4.media.damage import Damage
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.probe import probe
@@ -120,7 +120,7 @@ def test_a_truncated_file_is_read_to_its_end(name: str, tmp_path: Path) -> None:
     path.write_bytes(data[: 2 * len(data) // 3])
     source, damage = probe(path), Damage()
     assert source.num_frames < probe(whole).num_frames
-    num_frames = sum(len(batch) for batch in read_batches(source, 8, damage=damage))
+    num_frames = len(list(read_frames(source, damage=damage)))
     assert 0 < num_frames <= source.num_frames
     assert damage.end == source.duration
     assert f"{float(source.duration):.2f} s" in damage.sentences()[0]

@@ -1,7 +1,8 @@
-"""A job that ends in any way goes on, and its output is that of one that was never disturbed."""
+"""An interrupted job resumes, and its output equals that of a job that was never interrupted."""
 
 import json
 import multiprocessing
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -43,8 +44,8 @@ def upscaler() -> Upscaler:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    plan = plan_video(clip, tmp_path_factory.mktemp("undisturbed") / "out.mp4", Request(encode=FAST))
+def uninterrupted(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    plan = plan_video(clip, tmp_path_factory.mktemp("uninterrupted") / "out.mp4", Request(encode=FAST))
     run(LocalBackend(upscaler).job(plan, 4))
     return plan.output.read_bytes()
 
@@ -54,43 +55,43 @@ def plan(clip: Path, tmp_path: Path) -> Plan:
     return plan_video(clip, tmp_path / "out.mp4", Request(encode=FAST))
 
 
-def go_on(job: Job) -> tuple[Report, list[Part]]:
+def resume(job: Job) -> tuple[Report, list[Part]]:
     parts: list[Part] = []
     return run(job, Control(on_part=parts.append)), parts
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_very_same_file(clip: Path, tmp_path: Path) -> None:
+def test_a_job_killed_at_random_moments_gives_the_same_file(clip: Path, tmp_path: Path) -> None:
     outcome = disturb(clip, tmp_path, num_kills=25, seed=4)
     assert outcome.kills.total() == 25
-    assert len(outcome.kills) == 4  # of each kind some
+    assert len(outcome.kills) == 4  # every kind occurred
     assert outcome.num_equal == outcome.num_finished > 0
 
 
-def test_parts_lie_inside_shots_and_only_what_is_missing_is_made(
-    plan: Plan, upscaler: Upscaler, undisturbed: bytes
+def test_parts_end_at_cuts_and_only_missing_parts_are_made(
+    plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     made = stop_after(job, 3)
-    report, rest = go_on(job)
+    report, rest = resume(job)
     borders = [(part.start, part.stop, part.ends_shot) for part in (*made, *rest)]
     assert borders == [(0, 8, False), (8, 72, False), (72, 90, True), (90, 99, True), (99, 129, True)]
     assert (report.num_frames, report.num_new) == (129, 39)
-    assert plan.output.read_bytes() == undisturbed
+    assert plan.output.read_bytes() == uninterrupted
     assert not plan.work_folder.exists()
 
 
 @pytest.mark.parametrize("num_parts", [1, 2, 3, 4])
-def test_work_goes_on_at_any_border(
-    num_parts: int, plan: Plan, upscaler: Upscaler, undisturbed: bytes
+def test_a_job_resumes_after_any_part(
+    num_parts: int, plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     assert len(stop_after(job, num_parts)) == num_parts
-    go_on(job)
-    assert plan.output.read_bytes() == undisturbed
+    resume(job)
+    assert plan.output.read_bytes() == uninterrupted
 
 
-def cut_to_nothing(path: Path) -> None:
+def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
@@ -104,7 +105,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut_to_nothing, cut_in_half, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("damage", [empty, cut_in_half, flip_a_bit, Path.unlink])
 @pytest.mark.parametrize(
     ("name", "made_again"),
     [
@@ -112,66 +113,66 @@ def flip_a_bit(path: Path) -> None:
         ("00000008.json", [(8, 72)]),
     ],
 )
-def test_what_a_power_cut_leaves_is_made_again(
+def test_damaged_parts_are_made_again(
     name: str,
     made_again: list[tuple[int, int]],
     damage: Damage,
     plan: Plan,
     upscaler: Upscaler,
-    undisturbed: bytes,
+    uninterrupted: bytes,
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / name)
-    _, parts = go_on(job)
+    _, parts = resume(job)
     made = [(part.start, part.stop) for part in parts]
     assert made[: len(made_again)] == made_again
-    assert plan.output.read_bytes() == undisturbed
+    assert plan.output.read_bytes() == uninterrupted
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
-def test_without_its_state_a_shot_is_gone_back_in(
-    damage: Damage, plan: Plan, upscaler: Upscaler, undisturbed: bytes
+def test_without_its_state_an_earlier_part_of_the_shot_is_made_again(
+    damage: Damage, plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / "00000072.state")
-    _, parts = go_on(job)
+    _, parts = resume(job)
     assert [part.start for part in parts] == [8, 72, 90, 99]
-    assert plan.output.read_bytes() == undisturbed
+    assert plan.output.read_bytes() == uninterrupted
 
 
-@pytest.mark.parametrize("damage", [cut_to_nothing, cut_in_half, Path.unlink])
-def test_a_plan_that_is_damaged_is_written_again(
-    damage: Damage, plan: Plan, upscaler: Upscaler, undisturbed: bytes
+@pytest.mark.parametrize("damage", [empty, cut_in_half, Path.unlink])
+def test_a_damaged_plan_is_written_again(
+    damage: Damage, plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     damage(plan.work_folder / PLAN)
-    report, _ = go_on(job)
+    report, _ = resume(job)
     assert report.num_new == 57
-    assert plan.output.read_bytes() == undisturbed
+    assert plan.output.read_bytes() == uninterrupted
 
 
 def test_without_a_plan_parts_of_another_job_are_refused(plan: Plan, upscaler: Upscaler) -> None:
     stop_after(LocalBackend(upscaler).job(plan, 4), 1)
     (plan.work_folder / PLAN).unlink()
-    with pytest.raises(OptionError, match="no longer describes"):
+    with pytest.raises(OptionError, match=f"{PLAN}.*--restart"):
         run(LocalBackend(upscaler).job(plan, 2))
 
 
-def test_a_foreign_file_stays(
-    plan: Plan, upscaler: Upscaler, undisturbed: bytes, caplog: pytest.LogCaptureFixture
+def test_other_files_in_the_work_folder_are_kept(
+    plan: Plan, upscaler: Upscaler, uninterrupted: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 1)
     (plan.work_folder / "notes.txt").write_text("mine")
     (plan.work_folder / "00000500.json").write_text("mine")
     (plan.work_folder / "00000400.nut").mkdir()
-    go_on(job)
-    assert plan.output.read_bytes() == undisturbed
+    resume(job)
+    assert plan.output.read_bytes() == uninterrupted
     assert sorted(path.name for path in plan.work_folder.iterdir()) == ["00000400.nut", "notes.txt"]
-    assert "stays" in caplog.text
+    assert str(plan.work_folder) in caplog.text
 
 
 def changed(plan: Plan, what: str, tmp_path: Path) -> Plan:
@@ -193,12 +194,12 @@ def changed(plan: Plan, what: str, tmp_path: Path) -> Plan:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("crf", "crf was 30 and is 31"),
-        ("stop", "stop was not set and is 1.0"),
-        ("source", "source has changed"),
+        ("crf", "crf .*30.*31"),
+        ("stop", r"stop .*1\.0"),
+        ("source", "source"),
     ],
 )
-def test_another_job_is_refused_with_what_differs(
+def test_another_job_is_refused_with_the_differences(
     what: str, message: str, plan: Plan, upscaler: Upscaler, tmp_path: Path
 ) -> None:
     stop_after(LocalBackend(upscaler).job(plan, 4), 1)
@@ -212,76 +213,73 @@ def test_another_job_is_refused_with_what_differs(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_inference_steps": 2}, "steps was 1 and is 2"),
-        ({"seed": 7}, "seed was 0 and is 7"),
-        ({"dtype": "bfloat16"}, "dtype was float32 and is bfloat16"),
-        ({"tile_size": 32}, "tile-size was not set and is 32"),
+        ({"num_inference_steps": 2}, "steps .*1.*2"),
+        ({"seed": 7}, "seed .*0.*7"),
+        ({"dtype": "bfloat16"}, "dtype .*float32.*bfloat16"),
+        ({"tile_size": 32}, "tile-size .*32"),
     ],
 )
-def test_other_options_of_the_model_are_refused(options: dict[str, object], message: str, plan: Plan) -> None:
+def test_other_model_options_are_refused(options: dict[str, object], message: str, plan: Plan) -> None:
     stop_after(LocalBackend(Upscaler.load("compact", device="cpu", dtype="float32")).job(plan, 4), 1)
     other = {"device": "cpu", "dtype": "float32"} | options
     with pytest.raises(OptionError, match=message):
         run(LocalBackend(Upscaler.load("compact", **other)).job(plan, 4))
 
 
-def test_another_program_or_other_weights_are_refused(plan: Plan, upscaler: Upscaler) -> None:
+def test_another_version_or_other_weights_are_refused(plan: Plan, upscaler: Upscaler) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 1)
-    with pytest.raises(OptionError, match=r"vidx4 was .* and is 9, the weights of the model have changed"):
+    with pytest.raises(OptionError, match=r"vidx4 .*9, .*weights"):
         run(replace(job, identity={**job.identity, "vidx4": "9", "weights": "others"}))
 
 
-def test_restart_begins_anew(plan: Plan, upscaler: Upscaler) -> None:
+def test_restart_starts_from_scratch(plan: Plan, upscaler: Upscaler) -> None:
     stop_after(LocalBackend(upscaler).job(plan, 4), 2)
     report = run(LocalBackend(upscaler).job(plan, 2), restart=True)
     assert report.num_new == 129
 
 
-def test_a_trial_is_gone_on_with_and_gives_way_to_another_job(
-    plan: Plan, upscaler: Upscaler, undisturbed: bytes
+def test_an_estimate_is_resumed_or_discarded_for_another_job(
+    plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     with start(job, is_trial=True) as trial:
         assert trial.estimate().num_left == 121
-    assert go_on(job)[0].num_new == 121
-    assert plan.output.read_bytes() == undisturbed
+    assert resume(job)[0].num_new == 121
+    assert plan.output.read_bytes() == uninterrupted
     plan.output.unlink()
     with start(LocalBackend(upscaler).job(plan, 2), is_trial=True) as trial:
         trial.estimate()
-    assert go_on(job)[0].num_new == 129
+    assert resume(job)[0].num_new == 129
 
 
-def test_a_job_is_more_than_a_trial(plan: Plan, upscaler: Upscaler) -> None:
+def test_an_estimate_does_not_make_a_job_discardable(plan: Plan, upscaler: Upscaler) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     with start(job, is_trial=True) as trial:
-        assert "72 frames that are done" in trial.estimate().basis
-    with (
-        pytest.raises(OptionError, match="batch-size was 4 and is 2"),
-        start(LocalBackend(upscaler).job(plan, 2)),
-    ):
+        assert "72 frames" in trial.estimate().basis
+    with pytest.raises(OptionError, match=r"batch-size .*4.*2"), start(LocalBackend(upscaler).job(plan, 2)):
         pass
 
 
-def test_an_output_that_was_written_just_before_the_end_is_recognised(
-    plan: Plan, upscaler: Upscaler, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+def test_an_output_written_just_before_a_crash_is_recognised(
+    plan: Plan, upscaler: Upscaler, uninterrupted: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     monkeypatch.setattr("vidx4.jobs.run.Run._report", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(job)
     monkeypatch.undo()
-    assert plan.output.read_bytes() == undisturbed
-    assert go_on(job)[0].num_new == 0
+    assert plan.output.read_bytes() == uninterrupted
+    assert resume(job)[0].num_new == 0
     assert not plan.work_folder.exists()
 
 
-def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscaler) -> None:
+def test_an_unrelated_output_is_not_replaced(plan: Plan, upscaler: Upscaler) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 4)
     plan.output.write_text("mine")
-    with pytest.raises(OutputError, match="already exists"):
+    with pytest.raises(OutputError, match=re.escape(str(plan.output))):
         run(job)
     assert plan.output.read_text() == "mine"
     assert (
@@ -292,13 +290,13 @@ def test_an_output_of_somebody_else_is_not_replaced(plan: Plan, upscaler: Upscal
     )
 
 
-def test_a_second_process_is_told_of_the_first(plan: Plan) -> None:
+def test_a_second_process_is_refused(plan: Plan) -> None:
     job = Job(plan, LocalExecutor(upscale_nearest), 4)
     with start(job):
         context = multiprocessing.get_context("forkserver")
         with context.Pool(1) as pool:
             message = pool.apply(_message_of, (plan.source.path, plan.output))
-    assert "Another job writes to" in message
+    assert str(plan.work_folder) in message
     run(job)  # the lock is gone with the first
 
 
@@ -310,17 +308,18 @@ def _message_of(source: Path, output: Path) -> str:
     return ""
 
 
-def test_what_is_kept_is_told(plan: Plan, upscaler: Upscaler) -> None:
+def test_an_error_says_what_is_kept(plan: Plan, upscaler: Upscaler) -> None:
     stop = Event()
     control = Control(on_part=lambda part: stop.set() if part.stop == 90 else None, stop=stop)
     with pytest.raises(StoppedError) as caught:
         run(LocalBackend(upscaler).job(plan, 4), control)
     (note,) = caught.value.__notes__
-    assert note.startswith(f"90 of 129 frames are kept in {plan.work_folder}")
+    assert note.startswith("90 of 129 ")
+    assert str(plan.work_folder) in note
 
 
-def test_the_disk_holds_the_output_and_not_frames(plan: Plan, upscaler: Upscaler, undisturbed: bytes) -> None:
-    """Two states are all that is kept beside the parts."""
+def test_the_disk_holds_two_states_at_most(plan: Plan, upscaler: Upscaler, uninterrupted: bytes) -> None:
+    """Frames are not kept, and states only where work may resume."""
     sizes: list[int] = []
 
     def measure(_: object) -> None:
@@ -331,7 +330,7 @@ def test_the_disk_holds_the_output_and_not_frames(plan: Plan, upscaler: Upscaler
     assert max(sizes) <= 2
 
 
-def test_progress_counts_what_was_done_before(plan: Plan, upscaler: Upscaler) -> None:
+def test_progress_counts_earlier_runs(plan: Plan, upscaler: Upscaler) -> None:
     job = LocalBackend(upscaler).job(plan, 4)
     stop_after(job, 2)
     seen: list[Progress] = []
@@ -340,7 +339,7 @@ def test_progress_counts_what_was_done_before(plan: Plan, upscaler: Upscaler) ->
     assert seen[-1].seconds_left == 0
 
 
-def test_a_range_goes_on_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> None:
+def test_a_range_resumes_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> None:
     span = TimeRange(Fraction(1), Fraction(6))
     plans = [
         plan_video(clip, tmp_path / name, Request(span=span, encode=FAST)) for name in ("a.mp4", "b.mp4")
@@ -351,7 +350,7 @@ def test_a_range_goes_on_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> 
     assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
 
 
-def test_plan_tells_what_the_job_is(plan: Plan, upscaler: Upscaler) -> None:
+def test_the_plan_file_holds_the_identity(plan: Plan, upscaler: Upscaler) -> None:
     stop_after(LocalBackend(upscaler).job(plan, 4), 1)
     identity = json.loads((plan.work_folder / PLAN).read_text())["identity"]
     assert identity["batch-size"] == 4

@@ -1,6 +1,7 @@
-"""A whole job on real clips: every frame, its own time, the source's sound; nothing half-written."""
+"""A whole job on real clips keeps every frame, its time and the audio, and leaves nothing half-written."""
 
 import hashlib
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
-def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) -> None:
+def test_every_frame_its_time_and_the_audio_are_kept(clip: Path, tmp_path: Path) -> None:
     plan = plan_video(
         clip, tmp_path / f"out{'.mkv' if clip.suffix != '.mp4' else '.mp4'}", Request(encode=FAST)
     )
@@ -65,7 +66,7 @@ def test_keeps_every_frame_its_time_and_the_sound(clip: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [plan.output]
 
 
-def test_the_same_command_gives_the_same_file(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_equal_jobs_give_equal_files(make_video: MakeVideo, tmp_path: Path) -> None:
     path = make_video(num_frames=6, width=96, height=64)
     outputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     upscaler = Upscaler.load("compact", device="cpu")
@@ -74,7 +75,7 @@ def test_the_same_command_gives_the_same_file(make_video: MakeVideo, tmp_path: P
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
-def test_batch_sizes_change_no_pixel_by_more_than_one_level(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_the_batch_size_changes_pixels_by_one_level_at_most(make_video: MakeVideo, tmp_path: Path) -> None:
     path = make_video(num_frames=5, width=160, height=120)
     lossless = EncodeOptions(codec="ffv1")
     upscaler = Upscaler.load("compact", device="cpu", num_inference_steps=2)
@@ -95,7 +96,7 @@ def stored_planes(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)]).astype(int)
 
 
-def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> None:
+def test_a_range_starts_at_zero_with_its_audio_in_sync(tmp_path: Path) -> None:
     span = TimeRange(Fraction(1, 2), Fraction(1))
     plan = plan_video(LONDON, tmp_path / "part.mp4", Request(span=span, encode=FAST))
     run(Job(plan, LocalExecutor(upscale_nearest), 8))
@@ -106,7 +107,7 @@ def test_a_range_starts_at_zero_and_keeps_its_sound_in_sync(tmp_path: Path) -> N
     assert {(time, payload) for time, _, payload in track} <= moved
     heard = [time for time, length, _ in track if time + length > 0]
     assert heard[0] <= 0
-    assert len(track) - len(heard) <= 2  # what the decoder needs before
+    assert len(track) - len(heard) <= 2  # packets that the audio decoder needs to start
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
     assert seen[-1].seconds_left == 0
 
 
-def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_state_is_passed_on_within_a_shot_and_dropped_at_a_cut(make_video: MakeVideo, tmp_path: Path) -> None:
     """Two shots of ten frames, in batches of four."""
     shots = torch.cat([pan(10, 1.0, 0.5), pan(10, 1.0, 0.5, "kodim23")])[..., :64, :96]
     source = make_video(frames=as_frames(shots), width=96, height=64)
@@ -134,7 +135,7 @@ def test_state_goes_on_within_a_shot_and_starts_anew_at_a_cut(make_video: MakeVi
     assert report.num_shots == 2
 
 
-def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_following_in_a_separate_stage_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
     shots = torch.cat([pan(5, 1.0, 0.5), pan(4, 1.0, 0.5, "kodim23")])[..., :64, :96]
     source = make_video(frames=as_frames(shots), num_frames=9, width=96, height=64)
     upscaler = Upscaler.load("compact", device="cpu")
@@ -146,7 +147,7 @@ def test_following_ahead_of_the_model_changes_nothing(make_video: MakeVideo, tmp
 
 
 def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:
-    """A cartoon on twos, without loss: half of the frames repeat the ones before them."""
+    """A cartoon on twos, lossless: every second frame repeats the one before it."""
     drawings = pan(5, 2.0, 1.0)[:, :, :48, :64].repeat_interleave(2, dim=0)
     pictures = as_frames(drawings)
     source = make_video(
@@ -176,17 +177,17 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OutputError("full")])
-def test_nothing_is_left_behind_when_it_does_not_end_well(error: BaseException, tmp_path: Path) -> None:
+def test_a_failed_first_run_leaves_nothing_behind(error: BaseException, tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     with pytest.raises(type(error)):
         run(Job(plan, LocalExecutor(Interrupted(error)), 8))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_is_only_replaced_when_that_is_wanted(tmp_path: Path) -> None:
+def test_an_output_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     output.write_text("mine")
-    with pytest.raises(OutputError, match="exists"):
+    with pytest.raises(OutputError, match=re.escape(str(output))):
         upscale_video(BEAR, output)
     assert output.read_text() == "mine"
     run(
@@ -199,7 +200,7 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
 
     def run_again(batch: FrameBatch, state: ShotState | None) -> Upscaled:
-        with pytest.raises(OutputError, match="Another job"):
+        with pytest.raises(OutputError, match=re.escape(str(plan.work_folder))):
             run(Job(plan, LocalExecutor(upscale_nearest), 8))
         return upscale_nearest(batch, state)
 
@@ -207,7 +208,7 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
     assert probe(plan.output).num_frames == 82
 
 
-def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+def test_remains_of_a_killed_job_are_replaced_and_other_files_kept(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     plan.work_folder.mkdir()
     for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
@@ -217,7 +218,7 @@ def test_what_a_killed_job_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]
 
 
-def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
+def test_the_default_output_is_beside_the_source(tmp_path: Path) -> None:
     clip = tmp_path / "a film.mp4"
     clip.write_bytes(LONDON.read_bytes())
     assert plan_video(clip).output == tmp_path / "a film_x4.mp4"
@@ -225,30 +226,30 @@ def test_the_default_output_lies_beside_the_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("span", [TimeRange(Fraction(99)), TimeRange(Fraction(1), Fraction(1))])
 def test_an_empty_range_is_refused(span: TimeRange) -> None:
-    with pytest.raises(OptionError, match="no frame"):
+    with pytest.raises(OptionError, match=re.escape(str(LONDON))):
         plan_video(LONDON, Path("out.mp4"), Request(span=span))
 
 
 def test_a_bad_encoding_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="codec"):
+    with pytest.raises(OptionError, match="cinepak"):
         plan_video(LONDON, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec="cinepak")))
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_a_text_file_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("no film")
     with pytest.raises(SourceError):
         plan_video(text)
 
 
-def test_the_plan_names_what_becomes_another(tmp_path: Path) -> None:
+def test_the_plan_warns_of_converted_streams(tmp_path: Path) -> None:
     plan = plan_video(NASA, tmp_path / "out.mkv")
     streams = [warning.split(")")[0] for warning in plan.warnings]
     assert streams == ["Stream 2 (mov_text subtitle eng", "Stream 5 (mov_text subtitle eng"]
     assert all("subrip" in warning for warning in plan.warnings)
 
 
-def test_the_plan_names_what_a_range_leaves_out(tmp_path: Path) -> None:
+def test_the_plan_warns_of_streams_that_a_range_drops(tmp_path: Path) -> None:
     plan = plan_video(NASA, tmp_path / "out.mp4", Request(span=TimeRange(Fraction(1), Fraction(2))))
     (warning,) = plan.warnings
     assert warning.startswith("Stream 0 (h264 video eng) ")

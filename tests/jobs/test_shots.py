@@ -1,4 +1,4 @@
-"""Batches end at cuts and start at multiples of their size from the start of their shot."""
+"""Batches end at cuts, and start at multiples of the batch size from the start of their shot."""
 
 from collections.abc import Generator
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.moving import pan
-from vidx4.frames import FrameBatch
+from vidx4.frames import Frame
 from vidx4.jobs.shots import by_shot
 
 
@@ -15,31 +15,32 @@ def frames() -> Tensor:
     return torch.cat([pan(7, 1.0, 0.5), pan(5, 1.0, 0.5, "kodim23")])
 
 
-def decoded(size: int) -> Generator[FrameBatch]:
-    shots = frames()
-    for start in range(0, len(shots), size):
-        data = shots[start : start + size]
-        yield FrameBatch(data, tuple(range(10 * start, 10 * (start + len(data)), 10)))
+def decoded() -> Generator[Frame]:
+    for index, data in enumerate(frames()):
+        yield Frame(data, 10 * index)
 
 
-@pytest.mark.parametrize("decoded_size", [1, 4, 12])
-def test_batches_end_at_cuts(decoded_size: int) -> None:
-    batches = list(by_shot(decoded(decoded_size), batch_size=3))
-    assert [len(each.batch) for each in batches] == [3, 3, 1, 3, 2]
-    assert [each.starts_shot for each in batches] == [True, False, False, True, False]
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 12), (3, [3, 3, 1, 3, 2]), (12, [7, 5])])
+def test_batches_end_at_cuts(batch_size: int, sizes: list[int]) -> None:
+    batches = list(by_shot(decoded(), batch_size))
+    assert [len(each.batch) for each in batches] == sizes
+    firsts = [each.batch.pts[0] for each in batches if each.starts_shot]
+    lasts = [each.batch.pts[-1] for each in batches if each.ends_shot]
+    assert (firsts, lasts) == ([0, 70], [60, 110])
+    assert [each.next_pts for each in batches] == [*(each.batch.pts[0] for each in batches[1:]), None]
     assert torch.equal(torch.cat([each.batch.data for each in batches]), frames())
     assert [pts for each in batches for pts in each.batch.pts] == list(range(0, 120, 10))
 
 
-def test_closing_closes_what_it_reads_from() -> None:
-    source = decoded(2)
+def test_closing_closes_the_decoder() -> None:
+    source = decoded()
     batches = by_shot(source, batch_size=2)
     next(batches)
     batches.close()
     assert list(source) == []
 
 
-def test_nothing_gives_nothing() -> None:
-    nothing = decoded(20)
-    next(nothing)
+def test_no_frames_give_no_batches() -> None:
+    nothing = decoded()
+    nothing.close()
     assert list(by_shot(nothing, batch_size=2)) == []

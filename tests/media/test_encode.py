@@ -10,10 +10,10 @@ import torch
 from av.video.frame import VideoFrame
 
 from tests.conftest import MakeVideo
-from tests.helpers import nearest, packets, psnr
+from tests.helpers import nearest, packets, psnr, read_all
 from vidx4.errors import OptionError, OutputError
 from vidx4.frames import FrameBatch
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
 from vidx4.media.encoder import resolve
 from vidx4.media.mux import join
@@ -35,7 +35,7 @@ def test_times_are_kept_and_bytes_repeat(make_video: MakeVideo, tmp_path: Path, 
     for part in (tmp_path / "a.nut", tmp_path / "b.nut"):
         num_frames = encode_part(
             part,
-            map(nearest, read_batches(source, 3)),
+            [nearest(read_all(source))],
             source,
             target_of(source, ".mkv", EncodeOptions(codec)),
         )
@@ -56,8 +56,8 @@ def test_no_encoder_takes_the_machine_for_itself(make_video: MakeVideo, tmp_path
     )  # the encoder is tried out, too
 
     def batches() -> Iterator[FrameBatch]:
-        for batch in read_batches(source, 1):
-            yield nearest(batch)
+        for frame in read_frames(source):
+            yield nearest(FrameBatch.of([frame]))
             threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
             assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_OTHER}
 
@@ -79,7 +79,7 @@ def test_colors_survive(
         make_video(frames=frames, pix_fmt=pix_fmt, num_frames=6, num_audio=0, options=options, **tags)
     )
     output = plan_output(source, tmp_path / "out.mp4", encode=BEST)
-    encode_part(tmp_path / "a.nut", map(nearest, read_batches(source, 4)), source, output.target)
+    encode_part(tmp_path / "a.nut", [nearest(read_all(source))], source, output.target)
     join([tmp_path / "a.nut"], output)
 
     result = probe(tmp_path / "out.mp4")
@@ -92,7 +92,7 @@ def test_colors_survive(
 def _means(source: Source) -> torch.Tensor:
     """Return the mean colour of each frame in 8-bit levels, (N, 3)."""
     levels = 1 if source.bit_depth == 8 else 257
-    return next(read_batches(source, 6)).data.double().mean(dim=(2, 3)) / levels
+    return read_all(source).data.double().mean(dim=(2, 3)) / levels
 
 
 def _to_yuv(picture: np.ndarray, pix_fmt: str, matrix: int, full_range: bool) -> VideoFrame:
@@ -103,11 +103,11 @@ def _to_yuv(picture: np.ndarray, pix_fmt: str, matrix: int, full_range: bool) ->
 
 def test_frames_are_the_frames(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video(num_audio=0))
-    given = torch.cat([nearest(batch).data for batch in read_batches(source, 20)])
+    given = nearest(read_all(source)).data
     output = plan_output(source, tmp_path / "out.mkv", encode=EncodeOptions("ffv1"))
     encode_part(tmp_path / "a.nut", [FrameBatch(given, source.pts)], source, output.target)
     join([tmp_path / "a.nut"], output)
-    result = torch.cat([batch.data for batch in read_batches(probe(tmp_path / "out.mkv"), 20)])
+    result = read_all(probe(tmp_path / "out.mkv")).data
     assert psnr(result, given) > 45
 
 
@@ -119,7 +119,7 @@ def test_an_unfinished_part_is_invisible(
     folder = tmp_path / "parts"
 
     def batches() -> Iterator[FrameBatch]:
-        yield from map(nearest, read_batches(source, 4))
+        yield nearest(read_all(source))
         raise error
 
     with pytest.raises(error):
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_made(make_video: MakeVideo, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     target = target_of(source, ".mp4", FAST)
     with pytest.raises(OutputError, match=r"a\.nut"):
-        encode_part(tmp_path / "file" / "a.nut", map(nearest, read_batches(source, 4)), source, target)
+        encode_part(tmp_path / "file" / "a.nut", [nearest(read_all(source))], source, target)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,6 @@ def test_an_unknown_codec(codec: str) -> None:
 
 def test_time_base_of_avi(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video("a.avi", codec="mpeg4", time_base=Fraction(1001, 30000), rate=30, num_audio=0))
-    encode_part(
-        tmp_path / "a.nut", map(nearest, read_batches(source, 8)), source, target_of(source, ".mp4", FAST)
-    )
+    encode_part(tmp_path / "a.nut", [nearest(read_all(source))], source, target_of(source, ".mp4", FAST))
     times = sorted(pts for pts, _, _ in packets(tmp_path / "a.nut", 0))
     assert times == [pts * source.time_base for pts in source.pts]

@@ -16,11 +16,11 @@ from av.container import OutputContainer
 from av.stream import Disposition
 
 from tests.conftest import MakeVideo
-from tests.helpers import nearest, packets
+from tests.helpers import nearest, packets, read_all
 from tests.video_files import AUDIO_SAMPLES
 from vidx4.errors import ContainerError, DiskFullError, OutputError, SourceError
 from vidx4.frames import FrameBatch
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
 from vidx4.media.formats.containers import check_codec
 from vidx4.media.mux import join
@@ -43,7 +43,7 @@ BETWEEN_MILLISECONDS = [12_345 + 512 * index for index in range(15)]
 
 def enlarge(source: Source, output: Path, span: TimeRange = WHOLE, num_parts: int = 1) -> tuple[int, ...]:
     """Write an output by way of parts."""
-    batches = [nearest(batch) for batch in read_batches(source, 1, span)]
+    batches = [nearest(FrameBatch.of([frame])) for frame in read_frames(source, span)]
     size = -(-len(batches) // num_parts)
     parts = [output.with_name(f"{index}.nut") for index in range(num_parts)]
     written = plan_output(source, output, span, FAST, overwrite=True)
@@ -177,7 +177,7 @@ def test_same_bytes_twice(make_video: MakeVideo, tmp_path: Path) -> None:
 
 def test_frames_that_no_part_holds_are_returned(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
-    batches = [nearest(batch) for batch in read_batches(source, 1)]
+    batches = [nearest(FrameBatch.of([frame])) for frame in read_frames(source)]
     output = plan_output(source, tmp_path / "out.mp4", encode=FAST)
     encode_part(tmp_path / "a.nut", batches[:5] + batches[7:], source, output.target)
     encode_part(tmp_path / "b.nut", [], source, output.target)
@@ -245,7 +245,7 @@ def test_a_failure_leaves_nothing(
     folder = tmp_path / "outputs"
     part = tmp_path / "a.nut"
     output = plan_output(source, folder / "out.mp4", encode=FAST)
-    encode_part(part, map(nearest, read_batches(source, 4)), source, output.target)
+    encode_part(part, [nearest(read_all(source))], source, output.target)
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -387,7 +387,7 @@ def _sound(path: Path) -> torch.Tensor:
 
 def test_frame_batches_of_one_part_may_be_of_any_length(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video(num_audio=0))
-    whole = next(read_batches(source, 20))
+    whole = read_all(source)
     target = target_of(source, ".mp4", FAST)
     encode_part(tmp_path / "a.nut", [whole], source, target)
     pieces = [FrameBatch(whole.data[n : n + 1], whole.pts[n : n + 1]) for n in range(20)]

@@ -21,7 +21,7 @@ from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.display.rotation import Turn
 from vidx4.media.encoder import merged, resolve, try_out
 from vidx4.media.formats.encoders import CODECS
@@ -107,7 +107,7 @@ def test_frames_are_rotated_if_the_container_can_not_say_so(tmp_path: Path) -> N
     assert (output.width, output.height) == (4 * source.height, 4 * source.width)
     assert output.sample_aspect_ratio == 1 / source.sample_aspect_ratio
     assert output.display_matrix is None
-    small, large = (next(read_batches(each, 1)).data[0].numpy() for each in (source, output))
+    small, large = (next(read_frames(each)).data.numpy() for each in (source, output))
     turned = Turn.of(source.display_matrix)(small)
     assert np.abs(large[:, ::4, ::4].astype(int) - turned).mean() < 4
 

@@ -1,4 +1,4 @@
-"""Hard cuts are found; flashes, fast pans and dissolves are none."""
+"""Hard cuts are found; flashes, fast pans and dissolves are not taken for cuts."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers import read_all
 from tests.moving import pan, photo
-from vidx4.media.decode import read_batches
 from vidx4.media.probe import probe
 from vidx4.temporal.cuts import REACH, find_cuts
 
@@ -20,7 +20,7 @@ SIZE = (96, 128)
 
 def sample(name: str, start: int, stop: int) -> Tensor:
     """Return frames of a sample at a common size."""
-    frames = torch.cat([batch.data for batch in read_batches(probe(SAMPLES / name), 8)])[start:stop]
+    frames = read_all(probe(SAMPLES / name)).data[start:stop]
     return torch.nn.functional.interpolate(frames.float(), SIZE, mode="area").round().to(torch.uint8)
 
 
@@ -60,33 +60,33 @@ def shots() -> list[Tensor]:
     ]
 
 
-def test_finds_where_shots_were_joined(shots: list[Tensor]) -> None:
+def test_joins_between_shots_are_found(shots: list[Tensor]) -> None:
     lengths = [len(shot) for shot in shots]
     expected = [0, *accumulate(lengths[:-1])]
     found = [i for i, is_cut in enumerate(find_cuts(torch.cat(shots))) if is_cut]
     assert found == expected
 
 
-def test_a_dissolve_is_no_cut(shots: list[Tensor]) -> None:
+def test_a_dissolve_is_not_a_cut(shots: list[Tensor]) -> None:
     a, b = shots[0][:20].float(), shots[6][:20].float()
     shares = torch.linspace(0, 1, 20).view(-1, 1, 1, 1)
     frames = torch.cat([shots[0][:8], (a * (1 - shares) + b * shares).to(torch.uint8), shots[6][12:]])
     assert sum(find_cuts(frames)) == 1
 
 
-def test_black_frames_and_their_end_are_no_trouble(shots: list[Tensor]) -> None:
+def test_only_the_end_of_black_frames_is_a_cut(shots: list[Tensor]) -> None:
     black = torch.zeros(10, 3, *SIZE, dtype=torch.uint8)
     found = [i for i, is_cut in enumerate(find_cuts(torch.cat([black, shots[0]]))) if is_cut]
     assert found == [0, 10]
 
 
-def test_depth_makes_no_difference(shots: list[Tensor]) -> None:
+def test_bit_depth_makes_no_difference(shots: list[Tensor]) -> None:
     frames = torch.cat([shots[0][-6:], shots[1][:6]])
     deep = (frames.int() * 257).to(torch.uint16)
     assert list(find_cuts(deep)) == list(find_cuts(frames))
 
 
-def test_looks_no_further_ahead_than_it_says(shots: list[Tensor]) -> None:
+def test_frames_are_read_no_further_ahead_than_reach(shots: list[Tensor]) -> None:
     taken = 0
 
     def frames() -> Iterator[Tensor]:
@@ -102,5 +102,5 @@ def test_looks_no_further_ahead_than_it_says(shots: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
-def test_short_videos_have_one_shot(count: int, shots: list[Tensor]) -> None:
+def test_short_videos_are_one_shot(count: int, shots: list[Tensor]) -> None:
     assert list(find_cuts(shots[0][:count])) == [True, *[False] * count][:count]

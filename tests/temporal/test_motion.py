@@ -1,4 +1,4 @@
-"""Motion is found to a fraction of a pixel, and is not trusted where something appears or disappears."""
+"""Motion is accurate to a fraction of a pixel, and not trusted where something appears or disappears."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def estimated(last: Tensor, frame: Tensor) -> Motion:
     ],
     ids=["slow pan", "fast pan", "zoom", "rotation"],
 )
-def test_finds_motion_in_both_directions(matrix: np.ndarray, shift: tuple[float, float]) -> None:
+def test_motion_is_found_in_both_directions(matrix: np.ndarray, shift: tuple[float, float]) -> None:
     picture = photo()
     inverse = np.linalg.inv(matrix)
     last = moved(picture, np.eye(2), (0, 0))
@@ -57,8 +57,8 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         )
 
 
-def test_what_is_uncovered_is_not_trusted() -> None:
-    """A square moves to the right: on its left, background appears; where it goes, background disappears."""
+def test_occluded_and_uncovered_areas_are_not_trusted() -> None:
+    """A square moves to the right: background appears on its left and disappears on its right."""
     last, frame = (moved(photo(), np.eye(2), (0, 0)) for _ in range(2))
     square = moved(photo("kodim23"), np.eye(2), (0, 0))[:, 40:80, 60:100]
     last[:, 40:80, 60:100] = square
@@ -71,7 +71,7 @@ def test_what_is_uncovered_is_not_trusted() -> None:
     assert (found.backward[:, :, 130:] == 0).all()
 
 
-def test_a_still_picture_with_a_trace_of_noise_stands_still() -> None:
+def test_a_still_picture_with_a_little_noise_does_not_move() -> None:
     frame = pan(1, 0, 0)[0]
     noisy = frame.clone()
     noisy[:, ::2, ::3] ^= 1
@@ -80,7 +80,7 @@ def test_a_still_picture_with_a_trace_of_noise_stands_still() -> None:
     assert (found.backward == 0).all()
 
 
-def test_another_picture_is_not_trusted() -> None:
+def test_motion_between_unrelated_pictures_is_not_trusted() -> None:
     found = estimated(pan(1, 0, 0)[0], pan(1, 0, 0, "kodim23")[0])
     assert found.backward_trust.mean() < 0.15
 
@@ -90,14 +90,14 @@ def in_sixteen_bits(frame: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("convert", [in_sixteen_bits, lambda frame: frame])
-def test_depth_makes_no_difference(convert: Callable[[Tensor], Tensor]) -> None:
+def test_bit_depth_makes_no_difference(convert: Callable[[Tensor], Tensor]) -> None:
     frames = pan(2, 2.4, 1.1)
     found = estimated(convert(frames[0]), convert(frames[1]))
     assert torch.equal(found.backward, estimated(frames[0], frames[1]).backward)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 40), (16, 3), (33, 17)])
-def test_small_frames_are_no_special_case(height: int, width: int) -> None:
+def test_small_frames_work(height: int, width: int) -> None:
     generator = torch.Generator().manual_seed(0)
     frames = (torch.rand(2, 3, height, width, generator=generator) * 255).to(torch.uint8)
     found = estimated(frames[0], frames[1])

@@ -1,4 +1,4 @@
-"""Noise that moves stays white, follows the picture, and stands still to the bit where that does."""
+"""Moving noise remains white, follows the picture, and doesn't change a bit where the picture is still."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ MOTIONS = {
 
 
 def occlusion() -> Motion:
-    """The right half moves over the left one, which stands still and disappears below it."""
+    """Return a right half that moves over the left one, which is still and gets covered."""
     motion = affine_motion(HEIGHT, WIDTH, np.eye(2), (0, 0))
     motion.forward[0, :, WIDTH // 2 :] = -2.0
     motion.forward_trust[:, WIDTH // 2 - 2 : WIDTH // 2] = 0
@@ -48,7 +48,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("latents", [LATENTS, FINE_LATENTS], ids=["coarse", "fine"])
 @pytest.mark.parametrize("motion", [*MOTIONS, "occlusion"])
-def test_stays_white(motion: str, latents: NoiseSpec) -> None:
+def test_noise_remains_white(motion: str, latents: NoiseSpec) -> None:
     """Bounds are five standard errors of the smallest field."""
     specs = (LOW_RES, latents)
     moving, particles = carried(specs, MOTIONS.get(motion) or occlusion(), num_frames=12)
@@ -63,7 +63,7 @@ def test_stays_white(motion: str, latents: NoiseSpec) -> None:
 
 
 @pytest.mark.parametrize("shift", [(2, 1), (-3, 0)])
-def test_follows_a_pan_by_whole_pixels_exactly(shift: tuple[int, int]) -> None:
+def test_a_pan_by_whole_pixels_is_followed_exactly(shift: tuple[int, int]) -> None:
     moving = MovingNoise(5, (LOW_RES, FINE_LATENTS), HEIGHT, WIDTH)
     first = moving.start()
     second = moving.move(first, affine_motion(HEIGHT, WIDTH, np.eye(2), shift), pts=1)
@@ -74,7 +74,7 @@ def test_follows_a_pan_by_whole_pixels_exactly(shift: tuple[int, int]) -> None:
         torch.testing.assert_close(kept, before[:, 16:-16, 16:-16], rtol=0, atol=1e-6)
 
 
-def test_follows_parts_of_a_pixel_as_far_as_white_noise_can() -> None:
+def test_half_a_pixel_is_followed_as_far_as_white_noise_can() -> None:
     """Unit cells of white noise moved by (a, b) share (1 - a)(1 - b) of their area with the nearest one."""
     moving = MovingNoise(5, (LATENTS,), HEIGHT, WIDTH)
     first = moving.start()
@@ -83,7 +83,7 @@ def test_follows_parts_of_a_pixel_as_far_as_white_noise_can() -> None:
     assert correlation(before[:, :, 4:-4], after[:, :, 4:-4]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_where_nothing_moves_no_bit_changes() -> None:
+def test_noise_of_still_areas_does_not_change() -> None:
     moving = MovingNoise(5, (LOW_RES, FINE_LATENTS), HEIGHT, WIDTH)
     motion = affine_motion(HEIGHT, WIDTH, np.eye(2), (0, 0))
     motion.forward[:, 20:40, 30:60] = 1.7
@@ -91,12 +91,12 @@ def test_where_nothing_moves_no_bit_changes() -> None:
     second = moving.move(first, motion, pts=1)
     for role, grid in ((Role.LOW_RES, 1), (Role.LATENTS, 4)):
         before, after = (moving.fields(particles)[role] for particles in (first, second))
-        rows = slice(19 * grid)  # motion is interpolated between pixels, so it reaches half a pixel further
+        rows = slice(19 * grid)  # motion is interpolated, so it reaches half a pixel further
         assert torch.equal(before[:, rows], after[:, rows])
         assert not torch.equal(before, after)
 
 
-def test_what_is_hidden_or_new_is_seeded_anew() -> None:
+def test_occluded_and_new_areas_are_seeded_again() -> None:
     moving = MovingNoise(5, (LATENTS,), HEIGHT, WIDTH)
     motion = affine_motion(HEIGHT, WIDTH, np.eye(2), (0, 0))
     motion.forward_trust[10:30, 10:50] = 0
@@ -110,7 +110,7 @@ def test_what_is_hidden_or_new_is_seeded_anew() -> None:
     assert not torch.equal(after, other)
 
 
-def test_a_crowd_is_merged_and_no_noise_changes_by_it() -> None:
+def test_merging_crowded_particles_does_not_change_the_noise() -> None:
     moving = MovingNoise(5, (LOW_RES, FINE_LATENTS), HEIGHT, WIDTH)
     particles = moving.start()
     crowd = Particles(

@@ -1,4 +1,4 @@
-"""What changed is found to the pixel, and boxes hold all of it."""
+"""Changed pixels are found exactly, and boxes cover all of them."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from vidx4.frames import Box
 from vidx4.temporal.reuse import differs, find_boxes, find_unchanged, grow
 
 
-def test_finds_equal_pixels() -> None:
+def test_equal_pixels_are_found() -> None:
     last = torch.randint(0, 255, (3, 20, 30), dtype=torch.uint8)
     frame = last.clone()
     frame[1, 4, 7] += 1
@@ -30,14 +30,14 @@ def test_a_threshold_is_a_mean_difference_in_eight_bit_levels(dtype: torch.dtype
     assert not near[:, 27:].any()
 
 
-def test_noise_is_compared_in_low_resolution_pixels() -> None:
+def test_noise_is_compared_per_low_resolution_pixel() -> None:
     last = torch.zeros(3, 4 * 5, 4 * 6)
     field = last.clone()
     field[2, 4 * 3 + 1, 4 * 2 + 3] = 1
     assert differs(last, field, 5, 6).nonzero().tolist() == [[3, 2]]
 
 
-def test_grows_by_rows_and_columns() -> None:
+def test_masks_grow_by_rows_and_columns() -> None:
     mask = torch.zeros(20, 30, dtype=torch.bool)
     mask[10, 3] = True
     assert grow(mask, 4).nonzero().amin(0).tolist() == [6, 0]
@@ -45,7 +45,7 @@ def test_grows_by_rows_and_columns() -> None:
     assert grow(mask, 4).sum() == 9 * 8
 
 
-def test_boxes_hold_all_and_do_not_meet() -> None:
+def test_boxes_cover_the_mask_without_touching() -> None:
     generator = torch.Generator().manual_seed(3)
     for _ in range(20):
         mask = grow(torch.rand(60, 80, generator=generator) > 0.998, 3)
@@ -57,6 +57,6 @@ def test_boxes_hold_all_and_do_not_meet() -> None:
         assert cover.max() <= 1
 
 
-def test_no_change_no_box() -> None:
+def test_an_empty_mask_has_no_boxes() -> None:
     assert find_boxes(torch.zeros(5, 5, dtype=torch.bool)) == []
     assert find_boxes(torch.ones(5, 7, dtype=torch.bool)) == [Box(0, 5, 0, 7)]

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def show_plan(terminal: Terminal, plan: "Plan") -> None:
     """Show what will be done."""
-    source, target = plan.source, plan.written.target
+    source, target, kept = plan.source, plan.written.target, plan.written.streams.kept
     terminal.event("plan", **plan_facts(plan))
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     what = f"{source.width}x{source.height}, {plan.num_frames} frames, {format_seconds(plan.seconds)}{rate}"
     terminal.fact("source", f"{source.path}: {what}")
-    encoded = f"{target.width}x{target.height}, {plan.encoder.encoder} {plan.encoder.pix_fmt}"
-    terminal.fact("output", f"{plan.output}: {encoded}, with {_named(plan.kept)}")
-    for stream in plan.kept:
+    encoded = f"{target.width}x{target.height}, {target.encoder.encoder} {target.encoder.pix_fmt}"
+    terminal.fact("output", f"{plan.output}: {encoded}, with {_named(kept)}")
+    for stream in kept:
         facts = (stream.kind, stream.codec, stream.language, stream.details, stream.title)
         terminal.fact("kept", f"stream {stream.index}: {' '.join(filter(None, facts))}", is_detail=True)
     for warning in plan.warnings:

@@ -1,4 +1,4 @@
-"""Frames that follow each other -> finished pictures; what is known already is not computed again."""
+"""Consecutive frames -> finished frames, four times larger; what is unchanged is not computed again."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -21,14 +21,11 @@ from vidx4.temporal.state import ShotState
 from vidx4.temporal.warp import Warp
 
 WORTH_CUTTING = 0.8
-"""Share of a frame's work from which on its boxes, margins included, are not computed apart."""
-
-Step = tuple[ShotState, float]
-"""The state after a frame, its result within, and the share of the frame's work that was reused."""
+"""Boxes, margins included, are computed separately if they are less than this share of the frame."""
 
 
 class ShotRenderer(ABC):
-    """Renders the frames of a shot in order; a frame equal to the last one is not computed."""
+    """Renders the frames of a shot in order; a frame that repeats the last one is not computed."""
 
     def __init__(self, components: Components, settings: Settings) -> None:
         self._settings = settings
@@ -36,24 +33,24 @@ class ShotRenderer(ABC):
         self._grid = components.autoencoder.grid
         self._device = components.device
 
-    def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[Step]:
-        """Yield what comes of each frame.
+    def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[ShotState]:
+        """Yield the state after each frame, which holds the enlarged frame.
 
         Args:
-            frames: consecutive ones, padded to a multiple of the model's.
-            state: that after the frame before; None at the start of a shot.
+            frames: consecutive frames, padded to the model's size multiple.
+            state: the state after the frame before; None at the start of a shot.
         """
         computed = self._compute([frame for frame in frames if not frame.is_repeated], state)
         for frame in frames:
             if state is not None and frame.is_repeated:
-                state, share_reused = replace(state, last=frame), 1.0
+                state = replace(state, last=frame, share_reused=1.0)
             else:
-                state, share_reused = next(computed)
-            yield state, share_reused
+                state = next(computed)
+            yield state
 
     @abstractmethod
-    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
-        """Yield what comes of frames each of which differs from the one before."""
+    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
+        """Yield the state after each frame, none of which repeats the one before."""
 
     def _warp(self, frame: Followed) -> Warp | None:
         if frame.motion is None or self._settings.consistency == 0:
@@ -66,13 +63,11 @@ class ShotRenderer(ABC):
         return Past.of(self._remembered(state), frame.motion, self._device)
 
     def _remembered(self, state: ShotState) -> Tensor:
-        """Return what is remembered of a result, in [-1, 1], (1, 3, 4H, 4W).
-
-        Of several steps, that is what the first was sure of: the texture of later ones, seen again and again,
-        would pile up over a shot.
-        """
+        """Return what the model is shown of the last result, in [-1, 1], (1, 3, 4H, 4W)."""
         if self._settings.num_inference_steps == 1:
             return to_signal(state.upscaled, self._device)[None]
+        # Only what the first step was sure of: the texture of later steps, fed back frame after frame,
+        # would build up over a shot.
         assert state.latents is not None
         return self._sampler.decoded(state.latents[:1], state.last)
 
@@ -87,9 +82,9 @@ class ShotRenderer(ABC):
 
 
 class FrameRenderer(ShotRenderer):
-    """Renders whole frames or, where the model sees only so many pixels far, the boxes of them that change.
+    """Renders whole frames or, if the model's reach is limited, only the boxes of them that change.
 
-    What no change can reach stays as it was, to the bit, whether or not it is computed.
+    Pixels that no change can reach keep their last value to the bit, whether or not they are computed.
     """
 
     def __init__(self, components: Components, settings: Settings) -> None:
@@ -97,21 +92,21 @@ class FrameRenderer(ShotRenderer):
         reach = self._sampler.reach
         self._reach = None if reach is None else reach + FINISH_REACH
 
-    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
+    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
         for boxes, run in self._runs(frames):
-            for step in self._whole(run, state) if boxes is None else self._boxed(run, boxes, state):
-                yield step
-                state = step[0]
+            states = self._whole(run, state) if boxes is None else self._boxed(run, boxes, state)
+            for state in states:
+                yield state
 
     def _runs(self, frames: list[Followed]) -> Iterator[tuple[list[Box] | None, list[Followed]]]:
-        """Yield what has to be computed, and of which frames at once."""
+        """Yield runs of frames that are computed together, each with the boxes to compute of them."""
         for boxes, group in groupby(frames, key=self._boxes):
             run = list(group)
-            # What a model remembers of a frame has to be there before the next can be computed.
+            # A model that is shown its last result needs it before the next frame can be computed.
             yield from ((boxes, [frame]) for frame in run) if self._settings.remembers else [(boxes, run)]
 
     def _boxes(self, frame: Followed) -> list[Box] | None:
-        """Return what has to be computed of a frame; None for all of it as one."""
+        """Return the boxes of a frame to compute; None for the whole frame."""
         reached = self._reached(frame)
         if reached is None:
             return None
@@ -126,12 +121,12 @@ class FrameRenderer(ShotRenderer):
         return box.grown(self._reach, *frame.low_res.shape[1:])
 
     def _reached(self, frame: Followed) -> Tensor | None:
-        """Return where anything may differ from the last result; None for everywhere."""
+        """Return the mask of what may differ from the last result; None for everything."""
         if self._reach is None or frame.changed is None:
             return None
         return grow(frame.changed, self._reach)
 
-    def _whole(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
+    def _whole(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
         links = [self._link(frame, Box.whole(frame.low_res), self._warp(frame)) for frame in frames]
         tie = self._tie(None if state is None else state.latents, links)
         pixels = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
@@ -139,16 +134,18 @@ class FrameRenderer(ShotRenderer):
             picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
             state = ShotState(frame, self._held(frame, state, picture), latents)
-            yield state, 0.0
+            yield state
 
-    def _boxed(self, frames: list[Followed], boxes: list[Box], state: ShotState | None) -> Iterator[Step]:
+    def _boxed(
+        self, frames: list[Followed], boxes: list[Box], state: ShotState | None
+    ) -> Iterator[ShotState]:
         assert state is not None
         for frame in frames:
             state = self._pasted(frame, boxes, state)
-            yield state, 1 - self._cost(frame, boxes)
+            yield state
 
     def _pasted(self, frame: Followed, cores: list[Box], state: ShotState) -> ShotState:
-        """Put newly computed boxes into the last result."""
+        """Compute boxes, and paste them into the last result."""
         warp, past = self._warp(frame), self._past(frame, state)
         picture = state.upscaled.clone()
         latents = None if state.latents is None else state.latents.clone()
@@ -161,7 +158,8 @@ class FrameRenderer(ShotRenderer):
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
             if latents is not None:
                 latents[..., *core.slices] = tie.latents[0][..., *inner.slices]
-        return ShotState(frame, self._held(frame, state, picture), latents)
+        share_reused = 1 - self._cost(frame, cores)
+        return ShotState(frame, self._held(frame, state, picture), latents, share_reused=share_reused)
 
     def _link(self, frame: Followed, box: Box, warp: Warp | None) -> Link:
         reached = self._reached(frame)
@@ -169,7 +167,7 @@ class FrameRenderer(ShotRenderer):
         return Link(box, None if warp is None else warp.cropped(box), held)
 
     def _held(self, frame: Followed, state: ShotState | None, picture: Tensor) -> Tensor:
-        """Put the last result where nothing can have changed it, but for rounding."""
+        """Restore the last result wherever only rounding can have changed it."""
         reached = self._reached(frame)
         if reached is None or state is None:
             return picture
@@ -178,14 +176,14 @@ class FrameRenderer(ShotRenderer):
 
 
 class TileRenderer(ShotRenderer):
-    """Renders frames by overlapping tiles that know nothing of each other; unchanged ones are kept."""
+    """Renders frames as overlapping, independent tiles; unchanged tiles are kept."""
 
-    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[Step]:
+    def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
         for frame in frames:
-            state, share_reused = self._tiled(frame, state)
-            yield state, share_reused
+            state = self._tiled(frame, state)
+            yield state
 
-    def _tiled(self, frame: Followed, state: ShotState | None) -> Step:
+    def _tiled(self, frame: Followed, state: ShotState | None) -> ShotState:
         assert self._settings.tile_size is not None
         size, overlap = self._settings.tile_size, self._settings.tile_size // 4
         boxes = tile_boxes(frame.low_res, size, overlap)
@@ -200,7 +198,7 @@ class TileRenderer(ShotRenderer):
         tied = blend(latents, boxes, overlap, scale=1) if self._settings.ties else None
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
         share_reused = sum(tile is not None for tile in kept) / len(boxes)
-        return ShotState(frame, picture, tied, (pixels, latents)), share_reused
+        return ShotState(frame, picture, tied, (pixels, latents), share_reused)
 
     def _tile(
         self, frame: Followed, box: Box, state: ShotState | None, warp: Warp | None, past: Past | None
@@ -212,7 +210,7 @@ class TileRenderer(ShotRenderer):
 
 
 def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, Tensor] | None]:
-    """Return the tiles of the last frame whose input is what it was; None in place of others."""
+    """Return the last frame's tiles whose input is unchanged; None in place of the others."""
     if frame.changed is None or state.tiles is None:
         return [None] * len(boxes)
     changed = [bool(frame.changed[box.slices].any()) for box in boxes]
@@ -223,6 +221,6 @@ def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[t
 
 
 def make_renderer(components: Components, settings: Settings) -> ShotRenderer:
-    """Return what renders shots as the settings ask."""
+    """Return the renderer for the settings: whole frames or tiles."""
     renderer = FrameRenderer if settings.tile_size is None else TileRenderer
     return renderer(components, settings)

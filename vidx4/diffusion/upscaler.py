@@ -24,7 +24,7 @@ from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enfor
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.diffusion.render import Step, make_renderer
+from vidx4.diffusion.render import make_renderer
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
@@ -255,14 +255,13 @@ class Upscaler:
 
     def _render(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
         self._prepare()
-        steps: list[Step] = []
+        states: list[ShotState] = []
         for start in range(0, len(batch), self.fit.batch_size):
             frames = batch.frames[start : start + self.fit.batch_size]
-            steps += self._renderer.render(frames, state)
-            state = steps[-1][0]
-        states, reused = zip(*steps, strict=True)
+            states += self._renderer.render(frames, state)
+            state = states[-1]
         data = torch.stack([state.upscaled for state in states])
-        return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(reused))
+        return Upscaled(FrameBatch(data, batch.pts), state, sum(state.share_reused for state in states))
 
     def _prepare(self) -> None:
         """Bring the model, which other upscalers may share, into the state that this one needs."""

@@ -1,4 +1,4 @@
-"""What of this machine is fine, what is not, and what to do."""
+"""Checks of this machine, with advice where something is missing."""
 
 import platform
 import shutil
@@ -20,7 +20,7 @@ ENOUGH_DISK = 10 * 10**9
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     is_fine: bool
@@ -29,7 +29,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, PyTorch, devices, encoders, models, Ray and the disk."""
+    """Check Python, PyTorch, devices, encoders, models, Ray and the disk."""
     return [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
 
 
@@ -52,8 +52,8 @@ def _devices() -> Iterator[Finding]:
         name = torch.cuda.get_device_name(index)
         yield Finding(f"cuda:{index}", True, f"{name}, {free:.1f} of {total:.1f} GiB free")
     if torch.cuda.device_count() == 0:
-        advice = "sd-x4 needs an NVIDIA GPU to be of use, with a PyTorch for CUDA; compact runs here."
-        yield Finding("CUDA", False, "no GPU that PyTorch can use", advice)
+        advice = "sd-x4 is only practical on an NVIDIA GPU, with PyTorch built for CUDA; compact runs here."
+        yield Finding("CUDA", False, "PyTorch finds no GPU", advice)
 
 
 def _encoders() -> Finding:

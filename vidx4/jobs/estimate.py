@@ -1,72 +1,72 @@
-"""What a job will take, known before it takes it."""
+"""Time, memory and disk space that a job will take, estimated before it starts."""
 
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from statistics import fmean
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import DiskFullError
+from vidx4.frames import FrameBatch
 from vidx4.jobs.job import CHUNK_FRAMES, Executor
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import peak_memory
 from vidx4.jobs.work_folder import WorkFolder
-from vidx4.media.decode import can_seek, read_batches
+from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
 from vidx4.video import TimeRange
 
 NUM_PLACES, NUM_FRAMES = 4, 6
-"""In how many places of a long video frames are compressed for this, and how many in each."""
+"""Number of places in a long video whose frames are compressed as a sample, and of frames in each."""
 FRAMES_PER_PLACE = 250
-"""A video that is shorter than so many for each has fewer places, or none."""
+"""Shorter videos are sampled in one place for so many frames, or in none."""
 ENOUGH_PARTS = 8
-"""Parts from which on they tell enough by themselves."""
+"""Number of finished parts from which the size is estimated from these alone."""
 MAX_GROWTH = 3.0
-"""By how much a model's detail can make frames larger than plainly enlarged ones."""
+"""The most that a model's detail is taken to add to a frame's size, compared with bicubic enlargement."""
 
 Sizes = tuple[list[int], list[int]]
-"""In bytes, of keyframes and of other frames."""
+"""Sizes in bytes of keyframes and of other frames."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job will take from here on."""
+    """Time, memory and disk space that a job still needs."""
 
     num_left: int
-    """Frames that are to be made."""
+    """Number of frames still to be made."""
     seconds_per_frame: float
-    """If no frame repeats the one before it."""
+    """Seconds per frame, if no frame repeats the one before it."""
     basis: str
-    """What that was measured on."""
+    """What the speed was measured on."""
     output_size: int
-    """In bytes."""
+    """Size of the output in bytes."""
     disk_needed: int
-    """Bytes on top of those in the work folder: parts are kept until the output is written."""
+    """Bytes needed beyond those in the work folder; parts are kept until the output is written."""
     disk_free: int
-    """Bytes where the output goes."""
+    """Bytes available on the output's disk."""
     memory: int
-    """The most that a process has used so far, on the CPU and the GPU, in bytes."""
+    """Peak memory of a process so far, on the CPU and the GPU, in bytes."""
 
     @property
     def seconds_left(self) -> float:
-        """Until the output is there."""
+        """Seconds until the output is finished."""
         return self.num_left * self.seconds_per_frame
 
 
 def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -> Estimate:
-    """Tell what a job will take, from the parts that are there: one at least.
+    """Estimate what a job will take from its finished parts, of which there must be one.
 
-    The speed is that of this run or, where it has made nothing yet, of those before. The size follows from
-    the parts and, while these are few, from other places of the video.
+    The speed is that of this run or, if it has made no frame yet, of earlier runs. The size follows from the
+    parts and, while these are few, from samples of the video.
 
     Args:
-        plan: what is done.
-        folder: what is there.
-        meter: has measured this run.
-        executor: does what is left.
+        plan: the source, and the output to make of it.
+        folder: the finished parts.
+        meter: the measurements of this run.
+        executor: the workers that will do the rest.
     """
     seconds_per_frame, basis = _speed(folder, meter, executor.num_workers)
     size = frames_size(plan, folder)
@@ -85,10 +85,10 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -
 
 
 def check_disk(plan: Plan, estimate: Estimate) -> None:
-    """Make sure that there is room for a job.
+    """Make sure that a job fits the disk.
 
     Raises:
-        DiskFullError: there is not.
+        DiskFullError: it does not.
     """
     if estimate.disk_needed > estimate.disk_free:
         needed, free = (f"{size / 1e9:.3g} GB" for size in (estimate.disk_needed, estimate.disk_free))
@@ -99,7 +99,7 @@ def check_disk(plan: Plan, estimate: Estimate) -> None:
 
 
 def disk_needed(plan: Plan, folder: WorkFolder) -> int:
-    """Return how many bytes a job needs on top of those in its folder, by the parts that are there."""
+    """Return how many bytes a job needs beyond those in its folder, extrapolated from its finished parts."""
     num_done, done = folder.num_done, folder.size_of_parts
     return 2 * done * plan.num_frames // max(num_done, 1) - done + _copied(plan) + _states(folder)
 
@@ -112,27 +112,28 @@ def _speed(folder: WorkFolder, meter: Meter, num_workers: int) -> tuple[float, s
             return seconds, f"{what} on this device" if num_workers == 1 else what
         return seconds / num_workers, f"{what} by one of {num_workers} workers"
     parts = sorted(folder.parts.values(), key=lambda part: part.start)
-    parts = parts[1:] or parts  # in the first, everything warms up
+    parts = parts[1:] or parts  # the first includes warming up
     num_computed = sum(part.num_frames - part.num_reused for part in parts)
     seconds = sum(part.seconds for part in parts)
     return seconds / max(num_computed, 1), f"measured on the {folder.num_done} frames that are done"
 
 
 def _states(folder: WorkFolder, num_shots: int = 1) -> int:
-    """Return what states take at most: one of each shot and the last are kept, one more is being written."""
+    """Return the most that states take: one for each shot at work, the last one, and one being written."""
     return (num_shots + 2) * folder.size_of_state
 
 
 def _copied(plan: Plan) -> int:
-    """Return about what the other streams take: no more than the share of the source."""
+    """Return an upper bound for the other streams: the plan's share of the source file."""
     return plan.source.path.stat().st_size * plan.num_frames // plan.source.num_frames
 
 
 def frames_size(plan: Plan, folder: WorkFolder) -> int:
-    """Return about how many bytes the frames of a plan take, from the parts that are there: one at least.
+    """Estimate how many bytes the frames of a plan take, from its finished parts, of which there must be one.
 
-    While there are few, frames of other places are enlarged plainly and compressed, since a film may begin
-    with black. The first part, compared with its own frames enlarged plainly, tells what the model adds.
+    While there are few, frames from all over the video are enlarged by bicubic interpolation and compressed
+    as well, since a film may begin with black. The same is done with the frames of the first part, to see by
+    how much the model's detail makes frames larger.
     """
     starts = sorted(folder.parts)
     if len(starts) >= ENOUGH_PARTS:
@@ -149,18 +150,17 @@ def frames_size(plan: Plan, folder: WorkFolder) -> int:
 
 
 def _places(plan: Plan) -> Iterator[int]:
-    """Yield the indices of frames at equal distances."""
+    """Yield the indices of evenly spaced frames; none if finding them would mean decoding the whole video."""
     num_places = min(NUM_PLACES, plan.num_frames // FRAMES_PER_PLACE) if can_seek(plan.source) else 0
     return (plan.frames[(2 * i + 1) * plan.num_frames // (2 * num_places)] for i in range(num_places))
 
 
 def _plain(plan: Plan, folder: WorkFolder, start: int, num_frames: int) -> Sizes:
-    """Return the sizes of some frames that are enlarged without a model."""
+    """Return the compressed sizes of frames that are enlarged by bicubic interpolation."""
     source = plan.source
-    seconds = Fraction(source.pts[start] - source.pts[0]) * source.time_base
-    batches = read_batches(source, 1, TimeRange(start=seconds))
-    frames = (enlarge_frames(batch) for batch, _ in zip(batches, range(num_frames), strict=False))
-    encode_part(folder.sample_path, frames, source, plan.written.target)
+    frames = islice(read_frames(source, TimeRange(start=source.seconds_of(source.pts[start]))), num_frames)
+    batches = (enlarge_frames(FrameBatch.of([frame])) for frame in frames)
+    encode_part(folder.sample_path, batches, source, plan.written.target)
     return frame_sizes(folder.sample_path)
 
 

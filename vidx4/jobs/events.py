@@ -18,18 +18,19 @@ Facts = dict[str, Any]
 
 def plan_facts(plan: "Plan") -> Facts:
     """Return what will be done with a video."""
+    target, streams = plan.written.target, plan.written.streams
     return {
         "source": plan.source.path,
         "output": plan.output,
         "num_frames": plan.num_frames,
         "seconds": plan.seconds,
-        "width": plan.written.target.width,
-        "height": plan.written.target.height,
-        "codec": plan.encoder.encoder,
-        "pixel_format": plan.encoder.pix_fmt,
+        "width": target.width,
+        "height": target.height,
+        "codec": target.encoder.encoder,
+        "pixel_format": target.encoder.pix_fmt,
         "fields": plan.source.fields.value,
-        "kept": [asdict(stream) for stream in plan.kept],
-        "lost": [asdict(stream) for stream in plan.lost],
+        "kept": [asdict(stream) for stream in streams.kept],
+        "lost": [asdict(stream) for stream, _ in streams.lost],
     }
 
 

@@ -1,4 +1,4 @@
-"""What a job is: all that decides a pixel or a packet of its output, and how two jobs differ."""
+"""The identity of a job: all that affects a pixel or a packet of its output, and how two jobs differ."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -11,15 +11,15 @@ from vidx4.media.atomic import file_digest
 from vidx4.media.pictures.read_sequence import is_sequence, sequence_digest
 
 Identity: TypeAlias = Mapping[str, str | int | float | None]
-"""Names and values; the names are those of options where there is one."""
+"""Values by name; options go by the names of their flags."""
 
 _LIBRARIES = ("vidx4", "av")
-"""What makes packets, and pixels beside the upscaler: another version may do so in another way."""
+"""Libraries whose other versions may make other pixels or packets."""
 _DIGESTS = {
     "source": "the source has changed",
     "weights": "the weights of the model have changed",
 }
-"""What to say where a value means nothing to people."""
+"""Messages for values that mean nothing to people."""
 _MAX_DIFFERENCES = 4
 
 
@@ -27,12 +27,12 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str
     """Return the identity of a job.
 
     Args:
-        plan: what is done.
-        batch_size: frames that are computed together, which decides on the last bits.
-        upscaler: the part that the upscaler has in it.
-        source_digest: that of the source where it is known; else the whole file is read.
+        plan: the source, and the output to make of it.
+        batch_size: frames that are computed together; it affects rounding.
+        upscaler: the identity of the upscaler.
+        source_digest: SHA-256 of the source; if None, the whole file is read.
     """
-    start, stop = plan.span.start, plan.span.stop
+    start, stop = plan.request.span.start, plan.request.span.stop
     source, target, streams = plan.source, plan.written.target, plan.written.streams
     return {
         **identify_picture(source.path, upscaler, source_digest),
@@ -53,7 +53,7 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str
 
 
 def identify_picture(path: Path, upscaler: Identity, source_digest: str | None = None) -> Identity:
-    """Return the identity of enlarging a still picture; arguments are those of `identify`."""
+    """Return the identity of the job of enlarging a still picture; see `identify`."""
     return {
         **{library: version(library) for library in _LIBRARIES},
         "source": source_digest or (sequence_digest(path) if is_sequence(path) else file_digest(path)),
@@ -62,7 +62,7 @@ def identify_picture(path: Path, upscaler: Identity, source_digest: str | None =
 
 
 def program() -> dict[str, str]:
-    """Return what this process runs: another program may make other pixels and packets."""
+    """Return the versions of the libraries and the SHA-256 of the package's source code."""
     folder, digest = Path(__file__).parent.parent, sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + sha256(path.read_bytes()).digest())
@@ -70,7 +70,7 @@ def program() -> dict[str, str]:
 
 
 def differences(was: Identity, is_: Identity) -> str:
-    """Name in a few words what sets two jobs apart; empty for equal ones."""
+    """Name the differences between two jobs in a few words; empty for equal jobs."""
     found = list(_differences(was, is_))
     more = len(found) - _MAX_DIFFERENCES
     return ", ".join(found[:_MAX_DIFFERENCES] + ([f"and {more} more"] if more > 0 else []))

@@ -12,20 +12,19 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.parts import Gap, gaps, make_part
-from vidx4.jobs.pipeline import Enlarge, Enlarged, Follow, Model, buffered, decoded, enlarged
+from vidx4.jobs.pipeline import Model, TwoStageModel, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
+from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import Part, WorkFolder
-from vidx4.temporal.state import ShotState
+from vidx4.temporal.state import ShotState, Upscaled
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
     """Makes parts in this process."""
 
-    enlarge: Enlarge
-    follow: Follow | None = None
-    """What ties each frame to the one before it, ahead of the model; None for nothing."""
+    model: Model
     device: str | torch.device = "cpu"
     """Device that the states of shots are loaded to."""
 
@@ -43,16 +42,15 @@ class LocalExecutor:
             with closing(monitor.seconds.timed_items("waiting", work)) as batches:
                 yield from _parts(gap, batches, job, folder, monitor)
 
-    def _enlarged(self, gap: Gap, job: Job, monitor: Monitor) -> Generator[Enlarged]:
+    def _enlarged(self, gap: Gap, job: Job, monitor: Monitor) -> Generator[ShotBatch[Upscaled]]:
         state = None if gap.state is None else ShotState.load(gap.state, self.device)
         frames = decoded(job.plan, job.batch_size, gap.place, monitor)
         depth = buffered(job.plan.source, job.batch_size)
-        model = Model(self.enlarge, self.follow)
-        return enlarged(model, frames, state, monitor.control, monitor.seconds, depth)
+        return enlarged(self.model, frames, state, monitor.control, monitor.seconds, depth)
 
 
 def _parts(
-    gap: Gap, batches: Generator[Enlarged], job: Job, folder: WorkFolder, monitor: Monitor
+    gap: Gap, batches: Generator[ShotBatch[Upscaled]], job: Job, folder: WorkFolder, monitor: Monitor
 ) -> Generator[Part]:
     start, seconds = gap.start, monitor.seconds
     while start < gap.stop:
@@ -92,7 +90,7 @@ class LocalBackend:
         upscaler = self.upscaler.fitted(source.width, source.height, plan.num_frames, batch_size)
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, source_digest)
-        executor = LocalExecutor(upscaler, upscaler.follow, upscaler.components.device)
+        executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler), upscaler.components.device)
         return Job(plan, executor, batch_size, identity)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:

@@ -1,4 +1,4 @@
-"""Measures a job while it runs."""
+"""Measurement of a running job."""
 
 import time
 
@@ -8,12 +8,12 @@ from vidx4.jobs.work_folder import WorkFolder
 
 
 class Meter:
-    """Counts the frames that pass, and tells how fast they do.
+    """Counts the frames of a job and measures their speed.
 
     Args:
-        plan: what is done.
-        folder: what is whole of it.
-        control: hears of the progress.
+        plan: the frames of the job.
+        folder: the parts that are finished.
+        control: notified of progress.
     """
 
     def __init__(self, plan: Plan, folder: WorkFolder, control: Control) -> None:
@@ -21,31 +21,32 @@ class Meter:
         self._folder = folder
         self._control = control
         self._start = time.monotonic()
+        # Seconds, new frames and reused frames after the first batch, in which everything warms up.
         self._warm: tuple[float, int, float] | None = None
         self._num_shots = 0
         self._shot_pts = plan.source.pts[plan.frames.start]
         self._at_work: dict[int, Advance] = {}
-        """The parts at work, by their start."""
+        """Unfinished parts, by the index of their first frame."""
         self.num_new = 0
         self.num_reused = 0.0
         self.num_parts = 0
-        """That were begun."""
+        """Number of parts that this run has started."""
         self.peak_memory = 0
-        """Of the processes that enlarge frames, as far as they have told."""
+        """Peak memory reported by a process that enlarges frames, in bytes."""
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start of the run."""
         return time.monotonic() - self._start
 
     def add(self, advance: Advance) -> None:
-        """Count frames that are encoded."""
+        """Count encoded frames."""
         before = self._at_work.get(advance.start)
         if before is None and (advance.starts_shot or self.num_new == 0):
             self._num_shots += 1
             self._shot_pts = advance.pts
         self.num_parts += before is None
-        # A part at which a worker was lost is begun anew.
+        # A part whose worker died is made again from its first frame: the difference may be negative.
         self.num_new += advance.num_frames - (before.num_frames if before else 0)
         self.num_reused += advance.num_reused - (before.num_reused if before else 0.0)
         self._warm = self._warm or (self.seconds, self.num_new, self.num_reused)
@@ -59,7 +60,6 @@ class Meter:
         return part is not None and part.stop == advance.stop
 
     def _progress(self, memory: int) -> Progress:
-        source = self._plan.source
         return Progress(
             num_done=self._num_done(),
             num_frames=self._plan.num_frames,
@@ -68,20 +68,23 @@ class Meter:
             seconds_per_frame=self.seconds_per_frame(),
             num_reused=self.num_reused,
             num_shots=self._num_shots,
-            shot_seconds=float((self._shot_pts - source.pts[0]) * source.time_base),
+            shot_seconds=float(self._plan.source.seconds_of(self._shot_pts)),
             memory=memory,
         )
 
     def _num_done(self) -> int:
-        """Count what is whole and the frames of the parts at work, unless they are made for a second time."""
+        """Count the frames of finished parts, and those of unfinished parts that are not made a second time.
+
+        A gap without a saved state is reached by making an earlier part again.
+        """
         new = (each for start, each in self._at_work.items() if start not in self._folder.parts)
         return self._folder.num_done + sum(each.stop - each.start for each in new)
 
     def seconds_per_frame(self, *, without_reuse: bool = False) -> float:
-        """Return what a frame takes, once everything has warmed up in the first batch of all.
+        """Return the seconds per frame, the first batch not counted if there are more.
 
         Args:
-            without_reuse: whether frames whose results were there already don't count.
+            without_reuse: whether to count computed frames only, and no reused ones.
         """
         seconds, num_frames, num_reused = self._warm or (0.0, 0, 0.0)
         since, frames = self.seconds - seconds, float(self.num_new - num_frames)

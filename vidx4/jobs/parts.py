@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.frames import FrameBatch
-from vidx4.jobs.pipeline import Enlarged, Place, one_chunk
+from vidx4.jobs.pipeline import Place, one_chunk
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, StageSeconds, used_memory
+from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.atomic import file_digest
 from vidx4.media.encode import encode_part
-from vidx4.temporal.state import ShotState
+from vidx4.temporal.state import ShotState, Upscaled
 
 
 @dataclass(frozen=True)
@@ -24,32 +25,33 @@ class Made:
 
     part: Part
     state: ShotState | None
-    """What the frames after it need; None where they need nothing of it."""
+    """State for the frames after the part; None if they need none."""
 
 
 def make_part(
     start: int,
     path: Path,
-    batches: Iterator[Enlarged],
+    batches: Iterator[ShotBatch[Upscaled]],
     num_frames: int,
     plan: Plan,
     seconds: StageSeconds,
     on_advance: Callable[[Advance], Any],
 ) -> Made:
-    """Write a part: frames up to the end of the shot, or until there are so many.
+    """Write a part: frames up to the end of the shot, or until there are `num_frames` of them.
 
     Args:
         start: index of the first frame in the source.
-        path: where the part shall appear.
-        batches: those of the part, and maybe more; the time that they are waited for counts as `waiting`.
-        num_frames: how many frames it is to hold, but for the last batch.
-        plan: what becomes of them.
-        seconds: gets to know what encoding takes.
-        on_advance: hears of every batch that is encoded.
+        path: where the part should appear.
+        batches: the part's batches, and possibly later ones; the time spent waiting for them counts as
+            `waiting`.
+        num_frames: the number of frames at which the part ends; its last batch is kept whole.
+        plan: how frames are encoded.
+        seconds: records the time that encoding takes.
+        on_advance: called after every encoded batch.
     """
     begun, waited = time.monotonic(), seconds.waiting
     count = _Count(start, plan, on_advance)
-    encode_part(path, count.passing(one_chunk(batches, num_frames)), plan.source, plan.written.target)
+    encode_part(path, count.counted(one_chunk(batches, num_frames)), plan.source, plan.written.target)
     part = Part(
         start=start,
         stop=count.stop,
@@ -66,7 +68,7 @@ def make_part(
 
 
 class _Count:
-    """Counts what goes into a part."""
+    """Counts the frames that go into a part."""
 
     def __init__(self, start: int, plan: Plan, on_advance: Callable[[Advance], Any]) -> None:
         self._start = start
@@ -78,15 +80,17 @@ class _Count:
         self.stop = plan.frames.stop
         self.state: ShotState | None = None
 
-    def passing(self, batches: Iterator[Enlarged]) -> Iterator[FrameBatch]:
-        """Give the batches on to an encoder."""
-        for batch, upscaled in batches:
-            self.starts_shot |= batch.starts_shot
-            self.ends_shot, self.state = batch.ends_shot, upscaled.state
-            self.stop = index_of(batch.next_pts, self._plan)
-            self.num_frames += len(batch.batch)
+    def counted(self, batches: Iterator[ShotBatch[Upscaled]]) -> Iterator[FrameBatch]:
+        """Pass the batches on to an encoder."""
+        for each in batches:
+            upscaled = each.batch
+            self.starts_shot |= each.starts_shot
+            self.ends_shot, self.state = each.ends_shot, upscaled.state
+            self.stop = index_of(each.next_pts, self._plan)
+            self.num_frames += len(upscaled)
             self.num_reused += upscaled.num_reused
             yield upscaled.batch
+            # The encoder has asked for the next batch, so it has taken this one.
             self._on_advance(self._advance())
 
     def _advance(self) -> Advance:
@@ -96,25 +100,26 @@ class _Count:
 
 
 def index_of(pts: int | None, plan: Plan) -> int:
-    """Return the index of the source's frame at a pts; where the plan ends for None."""
+    """Return the index of the source's frame at a pts; the end of the plan for None."""
     return plan.frames.stop if pts is None else bisect_left(plan.source.pts, pts)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Frames that no part covers, and the place from which they can be reached."""
+    """Frames that no part covers, and the place from which they can be made."""
 
     stop: int
     """Index of the frame after the last."""
     start: int
-    """Of the frame with which work begins: the first of the gap, if the state of its shot is there."""
+    """Index of the first frame to enlarge: the first of the gap or, if the state before it is gone, one of an
+    earlier part of the shot."""
     place: Place
     state: Path | None
-    """Where what the first frame needs of those before lies; None at the start of a shot."""
+    """File of the state after the frames before; None at the start of a shot."""
 
 
 def gaps(plan: Plan, folder: WorkFolder) -> Iterator[Gap]:
-    """Yield what a folder lacks, in order; gaps that parts close in the meantime are left out."""
+    """Yield the gaps in a folder, in order; gaps that are closed in the meantime are skipped."""
     start = plan.frames.start
     while (gap := _next_gap(start, plan, folder)) is not None:
         yield gap
@@ -122,7 +127,7 @@ def gaps(plan: Plan, folder: WorkFolder) -> Iterator[Gap]:
 
 
 def _next_gap(start: int, plan: Plan, folder: WorkFolder) -> Gap | None:
-    """Return the first gap from a frame on."""
+    """Return the first gap at or after a frame."""
     while start in folder.parts:
         start = folder.parts[start].stop
     stop = min((other for other in folder.parts if other > start), default=plan.frames.stop)
@@ -130,7 +135,10 @@ def _next_gap(start: int, plan: Plan, folder: WorkFolder) -> Gap | None:
 
 
 def _reached(start: int, stop: int, plan: Plan, folder: WorkFolder) -> Gap:
-    """Return a gap with the place before it from which work can go on."""
+    """Return a gap with the nearest place at or before it from which it can be made.
+
+    That is a part whose state is there, or else the start of the shot.
+    """
     pts = plan.source.pts
     by_stop = {part.stop: part for part in folder.parts.values()}
     while (before := by_stop.get(start)) is not None and not before.ends_shot:

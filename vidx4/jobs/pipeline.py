@@ -1,107 +1,102 @@
-"""Frames on their way from the source through the model, from any place of a video on."""
+"""The stages of a frame: decoded, tied to the frame before it, and enlarged, each stage in its own thread."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from vidx4.errors import SourceError
 from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.prefetch import ahead
 from vidx4.jobs.progress import Control, Monitor, StageSeconds
-from vidx4.jobs.shots import ShotBatch, by_shot
-from vidx4.media.decode import read_batches
+from vidx4.jobs.shots import Batch, ShotBatch, by_shot
+from vidx4.media.decode import read_frames
 from vidx4.media.stall import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import Source
 
 BUFFERED_FRAMES, BUFFERED_BYTES = 16, 64 * 2**20
-"""What waits for the encoder at most, so that the model goes on while a part is brought to its end."""
+"""The most that may wait for the encoder, so that the model keeps working while a part is finished."""
 
-Enlarge = Callable[[Any, ShotState | None], Upscaled]
-"""Frames of a shot, and the state after those before them, to frames four times larger at the same pts. The
-frames are a `FrameBatch`, or what comes of one ahead of it."""
-
-Follow = Callable[[FrameBatch, Followed | None], FollowedBatch]
-"""Frames of a shot, and the one before them, to what ties them to it."""
-
-
-Ready: TypeAlias = tuple[ShotBatch, FrameBatch | FollowedBatch]
-"""A batch, and what of it the model takes."""
+Enlarge: TypeAlias = Callable[[FrameBatch, ShotState | None], Upscaled]
+"""Enlarges frames of a shot, given the state after the frames before them."""
+EnlargeFollowed: TypeAlias = Callable[[FollowedBatch, ShotState | None], Upscaled]
+"""The same for frames that were followed ahead of it."""
+Follow: TypeAlias = Callable[[FrameBatch, Followed | None], FollowedBatch]
+"""Finds out what ties frames of a shot to each other and to the frame before them."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """What enlarges frames."""
+class TwoStageModel:
+    """A model that runs on a device, and what prepares frames for it on the CPU, in a thread ahead of it."""
 
-    enlarge: Enlarge
-    follow: Follow | None = None
-    """What is done first, in a thread of its own, where there is such a thing."""
+    follow: Follow
+    enlarge: EnlargeFollowed
+
+
+Model: TypeAlias = Enlarge | TwoStageModel
+"""What enlarges frames, in one stage or two."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where work begins or goes on."""
+    """A place in a video from which frames are enlarged."""
 
     pts: int
-    """Of the first frame to be enlarged."""
+    """The pts of the first frame to enlarge."""
     shown_from: int
-    """A pts up to `pts`: frames from there on are of the same shot, and tell what it looks like."""
+    """A pts at or before `pts`, in the same shot: the frames in between show what the shot looks like."""
 
 
-class Enlarged(NamedTuple):
-    """Consecutive frames of a shot before and after."""
-
-    shot_batch: ShotBatch
-    upscaled: Upscaled
-
-
-def decoded(plan: Plan, batch_size: int, place: Place, monitor: Monitor) -> Generator[ShotBatch]:
+def decoded(plan: Plan, batch_size: int, place: Place, monitor: Monitor) -> Generator[ShotBatch[FrameBatch]]:
     """Yield the frames of a plan from a place on, decoded ahead in a thread.
 
     Raises:
-        StoppedError: the control says so.
+        StoppedError: the control was told to stop.
         SourceError: the decoder makes no progress, or something can't be decoded and the plan is strict.
     """
 
     def wants(pts: int) -> bool:
+        # Asked for every decoded frame, so this is where a decoder far ahead of its first batch is stopped.
         monitor.control.check()
         if plan.request.strict and monitor.damage:
             raise SourceError(f"{plan.source.path} is damaged: {' '.join(monitor.damage.sentences())}")
         return pts >= place.shown_from
 
-    pulse = Pulse()  # a job that goes on decodes for long before the first frame that it wants
-    frames = read_batches(plan.source, batch_size, plan.span, wants, monitor.damage, pulse.beat)
+    pulse = Pulse()  # a resumed job may decode for long before the first frame it wants
+    frames = read_frames(plan.source, plan.request.span, wants, monitor.damage, pulse.beat)
     shots = monitor.seconds.timed_items("decode", by_shot(frames, batch_size, place.pts))
     return ahead(shots, patience=PATIENCE, pulse=pulse, what=f"The decoder of {plan.source.path}")
 
 
 def enlarged(
     model: Model,
-    batches: Generator[ShotBatch],
+    batches: Generator[ShotBatch[FrameBatch]],
     state: ShotState | None,
     control: Control,
     seconds: StageSeconds,
     depth: int = 2,
-) -> Generator[Enlarged]:
-    """Yield batches with what becomes of them; the model, and what it needs first, run ahead in threads.
+) -> Generator[ShotBatch[Upscaled]]:
+    """Yield batches enlarged; each stage of the model runs ahead in a thread.
 
     Args:
-        model: what enlarges them.
-        batches: consecutive ones of one shot or several; closed with the generator that is returned.
-        state: what the first needs of those before; None at the start of a shot.
-        control: stops it; the batch at work is done first.
-        seconds: gets to know where the time goes.
-        depth: how many wait for the consumer at most.
+        model: what enlarges the frames.
+        batches: consecutive batches of one shot or several; closed with the returned generator.
+        state: the state after the frames before the first batch; None at the start of a shot.
+        control: stops the work after the current batch.
+        seconds: records where the time goes.
+        depth: the most batches that may wait for the consumer.
 
     Raises:
-        StoppedError: the control says so.
+        StoppedError: the control was told to stop.
     """
-    last = None if state is None else state.last
-    ready = ahead(_followed(model.follow, batches, last, seconds)) if model.follow else _alone(batches)
-    return ahead(_enlarged(model.enlarge, ready, state, control, seconds), depth)
+    if isinstance(model, TwoStageModel):
+        last = None if state is None else state.last
+        followed = ahead(_followed(model.follow, batches, last, seconds))
+        return ahead(_enlarged(model.enlarge, followed, state, control, seconds), depth)
+    return ahead(_enlarged(model, batches, state, control, seconds), depth)
 
 
 def buffered(source: Source, batch_size: int) -> int:
@@ -110,51 +105,45 @@ def buffered(source: Source, batch_size: int) -> int:
 
 
 def _batch_bytes(source: Source, batch_size: int) -> int:
-    """Return how large the results of a batch are."""
+    """Return the size of an enlarged batch in bytes."""
     num_values = 3 * SCALE**2 * source.width * source.height * batch_size
     return num_values * pixel_dtype(source.bit_depth).itemsize
 
 
 def _followed(
-    follow: Follow, batches: Generator[ShotBatch], last: Followed | None, seconds: StageSeconds
-) -> Generator[Ready]:
-    """Follow batches, each from the last of its shot."""
+    follow: Follow, batches: Generator[ShotBatch[FrameBatch]], last: Followed | None, seconds: StageSeconds
+) -> Generator[ShotBatch[FollowedBatch]]:
+    """Follow batches, each from the last frame of the one before it in its shot."""
     with closing(batches):
-        for shot_batch in batches:
+        for each in batches:
             with seconds.timed("follow"):
-                followed = follow(shot_batch.batch, None if shot_batch.starts_shot else last)
+                followed = follow(each.batch, None if each.starts_shot else last)
             last = followed.last
-            yield shot_batch, followed
-
-
-def _alone(batches: Generator[ShotBatch]) -> Generator[Ready]:
-    with closing(batches):
-        for shot_batch in batches:
-            yield shot_batch, shot_batch.batch
+            yield each.replaced(followed)
 
 
 def _enlarged(
-    enlarge: Enlarge,
-    batches: Generator[Ready],
+    enlarge: Callable[[Batch, ShotState | None], Upscaled],
+    batches: Generator[ShotBatch[Batch]],
     state: ShotState | None,
     control: Control,
     seconds: StageSeconds,
-) -> Generator[Enlarged]:
-    """Enlarge batches, each going on from the last of its shot."""
+) -> Generator[ShotBatch[Upscaled]]:
+    """Enlarge batches, each with the state after the one before it in its shot."""
     with closing(batches):
-        for shot_batch, frames in batches:
+        for each in batches:
             control.check()
             with seconds.timed("model"):
-                upscaled = enlarge(frames, None if shot_batch.starts_shot else state)
+                upscaled = enlarge(each.batch, None if each.starts_shot else state)
             state = upscaled.state
-            yield Enlarged(shot_batch, upscaled)
+            yield each.replaced(upscaled)
 
 
-def one_chunk(batches: Iterator[Enlarged], num_frames: int) -> Iterator[Enlarged]:
-    """Take batches up to the end of the shot, or until there are so many frames."""
+def one_chunk(batches: Iterator[ShotBatch[Upscaled]], num_frames: int) -> Iterator[ShotBatch[Upscaled]]:
+    """Take batches up to the end of the shot, or until they hold `num_frames` frames."""
     num_taken = 0
     for each in batches:
-        num_taken += len(each.shot_batch.batch)
+        num_taken += len(each.batch)
         yield each
-        if each.shot_batch.ends_shot or num_taken >= num_frames:
+        if each.ends_shot or num_taken >= num_frames:
             return

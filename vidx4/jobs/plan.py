@@ -1,112 +1,87 @@
-"""What will be done, decided before any work."""
+"""What a job will do, decided before any work."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidx4.errors import OptionError
 from vidx4.jobs.request import Request
-from vidx4.media.encoder import EncoderSettings
 from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
 from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
-from vidx4.video import Fields, Source, StreamInfo, TimeRange
+from vidx4.video import Fields, Source
 
 _TREATED = {
-    Fields.KEEP: "two fields are enlarged as one frame, combs and all",
-    Fields.FRAME: "each frame is made whole of its fields (bwdif); --deinterlace field keeps all motion",
-    Fields.FIELD: "each field becomes a frame (bwdif), so there are twice as many",
+    Fields.KEEP: "frames are enlarged as they are, combing included",
+    Fields.FRAME: "each frame is deinterlaced (bwdif); --deinterlace field keeps all motion",
+    Fields.FIELD: "each field becomes a frame (bwdif), which doubles the frame rate",
 }
-"""What is told of interlaced video."""
+"""What to report about interlaced video."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A video, what becomes of it, and where it goes."""
+    """A source, the output to make of it, and the request behind it."""
 
     written: Output
     request: Request
     frames: range
-    """Indices of the span's frames in the source, by its packets."""
+    """Indices in the source of the frames to enlarge, counted by packets."""
 
     @property
     def source(self) -> Source:
-        """The video."""
+        """The video to enlarge."""
         return self.written.source
 
     @property
     def output(self) -> Path:
-        """Where the result goes."""
+        """Path of the result."""
         return self.written.path
 
     @property
-    def span(self) -> TimeRange:
-        """The part of the video that is wanted."""
-        return self.written.span
-
-    @property
     def num_frames(self) -> int:
-        """Number of frames in the span."""
+        """Number of frames to enlarge."""
         return len(self.frames)
 
     @property
-    def lost(self) -> tuple[StreamInfo, ...]:
-        """Streams that the output leaves out though nobody asked for that."""
-        return tuple(stream for stream, _ in self.written.streams.lost)
-
-    @property
-    def kept(self) -> tuple[StreamInfo, ...]:
-        """Streams beside the enlarged one that the output holds."""
-        return tuple(carried.stream for carried in self.written.streams.carried)
-
-    @property
     def warnings(self) -> tuple[str, ...]:
-        """What falls short, known before the work."""
+        """Everything that the output will lack or change, known before the work."""
         return (*self.written.streams.warnings, *_warnings(self.written))
 
     @property
     def seconds(self) -> float:
-        """That the span lasts."""
-        start, stop = self.span.pts_bounds(self.source)
-        return float((stop - max(start, self.source.pts[0])) * self.source.time_base)
-
-    @property
-    def encoder(self) -> EncoderSettings:
-        """How frames are compressed."""
-        return self.written.target.encoder
+        """Duration of the part to enlarge."""
+        start, stop = map(self.source.seconds_of, self.request.span.pts_bounds(self.source))
+        return float(stop - max(start, Fraction()))
 
     @property
     def work_folder(self) -> Path:
-        """Where unfinished parts lie, beside the output."""
+        """Folder of the finished parts, beside the output."""
         return work_folder_of(self.output)
 
 
 def work_folder_of(output: Path) -> Path:
-    """Return where the parts of an output lie until all are there."""
-    output = output.parent if split_output(output) else output  # numbered pictures are one output
+    """Return the folder in which the parts of an output are kept until it is complete."""
+    output = output.parent if split_output(output) else output  # a folder of pictures is one output
     return output.with_name(output.name + ".vidx4")
 
 
-def plan_video(
-    path: Path,
-    output: Path | None = None,
-    request: Request = Request(),
-) -> Plan:
-    """Look at a video and decide what will be done.
+def plan_video(path: Path, output: Path | None = None, request: Request = Request()) -> Plan:
+    """Probe a video and decide what will be done.
 
     Args:
         path: the video.
-        output: where the result goes; beside the source and named after it where None.
-        request: what is wanted of it.
+        output: path of the result; beside the source and named after it if None.
+        request: what is wanted of the video.
 
     Raises:
         SourceError: the video can't be read.
-        OptionError: the span holds no frame, or the encoding can't be had.
-        OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted. One
-            beside its work folder may be of a run that ended just before it removed that: `run` finds out.
+        OptionError: the range holds no frame, or the encoding is not available.
+        OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted.
     """
     source = read_source(path, request.read)
     output = output or default_output(path, choose_suffix(source, request.encode.codec, request.streams))
@@ -114,7 +89,9 @@ def plan_video(
 
 
 def plan_source(source: Source, output: Path, request: Request = Request()) -> Plan:
-    """Decide what will be done of a video that was looked at; see `plan_video`."""
+    """Decide what will be done with a probed video; see `plan_video`."""
+    # An output beside its work folder may be of a run that was killed between writing the one and removing
+    # the other: `run` compares it with the parts.
     may_replace = request.overwrite or work_folder_of(output).is_dir()
     written = plan_output(
         source, output, request.span, request.encode, request.streams, overwrite=may_replace
@@ -122,13 +99,13 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     frames = range(*(bisect_left(source.pts, pts) for pts in request.span.pts_bounds(source)))
     if not frames:
         raise OptionError(
-            f"{source.path} has no frame in that range: it is {float(source.duration):.3f} s long."
+            f"{source.path} has no frames in that range: it is {float(source.duration):.3f} s long."
         )
     return Plan(written, request, frames)
 
 
 def default_output(path: Path, suffix: str) -> Path:
-    """Return where the enlarged copy of a file goes when nobody says: beside it, marked `_x4`."""
+    """Return the default path of an enlarged copy: beside the file, with `_x4` added to its name."""
     if is_sequence(path):
         folder = path if path.is_dir() else path.parent
         return folder.absolute().with_name(f"{folder.absolute().name}_x4{suffix}")
@@ -141,21 +118,21 @@ def _warnings(written: Output) -> Iterator[str]:
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
-        yield "A .ts file holds no chapters, no titles and no covers."
+        yield "A .ts file can't store chapters, titles or covers."
     if source.margins and not written.target.margins:
-        yield "What the file says of the edges of its picture is lost: players will show them."
+        yield "The clean aperture can't be stored in this container: players will show the full frame."
     if source.has_alpha:
-        yield "The video has transparency, which is lost."
+        yield "Transparency is dropped."
     for name in source.hdr.dropped:
-        yield f"Its {name} metadata, made for the source frame by frame, is left out."
+        yield f"The video's {name} metadata is dropped: it describes single frames of the source."
     if source.color.is_hdr and depth < 10:
-        yield "The video is HDR: in 8 bits, its gradients show bands."
+        yield "The video is HDR, and the output has 8 bits per colour: expect banding in gradients."
     elif source.bit_depth > depth:
-        yield f"Its {source.bit_depth} bits per colour become {depth}."
+        yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:
     if source.fields == Fields.FILM:
-        yield "The video is film with pulldown, which is undone: it gets back its 24000/1001 frames a second."
+        yield "The video is telecined film: the pulldown is removed, which leaves 24000/1001 frames a second."
     elif source.is_interlaced or source.fields != Fields.KEEP:
         yield f"The video is interlaced: {_TREATED[source.fields]}."

@@ -1,4 +1,4 @@
-"""How far a job is, where its time went, and how its caller hears of that and stops it."""
+"""Progress of a job, the time its stages take, and how a caller is notified of both and stops it."""
 
 import resource
 import sys
@@ -21,56 +21,56 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is."""
+    """Progress of a job."""
 
     num_done: int
-    """Of its frames, those of earlier runs included."""
+    """Number of finished frames, those of earlier runs included."""
     num_frames: int
     num_new: int
-    """Of its frames, those that this run has enlarged."""
+    """Number of frames that this run has enlarged."""
     seconds: float
-    """Since this run asked for its first frame."""
+    """Seconds since this run asked for its first frame."""
     seconds_per_frame: float
-    """Of this run so far, after its first batch, in which everything warms up."""
+    """Seconds per frame of this run so far, without its first batch, in which everything warms up."""
     num_reused: float
-    """How many new frames' worth of work was not done again."""
+    """Work of this run that was reused from earlier frames, in frames."""
     num_shots: int
-    """That this run has begun or gone on with."""
+    """Number of shots that this run has started or resumed."""
     shot_seconds: float
-    """When the shot that was begun last begins, from the video's first frame; of one that an earlier run
-    began, where it goes on."""
+    """Where the latest shot starts or, if an earlier run started it, resumes: seconds from the video's first
+    frame."""
     memory: int
-    """Used by the process that enlarges frames and on its GPU, in bytes."""
+    """Memory used by the process that enlarges frames, and on its GPU, in bytes."""
 
     @property
     def seconds_left(self) -> float:
-        """If it goes on as it went."""
+        """Estimated seconds until all frames are done, at the speed so far."""
         return self.seconds_per_frame * (self.num_frames - self.num_done)
 
     @property
     def share_reused(self) -> float:
-        """Of the work so far."""
+        """Share of this run's work that was reused from earlier frames."""
         return self.num_reused / max(self.num_new, 1)
 
 
 @dataclass(frozen=True)
 class Advance:
-    """How far a part is that is at work."""
+    """Progress of one unfinished part."""
 
     start: int
-    """Of its first frame, the index in the source."""
+    """Index in the source of the first frame."""
     stop: int
-    """Up to which frame of the source it is made."""
+    """Index in the source of the next frame to be made."""
     num_frames: int
-    """That are encoded."""
+    """Number of encoded frames."""
     num_reused: float
-    """Of their work, how many frames' worth was not done again."""
+    """Work that was reused from earlier frames, in frames."""
     starts_shot: bool
-    """Whether its first frame is the first of a shot."""
+    """Whether the first frame is the first of a shot."""
     pts: int
-    """Of its first frame."""
+    """Presentation time of the first frame."""
     memory: int
-    """Used by the process that makes it and on the GPU, in bytes."""
+    """Memory used by the process that makes the part, and on its GPU, in bytes."""
 
 
 def _ignore(*_: object) -> None:
@@ -79,23 +79,23 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Control:
-    """What a caller hears of a job, and how it stops one."""
+    """How a caller is notified of a job's progress, and stops the job."""
 
     on_progress: Callable[[Progress], Any] = _ignore
     """Called after every batch of frames."""
     on_part: Callable[[Part], Any] = _ignore
-    """Called when a part is whole, and stays even if the job ends here."""
+    """Called when a part is recorded, and kept whatever happens next."""
     stop: Event = field(default_factory=Event)
-    """Set from outside, it ends the job after the batch at work."""
+    """Set by the caller to stop the job after the current batch."""
     on_read: Callable[[], Any] = _ignore
-    """Called when all frames are read and on their way to those who enlarge them, where these have room for
+    """Called when all frames are read and handed to the workers of a cluster, which then have room for
     another job beside this one."""
 
     def check(self) -> None:
-        """Raise where the job is to stop.
+        """Raise if the job should stop.
 
         Raises:
-            StoppedError: it is.
+            StoppedError: `stop` is set.
         """
         if self.stop.is_set():
             raise StoppedError("Stopped.")
@@ -103,27 +103,27 @@ class Control:
 
 @dataclass
 class StageSeconds:
-    """Where the time went: `encode`, `waiting` and `join` add up to the whole, the others overlap them.
+    """Seconds that each stage took: `encode`, `waiting` and `join` add up to the total; others overlap them.
 
-    On a cluster, `follow`, `model` and `encode` are those of all workers together, and overlap as well.
+    On a cluster, `follow`, `model` and `encode` are the sums over all workers, and overlap as well.
     """
 
     decode: float = 0.0
-    """Decoding, colours, and finding cuts, in a thread of its own."""
+    """Decoding, converting colours and finding cuts, in a separate thread."""
     follow: float = 0.0
-    """Motion and noise, in a thread of its own."""
+    """Estimating motion and moving noise, in a separate thread."""
     model: float = 0.0
-    """Denoising and finishing, in a thread of its own."""
+    """Denoising and finishing, in a separate thread."""
     encode: float = 0.0
-    """Colours, compressing, and keeping what is whole; it waits for the model."""
+    """Converting colours, encoding and recording parts."""
     waiting: float = 0.0
-    """The encoder's, for the model."""
+    """Waiting of the encoder for the model."""
     join: float = 0.0
-    """Putting parts and the other streams together, at the end."""
+    """Joining the parts and the other streams at the end."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Count the time of a block; no two threads may time the same stage."""
+        """Add the time of a block to a stage; no two threads may time the same stage."""
         start = time.monotonic()
         try:
             yield
@@ -131,7 +131,7 @@ class StageSeconds:
             setattr(self, stage, getattr(self, stage) + time.monotonic() - start)
 
     def timed_items(self, stage: str, items: Generator[Item]) -> Generator[Item]:
-        """Yield items, counting the time that making them takes."""
+        """Yield items, and add the time that making them takes to a stage."""
         with closing(items):
             while True:
                 with self.timed(stage):
@@ -154,27 +154,27 @@ class WorkerStats:
 
 @dataclass(frozen=True)
 class Monitor:
-    """Who hears of the making of parts, and how it is stopped."""
+    """What an executor reports to while it makes parts, and what stops it."""
 
     control: Control
     on_advance: Callable[[Advance], Any]
     damage: Damage = field(default_factory=Damage)
-    """Gets to know what can't be decoded."""
+    """Record of what can't be decoded."""
     seconds: StageSeconds = field(default_factory=StageSeconds)
-    """Gets to know where the time goes."""
+    """Record of the time that each stage takes."""
     worker_stats: dict[str, WorkerStats] = field(default_factory=dict)
-    """Records what each worker does, by its name, if there are several."""
+    """What each worker does, by its name; empty without a cluster."""
 
 
 def used_memory() -> int:
-    """Return what the process uses now, and has reserved on GPUs, in bytes."""
+    """Return the memory that the process uses, and has reserved on GPUs, in bytes."""
     reserved = sum(torch.cuda.memory_reserved(index) for index in _gpus())
     return int(psutil.Process().memory_info().rss) + reserved
 
 
 def peak_memory() -> int:
-    """Return what the process has used at most, and has reserved on GPUs at most, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
+    """Return the peak memory of the process, and of its reservations on GPUs, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, kibibytes on Linux
     reserved = sum(torch.cuda.max_memory_reserved(index) for index in _gpus())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + reserved
 

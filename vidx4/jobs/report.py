@@ -1,4 +1,4 @@
-"""What a job did."""
+"""The report of a finished job."""
 
 import json
 from collections.abc import Mapping
@@ -12,42 +12,42 @@ from vidx4.media.atomic import write_whole
 
 @dataclass(frozen=True)
 class Report:
-    """What a job did."""
+    """The result of a job, and what it took."""
 
     output: Path
     num_frames: int
-    """That the output holds."""
+    """Number of frames in the output."""
     num_new: int
-    """Of them, those that this run enlarged: others were there already."""
+    """Number of frames that this run enlarged; earlier runs made the others."""
     num_parts: int
     seconds: float
     seconds_per_frame: float
-    """Of this run, for a frame whose result was not there already."""
+    """Seconds that this run took per frame, repeated frames not counted."""
     share_reused: float
-    """Of this run's work, what was not done again, since its result was there."""
+    """Share of this run's work that was reused from earlier frames."""
     num_shots: int
     stages: StageSeconds
     peak_memory: int
-    """Of the process and on the GPU, in bytes."""
+    """Peak memory of the process and on its GPU, in bytes."""
     workers: Mapping[str, WorkerStats]
-    """What each worker has done, by its name; empty where this process has done all."""
+    """What each worker of a cluster has done, by name; empty without a cluster."""
     warnings: tuple[str, ...]
-    """What the plan gave up, known before the work."""
+    """Everything that the output lacks or changes, known before the work."""
     damage: tuple[str, ...]
-    """What could not be decoded."""
+    """Everything that could not be decoded."""
 
     @property
     def frames_per_second(self) -> float:
-        """Of this run."""
+        """Frames that this run enlarged per second."""
         return self.num_new / self.seconds
 
     def facts(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it."""
+        """Return all fields as JSON values."""
         return asdict(self) | {"output": str(self.output), "frames_per_second": self.frames_per_second}
 
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:
-    """Write a report as JSON; a file that is there is replaced.
+    """Write a report as JSON; an existing file is replaced.
 
     Raises:
         OutputError: the file can't be written.

@@ -1,4 +1,4 @@
-"""One video, from source to finished file: the missing parts are made, then all are joined."""
+"""One video, from source to finished file: missing parts are made, then all parts are joined."""
 
 import filecmp
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ from vidx4.media.mux import join
 
 
 class Run:
-    """A job at work in its folder.
+    """A run of a job in its work folder.
 
     Args:
-        job: what is to be done.
-        folder: what is done of it.
-        control: hears of what is done from here on, and stops it.
+        job: the job.
+        folder: the parts that earlier runs have finished.
+        control: notified of progress; can stop the run.
     """
 
     def __init__(self, job: Job, folder: WorkFolder, control: Control) -> None:
@@ -41,40 +41,41 @@ class Run:
         self._parts = job.executor.make(job, folder, self._monitor)
 
     def estimate(self) -> Estimate:
-        """Tell what the job will take; where nothing is done yet, the first part is made to measure it.
+        """Estimate what the job will take; if there is no part yet, the first is made to measure it.
 
         Raises:
-            StoppedError: the control said so.
+            StoppedError: the control was told to stop.
         """
         if not self._folder.parts:
             next(self._parts, None)
         return estimate(self._plan, self._folder, self._meter, self._executor)
 
     def finish(self, *, accept_loss: bool = False) -> Report:
-        """Make all parts that are missing and join them; the folder is emptied.
+        """Make all missing parts, join them, and empty the folder.
 
         Args:
             accept_loss: whether to write the output even if verification finds something lost.
 
         Raises:
-            StoppedError: the control said so; parts are kept.
+            StoppedError: the control was told to stop; finished parts are kept.
             OutputError: the output can't be written.
             SourceError: something can't be decoded, and the plan is strict.
         """
         for _ in self._parts:
             pass
-        self._check_strictly()
+        if self._plan.request.strict:
+            self._raise_if_damaged()
         with self._monitor.seconds.timed("join"):
             missing = self._join(accept_loss=accept_loss)
         report = self._report(missing)
         self._folder.clear()
         return report
 
-    def _check_strictly(self) -> None:
+    def _raise_if_damaged(self) -> None:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
         damage = self._monitor.damage
-        found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
-        if self._plan.request.strict and (damage or num_missing):
+        if damage or num_missing:
+            found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
     def _join(self, *, accept_loss: bool) -> tuple[int, ...]:
@@ -83,7 +84,7 @@ class Run:
         overwrite = plan.request.overwrite
         if overwrite or not plan.output.exists():
             return join(parts, plan.written, overwrite=overwrite, accept_loss=accept_loss)
-        # A run may have ended after it wrote the output: then these parts make the same.
+        # If an earlier run was killed after it wrote the output, joining its parts gives the same file again.
         twin = folder.twin_path(plan.output)
         missing = join(parts, replace(plan.written, path=twin), overwrite=True, accept_loss=accept_loss)
         if not filecmp.cmp(twin, plan.output, shallow=False):
@@ -109,7 +110,7 @@ class Run:
         )
 
     def close(self) -> None:
-        """End its threads."""
+        """Stop the run's threads."""
         self._parts.close()
 
 
@@ -117,19 +118,19 @@ class Run:
 def start(
     job: Job, control: Control | None = None, *, restart: bool = False, is_trial: bool = False
 ) -> Iterator[Run]:
-    """Give a job that can be worked at; what an earlier run left of it is there already.
+    """Start a run of a job, or resume the job from the parts that an earlier run has left.
 
-    An error tells in a note what is kept.
+    A note on any error says what is kept.
 
     Args:
-        job: what is to be done.
-        control: hears of it and stops it.
-        restart: whether to begin anew.
-        is_trial: whether this only estimates, so that what it makes gives way to any other job.
+        job: the job.
+        control: notified of progress; can stop the run.
+        restart: whether to discard existing parts and start from scratch.
+        is_trial: whether this is only an estimate, whose parts are discarded if another job needs the folder.
 
     Raises:
-        OutputError: another process is at work for the same output, or the output exists.
-        OptionError: what is there is of another job.
+        OutputError: another process is writing the same output, or the output exists.
+        OptionError: the work folder holds parts of another job.
     """
     plan = job.plan
     with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
@@ -139,19 +140,20 @@ def start(
         try:
             yield work
         except BaseException as error:
-            _note_how_it_goes_on(error, plan, folder)
+            _add_notes(error, plan, folder)
             raise
         finally:
             work.close()
 
 
-def _note_how_it_goes_on(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
+def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
+    """Say on an error what is kept, and how to resume."""
     if folder.parts:
         if isinstance(error, DiskFullError):
-            error.add_note(f"About {disk_needed(plan, folder) / 1e6:.3g} MB are needed.")
+            error.add_note(f"The job needs about {disk_needed(plan, folder) / 1e6:.3g} MB more.")
         error.add_note(
             f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
-            f"({folder.size / 1e6:.1f} MB): the same command goes on."
+            f"({folder.size / 1e6:.1f} MB): run the same command to resume."
         )
 
 
@@ -163,7 +165,7 @@ def run(
     ignore_disk_space: bool = False,
     accept_loss: bool = False,
 ) -> Report:
-    """Carry out a job from wherever it is; arguments and errors are those of `start` and `Run.finish`.
+    """Finish a job, resuming it if an earlier run has left parts; see `start` and `Run.finish`.
 
     Raises:
         DiskFullError: the job would not fit the disk, and `ignore_disk_space` is not set.
@@ -187,22 +189,22 @@ def upscale_video(
     accept_loss: bool = False,
     on_progress: Callable[[Progress], Any] | None = None,
 ) -> Report:
-    """Make a video four times larger, with its own sound and timing; goes on where an earlier call ended.
+    """Make a video four times larger, with its original audio and timing; resumes an interrupted call.
 
     Args:
         path: the video.
-        output: where the result goes; `<stem>_x4` beside the source where None.
-        upscaler: a loaded model; loaded from `options` where None.
-        options: the model and how it denoises; without effect where `upscaler` is given.
-        request: what is wanted of the video beside its picture: codec, streams, the part of it ...
-        batch_size: frames that are computed together; chosen by their size where None.
-        restart: whether to begin anew where an earlier call has left parts.
+        output: path of the result; `<stem>_x4` beside the source if None.
+        upscaler: a loaded model; loaded from `options` if None.
+        options: the model and how it denoises; ignored if `upscaler` is given.
+        request: everything else that is wanted of the video: range, codec, streams ...
+        batch_size: frames that are computed together; chosen by the frame size if None.
+        restart: whether to discard the parts of an interrupted call and start from scratch.
         ignore_disk_space: whether to start even if the disk looks too small.
         accept_loss: whether to write the output even if verification finds something lost.
         on_progress: called after every batch.
 
     Raises:
-        Vidx4Error: what the user can mend; nothing is left at `output` then, but whole parts are kept.
+        Vidx4Error: something that the user can fix; nothing is left at `output`, finished parts are kept.
     """
     plan = plan_video(Path(path), Path(output) if output else None, request)
     backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)

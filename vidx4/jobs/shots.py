@@ -1,74 +1,75 @@
-"""Frames in batches that don't cross a cut."""
+"""Batches of frames that don't cross a cut."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, tee
+from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
-from vidx4.frames import FrameBatch
+from vidx4.frames import Frame, FrameBatch
 from vidx4.temporal.cuts import REACH, find_cuts
+from vidx4.temporal.follow import FollowedBatch
+from vidx4.temporal.state import Upscaled
+
+Batch = TypeVar("Batch", bound=FrameBatch | FollowedBatch | Upscaled)
+"""A batch of frames as the decoder, motion estimation, and the model leave it."""
+Result = TypeVar("Result", bound=FrameBatch | FollowedBatch | Upscaled)
 
 
 @dataclass(frozen=True)
-class ShotBatch:
-    """Consecutive frames of one shot."""
+class ShotBatch(Generic[Batch]):
+    """Consecutive frames of one shot, and their place in it; each stage replaces the batch by its result."""
 
-    batch: FrameBatch
+    batch: Batch
     starts_shot: bool
-    """Whether the first of them is the first of its shot."""
+    """Whether the first frame is the first of its shot."""
     ends_shot: bool
-    """Whether the last of them is the last of its shot, or of all."""
+    """Whether the last frame is the last of its shot, or of the video."""
     next_pts: int | None
-    """When the frame after them is shown; None after the last of all."""
+    """Presentation time of the frame after the batch; None after the last frame of the video."""
+
+    def replaced(self, batch: Result) -> "ShotBatch[Result]":
+        """Return what a stage has made of the batch, at the same place."""
+        return ShotBatch(batch, self.starts_shot, self.ends_shot, self.next_pts)
 
 
 def by_shot(
-    batches: Generator[FrameBatch], batch_size: int, start_pts: int | None = None
-) -> Generator[ShotBatch]:
-    """Divide frames anew: batches start at multiples of `batch_size` from where their shot starts.
+    frames: Generator[Frame], batch_size: int, start_pts: int | None = None
+) -> Generator[ShotBatch[FrameBatch]]:
+    """Batch frames along shots: batches start at multiples of `batch_size` from the start of their shot.
 
     Args:
-        batches: frames in the order in which they are shown; closed with the generator that is returned.
-        batch_size: number of frames of all batches but the last of each shot.
-        start_pts: where batches begin, if not with the first frame. Frames before it, `REACH` of them or
-            more, are of the same shot and tell only what it looks like: cuts are found as in the whole.
+        frames: frames in presentation order; closed with the returned generator.
+        batch_size: the number of frames of all batches but the last of each shot.
+        start_pts: the pts of the first frame to return; None for the first frame of all. Frames before it,
+            at least `REACH` of them, must be of the same shot: with them, cuts are found as in the whole
+            video.
     """
-    with closing(batches):
-        waiting: list[tuple[Tensor, int]] = []
+    with closing(frames):
+        waiting: list[Frame] = []
         starts_shot = False
-        for frame, pts, is_cut in _marked(batches, start_pts):
+        for frame, is_cut in _marked(frames, start_pts):
             if waiting and (is_cut or len(waiting) == batch_size):
-                yield _joined(waiting, starts_shot, is_cut, pts)
+                yield ShotBatch(FrameBatch.of(waiting), starts_shot, is_cut, frame.pts)
                 waiting = []
             if not waiting:
                 starts_shot = is_cut
-            waiting.append((frame, pts))
+            waiting.append(frame)
         if waiting:
-            yield _joined(waiting, starts_shot, True, None)
+            yield ShotBatch(FrameBatch.of(waiting), starts_shot, ends_shot=True, next_pts=None)
 
 
-def _marked(batches: Iterable[FrameBatch], start_pts: int | None) -> Iterator[tuple[Tensor, int, bool]]:
-    """Yield each frame, its pts, and whether it is the first of a shot."""
-    pairs: Iterator[tuple[Tensor, int]]
-    pairs = (pair for batch in batches for pair in zip(batch.data, batch.pts, strict=True))
+def _marked(frames: Iterator[Frame], start_pts: int | None) -> Iterator[tuple[Frame, bool]]:
+    """Yield each frame, and whether it is the first of a shot."""
     past: deque[Tensor] = deque(maxlen=REACH)
-    for frame, pts in pairs:
-        if start_pts is None or pts >= start_pts:
-            pairs = chain([(frame, pts)], pairs)
+    for frame in frames:
+        if start_pts is None or frame.pts >= start_pts:
+            frames = chain([frame], frames)
             break
-        past.append(frame)
-    frames, same = tee(pairs)
-    cuts = find_cuts((frame for frame, _ in same), past)
-    for (frame, pts), is_cut in zip(frames, cuts, strict=True):
-        yield frame, pts, is_cut
-
-
-def _joined(
-    frames: list[tuple[Tensor, int]], starts_shot: bool, ends_shot: bool, next_pts: int | None
-) -> ShotBatch:
-    data, pts = zip(*frames, strict=True)
-    return ShotBatch(FrameBatch(torch.stack(data), pts), starts_shot, ends_shot, next_pts)
+        past.append(frame.data)
+    # Finding cuts looks a few frames ahead; `tee` keeps these.
+    frames, same = tee(frames)
+    yield from zip(frames, find_cuts((frame.data for frame in same), past), strict=True)

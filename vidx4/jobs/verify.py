@@ -1,4 +1,4 @@
-"""What an enlarged copy kept of its source."""
+"""Comparison of an enlarged copy with its source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,30 +19,26 @@ from vidx4.media.streams import choose_streams
 from vidx4.media.target import target_of
 
 
-def verify(
-    path: str | Path,
-    upscaled: str | Path,
-    request: Request = Request(),
-) -> list[Check]:
+def verify(path: str | Path, upscaled: str | Path, request: Request = Request()) -> list[Check]:
     """Compare a video or a still picture with its enlarged copy.
 
     Args:
         path: the source.
         upscaled: the copy.
-        request: what was wanted of the copy; of `encode`, its size.
+        request: the request that the copy was made with; of `encode`, only the size matters.
 
     Returns:
-        What was looked at, and whether it is as it should be.
+        What was checked, and whether it is as it should be.
 
     Raises:
         SourceError: a file can't be read.
         OptionError: the options don't fit the source.
-        OutputError: the copy is of a kind that is not written.
+        OutputError: the copy is of a kind that vidx4 doesn't write.
     """
     path, upscaled = Path(path), Path(upscaled)
     if path.is_file() and is_picture(path):
         if request != Request():
-            raise OptionError("A still picture is one frame, four times larger: no option has a meaning.")
+            raise OptionError("A still picture is one frame, four times larger: no options apply to it.")
         return verify_picture(path, upscaled)
     source, copy = read_source(path, request.read), probe(upscaled)
     codec = copy.streams[copy.video_index].codec

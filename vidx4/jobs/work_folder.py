@@ -1,4 +1,4 @@
-"""The folder beside an output in which its parts lie until all of them are there."""
+"""The folder beside an output that holds its parts until the output is finished."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 LOCK, PLAN = "lock", "plan.json"
 _NUMBERED = "[0-9]" * 8
 PART, RECORD, STATE = ".nut", ".json", ".state"
-"""Suffixes of the files of a part: its packets, what is known of it, and what the frames after it need."""
+"""Suffixes of a part's files: its packets, its record, and the state for the frames after it."""
 _OURS = (
     LOCK,
     PLAN,
@@ -34,42 +34,42 @@ _OURS = (
 
 @dataclass(frozen=True)
 class Part:
-    """A chunk of a shot that is made: frames `[start, stop)` of the source."""
+    """A finished chunk of a shot: frames `[start, stop)` of the source, enlarged and encoded."""
 
     start: int
     stop: int
     num_frames: int
-    """Fewer than `stop - start` where some can't be decoded."""
+    """Number of frames held; fewer than `stop - start` if some can't be decoded."""
     num_reused: float
-    """How many frames' worth of work was not done again."""
+    """Work that was reused from earlier frames, in frames."""
     starts_shot: bool
     ends_shot: bool
     seconds: float
-    """That it took."""
+    """Seconds the part took to make."""
     size: int
-    """Of its file, in bytes."""
+    """Size of the part file in bytes."""
     digest: str
-    """Of its file."""
+    """SHA-256 of the part file."""
 
 
 class WorkFolder:
-    """The parts of a job, each whole or not there: those that are there are the record of its progress.
+    """The finished parts of a job, which are the record of its progress.
 
-    A part counts once its record is there, which is written last and holds the digests of the other files.
+    A part counts once its record exists, which is written last and holds the digests of the other files.
 
     Args:
-        path: the folder, which this process has locked.
-        identity: what the job is.
+        path: the folder, locked by this process.
+        identity: the identity of the job.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
         self._job = _job_digest(identity)
         self.parts: dict[int, Part] = {}
-        """By their start."""
+        """Finished parts by the index of their first frame."""
 
     def load_parts(self) -> None:
-        """Find the parts that are whole, and remove what is left of others."""
+        """Find the finished parts, and remove the remains of others."""
         for path in sorted(self.path.glob(f"{_NUMBERED}{RECORD}")):
             part = self._read(path)
             if part is None:
@@ -79,7 +79,7 @@ class WorkFolder:
         _remove_files(self.path, [UNFINISHED])
 
     def _read(self, record: Path) -> Part | None:
-        """Return a part, if it is of this job and its file is what was written."""
+        """Return a part if it belongs to this job and its file is intact, else None."""
         facts = read_json(record)
         try:
             part = Part(**facts["part"])
@@ -90,29 +90,29 @@ class WorkFolder:
         return part if is_whole and facts.get("job") == self._job else None
 
     def holds_other_jobs(self) -> bool:
-        """Return whether there are records of parts that are not of this job."""
+        """Return whether the folder holds records of another job's parts."""
         records = map(read_json, self.path.glob(f"{_NUMBERED}{RECORD}"))
         return any("job" in facts and facts["job"] != self._job for facts in records)
 
     @property
     def sample_path(self) -> Path:
-        """Where frames are compressed only to see how large they get."""
+        """Path of a file of sample frames, encoded only to see how large they get."""
         return self.path / "sample.nut"
 
     def twin_path(self, output: Path) -> Path:
-        """Return where an output is written only to be compared with one that is there."""
+        """Return the path of an output that is written only to be compared with an existing one."""
         return self.path / f"output{output.suffix}"
 
     def part_path(self, start: int) -> Path:
-        """Return where the packets of the part that begins at a frame lie."""
+        """Return the path of the part that starts at a frame."""
         return self.path / f"{start:08}{PART}"
 
     def add(self, part: Part, save_state: Callable[[Path], Any] | None) -> None:
-        """Record a part whose packets are written; whatever happens from here on, it is not lost.
+        """Record a part whose packets are written; from here on it survives a crash.
 
         Args:
-            part: what is known of it.
-            save_state: writes what the frames after it need to a file; None where they need nothing.
+            part: the part.
+            save_state: writes the state for the frames after it to a file; None if they need none.
         """
         digest = None if save_state is None else self._save(save_state, self._state_path(part.stop))
         with write_whole(self._record_path(part)) as unfinished:
@@ -126,17 +126,17 @@ class WorkFolder:
         return file_digest(path)
 
     def _remove_states(self, last: Part) -> None:
-        """Keep the states from which work may have to go on: before the last part and before gaps."""
+        """Remove the states that no work can resume from: all but those at the last part and before gaps."""
         needed = {last.start} | {part.stop for part in self.parts.values() if part.stop not in self.parts}
         for path in self.path.glob(f"{_NUMBERED}{STATE}"):
             if int(path.stem) not in needed:
                 path.unlink()
 
     def state_after(self, part: Part) -> Path | None:
-        """Return the file with what the frames after a part need of it; None where that is nothing.
+        """Return the file of the state after a part; None if the frames after it need none.
 
         Raises:
-            LookupError: it is not there any more.
+            LookupError: the file is gone or damaged.
         """
         path = self._state_path(part.stop)
         digest = read_json(self._record_path(part)).get("state")
@@ -154,32 +154,32 @@ class WorkFolder:
 
     @property
     def num_done(self) -> int:
-        """Number of frames that need no more work."""
+        """Number of frames of the source that need no more work, those that can't be decoded included."""
         return sum(part.stop - part.start for part in self.parts.values())
 
     @property
     def size_of_parts(self) -> int:
-        """Of the parts' packets, in bytes."""
+        """Size of all part files in bytes."""
         return sum(part.size for part in self.parts.values())
 
     @property
     def size_of_state(self) -> int:
-        """Of the largest state that is there, in bytes."""
+        """Size of the largest state file in bytes."""
         return max((path.stat().st_size for path in self.path.glob(f"{_NUMBERED}{STATE}")), default=0)
 
     @property
     def size(self) -> int:
-        """Of all its files, in bytes."""
+        """Size of all files in bytes."""
         return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())
 
     def clear(self) -> None:
-        """Remove all files of a job but the lock."""
+        """Remove all files of the job but the lock."""
         self.parts.clear()
         _remove_files(self.path, _OURS[1:])
 
 
 def num_kept(path: Path) -> int:
-    """Return how many frames the parts in a work folder hold by their records, of whichever job they are."""
+    """Return how many frames are kept in a work folder according to its records, whatever the job."""
     parts = (read_json(record).get("part", {}) for record in path.glob(f"{_NUMBERED}{RECORD}"))
     return sum(part.get("num_frames", 0) for part in parts)
 
@@ -188,18 +188,18 @@ def num_kept(path: Path) -> int:
 def work_folder(
     path: Path, identity: Identity, *, restart: bool = False, is_trial: bool = False
 ) -> Iterator[WorkFolder]:
-    """Give a folder to this process alone, with the parts of the same job that are there.
+    """Lock a folder for this process, and find the parts that an earlier run of the job has left.
 
-    After the block the folder is gone if it holds no part.
+    After the block the folder is removed if it holds no parts.
 
     Args:
-        path: the folder; made if it is not there.
-        identity: what the job is.
-        restart: whether parts that are there are removed, of whichever job they are.
-        is_trial: whether this only measures, so that its parts, if that is all there is, give way to any job.
+        path: the folder, created if necessary.
+        identity: the identity of the job.
+        restart: whether existing parts are removed, whatever their job.
+        is_trial: whether this is only an estimate, whose parts any later job may discard.
 
     Raises:
-        OutputError: another process has it, or it can't be made.
+        OutputError: another process uses the folder, or it can't be created.
         OptionError: it holds parts of another job.
     """
     with _locked(path):
@@ -216,18 +216,19 @@ def work_folder(
 
 
 def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
-    """Make sure that the parts in a folder are of the job, and leave a plan that says which job it is."""
+    """Make sure that the parts in a folder belong to the job, and record its identity."""
     facts = read_json(folder.path / PLAN)
     was = facts.get("identity")
     if was is None and folder.holds_other_jobs():
         raise OptionError(
-            f"{folder.path} holds parts of a job that it no longer describes: --restart begins anew."
+            f"{folder.path} holds parts of an unknown job: its {PLAN} is missing or damaged. Use "
+            "--restart to discard them."
         )
     if was is not None and (found := differences(was, identity)):
         if not facts.get("is_trial"):
             raise OptionError(
-                f"{folder.path} holds a job that is not done, and this is another: {found}. Go on with the "
-                "options of then, or begin anew with --restart."
+                f"{folder.path} holds an unfinished job with other settings: {found}. Use the same "
+                "settings to resume it, or --restart to start from scratch."
             )
         folder.clear()
     plan = {"is_trial": is_trial and facts.get("is_trial", True), "identity": dict(identity)}
@@ -242,30 +243,32 @@ def _locked(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("w")
     except OSError as error:
-        raise OutputError(f"{path} can't be made: {error.strerror}.") from error
+        raise OutputError(f"{path} can't be created: {error.strerror}.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OutputError(f"Another job writes to {path}: wait for it, or stop it.") from error
-        if not _is_at(lock, path / LOCK):  # the job that had it has just removed it
-            raise OutputError(f"Another job has just ended in {path}: try again.")
+            raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
+        # Between `open` and `flock`, the job that held the lock may have removed the folder.
+        if not _is_at(lock, path / LOCK):
+            raise OutputError(f"Another job has just finished in {path}: try again.")
         yield
 
 
 def _is_at(file: IO[Any], path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
     with suppress(OSError):
         return os.fstat(file.fileno()).st_ino == path.stat().st_ino
     return False
 
 
 def _remove_folder(path: Path) -> None:
-    """Remove a work folder, but nothing that a job doesn't make."""
+    """Remove a work folder, but no file that vidx4 didn't create."""
     _remove_files(path, _OURS)
     try:
         path.rmdir()
     except OSError:
-        logger.warning("%s stays, since it holds files that are not of vidx4.", path)
+        logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
 
 
 def _remove_files(path: Path, patterns: Sequence[str]) -> None:
@@ -279,7 +282,7 @@ def _job_digest(identity: Identity) -> str:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """Return what a file says, nothing if it is not there or not whole."""
+    """Return the object in a JSON file; empty if the file is missing or damaged."""
     try:
         facts = json.loads(path.read_bytes())
     except (OSError, ValueError):

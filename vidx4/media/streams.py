@@ -33,6 +33,11 @@ class Streams:
     """Streams that are dropped though the options select them, and why."""
 
     @property
+    def kept(self) -> tuple[StreamInfo, ...]:
+        """The streams of the source that the output holds, beside the enlarged one."""
+        return tuple(carried.stream for carried in self.carried)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about streams that are converted or dropped."""
         converted = (

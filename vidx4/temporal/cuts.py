@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins."""
+"""Cuts: where one shot ends and the next begins."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,27 +13,28 @@ from torch import Tensor
 from vidx4.temporal.motion import fetch, flow_to, is_consistent, luma, to_levels
 
 REACH = 4
-"""Frames on either side of a cut, none of which may look like one of the other side: a flash, a frame that is
-damaged or a person who passes close by lasts less."""
+"""Number of frames on either side of a cut that must differ from all those on the other side: a flash, a
+damaged frame or a person passing close by is shorter."""
 
 CUT, CUT_WITHIN_PALETTE = 0.12, 0.35
-"""Least dissimilarity across a cut, and across one that hardly changes the palette: pans too fast to follow
-reach 0.3, but keep their colours."""
+"""Least dissimilarity across a cut, and across a cut that hardly changes the palette: pans that are too fast
+to follow reach 0.3, but keep their colours."""
 OTHER_PALETTE = 0.25
+"""Share of the palette that must change for the first of these."""
 
 THUMBNAIL_PIXELS = 96 * 72
 FLAT_VARIANCE = 36.0
-"""Contrast below which pictures are alike, in squares of 8-bit levels: black frames and faint noise."""
+"""Variance in 8-bit levels below which pictures count as alike: black frames and faint noise."""
 
 
 def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator[bool]:
-    """Tell for each frame whether it is the first of a shot; without a past, the first frame of all is.
+    """Yield for each frame whether it is the first of a shot; without a past, the very first frame is.
 
-    Frames are compared after motion and brightness are made up for, so fast pans and flashes are no cuts.
-    A dissolve is none, either: motion is not trusted there, and what ties frames together lets go by itself.
+    Frames are compared after compensating for motion and brightness, so fast pans and flashes are not cuts.
+    Neither is a dissolve: motion is not trusted there, so nothing is carried over in any case.
 
     Args:
-        frames: RGB, uint8 or uint16, (3, H, W); `REACH` of them are taken before the first answer.
+        frames: RGB, uint8 or uint16, (3, H, W); the answer for a frame needs the `REACH - 1` after it.
         past: the frames of the same shot just before them, of which the last `REACH` count.
     """
     last = deque(map(_Thumbnail.of, past), maxlen=REACH)
@@ -50,7 +51,7 @@ class _Thumbnail:
     luma: np.ndarray
     """float32, 0 to 255, (h, w)."""
     palette: np.ndarray
-    """Shares of the picture by brightness and colour, sum 1."""
+    """Histogram of brightness and colour, sum 1."""
 
     @classmethod
     def of(cls, frame: Tensor) -> "_Thumbnail":
@@ -64,7 +65,7 @@ class _Thumbnail:
 
 def _palette(levels: np.ndarray) -> np.ndarray:
     yuv = cv2.cvtColor(levels.round().astype(np.uint8), cv2.COLOR_RGB2YUV)
-    yuv[..., 1:] = yuv[..., 1:].clip(64, 191)  # few colours are stronger; they count as the strongest
+    yuv[..., 1:] = yuv[..., 1:].clip(64, 191)  # few colours are stronger: finer bins for the others
     counts = cv2.calcHist([yuv], [0, 1, 2], None, [8, 16, 16], [0, 256, 64, 192, 64, 192])
     palette: np.ndarray = counts / counts.sum()
     return palette
@@ -78,7 +79,7 @@ def _is_cut(last: _Thumbnail, next_: _Thumbnail) -> bool:
 def _dissimilarity(last: np.ndarray, next_: np.ndarray) -> float:
     """Compare two pictures: about 0 within a shot, 0.2 to 1 across a cut.
 
-    The share of the picture whose motion is inconsistent, times what motion can't explain of the contrast.
+    The share of the picture whose motion is inconsistent, times the structure that motion can't explain.
     """
     back, there = flow_to(next_, last), flow_to(last, next_)
     unexplained = 1 - _structure(fetch(last, back), next_)
@@ -86,7 +87,10 @@ def _dissimilarity(last: np.ndarray, next_: np.ndarray) -> float:
 
 
 def _structure(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlate two pictures after their mean brightness is removed; 1 for alike (Wang et al. 2004)."""
+    """Return the structural similarity of two pictures, whatever their brightness; 1 for equal ones.
+
+    The structure term of SSIM (Wang et al. 2004), over the whole picture.
+    """
     a, b = (picture - picture.mean() for picture in (a, b))
     flat = 2 * FLAT_VARIANCE
     return float((2 * (a * b).mean() + flat) / ((a * a).mean() + (b * b).mean() + flat))

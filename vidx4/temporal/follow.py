@@ -1,4 +1,4 @@
-"""What a frame has to do with the one before it: its noise, its motion, and what is unchanged."""
+"""How a frame relates to the one before it: its noise, its motion, and what is unchanged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,60 +19,60 @@ class Followed:
     """A frame with what ties it to the frame before it; all on the CPU."""
 
     low_res: Tensor
-    """RGB, uint8 or uint16, (3, H, W): the frame, but what counts as unchanged is the last one's."""
+    """RGB, uint8 or uint16, (3, H, W); pixels that count as unchanged are copied from the last frame."""
     visible: Box
-    """The frame without what it was padded by."""
+    """The frame without padding."""
     noise: dict[Role, Tensor]
-    """By role, (channels, grid H, grid W)."""
+    """Noise by role, float32, (channels, grid H, grid W)."""
     particles: Particles | None = None
-    """What the noise is made of where it moves."""
+    """Particles that the noise consists of, if it moves with the picture."""
     motion: Motion | None = None
-    """From the frame before; None where there is none, or nobody asked for it."""
+    """Motion from the frame before; None for the first frame of a shot, or if it is not needed."""
     changed: Tensor | None = None
-    """Where the frame or its noise differs from the last one's, (H, W); None where nothing ties them."""
+    """Where the frame or its noise differs from the last one's, bool, (H, W); None if nothing ties them."""
 
     @property
     def is_repeated(self) -> bool:
-        """Whether it is equal to the frame before it, noise and all."""
+        """Whether the frame equals the one before it, noise included."""
         return self.changed is not None and not bool(self.changed.any())
 
 
 @dataclass(frozen=True)
 class FollowedBatch:
-    """Consecutive frames of a shot, ready for the model."""
+    """Consecutive followed frames of a shot, ready for the model."""
 
     frames: Sequence[Followed]
     pts: tuple[int, ...]
-    """When each is shown."""
+    """Presentation time of each frame."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def last(self) -> Followed:
-        """The last of them, to which the next frame is tied."""
+        """The last frame, to which the next batch is tied."""
         return self.frames[-1]
 
 
 @dataclass(frozen=True)
 class Follower:
-    """Follows the frames of a shot."""
+    """Ties each frame of a shot to the one before it."""
 
     temporal: Temporal
     seed: int
     specs: Sequence[NoiseSpec]
     reuse_threshold: float = 0.0
-    """Mean difference, in 8-bit levels, up to which a frame counts as equal to the last."""
+    """Mean difference in 8-bit levels up to which pixels count as equal to the last frame's."""
     wants_motion: bool = True
-    """Whether anything but the noise needs the motion."""
+    """Whether anything other than the noise needs the motion."""
 
     def follow(self, frame: Tensor, visible: Box, pts: int, last: Followed | None) -> Followed:
         """Tie a frame to the last one of its shot.
 
         Args:
             frame: RGB, uint8 or uint16, (3, H, W).
-            visible: the frame without what it was padded by.
-            pts: when it is shown.
+            visible: the frame without padding.
+            pts: presentation time of the frame.
             last: the frame before; None at the start of a shot.
         """
         if self.temporal is Temporal.OFF:
@@ -80,6 +80,7 @@ class Follower:
         if last is None:
             return self._first(frame, visible)
         unchanged = find_unchanged(last.low_res, frame, self.reuse_threshold)
+        # The next frame is compared with these pixels, so that a slow fade can't drift away unnoticed.
         frame = torch.where(unchanged, last.low_res, frame)
         if bool(unchanged.all()):
             return replace(last, low_res=frame, motion=None, changed=~unchanged)

@@ -1,14 +1,14 @@
-"""How the frames of a shot are tied together."""
+"""The ways to tie the frames of a shot together."""
 
 from enum import StrEnum
 
 
 class Temporal(StrEnum):
-    """How frames hold together."""
+    """How the frames of a shot are tied together."""
 
     OFF = "off"
-    """Each frame from noise of its own."""
+    """Each frame starts from its own noise."""
     FIXED = "fixed"
-    """All frames from the same noise."""
+    """All frames start from the same noise."""
     MOVING = "moving"
-    """Noise, and detail with it, follows the motion."""
+    """Noise, and detail with it, moves with the picture."""

@@ -1,4 +1,4 @@
-"""Where the picture moves from one frame to the next, and where that can be trusted."""
+"""Motion from one frame to the next, and how far it can be trusted."""
 
 from dataclasses import dataclass
 
@@ -8,26 +8,28 @@ import torch
 from torch import Tensor
 
 MIN_SIDE = 16
-"""What the flow estimator needs; smaller frames are padded."""
+"""Smallest side that the flow estimator takes; smaller frames are padded."""
 
 STILL_PIXELS = 0.25
-"""A pixel that moves less, and hardly changes, stands still: its noise must not tremble."""
+"""A pixel that moves less counts as still if it hardly changes, so that its noise doesn't jitter."""
 STILL_LEVELS = 2.0
+"""Mean change in 8-bit levels below which a pixel hardly changes."""
 
 CONSISTENCY = 0.01, 0.5
-"""Square of the disagreement between both directions: share of the squared motion, and square pixels."""
+"""Squared disagreement between both directions that is tolerated: a share of the squared motion, plus a
+constant in square pixels."""
 
 RESIDUAL_LEVELS = 4.0
 RESIDUAL_PER_CONTRAST = 0.25
-"""What a moved pixel may differ by: 8-bit levels, plus a share of the contrast about it, since a small error
-of the motion makes a large difference at an edge."""
+"""How much a moved pixel may differ: 8-bit levels, plus a share of the local contrast, since a small error in
+the motion makes a large difference at an edge."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How the picture moves from one frame to the next; all float32 on the CPU.
+    """Motion of the picture from one frame to the next; all float32 on the CPU.
 
-    What is at (x, y) in the last frame goes to (x, y) + forward; what is at (x, y) in this frame was at
+    What is at (x, y) in the last frame moves to (x, y) + forward; what is at (x, y) in this frame comes from
     (x, y) + backward. Trust is 1 where that is certain and 0 where something appears or disappears.
     """
 
@@ -40,7 +42,7 @@ class Motion:
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Let motion be estimated by so many threads; all cores are used where nobody says."""
+    """Limit the threads that estimate motion; by default all cores are used."""
     cv2.setNumThreads(num_threads)
 
 
@@ -52,7 +54,7 @@ def estimate_motion(last: Tensor, frame: Tensor, unchanged: Tensor) -> Motion:
     Args:
         last: the frame before, RGB, uint8 or uint16, (3, H, W).
         frame: the frame, of the same type and size.
-        unchanged: pixels that count as equal in both, and so as standing still, (H, W).
+        unchanged: pixels that count as equal in both, and so as still, bool, (H, W).
     """
     before, after = (luma(to_levels(picture)) for picture in (last, frame))
     equal = unchanged.numpy()
@@ -70,13 +72,13 @@ def estimate_motion(last: Tensor, frame: Tensor, unchanged: Tensor) -> Motion:
 
 
 def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Estimate where what is in one picture is in another, to about 0.05 pixels.
+    """Estimate the optical flow from one picture to another, to about 0.05 pixels.
 
     Dense inverse search (Kroeger et al. 2016), down to the finest scale, with variational refinement.
 
     Args:
         start: luma, float32, 0 to 255, (H, W).
-        end: the same.
+        end: luma of the other picture, of the same size.
 
     Returns:
         Motion from each pixel of `start`, x then y, float32, (H, W, 2).
@@ -85,22 +87,22 @@ def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     padding = ((0, max(0, MIN_SIDE - height)), (0, max(0, MIN_SIDE - width)))
     first, second = (np.pad(luma.round().astype(np.uint8), padding, mode="edge") for luma in (start, end))
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    estimator.setFinestScale(0)  # a low-resolution pixel is four wide in the result: none can be spared
-    flow: np.ndarray = estimator.calc(
-        first, second, np.zeros((*first.shape, 2), np.float32)
-    )  # the first guess
+    # The preset stops at a quarter of the resolution, but here a pixel becomes four of the result.
+    estimator.setFinestScale(0)
+    first_guess = np.zeros((*first.shape, 2), np.float32)
+    flow: np.ndarray = estimator.calc(first, second, first_guess)
     return flow[:height, :width]
 
 
 def fetch(picture: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Return what lies where a flow leads, (H, W, ...); beyond the edges, they are repeated."""
+    """Return a picture sampled where a flow leads, (H, W, ...); edges are repeated beyond the picture."""
     x, y = _targets(flow)
     fetched: np.ndarray = cv2.remap(picture, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
     return fetched
 
 
 def is_consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Tell where the way there and the way back lead to where one began, (H, W)."""
+    """Return where following a flow and its reverse leads back to the start, bool, (H, W)."""
     returning = fetch(back, flow)
     share, constant = CONSISTENCY
     tolerance = share * (np.square(flow).sum(-1) + np.square(returning).sum(-1)) + constant
@@ -114,7 +116,7 @@ def _is_slow(flow: np.ndarray) -> np.ndarray:
 
 
 def _trust(start: np.ndarray, end: np.ndarray, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Judge `flow`, which leads from pixels of `start` to places in `end`, whose way back is `back`."""
+    """Return the trust in `flow` from `start` to `end`, whose reverse is `back`."""
     residual = cv2.blur(np.abs(fetch(end, flow, cv2.INTER_CUBIC) - start), (3, 3))
     limit = RESIDUAL_LEVELS + RESIDUAL_PER_CONTRAST * _contrast(start)
     alike = np.clip(2 - residual / limit, 0, 1)
@@ -146,7 +148,7 @@ def _chw(flow: np.ndarray) -> Tensor:
 
 
 _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
-"""Of red, green and blue in BT.601 luma."""
+"""Weights of red, green and blue in BT.601 luma."""
 
 
 def to_levels(frame: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Noise as a pure function of seed, role, frame and place."""
+"""Noise as a pure function of seed, role, frame and position."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Role(StrEnum):
-    """What a noise field is for; fields of two roles are independent."""
+    """Purpose of a noise field; fields of different roles are independent."""
 
     LOW_RES = "low_res"
     LATENTS = "latents"
@@ -17,7 +17,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """The noise that a model takes in one role."""
+    """The noise that a model needs in one role."""
 
     role: Role
     channels: int
@@ -30,15 +30,15 @@ def noise_field(
 ) -> Tensor:
     """Draw standard normal noise for a whole frame.
 
-    The same arguments give the same bits on every device, whatever was drawn before, so tiles can crop it.
+    Equal arguments give equal bits on every device, whatever was drawn before, so tiles can crop the field.
 
     Args:
-        seed: the user's.
-        role: what it is for.
-        channels: of the field.
-        height: of the field.
-        width: of the field.
-        pts: the frame that the field belongs to; None for the field that all frames share.
+        seed: the user's seed.
+        role: purpose of the field.
+        channels: number of channels.
+        height: number of rows.
+        width: number of columns.
+        pts: presentation time of the frame; None for the field that all frames share.
 
     Returns:
         float32 on the CPU, (channels, height, width).

@@ -1,4 +1,4 @@
-"""Noise that moves with the picture and stays white."""
+"""Noise that moves with the picture and remains white."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,32 +12,32 @@ from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import NoiseSpec, Role, noise_field
 
 DENSITY = 2
-"""Particles per low-resolution pixel along each side, at least; four times as many carry noise no better."""
+"""Least number of particles per low-resolution pixel along each side; four times as many are no better."""
 CROWD = 4
-"""A pixel that holds more than so many times its share of particles has them merged."""
+"""In a pixel that holds more than so many times its share of particles, they are merged."""
 
 _COLUMNS = 4096
-"""cv2.remap takes pictures of less than 32768 pixels along each side, so particles are laid out in rows."""
+"""Particles per row of the map given to `cv2.remap`, which takes less than 32768 rows and columns."""
 
 
 @dataclass(frozen=True)
 class Particles:
-    """Pieces of noise that lie in the picture; float32 on the CPU."""
+    """Pieces of noise at positions in the picture; float32 on the CPU."""
 
     places: Tensor
     """In low-resolution pixels from the top left corner, x then y, (2, P)."""
     values: Tensor
-    """Standard normal each, (C, P)."""
+    """Standard normal values, one per channel, (C, P)."""
     weights: Tensor
-    """How many seeded particles each one stands for, (P,)."""
+    """Number of seeded particles that each one stands for, (P,)."""
 
     def chosen(self, keep: np.ndarray) -> "Particles":
-        """Return those of a mask, in order."""
+        """Return the particles that a mask selects, in order."""
         chosen = torch.from_numpy(keep)
         return Particles(self.places[:, chosen], self.values[:, chosen], self.weights[chosen])
 
     def joined(self, others: "Particles") -> "Particles":
-        """Return these and others."""
+        """Return these particles followed by others."""
         return Particles(
             torch.cat([self.places, others.places], dim=1),
             torch.cat([self.values, others.values], dim=1),
@@ -46,19 +46,20 @@ class Particles:
 
 
 class MovingNoise:
-    """Makes, moves and counts the particles of one video's frames.
+    """Seeds particles, moves them with the picture, and turns them into noise fields.
 
-    Every particle carries standard normal values, one per channel, from where the picture was when it was
-    seeded to wherever that goes. A cell's noise is the sum of its particles over the root of their number.
-    A particle lies in exactly one cell, so cells stay independent and of unit variance, whatever the motion:
-    nothing is interpolated. Moving all noise like this, fresh where the picture is new, is the contraction
-    rule of Deng et al. 2024 ("Infinite-Resolution Integral Noise Warping") without their bridges.
+    Every particle carries standard normal values, one per channel, along with the spot of the picture in
+    which it was seeded. A cell's noise is the sum of its particles over the root of their number. As each
+    particle lies in exactly one cell, cells remain independent and of unit variance whatever the motion:
+    nothing is interpolated. Moving all noise like this, and drawing fresh noise where the picture is new, is
+    the contraction rule of Deng et al. 2024 ("Infinite-Resolution Integral Noise Warping") without their
+    bridges.
 
     Args:
-        seed: of all noise.
-        specs: the fields that are wanted.
-        height: of a frame.
-        width: of a frame.
+        seed: the user's seed.
+        specs: the noise fields that the model needs.
+        height: number of rows of a frame.
+        width: number of columns of a frame.
     """
 
     def __init__(self, seed: int, specs: Sequence[NoiseSpec], height: int, width: int) -> None:
@@ -68,14 +69,13 @@ class MovingNoise:
         self.density = self.finest * -(-DENSITY // self.finest)
 
     def start(self) -> Particles:
-        """Seed the first frame of a shot."""
+        """Return the particles of the first frame of a shot."""
         return self._seed(np.ones((self.finest * self.height, self.finest * self.width), bool), pts=None)
 
     def move(self, particles: Particles, motion: Motion, pts: int) -> Particles:
-        """Carry particles along the motion to the frame at `pts`.
+        """Move particles to the frame at `pts`.
 
-        Particles that leave the frame, or that something hides, end; cells that are left without any are
-        seeded anew.
+        Particles that leave the frame or are occluded are removed; empty cells are seeded again.
         """
         moved = self._moved(particles, motion)
         moved = self._merged(moved)
@@ -86,7 +86,7 @@ class MovingNoise:
         return moved.joined(self._seed(empty, pts))
 
     def fields(self, particles: Particles) -> dict[Role, Tensor]:
-        """Return each role's noise, float32, (channels, grid H, grid W)."""
+        """Return the noise by role, float32, (channels, grid H, grid W)."""
         channels = [spec.channels for spec in self.specs]
         roots = np.sqrt(particles.weights.numpy())
         shares = iter(particles.values.numpy() * roots)
@@ -103,7 +103,8 @@ class MovingNoise:
         return torch.from_numpy(field).view(-1, spec.grid * self.height, spec.grid * self.width)
 
     def _seed(self, empty: np.ndarray, pts: int | None) -> Particles:
-        """Fill the cells of a mask on the finest grid."""
+        """Return new particles in the cells of a mask on the finest grid."""
+        # All are drawn for the whole frame, so that a particle depends on its position, and not on the mask.
         height, width = self.density * self.height, self.density * self.width
         per_cell = self.density // self.finest
         y, x = np.nonzero(empty.repeat(per_cell, axis=0).repeat(per_cell, axis=1))
@@ -121,9 +122,9 @@ class MovingNoise:
         return replace(particles, places=places).chosen(seen & inside)
 
     def _merged(self, particles: Particles) -> Particles:
-        """Merge the particles of crowded pixels, each with those of its own cell of the density's grid.
+        """Merge the particles of crowded pixels that share a cell of the seeding grid.
 
-        The values of merged particles are such that no cell's noise changes.
+        A merged particle's values are chosen so that no cell's noise changes.
         """
         pixels, _ = self._cells(particles, grid=1)
         crowded = (self._counts(particles, grid=1) > CROWD * self.density**2)[pixels]
@@ -137,13 +138,13 @@ class MovingNoise:
         return np.bincount(cells, minlength=size)
 
     def _cells(self, particles: Particles, grid: int) -> tuple[np.ndarray, int]:
-        """Return the cell of each particle on a grid, and how many cells there are."""
+        """Return the index of each particle's cell on a grid, and the number of cells."""
         x, y = (particles.places * grid).numpy().astype(np.int64)
         return y * (grid * self.width) + x, grid * grid * self.height * self.width
 
 
 def _fused(particles: Particles, cells: np.ndarray) -> Particles:
-    """Replace the particles of each cell by one that stands for all of them, at their mean place."""
+    """Replace the particles of each cell by one at their mean position."""
     _, groups = np.unique(cells, return_inverse=True)
     weights = particles.weights.numpy()
     total = np.bincount(groups, weights)
@@ -158,7 +159,7 @@ def _fused(particles: Particles, cells: np.ndarray) -> Particles:
 
 
 def _sampled(flow: Tensor, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a flow at places, (2, P), bilinearly interpolated between the centres of its pixels."""
+    """Return a flow at positions, (2, P), interpolated bilinearly between pixel centres."""
     picture = np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
     padding = -len(x) % _COLUMNS
     map_x, map_y = (np.pad(places - 0.5, (0, padding)).reshape(-1, _COLUMNS) for places in (x, y))

@@ -1,4 +1,4 @@
-"""Clean latents that follow the motion from frame to frame."""
+"""Propagation of clean latents along the motion from frame to frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from vidx4.temporal.warp import Warp
 
 @dataclass(frozen=True)
 class Link:
-    """What ties a frame, or a box of it, to the frame before."""
+    """The tie between a frame, or a box of it, and the frame before."""
 
     box: Box
     warp: Warp | None = None
-    """None where nothing is there to follow."""
+    """Way back to the frame before; None if there is none."""
     held: Tensor | None = None
-    """Where everything that the model sees is as it was, so the result is the last one, bool, (h, w)."""
+    """Where the model's input is unchanged, so the last result is kept, bool, (h, w)."""
 
 
 class Propagation:
     """Pulls the clean latents that a denoiser predicts towards those of the frame before, along the motion.
 
     The recurrent latent propagation of Zhou et al. 2024 ("Upscale-A-Video", equation 6), with three changes.
-    It only looks back, so no result depends on where a batch of frames ends. Latents are warped by a cubic
-    kernel, on the grid that they unfold to. And it pulls less where the motion is trusted less.
+    It only looks back, so no result depends on where a batch of frames ends. Latents are warped with a cubic
+    kernel on the grid to which they unfold. And the less the motion is trusted, the weaker the pull.
 
     Args:
-        strengths: of the denoising steps in which it acts, ascending: from 0, where latents are only kept, to
-            1, where the last frame's are taken wherever they can be had.
+        strengths: strength by denoising step, in ascending order, of the steps in which it acts: from 0,
+            which only keeps latents, to 1, which uses those of the last frame wherever available.
         grid: points per low-resolution pixel, along each side, that are folded into the latents' channels;
-            that of the warps.
-        last: the latents of the frame before in each of the steps, (S, C, H, W); None at the start of a shot.
-        links: what ties each frame to the one before it.
+            equal to the grid of the warps.
+        last: latents of the last frame after each of these steps, (S, C, H, W); None at the start of a shot.
+        links: the tie of each frame to the one before it.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Propagation:
         self._pulled: list[Tensor] = []
 
     def __call__(self, step: int, clean: Tensor) -> Tensor:
-        """Return the clean latents of consecutive frames after a step, pulled, (N, C, h, w)."""
+        """Pull the clean latents of consecutive frames after a step, and return them, (N, C, h, w)."""
         last = None if self._last is None else self._last[self.steps.index(step)]
         pulled = []
         for link, latents in zip(self._links, clean, strict=True):
@@ -60,7 +60,7 @@ class Propagation:
 
     @property
     def latents(self) -> Tensor:
-        """What came of it: the latents of each frame in each of the steps, (N, S, C, h, w)."""
+        """The pulled latents of each frame after each of the steps, (N, S, C, h, w)."""
         return torch.stack(self._pulled, dim=1)
 
     def _pull(self, link: Link, strength: float, last: Tensor, latents: Tensor) -> Tensor:

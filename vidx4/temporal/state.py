@@ -1,4 +1,4 @@
-"""What one batch of frames hands to the next of its shot."""
+"""What is passed from one batch of frames to the next of its shot."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vidx4.frames import Box, FrameBatch
+from vidx4.frames import SCALE, Box, FrameBatch
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.noise import Role
 from vidx4.temporal.particles import Particles
@@ -16,19 +16,24 @@ from vidx4.temporal.particles import Particles
 
 @dataclass(frozen=True)
 class ShotState:
-    """All that later frames of a shot depend on; a shot goes on from it as if it had never stopped."""
+    """The last enlarged frame, and everything else that later frames of the shot depend on.
+
+    A shot that resumes from its state gives the same frames as one that was never interrupted.
+    """
 
     last: Followed
     """The last frame."""
     upscaled: Tensor
-    """Its result, in the frame's own type, without what the frame was padded by, (3, 4H, 4W)."""
+    """The frame enlarged, in its own type, without padding, (3, 4H, 4W)."""
     latents: Tensor | None = None
-    """Its clean latents in the steps that are tied, (S, C, H, W)."""
+    """Clean latents of the frame in the steps that are tied, (S, C, H, W)."""
     tiles: tuple[Tensor, Tensor] | None = None
-    """The pixels, (T, 3, 4h, 4w), and latents, (T, S, C, h, w), of its tiles, if it is cut into any."""
+    """Pixels, (T, 3, 4h, 4w), and latents, (T, S, C, h, w), of the frame's tiles; None for whole frames."""
+    share_reused: float = 0.0
+    """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
 
     def save(self, path: Path) -> None:
-        """Write the state to a file; the same state gives the same bytes."""
+        """Write the state to a file; equal states give equal bytes."""
         tensors = {
             "low_res": self.last.low_res,
             "upscaled": self.upscaled,
@@ -44,7 +49,7 @@ class ShotState:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
-        """Read a state that `save` wrote; what the model needs of it goes to a device."""
+        """Read a state that `save` wrote, and move the model's tensors to a device."""
         tensors = load_file(path)
         for key in ("latents", "tiles.pixels", "tiles.latents"):
             if key in tensors:
@@ -55,7 +60,7 @@ class ShotState:
             if key.startswith("particles.")
         }
         noise = {role: tensors[f"noise.{role}"] for role in Role if f"noise.{role}" in tensors}
-        height, width = (side // 4 for side in tensors["upscaled"].shape[1:])
+        height, width = (side // SCALE for side in tensors["upscaled"].shape[1:])
         visible = Box(0, height, 0, width)
         last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
         tiles = (tensors["tiles.pixels"], tensors["tiles.latents"]) if "tiles.pixels" in tensors else None
@@ -64,11 +69,14 @@ class ShotState:
 
 @dataclass(frozen=True)
 class Upscaled:
-    """What becomes of a batch of frames."""
+    """The result of enlarging a batch of frames."""
 
     batch: FrameBatch
     """The frames, four times larger, at the same pts."""
     state: ShotState | None
-    """What the next batch of the shot needs; None if it needs nothing."""
+    """State for the next batch of the shot; None if it needs none."""
     num_reused: float = 0.0
-    """How many frames' worth of work was not done again, since its result was there."""
+    """Work that was reused from earlier frames, in frames."""
+
+    def __len__(self) -> int:
+        return len(self.batch)

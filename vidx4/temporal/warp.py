@@ -1,4 +1,4 @@
-"""What a frame shows, fetched from the frame before it."""
+"""Warping: pixels of a frame, fetched from the frame before it along the motion."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,48 +15,48 @@ from vidx4.temporal.motion import Motion
 class Warp:
     """The way from a frame, or a box of it, back to the frame before.
 
-    Fields are interpolated by a cubic kernel on the grid that they lie on: at half a pixel it keeps half of
-    the variance of white noise, linear interpolation a quarter. (Latents are often repeated to a finer grid,
-    moved there, and averaged: that is linear interpolation.)
+    Fields are interpolated with a cubic kernel on their own grid: half a pixel off, it keeps half of the
+    variance of white noise, linear interpolation a quarter. (Repeating latents to a finer grid, moving and
+    averaging them there, as is often done, amounts to linear interpolation.)
     """
 
     grid: int
-    """Points per low-resolution pixel, along each side, of the fields that can be fetched."""
+    """Points per low-resolution pixel, along each side, of the fields to fetch."""
     places: Tensor
-    """Where each point was, in the coordinates of `grid_sample`, (N, grid h, grid w, 2)."""
+    """Position of each point in the frame before, in coordinates of `grid_sample`, (N, grid h, grid w, 2)."""
     trust: Tensor
-    """From 0 to 1, (N, 1, grid h, grid w)."""
+    """Trust in the motion, 0 to 1, (N, 1, grid h, grid w)."""
 
     @classmethod
     def of(cls, motion: Motion, grid: int, device: torch.device) -> Self:
-        """Prepare the way that a motion takes."""
+        """Prepare the way back along a motion."""
         return cls.along(motion.backward[None].to(device), motion.backward_trust[None, None].to(device), grid)
 
     @classmethod
     def along(cls, flow: Tensor, trust: Tensor, grid: int) -> Self:
-        """Prepare the way back.
+        """Prepare the way back along a flow.
 
         Args:
-            flow: in low-resolution pixels, x then y, (N, 2, H, W).
-            trust: from 0 to 1, (N, 1, H, W).
-            grid: as above.
+            flow: motion to the frame before in low-resolution pixels, x then y, (N, 2, H, W).
+            trust: trust in the flow, 0 to 1, (N, 1, H, W).
+            grid: points per low-resolution pixel, along each side, of the fields to fetch.
         """
         if grid > 1:
             flow, trust = (F.interpolate(x, scale_factor=grid, mode="bilinear") for x in (flow, trust))
         return cls(grid, _places(grid * flow), trust)
 
     def cropped(self, box: Box) -> "Warp":
-        """Return the way from a box of the frame, given in low-resolution pixels."""
+        """Return the way back from a box of the frame, in low-resolution pixels."""
         rows, columns = box.scaled(self.grid).slices
         return Warp(self.grid, self.places[:, rows, columns], self.trust[..., rows, columns])
 
     def fetch(self, last: Tensor) -> Tensor:
-        """Return a field of the frame before, (N, C, grid H, grid W), at the places of this one."""
+        """Return a field of the frame before, (N, C, grid H, grid W), moved to where this frame shows it."""
         return F.grid_sample(last, self.places, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def _places(flow: Tensor) -> Tensor:
-    """From a flow in points of its own grid, (N, 2, H, W), to places from -1 to 1, (N, H, W, 2)."""
+    """Convert a flow in points of its grid, (N, 2, H, W), to positions from -1 to 1, (N, H, W, 2)."""
     height, width = flow.shape[2:]
     y, x = (torch.arange(side, device=flow.device, dtype=flow.dtype) + 0.5 for side in (height, width))
     return torch.stack(

@@ -105,7 +105,8 @@ def test_the_output_is_that_of_a_job_without_ray(backend: ClusterBackend, plan: 
     assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
     assert len(report.workers) == 2
     assert all(verify.is_kept for verify in verify_output(plan.written, plan.output))
-    assert [stream.kind for stream in plan.kept] == ["audio", "audio", "audio", "subtitle"]
+    kinds = [each.stream.kind for each in plan.written.streams.carried]
+    assert kinds == ["audio", "audio", "audio", "subtitle"]
 
 
 def test_the_same_after_a_worker_is_killed(

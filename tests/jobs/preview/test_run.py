@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import MakeVideo
-from tests.helpers import as_frames, nearest, packets, upscale_nearest
+from tests.helpers import as_frames, nearest, packets, read_all, upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
@@ -29,7 +29,7 @@ from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.concat import concatenate
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.video import TimeRange
@@ -60,8 +60,8 @@ def test_left_is_bicubic_and_right_is_the_model(tmp_path: Path, upscaler: Upscal
         probe(LONDON), [ONLY], tmp_path / "split.mkv", request=Request(encode=encode), shown=shown
     )
     preview = run_preview(plan, upscaler, batch_size=4)
-    low_res = next(read_batches(probe(LONDON), 1, TimeRange(Fraction(1, 2))))
-    split = next(read_batches(probe(preview.videos[0]), 1)).data.int()
+    low_res = FrameBatch.of([next(read_frames(probe(LONDON), TimeRange(Fraction(1, 2))))])
+    split = next(read_frames(probe(preview.videos[0]))).data.int()
     for half, expected in (
         (slice(0, 630), enlarge_frames(low_res)),
         (slice(650, None), upscaler(low_res).batch),
@@ -178,8 +178,8 @@ def test_clips_are_joined_without_a_gap(film: Path, tmp_path: Path) -> None:
     concatenate(pieces, tmp_path / "both.mp4", plan.written)
     both = probe(tmp_path / "both.mp4")
     assert [pts * both.time_base for pts in both.pts] == [Fraction(i, 25) for i in range(50)]
-    frames = torch.cat([each.data for piece in pieces for each in read_batches(probe(piece), 8)])
-    assert torch.equal(torch.cat([each.data for each in read_batches(both, 8)]), frames)
+    frames = torch.cat([read_all(probe(piece)).data for piece in pieces])
+    assert torch.equal(read_all(both).data, frames)
 
 
 def test_a_range_without_frames_is_refused(film: Path) -> None:

@@ -219,7 +219,7 @@ def test_losses_are_found(nearest: Nearest, tmp_path: Path) -> None:
     source.write_bytes(encode_png(transparent, [profile_chunk(PROFILE), (b"eXIf", exif)]))
     upscale_picture(source, tmp_path / "out.png", LocalBackend(nearest))
     assert lost(source, tmp_path / "out.png") == []
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match="picture"):
         verify(source, tmp_path / "out.png", request=Request(encode=EncodeOptions(width=100)))
     save(tmp_path / "other.png")
     assert lost(source, tmp_path / "other.png") == [

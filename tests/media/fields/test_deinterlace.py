@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.hard_videos import interlaced, interlaced_without_flags, telecined
+from tests.helpers import read_all
 from tests.video_builder import frames, pulled_down, scene, woven, write
 from vidx4.errors import OptionError
 from vidx4.media import decode
-from vidx4.media.decode import read_batches
 from vidx4.media.fields.choose import FieldMeasure, choose_fields, is_interlaced
 from vidx4.media.fields.deinterlace import treat
 from vidx4.media.fields.detect import measure_fields
@@ -42,7 +42,7 @@ def lossless(
 
 
 def decoded(source: Source, span: TimeRange = WHOLE) -> torch.Tensor:
-    return torch.cat([batch.data for batch in read_batches(source, 8, span)]).float()
+    return read_all(source, span).data.float()
 
 
 def truth(pictures: list[np.ndarray]) -> torch.Tensor:

@@ -37,7 +37,7 @@ class Chunk:
     next_pts: int | None
     """Timestamp of the frame after them; None after the last frame of all."""
 
-    def batches(self, frames: Frames, batch_size: int) -> Generator[ShotBatch]:
+    def batches(self, frames: Frames, batch_size: int) -> Generator[ShotBatch[FrameBatch]]:
         """Yield the frames in the batches in which they were decoded."""
         for begin in range(0, len(self.pts), batch_size):
             end = begin + batch_size
@@ -85,9 +85,9 @@ def missing_chunks(
                 yield chunk, frames, Entry(None) if chunk.starts_shot else None
 
 
-def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tuple[Chunk, Frames]]:
+def _chunks(start: int, batches: Iterator[ShotBatch[FrameBatch]], job: Job) -> Iterator[tuple[Chunk, Frames]]:
     """Yield all chunks from a frame on; if the last frames can't be decoded, an empty one for them."""
-    waiting: list[ShotBatch] = []
+    waiting: list[ShotBatch[FrameBatch]] = []
     for batch in batches:
         waiting.append(batch)
         if batch.ends_shot or sum(len(each.batch) for each in waiting) >= job.chunk_frames(start):
@@ -100,7 +100,7 @@ def _chunks(start: int, batches: Iterator[ShotBatch], job: Job) -> Iterator[tupl
         yield Chunk(start, (), starts_shot=False, ends_shot=True, next_pts=None), nothing.numpy()
 
 
-def _joined(start: int, batches: list[ShotBatch]) -> tuple[Chunk, Tensor]:
+def _joined(start: int, batches: list[ShotBatch[FrameBatch]]) -> tuple[Chunk, Tensor]:
     pts = tuple(pts for each in batches for pts in each.batch.pts)
     last = batches[-1]
     chunk = Chunk(start, pts, batches[0].starts_shot, last.ends_shot, last.next_pts)

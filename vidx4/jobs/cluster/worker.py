@@ -18,14 +18,13 @@ from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
 from vidx4.errors import WorkerError
-from vidx4.frames import FrameBatch
 from vidx4.jobs.cluster.chunks import Chunk, Frames
 from vidx4.jobs.cluster.model_files import ModelSpec, received
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.parts import make_part
-from vidx4.jobs.pipeline import Enlarge, Model, buffered, enlarged
+from vidx4.jobs.pipeline import EnlargeFollowed, TwoStageModel, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.jobs.work_folder import Part
@@ -164,7 +163,7 @@ class Worker:
             before = _unpacked(state, upscaler) if is_entry else job.states.pop(chunk.start)
             seconds = StageSeconds()
             work = enlarged(
-                Model(self._one_at_a_time(upscaler, seconds), upscaler.follow),
+                TwoStageModel(upscaler.follow, self._one_at_a_time(upscaler, seconds)),
                 chunk.batches(self._store.get(frames), spec.batch_size),
                 before,
                 Control(),
@@ -180,14 +179,14 @@ class Worker:
                     job.states[made.part.stop] = made.state
                 return PartResult(made.part, path.read_bytes(), _packed(made.state), seconds, peak_memory())
 
-    def _one_at_a_time(self, upscaler: Upscaler, seconds: StageSeconds) -> Enlarge:
+    def _one_at_a_time(self, upscaler: Upscaler, seconds: StageSeconds) -> EnlargeFollowed:
         """Have shots enlarge their batches in turn: two at once would take twice the memory."""
 
-        def enlarge(frames: FrameBatch | FollowedBatch, state: ShotState | None) -> Upscaled:
+        def enlarge(batch: FollowedBatch, state: ShotState | None) -> Upscaled:
             asked = time.monotonic()
             with self._enlarging:
                 seconds.model -= time.monotonic() - asked  # waiting for others is not work
-                return upscaler(frames, state)
+                return upscaler(batch, state)
 
         return enlarge
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import SourceError
 from vidx4.frames import SCALE, FrameBatch
-from vidx4.jobs.preview.moments import seconds_of
 from vidx4.media.atomic import check_writable, write_whole
-from vidx4.media.decode import read_batches
+from vidx4.media.decode import read_frames
 from vidx4.media.probe import probe
 from vidx4.video import Source, TimeRange
 
@@ -70,7 +69,8 @@ def crops_beside(video: Path) -> Path:
 
 
 def _frame(source: Source, index: int) -> FrameBatch:
-    return next(read_batches(source, 1, TimeRange(start=seconds_of(source, index))))
+    span = TimeRange(start=source.seconds_of(source.pts[index]))
+    return FrameBatch.of([next(read_frames(source, span))])
 
 
 def write_crops(path: Path, comparisons: Sequence[Comparison]) -> None:

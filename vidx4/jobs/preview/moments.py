@@ -3,13 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.media.decode import can_seek, read_batches
+from vidx4.frames import Frame
+from vidx4.media.decode import can_seek, read_frames
 from vidx4.video import Source, TimeRange
 
 NUM_CANDIDATES = 5
@@ -62,26 +62,18 @@ def _stretches(source: Source, frames: range, num_stretches: int) -> Iterator[li
 
 def _candidates(source: Source, indices: Sequence[int]) -> Iterator[_Candidate]:
     """Measure frames; those that can't be decoded are dropped."""
-    for frame, pts in _frames(source, indices):
-        yield _Candidate(bisect_left(source.pts, pts), _sharpness(frame), _palette(frame))
+    for frame in _frames(source, indices):
+        index = bisect_left(source.pts, frame.pts)
+        yield _Candidate(index, _sharpness(frame.data), _palette(frame.data))
 
 
-def _frames(source: Source, indices: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
+def _frames(source: Source, indices: Sequence[int]) -> Iterator[Frame]:
     if can_seek(source):
         for index in indices:
-            span = TimeRange(start=seconds_of(source, index))
-            for batch in read_batches(source, 1, span):
-                yield batch.data[0], batch.pts[0]
-                break
+            yield next(read_frames(source, TimeRange(start=source.seconds_of(source.pts[index]))))
     else:
         wanted = {source.pts[index] for index in indices}
-        for batch in read_batches(source, 1, wants=wanted.__contains__):
-            yield batch.data[0], batch.pts[0]
-
-
-def seconds_of(source: Source, index: int) -> Fraction:
-    """Return when a frame is shown, in seconds from the first."""
-    return (source.pts[index] - source.pts[0]) * source.time_base
+        yield from read_frames(source, wants=wanted.__contains__)
 
 
 def timecode(seconds: float) -> str:

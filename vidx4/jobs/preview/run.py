@@ -16,7 +16,7 @@ from vidx4.errors import OptionError
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
 from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.moments import choose_moments, timecode
 from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
@@ -146,7 +146,7 @@ def _samples(source: Source, within: TimeRange, shown: PreviewOptions) -> list[t
     duration = shown.duration or Fraction(1)
     num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
     moments = choose_moments(source, num_samples, frames)
-    times = [seconds_of(source, index) for index in moments]
+    times = [source.seconds_of(source.pts[index]) for index in moments]
     borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
@@ -187,7 +187,8 @@ def _comparison(plan: PreviewPlan, clips: Sequence[Clip], number: int) -> Compar
     """Return a moment before, and after by every variant."""
     names = [_name(variant) for variant in plan.variants]
     upscaled = {name: clip.pairs[number].after for name, clip in zip(names, clips, strict=True)}
-    seconds = float(seconds_of(plan.scenes.source, plan.scenes.moments[number]))
+    source = plan.scenes.source
+    seconds = float(source.seconds_of(source.pts[plan.scenes.moments[number]]))
     return Comparison(timecode(seconds), clips[0].pairs[number].before, upscaled)
 
 
@@ -224,7 +225,7 @@ def _moment(source: Source, index: int, comparison: Comparison) -> Moment:
         _upright(to_picture(batch), source)
         for batch in (enlarge_frames(comparison.low_res), *comparison.upscaled.values())
     )
-    return Moment(float(seconds_of(source, index)), before, tuple(after))
+    return Moment(float(source.seconds_of(source.pts[index])), before, tuple(after))
 
 
 def _upright(picture: Image.Image, source: Source) -> Image.Image:
