@@ -25,7 +25,7 @@ Folder = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Argument(metavar="OUTPUT", file_okay=False, help="Folder for the results, as the same tree."),
+    typer.Argument(metavar="OUTPUT", file_okay=False, help="Folder for the results; it gets the same tree."),
 ]
 
 

@@ -31,7 +31,7 @@ class OutputOptions:
     output: Annotated[
         Path | None,
         Option(
-            "Another way to name the output.",
+            "The same as the argument OUTPUT.",
             Panel.OUTPUT,
             short="-o",
             syntax=OUTPUT,
