@@ -99,7 +99,7 @@ def test_no_step_waits_for_the_gpu(tiny_folder: Path) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("options", [{}, {"tile_size": 48}, {"steadiness": 0.5}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tile_size": 48}], ids=str)
 def test_a_saved_state_goes_on_as_if_it_had_never_stopped(
     model: str, options: dict[str, Any], frames: FrameBatch, tmp_path: Path
 ) -> None:

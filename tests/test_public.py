@@ -4,6 +4,8 @@ import doctest
 import subprocess
 import sys
 
+import pytest
+
 import vidx4
 from vidx4.diffusion import upscaler
 
@@ -14,11 +16,21 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert result.stdout.strip() == ""
 
 
-def test_the_command_line_starts_without_anything_heavy() -> None:
-    heavy = ("torch", "av", "diffusers", "PIL")
-    code = f"import sys, vidx4.cli.commands; print(*(n for n in {heavy} if n in sys.modules))"
+@pytest.mark.parametrize("arguments", [["--help"], ["upscale", "-h"], ["batch", "--help"]], ids=" ".join)
+def test_the_command_line_starts_without_anything_heavy(arguments: list[str]) -> None:
+    heavy = ("torch", "av", "diffusers", "transformers", "PIL", "cv2", "numpy", "ray", "huggingface_hub")
+    code = f"""
+import sys
+from vidx4.cli.commands import main
+sys.argv = ["vidx4", *{arguments}]
+try:
+    main()
+finally:
+    print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == ""
+    assert "Usage" in result.stdout
+    assert result.stderr.strip() == ""
 
 
 def test_every_public_name_can_be_had() -> None:

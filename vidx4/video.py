@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
+
+from vidx4.option import Option, Panel
+from vidx4.syntax import TIME
 
 UNSPECIFIED = 2
 """The code of ITU-T H.273 for a colour property that a file doesn't state."""
@@ -161,8 +165,8 @@ class Source:
 class TimeRange:
     """A part of a video, `[start, stop)` in seconds from its first frame; None for no bound."""
 
-    start: Fraction | None = None
-    stop: Fraction | None = None
+    start: Annotated[Fraction | None, Option("Start here.", Panel.INPUT, syntax=TIME, is_common=True)] = None
+    stop: Annotated[Fraction | None, Option("Stop here.", Panel.INPUT, syntax=TIME, is_common=True)] = None
 
     def pts_bounds(self, source: Source) -> tuple[int, int]:
         """Return the bounds `[start, stop)` in the source's pts."""

@@ -1,6 +1,7 @@
 """The command line: one sentence and an exit code for whatever goes wrong, and files for what goes well."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from typer.testing import CliRunner, Result
 
 from tests.conftest import MakeVideo
 from tests.video_files import gradient, write_video
-from vidx4.cli import commands as cli
 from vidx4.cli.commands import app
+from vidx4.errors import DiskFullError
+from vidx4.jobs import estimate, loading
 from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -36,6 +38,36 @@ def test_upscale_writes_a_video(make_video: MakeVideo, tmp_path: Path) -> None:
 def test_quiet_says_nothing(make_video: MakeVideo) -> None:
     result = vidx4("upscale", make_video(num_frames=2), *FAST, "--quiet")
     assert (result.exit_code, result.output) == (0, "")
+
+
+def test_verbose_shows_settings_streams_and_stages(make_video: MakeVideo) -> None:
+    source = make_video(num_frames=2)
+    plain, verbose = vidx4("upscale", source, *FAST), vidx4("upscale", source, *FAST, "-y", "-v")
+    names = {line.split(" ")[0] for line in verbose.stderr.splitlines()}
+    names -= {line.split(" ")[0] for line in plain.stderr.splitlines()}
+    assert names >= {"settings", "decode", "encode", "join"}
+    assert "preset ultrafast" in verbose.stderr
+
+
+def test_options_have_short_forms(make_video: MakeVideo, tmp_path: Path) -> None:
+    source, output = make_video(num_frames=2), tmp_path / "big.mkv"
+    dry = vidx4("upscale", source, "-o", output, "-m", "compact", *FAST, "-n")
+    assert (dry.exit_code, output.exists()) == (0, False)
+    assert vidx4("upscale", source, "-o", output, *FAST, "-q").exit_code == 0
+    assert vidx4("upscale", source, output, *FAST).exit_code == 1
+    assert vidx4("upscale", source, "-o", output, *FAST, "-y").stdout.strip() == str(output)
+
+
+def test_what_resumes_a_job_is_what_was_typed(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise DiskFullError("full")
+
+    monkeypatch.setattr(estimate, "check_disk", full)
+    typed = ("upscale", str(make_video("a film.mp4", num_frames=9)), *FAST)
+    result = vidx4(*typed, "--restart", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout.splitlines()[-1])["command"] == shlex.join(["vidx4", *typed, "--json"])
+    assert vidx4(*typed, "--ignore-disk-space").exit_code == 0
 
 
 def test_json_prints_one_event_a_line(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -65,9 +97,9 @@ def test_says_what_was_reused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--temporal", "sideways"), "choose off, fixed, moving"),
-        (("--temporal", "off", "--consistency", "0.5"), "ties frames together"),
-        (("--tile-size", "5"), "--tile-size must be 32 or more"),
+        (("--temporal", "sideways"), "off, fixed, moving"),
+        (("--temporal", "off", "--consistency", "0.5"), "--consistency"),
+        (("--tile-size", "5"), "32"),
     ],
 )
 def test_temporal_options_that_do_not_fit_are_refused(
@@ -107,18 +139,28 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, "out.mp4", "--crf", "99"), 2, "crf"),
         (("upscale", LONDON, "out.mp4", "--encoder-preset", "warp"), 2, "warp"),
         (("upscale", LONDON, "out.mp4", "--start", "1:00:00"), 2, "no frame"),
-        (("upscale", LONDON, "out.mp4", "--start", "soon"), 2, "no time"),
-        (("upscale", LONDON, "out.mp4", "--start", "-1"), 2, "no time"),
+        (("upscale", LONDON, "out.mp4", "--start", "soon"), 2, "soon"),
+        (("upscale", LONDON, "out.mp4", "--start", "-1"), 2, "-1"),
         (("upscale", LONDON, "out.mp4", "--strength", "2"), 2, "strength"),
         (("upscale", LONDON, "out.mp4", "--model", "none"), 1, "no model"),
         (("upscale", LONDON, "out.mp4", "--model", "compact", "--prompt", "a"), 2, "no prompt"),
         (("upscale", LONDON, "out.mp4", "--device", "warp"), 2, "warp"),
         (("upscale", LONDON, "out.mp4", "--batch-size", "0"), 2, "batch-size"),
-        (("upscale", PHOTO, "out.png", "--stop", "1"), 2, "still picture"),
-        (("upscale", PHOTO, "out.png", "--batch-size", "2"), 2, "still picture"),
-        (("upscale", LONDON, "out.mp4", "--start", "1:-5"), 2, "no time"),
+        (("upscale", PHOTO, "out.png", "--stop", "1", "--codec", "auto"), 2, "--stop."),
+        (("upscale", PHOTO, "out.png", "--batch-size", "2", "--crf", "9"), 2, "--batch-size, --crf"),
+        (("upscale", LONDON, "out.mp4", "--start", "1:-5"), 2, "1:-5"),
         (("upscale", PHOTO, "out.mp4"), 1, ".mp4"),
         (("preview", LONDON, "out.mp4", "--at", "99"), 2, "no frame"),
+        (("preview", LONDON, "out.mp4", "--start", "99"), 2, "--start"),
+        (("preview", LONDON, "out.mp4", "--at", "1", "--stop", "0.5"), 2, "--at"),
+        (("preview", LONDON, "out.mp4", "--at", "1", "--samples", "2"), 2, "--samples"),
+        (("preview", LONDON, "out.mp4", "--layout", "up"), 2, "split, side, alternate"),
+        (("upscale", LONDON, "out.mp4", "--output", "other.mp4"), 2, "other.mp4"),
+        (("upscale", LONDON, "out.mp4", "-q", "-v"), 2, "--verbose"),
+        (("upscale", LONDON, "out.mp4", "--crf", "low"), 2, "--crf"),
+        (("upscale", LONDON, "out.mp4", "--steadiness", "1"), 2, "--steadiness"),
+        (("upscale",), 2, "INPUT"),
+        (("batch", SAMPLES), 2, "OUTPUT"),
         (("compare", LONDON, LONDON, "crops.png"), 2, "four times larger"),
         (("probe", SAMPLES / "README.md"), 2, "README.md"),
         (("batch", SAMPLES, SAMPLES / "out"), 1, "inside"),
@@ -150,8 +192,24 @@ def test_preview_tells_the_cost_of_the_whole(make_video: MakeVideo, tmp_path: Pa
     assert result.exit_code == 0, result.output
     assert probe(tmp_path / "clip_x4_preview.mp4").num_frames == 5
     assert (tmp_path / "clip_x4_preview_crops.png").is_file()
-    assert "the whole video takes about" in result.stderr
+    assert " s a frame" in result.stderr
     assert not (tmp_path / "clip_x4_preview.html").exists()
+
+
+def test_preview_of_a_part_shows_and_counts_that_part_only(make_video: MakeVideo, tmp_path: Path) -> None:
+    source = make_video("clip.mp4", num_frames=30)  # 1.2 s
+    part = ("--start", "0.4", "--stop", "0.8")
+    result = vidx4("preview", source, *part, "--samples", 2, "--duration", "0.1", *FAST, "--json")
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    plan, done = (next(e for e in events if e["event"] == kind) for kind in ("plan", "done"))
+    assert len(plan["moments"]) == 2
+    assert all(0.4 <= moment <= 0.7 for moment in plan["moments"])
+    (cost,) = done["costs"]
+    assert cost["seconds_for_whole"] == pytest.approx(10 * cost["seconds_per_frame"])
+    assert "--start=0.4 --stop=0.8" in (tmp_path / "clip_x4_preview.html").read_text()
+    cut = vidx4("preview", source, "--at", "0.7", "--stop", "0.8", *FAST, "--no-html", "--json", "-y")
+    assert json.loads(cut.stdout.splitlines()[0])["num_frames"] == 2
 
 
 def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -171,11 +229,11 @@ def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Pa
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        ("steps", "compares nothing"),
-        ("steps=", "compares nothing"),
-        ("mood=1", "no option --mood"),
-        ("steps=many", "takes no 'many'"),
-        ("steps=0", "between 1 and 999"),
+        ("steps", "--sweep"),
+        ("steps=", "--sweep"),
+        ("mood=1", "--mood"),
+        ("steps=many", "'many'"),
+        ("steps=0", "--steps"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(sweep: str, message: str) -> None:
@@ -242,7 +300,7 @@ def test_verify_tells_what_is_kept_and_what_is_lost(make_video: MakeVideo, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--deinterlace", "maybe"], "--deinterlace can't be"),
+        (["--deinterlace", "maybe"], "--deinterlace"),
         (["--audio", "9"], "no audio stream"),
         (["--video-stream", "7"], "no video stream"),
         (["--frame-rate", "24"], "numbered pictures"),
@@ -271,9 +329,9 @@ def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--workers", "2"), "name one with --cluster"),
-        (("--send-model",), "name one with --cluster"),
-        (("--cluster", "mars"), "There is no cluster 'mars': give local, auto or ray://HOST:PORT."),
+        (("--workers", "2"), "--cluster"),
+        (("--send-model",), "--cluster"),
+        (("--cluster", "mars"), "'mars'"),
         (("--cluster", "local", "--send-model"), "none is to be sent"),
     ],
 )
@@ -289,7 +347,7 @@ def test_a_cluster_that_makes_no_sense_is_refused(
 def test_without_ray_a_cluster_is_refused(
     make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     (tmp_path / "in").mkdir()
     for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
         result = vidx4(*command, "--cluster", "local")

@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidx4.cli.options import parse_size
 from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, capacity
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.frames import FrameBatch
+from vidx4.option import options_of
+from vidx4.syntax import parse_size
 
 CPU = torch.device("cpu")
 
@@ -38,8 +40,8 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "6", "GB", "-1GB", "0GB", "six GB", "nanGB", "1e30GB", "6XB", "6GiBiB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(OptionError, match="is no size"):
-        parse_size(text)
+    with pytest.raises(OptionError, match="--max-memory"):
+        options_of(UpscaleOptions)["max-memory"].parse(text)
 
 
 def test_what_a_job_counts_on_is_the_same_tomorrow() -> None:

@@ -53,13 +53,13 @@ def test_fast_compact_is_each_frame_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"speed": "warp"}, "--speed can't be 'warp': choose quality, balanced, fast"),
-        ({"scheduler": "euler"}, "--scheduler can't be 'euler': choose ddim, dpmpp, unipc"),
-        ({"guidance_stop": 1.5}, "--guidance-stop must be between 0 and 1"),
+        ({"speed": "warp"}, "--speed .*'warp'.* quality, balanced, fast"),
+        ({"scheduler": "euler"}, "--scheduler .*'euler'.* ddim, dpmpp, unipc"),
+        ({"guidance_stop": 1.5}, "--guidance-stop .* 1.5"),
         ({"guidance_stop": 0.5}, "no guidance to stop"),
-        ({"cache_interval": 0}, "--cache-interval must be 1 or more"),
+        ({"cache_interval": 0}, "--cache-interval .* 0"),
         ({"cache_interval": 2}, "no deep features"),
-        ({"compile": "maybe"}, "choose auto, on, off"),
+        ({"compile": "maybe"}, "--compile .* auto, on, off"),
         ({"compile": "on"}, "the model compact gains nothing by that"),
     ],
 )

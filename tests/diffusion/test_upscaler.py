@@ -118,7 +118,7 @@ def test_lower_precision_is_close(load: Load) -> None:
         ({"noise_level": 999}, "noise levels up to"),
         ({"device": "cuda:77"}, "no device"),
         ({"device": "toaster"}, "no device"),
-        ({"dtype": "float8"}, "no dtype"),
+        ({"dtype": "float8"}, "--dtype .*'float8'"),
         ({"dtype": "float16"}, "float16"),
         ({"guidance_scale": 5.0}, "guidance"),
         ({"prompt": "a dog"}, "no prompt"),

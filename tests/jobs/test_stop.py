@@ -139,7 +139,7 @@ def test_a_disk_that_is_really_full(plan: Plan, small_disk: Path) -> None:
     on_disk = plan_video(plan.source.path, small_disk / "out.mp4", Request(encode=FAST))
     job = Job(on_disk, LocalExecutor(upscale_nearest), 4)
     with pytest.raises(DiskFullError, match="No space left"):
-        run(job, force=True)
+        run(job, ignore_disk_space=True)
     kept = [path.name for path in on_disk.work_folder.iterdir() if path.suffix == ".nut"]
     assert kept
     assert not on_disk.output.exists()
@@ -153,10 +153,10 @@ def test_a_job_that_does_not_fit_the_disk_is_refused_at_the_start(
     usage = shutil.disk_usage(plan.source.path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     job = Job(plan, LocalExecutor(upscale_nearest), 4)
-    with pytest.raises(DiskFullError, match=r"are free: make room.*--force"):
+    with pytest.raises(DiskFullError, match="--ignore-disk-space"):
         run(job)
     parts: list[object] = []
-    run(job, Control(on_part=parts.append), force=True)
+    run(job, Control(on_part=parts.append), ignore_disk_space=True)
     assert len(parts) == 4  # the first was made to measure
 
 

@@ -1,17 +1,19 @@
-"""What the user sees of a folder: the plan, how far it is, and what became of each file."""
+"""What the user sees of a folder: the plan, progress, and the outcome of each file."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
-from vidx4.cli.progress_bar import PlainProgress, bars, clock, describe, disk, stoppable
+from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal, printable
+from vidx4.jobs.events import file_facts, total_facts
+from vidx4.syntax import format_disk, format_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ class BatchView:
     """Shows a batch on a terminal, on a pipe, or as JSON events that name their file.
 
     Args:
-        terminal: where to.
+        terminal: prints it.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -39,7 +41,7 @@ class BatchView:
 
     @contextmanager
     def display(self) -> Iterator[Event]:
-        """Show progress, and let the user stop the batch by the event that is given."""
+        """Show progress, and give an event that is set if the user stops the batch."""
         terminal, stop = self._terminal, Event()
         with stoppable(stop, quiet=terminal.quiet or terminal.json):
             if terminal.json:
@@ -49,47 +51,47 @@ class BatchView:
                     yield stop
                 return
             elif not terminal.quiet:
-                self._show = self._plain()
+                plain = PlainProgress(terminal.say)
+                self._show = lambda item, progress, total: plain.show(
+                    lambda: f"{_overall(total)} · {item.path}: {describe(progress)}"
+                )
             yield stop
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
-        """Tell how much there is to do."""
-        facts = [look_facts(look) for look in looks]
+        """Show how much there is to do."""
+        facts = [file_facts(look) for look in looks]
         self._terminal.event("plan", files=facts)
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        self._terminal.say(f"{len(facts)} files: {told}; {frames} frames to be enlarged", quietly=False)
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        self._terminal.tell(f"{len(facts)} files: {statuses}; {frames} frames to enlarge")
 
     def begun(self, item: "Item", number: int, num_files: int) -> None:
-        """Tell which file's turn it is."""
+        """Show which file is next."""
         frames = f", {item.num_left} frames" if item.plan else ""
-        self._terminal.say(
-            f"file {number} of {num_files}: {item.path} -> {item.output}{frames}", quietly=False
-        )
+        self._terminal.tell(f"file {number} of {num_files}: {item.path} -> {item.output}{frames}")
 
     def estimated(self, item: "Item", estimate: "Estimate", total: "Total") -> None:
-        """Tell what all files take."""
+        """Show what all files take."""
         self._terminal.event(
             "estimate", file=str(item.path), **asdict(estimate), seconds_left_of_all=total.seconds_left
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
-        self._terminal.say(
-            f"all takes about {clock(total.seconds_left)}: {each}; this file about "
-            f"{disk(estimate.output_size)}",
-            quietly=False,
+        self._terminal.tell(
+            f"all files take about {format_seconds(total.seconds_left)}: {each}; this one gets about "
+            f"{format_disk(estimate.output_size)}"
         )
 
     def progressed(self, item: "Item", progress: "Progress", total: "Total") -> None:
-        """Show how far a file and all files are."""
+        """Show the progress of a file and of all files."""
         self._show(item, progress, total)
 
     def part_made(self, item: "Item", part: "Part") -> None:
-        """Tell of a part that is whole."""
+        """Report that a part is finished."""
         self._terminal.event("part", file=str(item.path), **asdict(part))
 
     def reported(self, report: "FileReport") -> None:
-        """Tell what became of one file."""
+        """Report the outcome of one file."""
         self._hide(report)
         self._terminal.event("file", **asdict(report))
         if report.message and report.outcome != "skipped":
@@ -97,26 +99,11 @@ class BatchView:
             self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
 
     def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
-        self._terminal.progress_event(
-            progress,
-            file=str(item.path),
-            number=total.number,
-            num_files=total.num_files,
-            share_done_of_all=round(total.share_done, 4),
-            seconds_left_of_all=round(total.seconds_left, 1),
-        )
-
-    def _plain(self) -> "Callable[[Item, Progress, Total], None]":
-        plain = PlainProgress(self._terminal.say)
-
-        def show(item: "Item", progress: "Progress", total: "Total") -> None:
-            plain.show(lambda: f"{_overall(total)} · {item.path}: {describe(progress)}")
-
-        return show
+        self._terminal.progress_event(progress, file=str(item.path), **total_facts(total))
 
     @contextmanager
     def _bars(self) -> Iterator[None]:
-        """Show a line for all files, and one for each file at work below it."""
+        """Show a line for all files, and below it one for each file in progress."""
         with bars(self._terminal.console) as shown:
             whole = shown.add_task("all files", total=1.0, state="")
             files: dict[Path, TaskID] = {}
@@ -137,55 +124,27 @@ class BatchView:
 
 
 def _overall(total: "Total") -> str:
-    left = clock(total.seconds_left)
+    left = format_seconds(total.seconds_left)
     return f"file {total.number} of {total.num_files} · {total.share_done:.0%} of all · {left} left"
 
 
-def look_facts(look: "Item | FileReport") -> dict[str, Any]:
-    """Return what was found out about a file."""
-    from vidx4.jobs.folder.files import Item
-
-    facts = {"path": str(look.path), "output": str(look.output or ""), "num_left": 0, "num_kept": 0}
-    if not isinstance(look, Item):
-        return {**facts, "status": look.outcome.value, "frames": "", "notes": look.message}
-    facts |= {"num_left": look.num_left, "num_kept": look.num_kept}
-    status = "resumes" if look.num_kept else "to do"
-    return {**facts, "status": status, "frames": _frames(look), "notes": look.options.changed}
-
-
-def _frames(item: "Item") -> str:
-    if item.plan is None:
-        return "a picture"
-    kept = f", {item.num_kept} of them done" if item.num_kept else ""
-    return f"{item.plan.num_frames} of {item.plan.source.width}x{item.plan.source.height}{kept}"
-
-
 def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
-    """Show what a batch would do; fail if some file can't be done."""
-    facts = [look_facts(look) for look in looks]
+    """Show what a batch would do; fail if a file can't be enlarged."""
+    facts = [file_facts(look) for look in looks]
     terminal.event("plan", files=facts)
-    if not terminal.json and not terminal.quiet:
+    if not terminal.quiet:
         rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
         terminal.table(["", "source", "frames", "output", ""], rows)
-    frames = sum(fact["num_left"] for fact in facts)
-    terminal.say(f"{len(facts)} files, {frames} frames to be enlarged", quietly=False)
+    terminal.tell(f"{len(facts)} files, {sum(fact['num_left'] for fact in facts)} frames to enlarge")
     if any(fact["status"] == "failed" for fact in facts):
         raise typer.Exit(FAILED)
 
 
 def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
-    """Show what became of a folder."""
-    if not terminal.json and not terminal.quiet:
-        rows = [
-            [each.outcome.value, str(each.path), str(each.output or ""), each.message] for each in reports
-        ]
+    """Show the outcomes of all files."""
+    if not terminal.quiet:
+        rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
         terminal.table(["", "source", "output", ""], rows)
     counts = Counter(report.outcome.value for report in reports)
     terminal.event("done", **counts)
-    terminal.say(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), quietly=False)
-
-
-def fail_unless_well(reports: "Sequence[FileReport]") -> None:
-    """Give another exit code than 0 if a file failed or was left."""
-    if any(report.outcome in ("failed", "left") for report in reports):
-        raise typer.Exit(FAILED)
+    terminal.tell(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from rich.console import Console
 from rich.markup import escape
 
+from vidx4.syntax import format_memory, format_seconds
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -21,24 +23,24 @@ if TYPE_CHECKING:
     OnProgress: TypeAlias = Callable[[Progress], None]
 
 PLAIN_SECONDS = 10
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress if there is no terminal."""
 INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C ended."""
-_STOPPING = b"\nStopping after the frames at work; once more stops at once.\n"
+"""Exit code after Ctrl-C."""
+_STOPPING = b"\nStopping after the current frames; press Ctrl-C again to stop at once.\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 @contextmanager
 def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
-    """Let Ctrl-C, a hangup, or being told to end set an event; for the second time, end the program at once.
+    """Let Ctrl-C, a hangup or a request to terminate set an event; a second one ends the program at once.
 
     Args:
-        stop: what is set.
-        quiet: whether to say nothing of it.
+        stop: the event.
+        quiet: whether to print nothing about it.
     """
 
     def handle(_: int, __: FrameType | None) -> None:
-        # Only system calls: a handler may run while a stream's own lock is held.
+        # Only system calls: the main thread may hold a stream's lock while the handler interrupts it.
         if stop.is_set():
             os.write(2, _SHOW_CURSOR if os.isatty(2) else b"")
             os._exit(INTERRUPTED)
@@ -57,85 +59,58 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Return what may tell the program to end; `nohup`, for one, has it ignore a hangup."""
+    """Return the signals that end the program; one that it was started to ignore, as by `nohup`, is not."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
 
 
 def bars(console: Console) -> "Bars":
-    """Return lines that change, to be shown in a `with` block: a name, a bar, and a state in words."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
+    """Return lines that change in place, shown during a `with` block: a name, a bar, and a state in words."""
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    return Bars(*columns, console=console)
+    return Progress(*columns, console=console)
 
 
 @contextmanager
 def bar(console: Console, what: str) -> Iterator["OnProgress"]:
-    """Show one line that changes."""
+    """Show one line that changes in place."""
     with bars(console) as shown:
         task = shown.add_task(escape(what), total=None, state="")
 
         def update(progress: "Progress") -> None:
-            shown.update(
-                task, total=progress.num_frames, completed=progress.num_done, state=describe(progress)
-            )
+            state, num_done = describe(progress), progress.num_done
+            shown.update(task, total=progress.num_frames, completed=num_done, state=state)
 
         yield update
 
 
 class PlainProgress:
-    """A line every few seconds."""
+    """Prints a line every few seconds."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._last = time.monotonic()
 
-    def __call__(self, progress: "Progress") -> None:
-        """Show progress, unless it was shown just before."""
-        self.show(lambda: describe(progress))
-
     def show(self, line: Callable[[], str]) -> None:
-        """Show a line, unless one was shown just before."""
+        """Print a line, unless one was printed just before."""
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             self._say(line())
 
 
 def describe(progress: "Progress") -> str:
-    """Tell in one line how far a job is."""
+    """Return the progress of a job in one line."""
     facts = (
         f"{progress.num_done}/{progress.num_frames} {progress.num_done / progress.num_frames:.0%}",
         f"{1 / progress.seconds_per_frame:.2f} fps",
-        f"{clock(progress.seconds_left)} left{reused(progress.share_reused)}",
-        mebibytes(progress.memory),
-        f"shot at {clock(progress.shot_seconds)}",
+        f"{format_seconds(progress.seconds_left)} left{reused(progress.share_reused)}",
+        format_memory(progress.memory),
+        f"shot at {format_seconds(progress.shot_seconds)}",
     )
     return " · ".join(facts)
 
 
 def reused(share: float) -> str:
-    """Tell how much was reused, if that is worth a word."""
+    """Return how much was reused, in words; empty if hardly anything."""
     return f" · {share:.0%} reused" if share >= 0.005 else ""
-
-
-def mebibytes(size: float) -> str:
-    """Write a size of memory."""
-    return f"{size / 2**20:.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
-
-
-def disk(size: float) -> str:
-    """Write a size on disk."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as 3.2 s, 4:05, 1:02:03 or 2 days 3:04:05."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
-    return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"

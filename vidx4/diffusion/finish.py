@@ -1,4 +1,4 @@
-"""What comes out of the model -> the finished picture: steady detail, the source's colours, the blend."""
+"""What comes out of the model -> the finished picture: the source's colours, the blend with bicubic."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,6 @@ from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.color_fix import COLOR_REACH, keep_colors
 from vidx4.diffusion.sampler import to_signal
 from vidx4.diffusion.settings import Settings
-from vidx4.temporal.warp import Warp
 
 BICUBIC_REACH = 2
 FINISH_REACH = COLOR_REACH + BICUBIC_REACH
@@ -15,34 +14,20 @@ FINISH_REACH = COLOR_REACH + BICUBIC_REACH
 
 
 @torch.inference_mode()
-def finish(
-    pixels: Tensor, low_res: Tensor, settings: Settings, previous: Tensor | None, warp: Warp | None
-) -> Tensor:
+def finish(pixels: Tensor, low_res: Tensor, settings: Settings) -> Tensor:
     """Finish one frame, or a box of it.
 
     Args:
         pixels: from the model, about [-1, 1], float32, (3, 4H, 4W).
         low_res: the source, uint8 or uint16, (3, H, W).
-        settings: what is wanted.
-        previous: detail of the whole frame before, from `detail_of`; None where there is none.
-        warp: the way to it, at the result's own points.
+        settings: what the user chose; of these, `strength` matters here.
 
     Returns:
         In the type of `low_res`, on the CPU, (3, 4H, 4W).
     """
     enlarged = enlarge(to_signal(low_res, pixels.device)[None])
-    upscaled = pixels[None]
-    if previous is not None and warp is not None:
-        detail = upscaled - enlarged
-        upscaled = enlarged + torch.lerp(detail, warp.fetch(previous), settings.steadiness * warp.trust)
-    upscaled = keep_colors(upscaled, enlarged)
+    upscaled = keep_colors(pixels[None], enlarged)
     if settings.strength < 1:
         upscaled = torch.lerp(enlarged, upscaled, settings.strength)
     highest = torch.iinfo(low_res.dtype).max
     return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to("cpu", low_res.dtype)
-
-
-@torch.inference_mode()
-def detail_of(upscaled: Tensor, low_res: Tensor, device: torch.device) -> Tensor:
-    """Return what a finished picture shows beyond its plain enlargement, (1, 3, 4H, 4W)."""
-    return to_signal(upscaled, device)[None] - enlarge(to_signal(low_res, device)[None])

@@ -1,11 +1,12 @@
-"""What the user may choose about the picture."""
+"""Options of the picture."""
 
-import sys
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from vidx4.errors import OptionError
-from vidx4.option import check_choice, check_range
+from vidx4.option import Option, Panel, validate
+from vidx4.syntax import SIZE
 from vidx4.temporal.mode import Temporal
 
 MIN_TILE_SIZE = 32
@@ -13,16 +14,15 @@ MAX_STEPS = 999
 
 
 class Speed(StrEnum):
-    """What is given up for time."""
+    """How much quality is traded for time."""
 
     QUALITY = "quality"
-    """Nothing."""
     BALANCED = "balanced"
     FAST = "fast"
 
 
 class Scheduler(StrEnum):
-    """What takes latents from one step to the next; none of these draws noise of its own."""
+    """Samplers; none of them draws random noise, so that a frame depends on its seed alone."""
 
     DDIM = "ddim"
     """Song et al. 2021."""
@@ -36,75 +36,157 @@ class Compile(StrEnum):
     """Whether the denoiser is compiled before the work."""
 
     AUTO = "auto"
-    """Where that repays."""
+    """On a GPU, if the job is long enough to repay it."""
     ON = "on"
     OFF = "off"
 
 
+class Precision(StrEnum):
+    """Number formats that a model computes in."""
+
+    AUTO = "auto"
+    """The fastest that is exact enough on the device."""
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """What decides how a frame looks; None leaves it to the model."""
+    """What decides how a frame looks; None leaves the choice to the model.
 
-    model: str = "auto"
-    """`auto`, `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format."""
-    prompt: str = ""
-    negative_prompt: str = ""
-    speed: str = Speed.QUALITY
-    """What the model chooses where the following are None: a value of `Speed`."""
-    scheduler: str | None = None
-    """A value of `Scheduler`."""
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    guidance_stop: float | None = None
-    """Share of the steps, from the first on, that are guided."""
-    cache_interval: int | None = None
-    """Of so many steps, one computes the deep features that the others use again."""
-    noise_level: int | None = None
-    """How bad the source is: 0 trusts it, more restores more; sd-x4 gets as much noise on what it sees."""
-    seed: int = 0
-    strength: float = 1.0
-    """Share of the result in a blend with the plain bicubic enlargement."""
-    temporal: str = Temporal.MOVING
-    """How frames hold together: a value of `Temporal`."""
-    consistency: float | None = None
-    """How firmly detail follows the motion from the frame before, as latents, from 0 to 1."""
-    steadiness: float = 0.0
-    """How firmly the finished picture's detail follows the motion from the frame before, from 0 to 1."""
-    reuse_threshold: float = 0.0
-    """Mean difference from the last frame, in 8-bit levels, up to which its result is used again."""
-    tile_size: int | None = None
-    """Side, in low-resolution pixels, of tiles that are denoised independently; None for whole frames."""
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: str = Compile.AUTO
-    """A value of `Compile`."""
-    max_memory: int | None = None
-    """Bytes of the device that may be used; None for most of what it has."""
+    Fields with choices take the plain words as well, and hold members of the enum afterwards.
+    """
+
+    model: Annotated[
+        str,
+        Option(
+            "auto, compact, sd-x4, a hub repository, a folder.",
+            Panel.PICTURE,
+            short="-m",
+            metavar="MODEL",
+            is_common=True,
+        ),
+    ] = "auto"
+    prompt: Annotated[str, Option("What the picture shows (sd-x4 only).", Panel.PICTURE, is_common=True)] = ""
+    negative_prompt: Annotated[str, Option("What the picture does not show (sd-x4 only).", Panel.PICTURE)] = (
+        ""
+    )
+    speed: Annotated[
+        Speed | str,
+        Option("Trade quality for time.", Panel.PICTURE, is_common=True),
+    ] = Speed.QUALITY
+    scheduler: Annotated[
+        Scheduler | str | None, Option("Sampler of the denoising steps.", Panel.EXPERT, default="the model's")
+    ] = None
+    num_inference_steps: Annotated[
+        int | None,
+        Option(
+            "Denoising steps: more give more texture.",
+            Panel.PICTURE,
+            flag="steps",
+            minimum=1,
+            maximum=MAX_STEPS,
+            default="set by --speed",
+        ),
+    ] = None
+    guidance_scale: Annotated[
+        float | None,
+        Option("Weight of the prompt; 1 is none.", Panel.EXPERT, minimum=0, default="the model's"),
+    ] = None
+    guidance_stop: Annotated[
+        float | None,
+        Option(
+            "Share of the steps, counted from the first, that are guided by the prompt.",
+            Panel.EXPERT,
+            minimum=0,
+            maximum=1,
+            default="set by --speed",
+        ),
+    ] = None
+    cache_interval: Annotated[
+        int | None,
+        Option(
+            "Compute deep features in one of so many steps, and reuse them in the others (sd-x4 only).",
+            Panel.EXPERT,
+            minimum=1,
+            default="set by --speed",
+        ),
+    ] = None
+    noise_level: Annotated[
+        int | None,
+        Option(
+            "How much to restore: 0 trusts the source.",
+            Panel.PICTURE,
+            minimum=0,
+            default="the model's",
+            is_common=True,
+        ),
+    ] = None
+    """sd-x4 adds as much noise to the low-resolution frame that it sees."""
+    seed: Annotated[int, Option("The same seed gives the same picture.", Panel.PICTURE)] = 0
+    strength: Annotated[
+        float,
+        Option("Blend from 0, the bicubic picture, to 1, the model's.", Panel.PICTURE, minimum=0, maximum=1),
+    ] = 1.0
+    temporal: Annotated[
+        Temporal | str,
+        Option(
+            "Tie frames: not at all, by their noise, or along the motion.",
+            Panel.PICTURE,
+            is_common=True,
+        ),
+    ] = Temporal.MOVING
+    consistency: Annotated[
+        float | None,
+        Option(
+            "How firmly detail follows the motion, from 0 to 1; more is softer.",
+            Panel.EXPERT,
+            minimum=0,
+            maximum=1,
+            default="the model's",
+        ),
+    ] = None
+    reuse_threshold: Annotated[
+        float,
+        Option(
+            "Reuse the last result if frames differ by no more than this on average, in 8-bit levels.",
+            Panel.EXPERT,
+            minimum=0,
+        ),
+    ] = 0.0
+    tile_size: Annotated[
+        int | None,
+        Option(
+            "Denoise independent tiles with sides of so many source pixels.",
+            Panel.EXPERT,
+            minimum=MIN_TILE_SIZE,
+            default="whole frames, if memory allows",
+        ),
+    ] = None
+    device: Annotated[
+        str, Option("auto, cpu, cuda, cuda:1 ...", Panel.JOB, metavar="DEVICE", is_common=True)
+    ] = "auto"
+    dtype: Annotated[Precision | str, Option("Number format that the model computes in.", Panel.EXPERT)] = (
+        Precision.AUTO
+    )
+    compile: Annotated[
+        Compile | str,
+        Option("Compile the denoiser first; auto does so on a GPU if it repays.", Panel.EXPERT),
+    ] = Compile.AUTO
+    max_memory: Annotated[
+        int | None,
+        Option(
+            "Memory to use on the device, e.g. 6GB; frames are tiled to fit.",
+            Panel.JOB,
+            syntax=SIZE,
+            default="most of it",
+        ),
+    ] = None
+    """In bytes."""
 
     def __post_init__(self) -> None:
-        for name in ("strength", "consistency", "steadiness", "guidance_stop"):
-            check_range(_flag(name), getattr(self, name), 0, 1, "between 0 and 1")
-        for name in ("guidance_scale", "noise_level", "reuse_threshold"):
-            check_range(_flag(name), getattr(self, name), 0, sys.float_info.max, "0 or more")
-        check_range("--cache-interval", self.cache_interval, 1, MAX_STEPS, "1 or more")
-        check_range("--steps", self.num_inference_steps, 1, MAX_STEPS, f"between 1 and {MAX_STEPS}")
-        check_range("--tile-size", self.tile_size, MIN_TILE_SIZE, sys.maxsize, f"{MIN_TILE_SIZE} or more")
-        check_choice("--speed", self.speed, Speed)
-        check_choice("--compile", self.compile, Compile)
-        check_choice("--scheduler", self.scheduler, Scheduler)
-        check_choice("--temporal", self.temporal, Temporal)
-        self._check_ties()
-
-    def _check_ties(self) -> None:
-        tied = {
-            "consistency": self.consistency,
-            "steadiness": self.steadiness,
-            "reuse threshold": self.reuse_threshold,
-        }
-        for name, value in tied.items():
+        validate(self)
+        for flag, value in (("consistency", self.consistency), ("reuse-threshold", self.reuse_threshold)):
             if self.temporal == Temporal.OFF and value:
-                raise OptionError(f"A {name} ties frames together, and the temporal mode off lets them go.")
-
-
-def _flag(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
+                raise OptionError(f"--{flag} needs --temporal fixed or moving.")

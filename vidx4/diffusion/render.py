@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.finish import FINISH_REACH, detail_of, finish
+from vidx4.diffusion.finish import FINISH_REACH, finish
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
@@ -79,16 +79,11 @@ class ShotRenderer(ABC):
     def _tie(self, last: Tensor | None, links: Sequence[Link]) -> Propagation:
         return Propagation(self._settings.ties, self._grid, last, links)
 
-    def _finished(self, pixels: Tensor, frame: Followed, box: Box, state: ShotState | None) -> Tensor:
+    def _finished(self, pixels: Tensor, frame: Followed, box: Box) -> Tensor:
         """Finish what is visible of a box."""
         box = box.clipped(frame.visible)
-        previous, warp = None, None
-        if self._settings.steadiness > 0 and state is not None and frame.motion is not None:
-            previous = detail_of(state.upscaled, state.last.low_res[:, *frame.visible.slices], self._device)
-            motion = frame.motion.cropped(frame.visible)
-            warp = Warp.of(motion, SCALE, self._device).cropped(box)
         pixels = pixels[:, : SCALE * box.height, : SCALE * box.width]
-        return finish(pixels, frame.low_res[:, *box.slices], self._settings, previous, warp)
+        return finish(pixels, frame.low_res[:, *box.slices], self._settings)
 
 
 class FrameRenderer(ShotRenderer):
@@ -141,7 +136,7 @@ class FrameRenderer(ShotRenderer):
         tie = self._tie(None if state is None else state.latents, links)
         pixels = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
-            picture = self._finished(pixels[i], frame, link.box, state)
+            picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
             state = ShotState(frame, self._held(frame, state, picture), latents)
             yield state, 0.0
@@ -162,7 +157,7 @@ class FrameRenderer(ShotRenderer):
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
             pixels = self._sampler([frame], box, tie, past)[0]
             inner = core.moved(-box.top, -box.left)
-            finished = self._finished(pixels, frame, box, state)
+            finished = self._finished(pixels, frame, box)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
             if latents is not None:
                 latents[..., *core.slices] = tie.latents[0][..., *inner.slices]
@@ -203,7 +198,7 @@ class TileRenderer(ShotRenderer):
         pixels, latents = (torch.stack(parts) for parts in zip(*tiles, strict=True))
         whole = blend(pixels, boxes, overlap, SCALE)
         tied = blend(latents, boxes, overlap, scale=1) if self._settings.ties else None
-        picture = self._finished(whole, frame, Box.whole(frame.low_res), state)
+        picture = self._finished(whole, frame, Box.whole(frame.low_res))
         share_reused = sum(tile is not None for tile in kept) / len(boxes)
         return ShotState(frame, picture, tied, (pixels, latents)), share_reused
 

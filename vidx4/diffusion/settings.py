@@ -26,7 +26,6 @@ class Settings:
     strength: float
     temporal: Temporal
     consistency: float
-    steadiness: float
     reuse_threshold: float
     tile_size: int | None
     compile: str
@@ -54,7 +53,6 @@ class Settings:
             strength=options.strength,
             temporal=Temporal(options.temporal),
             consistency=0.0,
-            steadiness=options.steadiness,
             reuse_threshold=options.reuse_threshold,
             tile_size=options.tile_size,
             compile=options.compile,
@@ -86,7 +84,7 @@ class Settings:
     @property
     def wants_motion(self) -> bool:
         """Whether frames follow the motion, whatever the noise does."""
-        return self.consistency > 0 or self.steadiness > 0 or self.remembers
+        return self.consistency > 0 or self.remembers
 
     def _check(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level

@@ -94,7 +94,7 @@ def check_disk(plan: Plan, estimate: Estimate) -> None:
         needed, free = (f"{size / 1e9:.3g} GB" for size in (estimate.disk_needed, estimate.disk_free))
         raise DiskFullError(
             f"{plan.output} needs about {needed}, its parts included, and {free} are free: make room, choose "
-            "another place, or use --force to begin all the same."
+            "another place, or start anyway with --ignore-disk-space."
         )
 
 

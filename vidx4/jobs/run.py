@@ -50,11 +50,11 @@ class Run:
             next(self._parts, None)
         return estimate(self._plan, self._folder, self._meter, self._executor)
 
-    def finish(self, *, force: bool = False) -> Report:
+    def finish(self, *, accept_loss: bool = False) -> Report:
         """Make all parts that are missing and join them; the folder is emptied.
 
         Args:
-            force: whether an output that lost something on the way is written all the same.
+            accept_loss: whether to write the output even if verification finds something lost.
 
         Raises:
             StoppedError: the control said so; parts are kept.
@@ -65,7 +65,7 @@ class Run:
             pass
         self._check_strictly()
         with self._monitor.seconds.timed("join"):
-            missing = self._join(may_lose=force)
+            missing = self._join(may_lose=accept_loss)
         report = self._report(missing)
         self._folder.clear()
         return report
@@ -155,16 +155,23 @@ def _note_how_it_goes_on(error: BaseException, plan: Plan, folder: WorkFolder) -
         )
 
 
-def run(job: Job, control: Control | None = None, *, restart: bool = False, force: bool = False) -> Report:
+def run(
+    job: Job,
+    control: Control | None = None,
+    *,
+    restart: bool = False,
+    ignore_disk_space: bool = False,
+    accept_loss: bool = False,
+) -> Report:
     """Carry out a job from wherever it is; arguments and errors are those of `start` and `Run.finish`.
 
     Raises:
-        DiskFullError: it would not fit the disk, and `force` is not set.
+        DiskFullError: the job would not fit the disk, and `ignore_disk_space` is not set.
     """
     with start(job, control, restart=restart) as work:
-        if not force:
+        if not ignore_disk_space:
             check_disk(job.plan, work.estimate())
-        return work.finish(force=force)
+        return work.finish(accept_loss=accept_loss)
 
 
 def upscale_video(
@@ -176,7 +183,8 @@ def upscale_video(
     request: Request = Request(),
     batch_size: int | None = None,
     restart: bool = False,
-    force: bool = False,
+    ignore_disk_space: bool = False,
+    accept_loss: bool = False,
     on_progress: Callable[[Progress], Any] | None = None,
 ) -> Report:
     """Make a video four times larger, with its own sound and timing; goes on where an earlier call ended.
@@ -189,7 +197,8 @@ def upscale_video(
         request: what is wanted of the video beside its picture: codec, streams, the part of it ...
         batch_size: frames that are computed together; chosen by their size where None.
         restart: whether to begin anew where an earlier call has left parts.
-        force: whether to begin though the disk seems too small.
+        ignore_disk_space: whether to start even if the disk looks too small.
+        accept_loss: whether to write the output even if verification finds something lost.
         on_progress: called after every batch.
 
     Raises:
@@ -197,7 +206,13 @@ def upscale_video(
     """
     plan = plan_video(Path(path), Path(output) if output else None, request)
     job = local_job(plan, upscaler or Upscaler.from_options(options), batch_size)
-    return run(job, Control(on_progress) if on_progress else None, restart=restart, force=force)
+    return run(
+        job,
+        Control(on_progress) if on_progress else None,
+        restart=restart,
+        ignore_disk_space=ignore_disk_space,
+        accept_loss=accept_loss,
+    )
 
 
 def _missing(plan: Plan, missing: tuple[int, ...]) -> tuple[str, ...]:

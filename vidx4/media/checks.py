@@ -93,8 +93,8 @@ def require_kept(checks: Sequence[Check], path: Path, *, may_lose: bool) -> None
         what = "; ".join(f"{each.subject} should be {each.expected} and is {each.found}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise OutputError(
-            f"{path} could not be written so that it keeps everything: {what}{more}. --force writes it all "
-            "the same."
+            f"{path} could not be written so that it keeps everything: {what}{more}. --accept-loss writes it "
+            "anyway."
         )
 
 

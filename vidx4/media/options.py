@@ -1,20 +1,33 @@
-"""What the user may choose about reading and writing files."""
+"""Options of reading and writing files."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
 
-from vidx4.option import check_choice
+from vidx4.option import Option, Panel, validate
+from vidx4.syntax import RATE, Syntax
 
 DEFAULT_QUALITY = 80
 ALL, NONE = "all", "none"
 
 
+def parse_output(text: str) -> Path:
+    """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
+    from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN  # not needed to start
+
+    return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
+
+
+OUTPUT = Syntax("PATH", "a path", parse_output)
+
+
 class Deinterlace(StrEnum):
-    """What is wanted of interlaced video."""
+    """How interlaced video is treated."""
 
     AUTO = "auto"
-    """`FRAME` where fields are found."""
+    """`FRAME` if fields are found."""
     OFF = "off"
     FRAME = "frame"
     """As many frames as there are."""
@@ -26,16 +39,16 @@ class InverseTelecine(StrEnum):
     """Whether the 3:2 pulldown of film is undone."""
 
     AUTO = "auto"
-    """Where it is found."""
+    """If it is found."""
     OFF = "off"
     ON = "on"
 
 
 class Codec(StrEnum):
-    """How the enlarged frames may be compressed."""
+    """Codecs of the enlarged video."""
 
     AUTO = "auto"
-    """`H264` if players take a picture of that size, else `HEVC`; but what the container holds."""
+    """`H264` if players support the picture's size, else `HEVC`, as far as the container can hold them."""
     H264 = "h264"
     HEVC = "hevc"
     AV1 = "av1"
@@ -52,16 +65,29 @@ class Codec(StrEnum):
 class ReadOptions:
     """How a source is read."""
 
-    video_stream: int | None = None
-    """The number of the video stream that is enlarged; None for the one that players show."""
-    deinterlace: Deinterlace = Deinterlace.AUTO
-    inverse_telecine: InverseTelecine = InverseTelecine.AUTO
-    frame_rate: Fraction | None = None
-    """Of numbered pictures; None for 25."""
+    video_stream: Annotated[
+        int | None,
+        Option("Number of the video stream to enlarge.", Panel.INPUT, default="the one that players show"),
+    ] = None
+    deinterlace: Annotated[
+        Deinterlace | str,
+        Option(
+            "Turn fields into frames: as many as before (frame), or one for each field; auto makes frames "
+            "if fields are found.",
+            Panel.INPUT,
+        ),
+    ] = Deinterlace.AUTO
+    inverse_telecine: Annotated[
+        InverseTelecine | str,
+        Option("Turn film with 3:2 pulldown back into 24 frames a second.", Panel.INPUT),
+    ] = InverseTelecine.AUTO
+    frame_rate: Annotated[
+        Fraction | None,
+        Option("Frames per second of numbered pictures.", Panel.INPUT, syntax=RATE, default="25"),
+    ] = None
 
     def __post_init__(self) -> None:
-        check_choice("--deinterlace", self.deinterlace, Deinterlace)
-        check_choice("--inverse-telecine", self.inverse_telecine, InverseTelecine)
+        validate(self)
 
     @property
     def keeps_fields(self) -> bool:
@@ -73,33 +99,96 @@ class ReadOptions:
 class EncodeOptions:
     """How the enlarged frames are compressed."""
 
-    codec: str = Codec.AUTO
-    """A value of `Codec`."""
-    quality: int | None = None
-    """From 0 to 100, alike for all codecs, higher is better; None for 80."""
-    crf: int | None = None
-    """The codec's own constant rate factor in place of `quality`, lower is better."""
-    encoder_preset: str | None = None
-    """Speed against size, a word or a number that the codec's encoder knows; None for its default."""
-    pixel_format: str | None = None
-    """FFmpeg's name of how pixels are stored, such as `yuv422p10le`; None for what suits codec and source."""
-    bit_depth: int | None = None
-    """Bits per component; None for those of the source, as far as the codec goes."""
-    encoder_options: tuple[str, ...] = ()
-    """Each `key=value`, given to FFmpeg's encoder as it is."""
-    width: int | None = None
-    """Of the finished picture in pixels; None for what `height` makes of it, or four times the source's."""
-    height: int | None = None
+    codec: Annotated[
+        Codec | str, Option("Codec of the video; ffv1 is lossless.", Panel.OUTPUT, is_common=True)
+    ] = Codec.AUTO
+    quality: Annotated[
+        int | None,
+        Option(
+            "0 to 100 for any codec; higher is better.",
+            Panel.OUTPUT,
+            default=str(DEFAULT_QUALITY),
+            is_common=True,
+        ),
+    ] = None
+    crf: Annotated[int | None, Option("Quality on the codec's own scale; lower is better.", Panel.EXPERT)] = (
+        None
+    )
+    """Constant rate factor, in place of `quality`."""
+    encoder_preset: Annotated[
+        str | None,
+        Option(
+            "Speed of the encoder, as it names it: medium, 8 ...",
+            Panel.EXPERT,
+            metavar="PRESET",
+            default="the encoder's",
+        ),
+    ] = None
+    pixel_format: Annotated[
+        str | None,
+        Option(
+            "FFmpeg's name of how pixels are stored, e.g. yuv422p10le.",
+            Panel.EXPERT,
+            metavar="FORMAT",
+            default="what suits codec and source",
+        ),
+    ] = None
+    bit_depth: Annotated[
+        int | None,
+        Option(
+            "Bits per color component: 8, 10, 12 or 16.",
+            Panel.EXPERT,
+            default="the source's, if the codec has it",
+        ),
+    ] = None
+    encoder_options: Annotated[
+        tuple[str, ...],
+        Option(
+            "Option of FFmpeg's encoder; may be repeated.",
+            Panel.EXPERT,
+            flag="encoder-option",
+            metavar="KEY=VALUE",
+        ),
+    ] = ()
+    width: Annotated[
+        int | None,
+        Option(
+            "Output width in pixels.",
+            Panel.OUTPUT,
+            minimum=2,
+            default="4x, or by --height",
+            is_common=True,
+        ),
+    ] = None
+    height: Annotated[
+        int | None,
+        Option(
+            "Output height in pixels.",
+            Panel.OUTPUT,
+            minimum=2,
+            default="4x, or by --width",
+            is_common=True,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        check_choice("--codec", self.codec, Codec)
+        validate(self)
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Which streams beside the enlarged one are wanted."""
+    """Which streams beside the enlarged one are kept."""
 
-    audio: str = ALL
-    """`all`, `none`, or numbers of streams, separated by commas."""
-    subtitles: str = ALL
-    """The same."""
+    audio: Annotated[
+        str,
+        Option(
+            "Audio to keep: all, none or numbers (1,3).",
+            Panel.OUTPUT,
+            metavar="STREAMS",
+            is_common=True,
+        ),
+    ] = ALL
+    subtitles: Annotated[
+        str,
+        Option("Subtitles to keep, in the same way.", Panel.OUTPUT, metavar="STREAMS", is_common=True),
+    ] = ALL

@@ -7,7 +7,7 @@ from pathlib import Path
 from vidx4.errors import OptionError
 from vidx4.media.fields.deinterlace import choose_fields, is_interlaced, treat
 from vidx4.media.fields.detect import measure_fields
-from vidx4.media.options import ReadOptions
+from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
 from vidx4.media.pictures.read_sequence import is_sequence
 from vidx4.media.probe import probe
 from vidx4.video import Fields, Source
@@ -33,6 +33,8 @@ def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
     if options.keeps_fields:
         return source
     measure = measure_fields(source)
-    fields = choose_fields(source, measure, options.deinterlace, options.inverse_telecine)
+    fields = choose_fields(
+        source, measure, Deinterlace(options.deinterlace), InverseTelecine(options.inverse_telecine)
+    )
     source = replace(source, is_interlaced=is_interlaced(source, measure))
     return source if fields == Fields.KEEP else treat(source, fields, measure.top_field_first)

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidx4.frames import Box
-
 MIN_SIDE = 16
 """What the flow estimator needs; smaller frames are padded."""
 
@@ -39,10 +37,6 @@ class Motion:
     forward_trust: Tensor
     """(H, W)."""
     backward_trust: Tensor
-
-    def cropped(self, box: Box) -> "Motion":
-        """Return the motion of a part of the picture."""
-        return Motion(*(field[..., *box.slices] for field in vars(self).values()))
 
 
 def set_num_threads(num_threads: int) -> None:

@@ -202,4 +202,4 @@ def test_pulldown_of_another_rate(tmp_path: Path) -> None:
 
 def test_a_word_without_meaning() -> None:
     with pytest.raises(OptionError, match=r"--deinterlace.*auto, off, frame, field"):
-        ReadOptions(deinterlace="maybe")  # type: ignore[arg-type]
+        ReadOptions(deinterlace="maybe")

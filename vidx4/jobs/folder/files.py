@@ -105,7 +105,8 @@ class Batch:
         options_of: how a file is enlarged, by its path in the folder.
         load: loads a model; into this process where None.
         restart: whether work begins anew where an earlier run was stopped.
-        force: whether to begin though the disk seems too small.
+        ignore_disk_space: whether to start even if the disk looks too small.
+        accept_loss: whether to write an output even if verification finds something lost.
     """
 
     def __init__(
@@ -115,13 +116,15 @@ class Batch:
         *,
         load: Callable[[UpscaleOptions], Backend] = load_here,
         restart: bool = False,
-        force: bool = False,
+        ignore_disk_space: bool = False,
+        accept_loss: bool = False,
     ) -> None:
         self.selection = selection
         self._options_of = options_of
         self._load = load
         self._restart = restart
-        self._force = force
+        self._ignore_disk_space = ignore_disk_space
+        self._accept_loss = accept_loss
         self._records = Records(selection.output_folder)
         self._backends: dict[UpscaleOptions, Backend] = {}
         self._lock = RLock()  # of backends and records
@@ -214,9 +217,9 @@ class Batch:
         with start(job, control, restart=self._restart) as run:
             estimate = run.estimate()
             on_estimate(estimate)
-            if not self._force:
+            if not self._ignore_disk_space:
                 check_disk(plan, estimate)
-            report = run.finish(force=self._force)
+            report = run.finish(accept_loss=self._accept_loss)
         self._record(item, job.identity)
         message = " ".join(report.warnings + report.damage)
         return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)

@@ -12,7 +12,8 @@ from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_source
-from vidx4.jobs.preview.layout import Layout, compose
+from vidx4.jobs.preview.layout import compose
+from vidx4.jobs.preview.options import Layout
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
@@ -70,7 +71,7 @@ class Watch:
     def run(self, job: Job) -> Report:
         """Carry out a job that nobody goes on with."""
         control = Control(self._on_progress, stop=self._control.stop)
-        report = run(job, control, restart=True, force=True)
+        report = run(job, control, restart=True, ignore_disk_space=True, accept_loss=True)
         self._num_before += job.plan.num_frames
         return report
 

@@ -1,6 +1,5 @@
 """Before and after in one picture."""
 
-from enum import StrEnum
 from functools import cache
 
 import numpy as np
@@ -8,34 +7,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
+from vidx4.jobs.preview.options import Layout
 
 LINE_WIDTH = 4
 """Of the line between the halves, in output pixels."""
 MARGIN = 8
-
-
-class Layout(StrEnum):
-    """How before and after are shown."""
-
-    SPLIT = "split"
-    """One picture, its left half before and its right half after."""
-    SIDE = "side"
-    """Two whole pictures side by side."""
-    ALTERNATE = "alternate"
-    """One and the other in turn, a second each."""
-
-    @classmethod
-    def of(cls, name: str) -> "Layout":
-        """Return the layout of a name.
-
-        Raises:
-            OptionError: there is none.
-        """
-        if name not in list(cls):
-            raise OptionError(f"There is no layout {name!r}: choose {', '.join(cls)}.")
-        return cls(name)
 
 
 def compose(layout: Layout, before: FrameBatch, after: FrameBatch, ticks_per_second: float) -> FrameBatch:

@@ -30,7 +30,7 @@ class _Candidate:
         return float(torch.minimum(self.palette, other.palette).sum()) / 3 > LIKENESS
 
 
-def choose_moments(source: Source, num_moments: int) -> list[int]:
+def choose_moments(source: Source, num_moments: int, frames: range | None = None) -> list[int]:
     """Return the indices of frames that show what a film is like, in order.
 
     The film is divided into as many stretches of equal length; from each comes the sharpest of a few frames
@@ -38,21 +38,23 @@ def choose_moments(source: Source, num_moments: int) -> list[int]:
 
     Args:
         source: the film.
-        num_moments: how many; fewer come of a film with fewer frames.
+        num_moments: number of frames wanted; a film with fewer frames gives fewer.
+        frames: the frames to choose from; None for all.
     """
-    num_moments = min(num_moments, source.num_frames)
+    frames = frames or range(source.num_frames)
+    num_moments = min(num_moments, len(frames))
     chosen: list[_Candidate] = []
-    for candidates in _stretches(source, num_moments):
+    for candidates in _stretches(source, frames, num_moments):
         others = [each for each in candidates if not any(each.is_like(other) for other in chosen)]
         if best := max(others or candidates, key=lambda each: each.sharpness, default=None):
             chosen.append(best)
     return sorted({candidate.index for candidate in chosen})
 
 
-def _stretches(source: Source, num_stretches: int) -> Iterator[list[_Candidate]]:
-    per_stretch = min(NUM_CANDIDATES, source.num_frames // num_stretches)
+def _stretches(source: Source, frames: range, num_stretches: int) -> Iterator[list[_Candidate]]:
+    per_stretch = min(NUM_CANDIDATES, len(frames) // num_stretches)
     num_candidates = num_stretches * per_stretch
-    indices = [(2 * i + 1) * source.num_frames // (2 * num_candidates) for i in range(num_candidates)]
+    indices = [frames[(2 * i + 1) * len(frames) // (2 * num_candidates)] for i in range(num_candidates)]
     found = {candidate.index: candidate for candidate in _candidates(source, indices)}
     for start in range(0, num_candidates, per_stretch):
         yield [found[index] for index in indices[start : start + per_stretch] if index in found]

@@ -12,18 +12,18 @@ from PIL import Image
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OptionError
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Scenes, Take, Watch, make_take
 from vidx4.jobs.preview.crops import Shown, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.layout import Layout
 from vidx4.jobs.preview.moments import choose_moments, seconds_of, timecode
+from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, Setting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.atomic import check_writable
-from vidx4.media.options import EncodeOptions
 from vidx4.media.streams import choose_suffix
-from vidx4.video import Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class PreviewPlan:
     """One for each choice."""
     crops: Path
     page: Path | None
+    within: TimeRange = WHOLE
+    """The part of the film that is to be enlarged in the end, which costs are estimated for."""
 
     @property
     def num_frames(self) -> int:
@@ -82,46 +84,40 @@ def plan_preview(
     choices: Sequence[Choice],
     output: Path | None = None,
     *,
-    span: TimeRange | None = None,
-    num_samples: int = 3,
-    duration: Fraction = Fraction(1),
-    layout: Layout = Layout.SPLIT,
-    encode: EncodeOptions = EncodeOptions(),
-    with_page: bool = True,
-    overwrite: bool = False,
+    request: Request = Request(),
+    shown: PreviewOptions = PreviewOptions(),
 ) -> PreviewPlan:
     """Decide on a preview.
 
     Args:
         source: the film.
         choices: the settings, one or more.
-        output: where the video goes, with the label of each setting in its name where there are several;
-            beside the source where None. Crops and page lie beside it.
-        span: what is shown; None for moments chosen over the whole film.
-        num_samples: how many such moments.
-        duration: of each, in seconds.
-        layout: how before and after are put together in the video.
-        encode: how it is compressed.
-        with_page: whether to write the page.
-        overwrite: whether files that exist may be replaced.
+        output: where the video goes, with the label of each setting in its name if there are several; None
+            for beside the source. Crops and page lie beside it.
+        request: the part that moments are chosen from and costs are estimated for, and how the preview is
+            encoded.
+        shown: which moments, and how.
 
     Raises:
         OptionError: the range holds no frame.
         OutputError: a file exists, is the source, or is of an unknown kind.
     """
+    encode, within = request.encode, request.span
+    span = shown.moment(within)
     if output is None:
         output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    shown = [_middle(source, span)] if span else _moments(source, num_samples, duration)
-    spans, stills = zip(*shown, strict=True)
+    moments = [_middle(source, span)] if span else _moments(source, within, shown)
+    spans, stills = zip(*moments, strict=True)
     plan = PreviewPlan(
-        scenes=Scenes(source, spans, stills, layout, encode),
+        scenes=Scenes(source, spans, stills, shown.layout, encode),
         choices=tuple(choices),
         videos=tuple(_with_label(output, choice.label) for choice in choices),
         crops=crops_beside(output),
-        page=output.with_suffix(".html") if with_page else None,
+        page=output.with_suffix(".html") if shown.html else None,
+        within=within,
     )
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
-        check_writable(file, source.path, overwrite)
+        check_writable(file, source.path, request.overwrite)
     for video, each in product(plan.videos, spans):
         plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
     return plan
@@ -141,12 +137,17 @@ def _frames(source: Source, span: TimeRange) -> range:
     return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
-def _moments(source: Source, num_samples: int, duration: Fraction) -> list[tuple[TimeRange, int]]:
-    """Return spans about the moments of a film, none of which meet."""
-    num_samples = max(1, min(num_samples, int(source.duration / duration)))
-    moments = choose_moments(source, num_samples)
+def _moments(source: Source, within: TimeRange, shown: PreviewOptions) -> list[tuple[TimeRange, int]]:
+    """Return spans about the moments of a part of a film; none of the spans overlap."""
+    frames = _frames(source, within)
+    if not frames:
+        raise OptionError(f"{source.path} has no frame between --start and --stop.")
+    begin, end = (source.seconds_of(pts) for pts in within.pts_bounds(source))
+    duration = shown.duration or Fraction(1)
+    num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
+    moments = choose_moments(source, num_samples, frames)
     times = [seconds_of(source, index) for index in moments]
-    borders = [Fraction(0), *((a + b) / 2 for a, b in pairwise(times)), source.duration]
+    borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
         start = max(first, min(when - duration / 2, last - duration))
@@ -191,7 +192,8 @@ def _shown(plan: PreviewPlan, takes: Sequence[Take], still: int) -> Shown:
 
 
 def _cost(plan: PreviewPlan, choice: Choice, take: Take) -> Cost:
-    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * plan.scenes.source.num_frames)
+    num_frames = len(_frames(plan.scenes.source, plan.within))
+    return Cost(choice.label, take.seconds_per_frame, take.seconds_per_frame * num_frames)
 
 
 def _page(plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], shown: Sequence[Shown]) -> Page:

@@ -1,0 +1,74 @@
+"""Commands that enlarge nothing: they look at files, models and this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidx4.cli.options import OutputOptions
+from vidx4.cli.program import Subset, command
+from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
+from vidx4.cli.terminal import Terminal
+from vidx4.jobs.request import OF_A_COPY, Request
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]
+Upscaled = Annotated[Path, typer.Argument(metavar="UPSCALED", help="Its enlarged copy.")]
+Crops = Annotated[
+    Path | None, typer.Argument(metavar="OUTPUT", help="Default: <copy>_crops.png beside the copy.")
+]
+
+
+@command
+def compare(
+    terminal: Terminal,
+    source: Input,
+    upscaled: Upscaled,
+    destination: OutputOptions,
+    request: Annotated[Request, Subset(only=("overwrite",))],
+    to: Crops = None,
+) -> None:
+    """Write a picture of crops from the middle of a video: bicubic beside its enlarged copy."""
+    from vidx4.jobs.preview.crops import compare
+
+    crops = destination.or_positional(to)
+    terminal.done(compare(source, upscaled, crops, overwrite=request.overwrite))
+
+
+@command
+def verify(
+    terminal: Terminal,
+    source: Input,
+    upscaled: Upscaled,
+    request: Annotated[Request, Subset(only=OF_A_COPY)],
+) -> None:
+    """Compare a video with its enlarged copy: frames, times, streams, colors; fail if anything is lost.
+
+    Give the options again that decided what the copy holds.
+    """
+    from vidx4.jobs.verify import verify
+
+    show_checks(terminal, verify(source, upscaled, request))
+
+
+@command
+def probe(terminal: Terminal, source: Input) -> None:
+    """Show what a video file holds."""
+    from vidx4.media.probe import probe
+
+    show_source(terminal, probe(source))
+
+
+@command
+def models(terminal: Terminal) -> None:
+    """Show the known models: what they are, how large, and where they are."""
+    from vidx4.diffusion.models.registry import known_models
+
+    show_models(terminal, known_models())
+
+
+@command
+def doctor(terminal: Terminal) -> None:
+    """Check this machine: what is fine, what is not, and what to do about it."""
+    from vidx4.jobs.doctor import examine
+
+    show_findings(terminal, examine())

@@ -1,0 +1,51 @@
+"""`vidx4 preview`: moments before and after, and what the whole would take."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidx4.cli.options import OutputOptions
+from vidx4.cli.program import Subset, command
+from vidx4.cli.terminal import Terminal
+from vidx4.cli.video_view import show_preview, show_preview_plan
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.jobs.preview.options import PreviewOptions
+from vidx4.jobs.request import JobOptions, Request
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]
+Output = Annotated[
+    Path | None, typer.Argument(metavar="OUTPUT", help="Default: <stem>_x4_preview beside the input.")
+]
+
+
+@command
+def preview(
+    terminal: Terminal,
+    typed: Mapping[str, Any],
+    source: Input,
+    options: UpscaleOptions,
+    request: Annotated[Request, Subset(without=("audio", "subtitles", "strict"))],
+    destination: OutputOptions,
+    shown: PreviewOptions,
+    job: Annotated[JobOptions, Subset(only=("batch_size",))],
+    to: Output = None,
+) -> None:
+    """Show moments of a video before and after, and what the whole would take.
+
+    They come as a video, a picture of crops, and a page for comparing.
+    """
+    from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.preview.run import plan_preview, run_preview
+    from vidx4.jobs.preview.sweep import choices_of
+    from vidx4.media.source import read_source
+
+    choices = choices_of(source, typed, shown.sweep)
+    output = destination.or_positional(to)
+    plan = plan_preview(read_source(source, request.read), choices, output, request=request, shown=shown)
+    show_preview_plan(terminal, plan)
+    upscaler = Upscaler.from_options(choices[0].options)
+    with terminal.working(source.name) as control:
+        made = run_preview(plan, upscaler, job.batch_size, control)
+    show_preview(terminal, plan, made)

@@ -1,0 +1,101 @@
+"""`vidx4 upscale`: one video or still picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidx4.cli.options import OutputOptions
+from vidx4.cli.program import command
+from vidx4.cli.terminal import Terminal
+from vidx4.cli.video_view import show_estimate, show_plan, show_report
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.errors import OptionError
+from vidx4.jobs.cluster.options import ClusterOptions
+from vidx4.jobs.request import JobOptions, Request
+from vidx4.media.options import OUTPUT
+from vidx4.option import options_of
+
+if TYPE_CHECKING:
+    from vidx4.jobs.job import Backend
+    from vidx4.jobs.plan import Plan
+
+Input = Annotated[
+    Path,
+    typer.Argument(metavar="INPUT", help="A video, a still picture or a folder of numbered pictures."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Argument(metavar="OUTPUT", parser=OUTPUT.parse, help="Default: <stem>_x4 beside the input."),
+]
+
+
+@command
+def upscale(
+    terminal: Terminal,
+    typed: Mapping[str, Any],
+    source: Input,
+    options: UpscaleOptions,
+    request: Request,
+    destination: OutputOptions,
+    job: JobOptions,
+    cluster: ClusterOptions,
+    to: Output = None,
+) -> None:
+    """Make a video or a still picture four times larger; run it again to resume.
+
+    If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
+    """
+    from vidx4.jobs.loading import loader
+    from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.still.read import is_picture
+    from vidx4.jobs.still.upscale import plan_picture, upscale_picture
+
+    output = destination.or_positional(to)
+    if is_picture(source):
+        _refuse_for_picture(typed)
+        written = plan_picture(source, output, overwrite=request.overwrite)
+        with loader(cluster, options.device) as load:
+            upscale_picture(source, written, load(options))
+        terminal.done(written)
+        return
+    plan = plan_video(source, output, request)
+    show_plan(terminal, plan)
+    with loader(cluster, options.device) as load:
+        _run(plan, load(options), job, terminal)
+
+
+def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
+    """Refuse options that have no effect on a still picture."""
+    others = {**options_of(Request), **options_of(JobOptions)}
+    del others["overwrite"]
+    useless = [f"--{flag}" for flag in typed if flag in others and typed[flag] != others[flag].default]
+    if useless:
+        raise OptionError(f"A still picture has one frame, no codec and no parts: omit {', '.join(useless)}.")
+
+
+def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:
+    from vidx4.jobs.estimate import check_disk
+    from vidx4.jobs.report import write_report
+    from vidx4.jobs.run import start
+    from vidx4.media.atomic import check_writable
+
+    if job_options.report is not None:
+        check_writable(job_options.report, plan.source.path, plan.request.overwrite)
+    job = backend.job(plan, job_options.batch_size)
+    with (
+        terminal.working(plan.source.path.name) as control,
+        start(job, control, restart=job_options.restart, is_trial=job_options.dry_run) as run,
+    ):
+        estimate = run.estimate()
+        show_estimate(terminal, estimate, job)
+        if not job_options.ignore_disk_space:
+            check_disk(plan, estimate)
+        if job_options.dry_run:
+            terminal.tell(f"The frames measured here are kept in {plan.work_folder} for the run itself.")
+            return
+        report = run.finish(accept_loss=job_options.accept_loss)
+    if job_options.report is not None:
+        write_report(job_options.report, report.facts())
+    show_report(terminal, report)

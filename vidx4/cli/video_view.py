@@ -1,0 +1,93 @@
+"""What the user sees of one video: the plan, what it takes, the report; and of a preview."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from vidx4.cli.progress_bar import reused
+from vidx4.cli.terminal import Terminal
+from vidx4.jobs.events import estimate_facts, plan_facts, preview_facts
+from vidx4.syntax import format_disk, format_memory, format_seconds
+
+if TYPE_CHECKING:
+    from vidx4.jobs.estimate import Estimate
+    from vidx4.jobs.job import Job
+    from vidx4.jobs.plan import Plan
+    from vidx4.jobs.preview.run import Preview, PreviewPlan
+    from vidx4.jobs.report import Report
+    from vidx4.video import StreamInfo
+
+
+def show_plan(terminal: Terminal, plan: "Plan") -> None:
+    """Show what will be done."""
+    source, target = plan.source, plan.written.target
+    terminal.event("plan", **plan_facts(plan))
+    rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
+    what = f"{source.width}x{source.height}, {plan.num_frames} frames, {format_seconds(plan.seconds)}{rate}"
+    terminal.fact("source", f"{source.path}: {what}")
+    encoded = f"{target.width}x{target.height}, {plan.encoder.encoder} {plan.encoder.pix_fmt}"
+    terminal.fact("output", f"{plan.output}: {encoded}, with {_named(plan.kept)}")
+    for stream in plan.kept:
+        facts = (stream.kind, stream.codec, stream.language, stream.details, stream.title)
+        terminal.fact("kept", f"stream {stream.index}: {' '.join(filter(None, facts))}", is_detail=True)
+    for warning in plan.warnings:
+        terminal.warn(warning)
+
+
+def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
+    """Show what a job takes."""
+    terminal.event("estimate", **estimate_facts(estimate, job))
+    settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
+    terminal.fact("settings", ", ".join(settings), is_detail=True)
+    tiles = job.identity.get("tile-size")
+    cut = f"tiles of {tiles}" if tiles else "no tiles"
+    terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
+    size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
+    terminal.fact("disk", f"output about {size}, {needed} needed until it is finished, {free} free")
+    each = f"{estimate.seconds_per_frame:.3g} s a frame"
+    terminal.fact("time", f"about {format_seconds(estimate.seconds_left)}: {each}, {estimate.basis}")
+
+
+def show_report(terminal: Terminal, report: "Report") -> None:
+    """Show what was done."""
+    for warning in report.damage:
+        terminal.warn(warning)
+    earlier = report.num_frames - report.num_new
+    speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
+    terminal.tell(
+        f"{report.num_frames} frames{f', {earlier} of them by an earlier run,' if earlier else ''} in "
+        f"{format_seconds(report.seconds)} ({speed}), at most {format_memory(report.peak_memory)}"
+    )
+    for name, seconds in asdict(report.stages).items():
+        terminal.fact(name, format_seconds(seconds), is_detail=True)
+    for name, share in report.workers.items():
+        took = f"{share.num_frames} frames, model {format_seconds(share.model_seconds)}"
+        terminal.fact(name, f"{took}, at most {format_memory(share.peak_memory)}", is_detail=True)
+    terminal.done(**report.facts())
+
+
+def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
+    """Show what a preview will hold."""
+    source, facts = plan.scenes.source, preview_facts(plan)
+    terminal.event("plan", **facts)
+    terminal.fact("source", f"{source.path}: {source.width}x{source.height}, {source.num_frames} frames")
+    settings = f", {len(plan.choices)} settings" if len(plan.choices) > 1 else ""
+    moments = ", ".join(map(format_seconds, facts["moments"]))
+    terminal.fact("shown", f"from {moments}: {plan.num_frames} frames{settings}")
+
+
+def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") -> None:
+    """Show where a preview is, and what the job itself would take."""
+    costs = [asdict(cost) for cost in preview.costs]
+    terminal.event("done", outputs=preview.videos, crops=preview.crops, page=preview.page, costs=costs)
+    terminal.results(*filter(None, (*preview.videos, preview.crops, preview.page)))
+    what = "the whole video" if plan.within.is_whole else "this part of the video"
+    for cost in preview.costs:
+        settings = f"With {cost.label}" if cost.label else "At these settings"
+        each = f"{cost.seconds_per_frame:.3g} s a frame"
+        terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
+
+
+def _named(streams: "Sequence[StreamInfo]") -> str:
+    names = (" ".join(filter(None, (stream.codec or stream.kind, stream.language))) for stream in streams)
+    return ", ".join(names) or "no other stream"

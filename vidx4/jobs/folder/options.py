@@ -1,0 +1,37 @@
+"""Options of a folder."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.jobs.request import JobOptions, Request
+from vidx4.option import Option, OptionField, Panel, options_of
+
+NO_OPTIONS = ("start", "stop", "frame_rate")
+"""Fields of a request that files of a folder can't have."""
+_OF_THE_FOLDER = ("overwrite", "strict")
+"""Fields of a request that are the same for all files."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Which files of a folder are enlarged."""
+
+    include: Annotated[
+        tuple[str, ...],
+        Option("Only files like this; may be repeated.", Panel.INPUT, metavar="PATTERN", is_common=True),
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        Option("No files like this; may be repeated.", Panel.INPUT, metavar="PATTERN", is_common=True),
+    ] = ()
+    watch: Annotated[
+        bool, Option("Keep looking for new files, until Ctrl-C.", Panel.INPUT, is_common=True)
+    ] = False
+
+
+def file_options() -> dict[str, OptionField]:
+    """Return the options that vidx4.toml may give to files, by key."""
+    options = {**options_of(UpscaleOptions), **options_of(Request)}
+    own = {key: each for key, each in options.items() if each.name not in (*NO_OPTIONS, *_OF_THE_FOLDER)}
+    return {**own, "batch-size": options_of(JobOptions)["batch-size"]}

@@ -1,0 +1,29 @@
+"""Where models are loaded: in this process or on a cluster."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.errors import OptionError
+from vidx4.jobs.cluster.options import ClusterOptions
+from vidx4.jobs.job import Backend
+from vidx4.jobs.local import load_here
+
+
+@contextmanager
+def loader(options: ClusterOptions, device: str) -> Iterator[Callable[[UpscaleOptions], Backend]]:
+    """Give a function that loads models: here, or on a cluster, which is left after the block.
+
+    Raises:
+        OptionError: Ray is not installed, or there is no such cluster.
+    """
+    if options.cluster is None:
+        yield load_here
+        return
+    if find_spec("ray") is None:
+        raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
+    from vidx4.jobs.cluster.actors import connect
+
+    with connect(options.cluster, options.workers, device, sends_model=options.send_model) as load:
+        yield load

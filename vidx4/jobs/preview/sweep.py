@@ -1,0 +1,56 @@
+"""Settings to compare: every combination of some values of the model's options."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from vidx4.diffusion.options import UpscaleOptions
+from vidx4.errors import OptionError
+from vidx4.jobs.preview.run import Choice
+from vidx4.jobs.request import Request
+from vidx4.option import as_typed, build, options_of
+
+_OPTIONS = {**options_of(UpscaleOptions), **options_of(Request)}
+"""What decides how a video looks."""
+_NOT_SHOWN = ("overwrite", "strict")
+
+
+def choices_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -> list[Choice]:
+    """Return the settings to compare: every combination of the swept values, and else what the user typed.
+
+    Args:
+        source: the video.
+        typed: values that the user gave, by flag.
+        sweeps: values of options, such as `noise-level=0,20`; without any, there is one setting.
+
+    Raises:
+        OptionError: there is no such option, or it takes no such value.
+    """
+    typed = {flag: value for flag, value in typed.items() if flag in _OPTIONS and flag not in _NOT_SHOWN}
+    values = dict(map(_parse, sweeps))
+    combinations = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
+    return [_choice(source, typed, swept) for swept in combinations]
+
+
+def _choice(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Choice:
+    values = {**typed, **swept}
+    name = str(source) if not str(source).startswith("-") else f"./{source}"
+    return Choice(
+        label=", ".join(f"{flag} {value}" for flag, value in swept.items()),
+        options=build(UpscaleOptions, values),
+        flags={flag: " ".join(_OPTIONS[flag].format(value)) for flag, value in values.items()},
+        command=f"vidx4 upscale {shlex.quote(name)} {as_typed(values, _OPTIONS)}".rstrip(),
+    )
+
+
+def _parse(sweep: str) -> tuple[str, list[Any]]:
+    flag, _, listed = sweep.removeprefix("--").partition("=")
+    texts = [text.strip() for text in listed.split(",") if text.strip()]
+    if not texts:
+        raise OptionError(f"--sweep takes an option and values, as in noise-level=0,20,60, not {sweep!r}.")
+    options = options_of(UpscaleOptions)
+    if flag not in options:
+        raise OptionError(f"--sweep {flag}: the model has no option --{flag}.")
+    return flag, [options[flag].parse(text) for text in texts]
