@@ -1,10 +1,10 @@
 """A video file and its properties, and a range of it in time."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from vidx4.option import Option, Panel
 from vidx4.syntax import TIME
@@ -159,6 +159,40 @@ class Source:
         """Whether all frames last equally long, up to rounding to the time base."""
         steps = {b - a for a, b in zip(self.pts, self.pts[1:], strict=False)}
         return not steps or max(steps) - min(steps) <= 1
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the file holds, as JSON values."""
+        color = self.color
+        return {
+            "path": self.path,
+            "container": self.container,
+            "video_stream": self.video_index,
+            "size": f"{self.width}x{self.height}",
+            "sample_aspect_ratio": self.sample_aspect_ratio,
+            "rotation": self.rotation,
+            "margins": " ".join(f"{side} {width}" for side, width in asdict(self.margins).items() if width)
+            or "none",
+            "num_frames": self.num_frames,
+            "duration": f"{float(self.duration):.3f} s",
+            "frame_rate": f"{float(self.frame_rate):.3f} fps" if self.frame_rate else None,
+            "is_constant_rate": self.is_constant_rate,
+            "time_base": self.time_base,
+            "first_pts": self.pts[0],
+            "pixel_format": self.pix_fmt,
+            "bit_depth": self.bit_depth,
+            "color": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}",
+            "full_range": color.full_range,
+            "chroma_location": color.chroma_location,
+            "hdr_metadata": self._hdr,
+            "is_interlaced": self.is_interlaced,
+            "fields": self.fields.value,
+            "streams": [asdict(stream) for stream in self.streams],
+        }
+
+    @property
+    def _hdr(self) -> str:
+        static = {"mastering display": self.hdr.mastering_display, "content light": self.hdr.content_light}
+        return ", ".join([*(name for name, value in static.items() if value), *self.hdr.dropped]) or "none"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.conftest import MakeVideo
 from tests.video_files import gradient, write_video
 from vidx4.cli.commands import app
 from vidx4.errors import DiskFullError
-from vidx4.jobs import estimate, loading
+from vidx4.jobs import estimate
 from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -347,7 +347,7 @@ def test_a_cluster_that_makes_no_sense_is_refused(
 def test_without_ray_a_cluster_is_refused(
     make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(loader, "find_spec", lambda name: None)
     (tmp_path / "in").mkdir()
     for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
         result = vidx4(*command, "--cluster", "local")

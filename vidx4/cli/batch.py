@@ -46,10 +46,10 @@ def batch(
 
     A file vidx4.toml in the folder may give options, for all files or for those that match a pattern.
     """
+    from vidx4.jobs.cluster.loader import loader
     from vidx4.jobs.folder.files import Batch
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.folder.selection import Selection
-    from vidx4.jobs.loading import loader
     from vidx4.media.atomic import check_writable
 
     if job.report is not None:

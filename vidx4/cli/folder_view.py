@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal, printable
-from vidx4.jobs.events import file_facts, total_facts
 from vidx4.syntax import format_disk, format_seconds
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class BatchView:
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
         """Show how much there is to do."""
-        facts = [file_facts(look) for look in looks]
+        facts = [look.facts() for look in looks]
         self._terminal.event("plan", files=facts)
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
@@ -99,7 +98,7 @@ class BatchView:
             self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
 
     def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
-        self._terminal.progress_event(progress, file=str(item.path), **total_facts(total))
+        self._terminal.progress_event(progress, file=str(item.path), **total.facts())
 
     @contextmanager
     def _bars(self) -> Iterator[None]:
@@ -130,7 +129,7 @@ def _overall(total: "Total") -> str:
 
 def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
     """Show what a batch would do; fail if a file can't be enlarged."""
-    facts = [file_facts(look) for look in looks]
+    facts = [look.facts() for look in looks]
     terminal.event("plan", files=facts)
     if not terminal.quiet:
         rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]

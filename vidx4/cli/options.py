@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vidx4.errors import OptionError
-from vidx4.media.options import OUTPUT
+from vidx4.jobs.request import OUTPUT
 from vidx4.option import Option, Panel
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from vidx4.cli.terminal import FAILED, Terminal
-from vidx4.jobs.events import source_facts
 
 if TYPE_CHECKING:
     from vidx4.diffusion.models.registry import KnownModel
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def show_source(terminal: Terminal, source: "Source") -> None:
     """Show what a file holds."""
-    facts = source_facts(source)
+    facts = source.facts()
     if terminal.json:
         terminal.print_json(facts)
         return

@@ -15,7 +15,6 @@ from rich.markup import escape
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
 from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
-from vidx4.jobs.events import progress_facts
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
@@ -159,7 +158,7 @@ class Terminal:
 
     def progress_event(self, progress: "Progress", **fields: Any) -> None:
         """Report the progress of a job as JSON."""
-        self.event("progress", **fields, **progress_facts(progress))
+        self.event("progress", **fields, **progress.facts())
 
     def _part(self, part: "Part") -> None:
         self.event("part", **asdict(part))

@@ -13,8 +13,7 @@ from vidx4.cli.video_view import show_estimate, show_plan, show_report
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
-from vidx4.jobs.request import JobOptions, Request
-from vidx4.media.options import OUTPUT
+from vidx4.jobs.request import OUTPUT, JobOptions, Request
 from vidx4.option import options_of
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def upscale(
 
     If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
     """
-    from vidx4.jobs.loading import loader
+    from vidx4.jobs.cluster.loader import loader
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still.read import is_picture
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from vidx4.cli.progress_bar import reused
 from vidx4.cli.terminal import Terminal
-from vidx4.jobs.events import estimate_facts, plan_facts, preview_facts
 from vidx4.syntax import format_disk, format_memory, format_seconds
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def show_plan(terminal: Terminal, plan: "Plan") -> None:
     """Show what will be done."""
     source, target, kept = plan.source, plan.written.target, plan.written.streams.kept
-    terminal.event("plan", **plan_facts(plan))
+    terminal.event("plan", **plan.facts())
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     what = f"{source.width}x{source.height}, {plan.num_frames} frames, {format_seconds(plan.seconds)}{rate}"
     terminal.fact("source", f"{source.path}: {what}")
@@ -36,7 +35,7 @@ def show_plan(terminal: Terminal, plan: "Plan") -> None:
 
 def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     """Show what a job takes."""
-    terminal.event("estimate", **estimate_facts(estimate, job))
+    terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
     tiles = job.identity.get("tile-size")
@@ -68,7 +67,7 @@ def show_report(terminal: Terminal, report: "Report") -> None:
 
 def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
     """Show what a preview will hold."""
-    source, facts = plan.scenes.source, preview_facts(plan)
+    source, facts = plan.scenes.source, plan.facts()
     terminal.event("plan", **facts)
     terminal.fact("source", f"{source.path}: {source.width}x{source.height}, {source.num_frames} frames")
     settings = f", {len(plan.variants)} settings" if len(plan.variants) > 1 else ""

@@ -2,17 +2,17 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from statistics import fmean
+from typing import Any
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import DiskFullError
 from vidx4.frames import FrameBatch
-from vidx4.jobs.job import CHUNK_FRAMES, Executor
+from vidx4.jobs.job import CHUNK_FRAMES, Executor, Job
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import peak_memory
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
@@ -55,6 +55,15 @@ class Estimate:
         """Seconds until the output is finished."""
         return self.num_left * self.seconds_per_frame
 
+    def facts(self, job: Job) -> dict[str, Any]:
+        """Return what the job takes, as JSON values."""
+        return {
+            **asdict(self),
+            "seconds_left": self.seconds_left,
+            "batch_size": job.batch_size,
+            "tile_size": job.identity.get("tile-size"),
+        }
+
 
 def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -> Estimate:
     """Estimate what a job will take from its finished parts, of which there must be one.
@@ -80,7 +89,7 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -
         + _copied(plan)
         + _states(folder, executor.num_shots_at_once),
         disk_free=shutil.disk_usage(folder.path).free,
-        memory=max(peak_memory(), meter.peak_memory),
+        memory=meter.peak_memory,
     )
 
 

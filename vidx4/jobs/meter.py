@@ -3,7 +3,7 @@
 import time
 
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.progress import Advance, Control, Progress
+from vidx4.jobs.progress import Advance, Control, Progress, peak_memory
 from vidx4.jobs.work_folder import WorkFolder
 
 
@@ -31,13 +31,17 @@ class Meter:
         self.num_reused = 0.0
         self.num_parts = 0
         """Number of parts that this run has started."""
-        self.peak_memory = 0
-        """Peak memory reported by a process that enlarges frames, in bytes."""
+        self._peak_memory = 0
 
     @property
     def seconds(self) -> float:
         """Seconds since the start of the run."""
         return time.monotonic() - self._start
+
+    @property
+    def peak_memory(self) -> int:
+        """Peak memory of this process and its GPU, or of a worker if that is more, in bytes."""
+        return max(peak_memory(), self._peak_memory)
 
     def add(self, advance: Advance) -> None:
         """Count encoded frames."""
@@ -52,7 +56,7 @@ class Meter:
         self._warm = self._warm or (self.seconds, self.num_new, self.num_reused)
         self._at_work = {start: each for start, each in self._at_work.items() if not self._is_whole(each)}
         self._at_work[advance.start] = advance
-        self.peak_memory = max(self.peak_memory, advance.memory)
+        self._peak_memory = max(self._peak_memory, advance.memory)
         self._control.on_progress(self._progress(advance.memory))
 
     def _is_whole(self, advance: Advance) -> bool:

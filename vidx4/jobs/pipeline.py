@@ -8,9 +8,9 @@ from typing import TypeAlias
 from vidx4.errors import SourceError
 from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.jobs.plan import Plan
-from vidx4.jobs.prefetch import ahead
 from vidx4.jobs.progress import Control, Monitor, StageSeconds
 from vidx4.jobs.shots import Batch, ShotBatch, by_shot
+from vidx4.jobs.threads import ahead
 from vidx4.media.decode import read_frames
 from vidx4.media.stall import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch

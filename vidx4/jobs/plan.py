@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from vidx4.errors import OptionError
 from vidx4.jobs.request import Request
@@ -62,6 +63,23 @@ class Plan:
     def work_folder(self) -> Path:
         """Folder of the finished parts, beside the output."""
         return work_folder_of(self.output)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what will be done, as JSON values."""
+        target, streams = self.written.target, self.written.streams
+        return {
+            "source": self.source.path,
+            "output": self.output,
+            "num_frames": self.num_frames,
+            "seconds": self.seconds,
+            "width": target.width,
+            "height": target.height,
+            "codec": target.encoder.encoder,
+            "pixel_format": target.encoder.pix_fmt,
+            "fields": self.source.fields.value,
+            "kept": [asdict(stream) for stream in streams.kept],
+            "lost": [asdict(stream) for stream, _ in streams.lost],
+        }
 
 
 def work_folder_of(output: Path) -> Path:

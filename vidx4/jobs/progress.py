@@ -52,6 +52,19 @@ class Progress:
         """Share of this run's work that was reused from earlier frames."""
         return self.num_reused / max(self.num_new, 1)
 
+    def facts(self) -> dict[str, Any]:
+        """Return how much is done, as JSON values."""
+        return {
+            "num_done": self.num_done,
+            "num_frames": self.num_frames,
+            "frames_per_second": round(1 / self.seconds_per_frame, 4),
+            "seconds_left": round(self.seconds_left, 1),
+            "share_reused": round(self.share_reused, 4),
+            "memory": self.memory,
+            "num_shots": self.num_shots,
+            "shot_seconds": round(self.shot_seconds, 3),
+        }
+
 
 @dataclass(frozen=True)
 class Advance:

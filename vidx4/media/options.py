@@ -3,24 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated
 
 from vidx4.option import Option, Panel, validate
-from vidx4.syntax import RATE, Syntax
+from vidx4.syntax import RATE
 
 DEFAULT_QUALITY = 80
 ALL, NONE = "all", "none"
-
-
-def parse_output(text: str) -> Path:
-    """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
-    from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN  # not needed to start
-
-    return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
-
-
-OUTPUT = Syntax("PATH", "a path", parse_output)
 
 
 class Deinterlace(StrEnum):

@@ -18,7 +18,7 @@ from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
-from vidx4.jobs.waiting import next_item
+from vidx4.jobs.threads import next_item
 
 _priorities = count()
 """Whatever is asked for first is done first."""

@@ -22,7 +22,7 @@ from vidx4.jobs.cluster.worker import JobSpec, PartResult, Worker
 from vidx4.jobs.cluster.workers import WorkerHandle
 from vidx4.jobs.job import Job
 from vidx4.jobs.progress import Advance, Control, Monitor, WorkerStats
-from vidx4.jobs.waiting import join_thread, next_item, poll
+from vidx4.jobs.threads import join_thread, next_item, poll
 from vidx4.jobs.work_folder import Part, WorkFolder
 from vidx4.media.atomic import write_whole
 

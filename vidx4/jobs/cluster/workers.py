@@ -13,7 +13,7 @@ from vidx4.jobs.cluster.model_files import ModelSpec
 from vidx4.jobs.cluster.task_queue import MAX_ATTEMPTS, TASKS_PER_WORKER, TaskQueue, WorkerLost, WorkSize
 from vidx4.jobs.cluster.worker import Worker
 from vidx4.jobs.identity import Identity, differences, program
-from vidx4.jobs.waiting import join_thread, poll, result_of
+from vidx4.jobs.threads import join_thread, poll, result_of
 
 logger = logging.getLogger(__name__)
 

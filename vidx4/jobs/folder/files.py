@@ -58,6 +58,11 @@ class FileReport:
     """Number of frames that were upscaled."""
     seconds: float = 0.0
 
+    def facts(self) -> dict[str, Any]:
+        """Return why nothing is to be done with the file, as JSON values."""
+        facts = {"path": str(self.path), "output": str(self.output or ""), "num_left": 0, "num_kept": 0}
+        return {**facts, "status": self.outcome.value, "frames": "", "notes": self.message}
+
 
 @dataclass(frozen=True)
 class FileOptions:
@@ -91,6 +96,21 @@ class Item:
     def work_left(self) -> int:
         """Low-resolution pixels that are left to upscale; still pictures count as none."""
         return self.num_left * self.plan.source.width * self.plan.source.height if self.plan else 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what will be done with the file, as JSON values."""
+        facts = {"path": str(self.path), "output": str(self.output)}
+        counts = {"num_left": self.num_left, "num_kept": self.num_kept}
+        status = "resumes" if self.num_kept else "to do"
+        return {**facts, **counts, "status": status, "frames": self._frames, "notes": self.options.changed}
+
+    @property
+    def _frames(self) -> str:
+        if self.plan is None:
+            return "a picture"
+        kept = f", {self.num_kept} of them done" if self.num_kept else ""
+        source = self.plan.source
+        return f"{self.plan.num_frames} of {source.width}x{source.height}{kept}"
 
 
 class Batch:

@@ -5,14 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, RLock
-from typing import Protocol
+from typing import Any, Protocol
 
 from vidx4.errors import StoppedError
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
 from vidx4.jobs.progress import Control, Progress
-from vidx4.jobs.waiting import poll, result_of
+from vidx4.jobs.threads import poll, result_of
 from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0
@@ -32,6 +32,15 @@ class Total:
     """Share of the work that is done, counted in pixels."""
     seconds_left: float
     """Estimated from the speed of the files at work."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return how much is done, as JSON values."""
+        return {
+            "number": self.number,
+            "num_files": self.num_files,
+            "share_done_of_all": round(self.share_done, 4),
+            "seconds_left_of_all": round(self.seconds_left, 1),
+        }
 
 
 class Observer(Protocol):

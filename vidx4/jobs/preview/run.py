@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -57,6 +58,16 @@ class PreviewPlan:
         """Number of frames to upscale, of all variants together."""
         frames = (len(_frames(self.scenes.source, span)) for span in self.scenes.spans)
         return len(self.variants) * sum(frames)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what will be shown, as JSON values."""
+        return {
+            "source": self.scenes.source.path,
+            "outputs": self.videos,
+            "num_frames": self.num_frames,
+            "moments": [float(span.start or 0) for span in self.scenes.spans],
+            "settings": [variant.label for variant in self.variants],
+        }
 
 
 @dataclass(frozen=True)

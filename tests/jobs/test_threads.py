@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from queue import Queue
+from threading import Event, Thread
 
 import pytest
 
-from vidx4.errors import SourceError
-from vidx4.jobs.prefetch import ahead
-from vidx4.jobs.waiting import result_of
+from vidx4.errors import SourceError, StoppedError
+from vidx4.jobs.threads import ahead, join_thread, next_item, poll, result_of
 from vidx4.media.stall import Pulse, watched
 
 HANG = 120.0
@@ -176,3 +177,50 @@ def test_a_signal_is_heeded_while_a_future_is_waited_for(
     with pytest.raises(Signalled):
         result_of(future)
     assert time.monotonic() - begun < PATIENCE
+
+
+class Check:
+    """Raises when it is called for the second time."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    def __call__(self) -> None:
+        self.num_calls += 1
+        if self.num_calls == 2:
+            raise StoppedError("Stopped.")
+
+
+@pytest.mark.parametrize("item", [0, None, "", [], "text"])
+def test_an_item_of_a_queue_may_be_false(item: object) -> None:
+    queue: Queue[object] = Queue()
+    queue.put(item)
+    assert next_item(queue) is item
+
+
+def test_a_check_ends_every_wait() -> None:
+    event, queue = Event(), Queue[int]()
+    thread = Thread(target=event.wait)
+    thread.start()
+    for wait in (
+        lambda check: poll(event.wait, check),
+        lambda check: next_item(queue, check),
+        lambda check: join_thread(thread, check),
+    ):
+        check = Check()
+        with pytest.raises(StoppedError):
+            wait(check)
+        assert check.num_calls == 2
+    event.set()
+    join_thread(thread)
+    assert not thread.is_alive()
+
+
+def test_a_future_gives_its_result_or_raises_its_error() -> None:
+    good: Future[int] = Future()
+    bad: Future[int] = Future()
+    good.set_result(0)
+    bad.set_exception(ValueError("broken"))
+    assert result_of(good) == 0
+    with pytest.raises(ValueError, match="broken"):
+        result_of(bad)
