@@ -14,7 +14,6 @@ from tests.video_files import gradient, write_video
 from vidx4.cli.commands import app
 from vidx4.errors import DiskFullError
 from vidx4.jobs import estimate
-from vidx4.jobs.cluster import loader
 from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -162,7 +161,7 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, "out.mp4", "--steadiness", "1"), 2, "--steadiness"),
         (("upscale",), 2, "INPUT"),
         (("batch", SAMPLES), 2, "OUTPUT"),
-        (("compare", LONDON, LONDON, "crops.png"), 2, "four times larger"),
+        (("compare", LONDON, LONDON, "crops.png"), 2, "london.mp4"),
         (("probe", SAMPLES / "README.md"), 2, "README.md"),
         (("batch", SAMPLES, SAMPLES / "out"), 1, "inside"),
         (("batch", "nowhere", "out"), 2, "nowhere"),
@@ -348,7 +347,7 @@ def test_a_cluster_that_makes_no_sense_is_refused(
 def test_without_ray_a_cluster_is_refused(
     make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "find_spec", lambda name: None)
+    monkeypatch.setattr(model_loader, "find_spec", lambda name: None)
     (tmp_path / "in").mkdir()
     for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
         result = vidx4(*command, "--cluster", "local")

@@ -220,6 +220,7 @@ def test_constants_are_computed_once(pipeline: Any, prompt_embeds: PromptEmbeds)
     assert torch.equal(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers_converge_with_many_steps(pipeline: Any, prompt_embeds: PromptEmbeds, name: str) -> None:
     """All of them solve the same equation, and differ only with few steps."""
@@ -276,6 +277,7 @@ def test_equals_diffusers_at_full_size() -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_from_full_batches(
     pipeline: Any, prompt_embeds: PromptEmbeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:

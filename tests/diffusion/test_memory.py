@@ -153,6 +153,7 @@ def test_a_batch_that_does_not_fit_is_split(
     assert not caplog.records, "the smaller batches should be reported once, and kept"
 
 
+@pytest.mark.slow
 def test_a_frame_that_does_not_fit_continues_in_tiles(
     load: Callable[..., Upscaler], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -246,6 +247,7 @@ print(upscaler.fit.batch_size)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process so")
 def test_running_out_of_real_memory_is_survived() -> None:
     """Eight frames take 1 GB, and there are 700 MB."""

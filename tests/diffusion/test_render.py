@@ -55,6 +55,7 @@ MODES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
 def test_splitting_a_shot_changes_no_bit(load: Load, options: dict[str, Any], tmp_path: Path) -> None:
     upscaler = load(**options)
@@ -63,6 +64,7 @@ def test_splitting_a_shot_changes_no_bit(load: Load, options: dict[str, Any], tm
     assert torch.equal(upscaled(load(**options), clip(), [2, 2, 2]), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MODES, ids=lambda options: " ".join(map(str, options.values())))
 def test_the_batch_size_changes_only_rounding(load: Load, options: dict[str, Any]) -> None:
     upscaler = load(**options)
@@ -146,6 +148,7 @@ def test_still_areas_do_not_flicker_and_are_not_computed(options: dict[str, Any]
     assert (result.batch.data[4:].float() - whole.float()).abs().mean() < 1
 
 
+@pytest.mark.slow
 def test_tiles_of_sd_x4_are_reused_too(tiny_folder: Path) -> None:
     upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=2, tile_size=48)
     frames = moving_object()

@@ -120,7 +120,7 @@ def test_lower_precision_is_close(load: Load) -> None:
         ({"noise_level": 999}, "--noise-level.*999"),
         ({"device": "cuda:77"}, "'cuda:77'"),
         ({"device": "toaster"}, "'toaster'"),
-        ({"dtype": "float8"}, "float8.*--dtype"),
+        ({"dtype": "float8"}, "--dtype.*'float8'"),
         ({"dtype": "float16"}, "float16"),
         ({"guidance_scale": 5.0}, "guidance"),
         ({"prompt": "a dog"}, "compact.*prompt"),

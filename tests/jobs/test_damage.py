@@ -53,6 +53,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return videos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
 def test_damaged_files_end_well(number: int, clips: list[Path], tmp_path: Path) -> None:
     """Try a tenth of a hundred cases; `scripts.stress.damage` tries thousands, in processes of their own."""

@@ -96,6 +96,7 @@ def _run(*command: str) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

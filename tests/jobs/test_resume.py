@@ -105,6 +105,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [empty, cut_in_half, flip_a_bit, Path.unlink])
 @pytest.mark.parametrize(
     ("name", "made_again"),
@@ -239,6 +240,7 @@ def test_restart_starts_from_scratch(plan: Plan, upscaler: Upscaler) -> None:
     assert report.num_new == 129
 
 
+@pytest.mark.slow
 def test_an_estimate_is_resumed_or_discarded_for_another_job(
     plan: Plan, upscaler: Upscaler, uninterrupted: bytes
 ) -> None:

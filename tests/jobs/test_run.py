@@ -51,6 +51,7 @@ def audio_packets(path: Path) -> list[list[tuple[Any, ...]]]:
     return list(tracks.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [LONDON, NASA, SIGNER, BEAR], ids=lambda clip: clip.stem)
 def test_every_frame_its_time_and_the_audio_are_kept(clip: Path, tmp_path: Path) -> None:
     plan = plan_video(
@@ -196,6 +197,7 @@ def test_an_output_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     assert probe(output).num_frames == 82
 
 
+@pytest.mark.slow
 def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
 

@@ -55,6 +55,7 @@ def started(plan: Plan, event: str, *flags: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_finished_parts_and_says_how_to_resume(signum: int, plan: Plan) -> None:
     with started(plan, "part") as process:
@@ -70,6 +71,7 @@ def test_a_signal_keeps_finished_parts_and_says_how_to_resume(signum: int, plan:
     assert [path.name for path in plan.output.parent.iterdir()] == ["clip.mp4.vidx4"]
 
 
+@pytest.mark.slow
 def test_a_hangup_is_ignored_under_nohup(plan: Plan) -> None:
     """`nohup` starts programs with the signal ignored."""
     shell = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(plan, "--json")]
@@ -83,6 +85,7 @@ def test_a_hangup_is_ignored_under_nohup(plan: Plan) -> None:
     assert plan.output.exists()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_program_at_once(plan: Plan) -> None:
     """At 900 steps a batch takes long: only the second signal ends the program before it is done."""
     with started(plan, "note", "--steps", "900") as process:

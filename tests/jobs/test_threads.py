@@ -106,6 +106,7 @@ def test_closing_waits_no_longer_than_the_patience(release: threading.Event) -> 
     assert time.monotonic() - begun < PATIENCE
 
 
+@pytest.mark.slow
 def test_time_that_the_consumer_takes_is_not_counted() -> None:
     stage = ahead(range(3), depth=1, patience=2.0)
     for expected in range(3):

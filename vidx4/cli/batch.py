@@ -46,7 +46,7 @@ def batch(
 
     A file vidx4.toml in the folder may give options, for all files or for those that match a pattern.
     """
-    from vidx4.jobs.cluster.loader import loader
+    from vidx4.jobs.cluster.model_loader import loader
     from vidx4.jobs.folder.files import Batch
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.folder.selection import Selection

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
+from vidx4.cli.help import Argument, CommandReference, short_help
 from vidx4.cli.options import TerminalOptions
-from vidx4.cli.reference import Argument, CommandReference, short_help
 from vidx4.cli.terminal import Terminal
 from vidx4.errors import OptionError
 from vidx4.option import OptionField, Panel, build, options_of

@@ -46,7 +46,7 @@ def upscale(
 
     If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
     """
-    from vidx4.jobs.cluster.loader import loader
+    from vidx4.jobs.cluster.model_loader import loader
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still.read import is_picture
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture

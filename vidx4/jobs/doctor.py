@@ -34,8 +34,8 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    is_fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Finding("Python", is_fine, platform.python_version(), "Use Python 3.11, 3.12 or 3.13.")
+    is_fine = sys.version_info >= (3, 11)
+    return Finding("Python", is_fine, platform.python_version(), "Use Python 3.11 or newer.")
 
 
 def _torch() -> Finding:

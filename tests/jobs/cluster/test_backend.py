@@ -22,14 +22,14 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
 from vidx4.jobs import identity
-from vidx4.jobs.cluster import workers
+from vidx4.jobs.cluster import worker_pool as workers
 from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.chunks import Chunk, Frames
 from vidx4.jobs.cluster.model_files import ModelFiles, Models, ModelSpec
 from vidx4.jobs.cluster.object_store import Ref, Value
 from vidx4.jobs.cluster.task_queue import WorkerLost, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
-from vidx4.jobs.cluster.workers import WorkerPool
+from vidx4.jobs.cluster.worker_pool import WorkerPool
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
@@ -128,6 +128,7 @@ def plan(clip: Path, tmp_path: Path) -> Plan:
     return plan_video(clip, tmp_path / "out.mkv", Request(encode=FAST))
 
 
+@pytest.mark.slow
 def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     parts: list[Part] = []
     progress: list[int] = []
@@ -144,6 +145,7 @@ def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     assert not plan.work_folder.exists()
 
 
+@pytest.mark.slow
 def test_the_same_with_one_worker_and_no_capacity(plan: Plan, local: bytes) -> None:
     """Each chunk waits until the one before it is done."""
     with running(1, capacity=WorkSize(1, 1)) as backend:
@@ -151,6 +153,7 @@ def test_the_same_with_one_worker_and_no_capacity(plan: Plan, local: bytes) -> N
     assert plan.output.read_bytes() == local
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaths", [{1, 2}, {0, 5, 9}, {3, 12, 20}])
 def test_the_same_when_workers_die(
     deaths: set[int], plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
@@ -166,6 +169,7 @@ def test_the_same_when_workers_die(
     assert plan.output.read_bytes() == local
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_parts", [1, 3, 5, 8])
 def test_a_stopped_job_is_resumed_by_other_workers_or_without(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
@@ -181,6 +185,7 @@ def test_a_stopped_job_is_resumed_by_other_workers_or_without(
     assert plan.output.read_bytes() == local
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_parts", [1, 6, 7])
 def test_a_job_of_this_process_is_resumed_by_workers(
     num_parts: int, plan: Plan, upscaler: Upscaler, local: bytes
@@ -191,6 +196,7 @@ def test_a_job_of_this_process_is_resumed_by_workers(
     assert plan.output.read_bytes() == local
 
 
+@pytest.mark.slow
 def test_gaps_anywhere_are_closed(plan: Plan, upscaler: Upscaler, local: bytes) -> None:
     """What a power cut may leave: parts without those before them, and without the state after them."""
     stop_after(LocalBackend(upscaler).job(plan, 4), 9)
@@ -208,6 +214,7 @@ def test_other_options_are_refused(plan: Plan, upscaler: Upscaler) -> None:
         run(backend.job(plan, 2))
 
 
+@pytest.mark.slow
 def test_damage_is_reported_and_all_else_is_made(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +249,7 @@ def test_a_worker_that_makes_other_pixels_fails_the_job(plan: Plan, monkeypatch:
             run(job)
 
 
+@pytest.mark.slow
 def test_a_second_job_starts_beside_the_end_of_the_first(clip: Path, tmp_path: Path, local: bytes) -> None:
     plans = [plan_video(clip, tmp_path / name, Request(encode=FAST)) for name in ("a.mkv", "b.mkv")]
     with running() as backend, ExitStack() as stack:
@@ -270,6 +278,7 @@ def test_a_worker_keeps_a_job_with_an_open_shot(plan: Plan) -> None:
     assert worker.make_part(specs[0], last, frames, None, is_entry=False).part.num_frames == 8
 
 
+@pytest.mark.slow
 def test_a_trial_leaves_the_workers_to_others(plan: Plan, local: bytes) -> None:
     with running() as backend:
         with start(backend.job(plan, 4), is_trial=True) as work:
@@ -295,6 +304,7 @@ def test_the_log_of_a_worker_is_taken_once() -> None:
     assert worker.take_log() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_differs_from_the_first_is_refused(
     plan: Plan, local: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

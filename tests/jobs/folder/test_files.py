@@ -341,6 +341,7 @@ def wait_for(process: "subprocess.Popen[str]", event: str) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_reports_and_can_be_resumed(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=600)
     shutil.copy2(folder / "film.mp4", folder / "second.mp4")
@@ -370,6 +371,7 @@ def test_a_signal_counts_in_whichever_thread_it_arrives(tmp_path: Path) -> None:
     assert reports["film.mp4"].outcome == Outcome.LEFT
 
 
+@pytest.mark.slow
 def test_new_files_in_a_watched_folder_are_upscaled(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     with started(folder, "--watch") as process:

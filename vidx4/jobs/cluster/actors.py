@@ -26,7 +26,7 @@ from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.cluster.object_store import Ref, Value
 from vidx4.jobs.cluster.task_queue import TASKS_PER_WORKER, WorkerLost, WorkSize
 from vidx4.jobs.cluster.worker import Worker
-from vidx4.jobs.cluster.workers import WorkerPool
+from vidx4.jobs.cluster.worker_pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from vidx4.jobs.cluster.model_files import Models, ModelSpec
 from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
-from vidx4.jobs.cluster.workers import WorkerHandle, WorkerPool
+from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
 from vidx4.jobs.identity import Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.plan import Plan

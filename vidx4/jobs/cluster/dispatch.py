@@ -19,7 +19,7 @@ from vidx4.jobs.cluster.task_queue import (
     WorkSize,
 )
 from vidx4.jobs.cluster.worker import JobSpec, PartResult, Worker
-from vidx4.jobs.cluster.workers import WorkerHandle
+from vidx4.jobs.cluster.worker_pool import WorkerHandle
 from vidx4.jobs.job import Job
 from vidx4.jobs.progress import Advance, Control, Monitor, WorkerStats
 from vidx4.jobs.threads import join_thread, next_item, poll
