@@ -14,6 +14,7 @@ from tests.video_files import gradient, write_video
 from vidx4.cli.commands import app
 from vidx4.errors import DiskFullError
 from vidx4.jobs import estimate
+from vidx4.jobs.cluster import model_loader
 from vidx4.media.probe import probe
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -21,7 +21,8 @@ COMMON |= {"--device"}
 
 
 def output(*arguments: str, columns: int = 80) -> str:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)})
+    # Not TERMINAL_WIDTH: Typer reads that once in a process.
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
     return result.stdout
 
