@@ -11,7 +11,7 @@ what an enlarged file kept of its source. Names are imported on first use, so im
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "EncodeOptions",

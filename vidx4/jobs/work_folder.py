@@ -227,8 +227,8 @@ def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
     if was is not None and (found := differences(was, identity)):
         if not facts.get("is_trial"):
             raise OptionError(
-                f"{folder.path} holds an unfinished job with other settings: {found}. Use the same "
-                "settings to resume it, or --restart to start from scratch."
+                f"{folder.path} holds an unfinished job with other settings or versions: {found}. Use the "
+                "same ones to resume it, or --restart to start from scratch."
             )
         folder.clear()
     plan = {"is_trial": is_trial and facts.get("is_trial", True), "identity": dict(identity)}
