@@ -3,11 +3,16 @@
 import doctest
 import subprocess
 import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 import vidx4
 from vidx4.diffusion import upscaler
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -31,6 +36,13 @@ finally:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage" in result.stdout
     assert result.stderr.strip() == ""
+
+
+def test_modules_that_the_command_line_must_not_load_exist() -> None:
+    """A module that was renamed would no longer be banned."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    banned = lint["flake8-tidy-imports"]["banned-module-level-imports"]
+    assert all(find_spec(name) is not None for name in banned if name.startswith("vidx4"))
 
 
 def test_every_public_name_can_be_had() -> None:

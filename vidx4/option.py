@@ -105,7 +105,8 @@ class OptionField:
     @property
     def noun(self) -> str:
         """What a value is called in messages."""
-        return f"an array of {self._syntax.noun}" if self.is_list else self._syntax.noun
+        noun = f"one of {', '.join(self.choices)}" if self.choices else self._syntax.noun
+        return f"an array of {noun}" if self.is_list else noun
 
     @property
     def is_number(self) -> bool:

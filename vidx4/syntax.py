@@ -89,7 +89,9 @@ def format_memory(size: float) -> str:
 
 def format_disk(size: float) -> str:
     """Format a size on disk."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+    unit, name = next((each for each in ((1e12, "TB"), (1e9, "GB")) if size >= each[0]), (1e6, "MB"))
+    number = size / unit
+    return f"{number:.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -232,6 +232,7 @@ def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Pa
     [
         ("steps", "--sweep"),
         ("steps=", "--sweep"),
+        ("steps=2,2", "steps"),
         ("mood=1", "--mood"),
         ("steps=many", "'many'"),
         ("steps=0", "--steps"),

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vidx4.cli.commands import app
-from vidx4.cli.program import REFERENCE
+from vidx4.cli.program import REFERENCE, Subset
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.folder.options import file_options
 from vidx4.media.options import Codec
 from vidx4.option import Panel
@@ -105,3 +106,8 @@ def test_the_shell_completes_commands_options_and_choices() -> None:
     assert "--encoder-preset" in completions("batch", "--enc")
     assert completions("pre") == {"preview"}
     assert "--install-completion" in output("--help")
+
+
+def test_a_subset_names_options_that_exist() -> None:
+    with pytest.raises(ValueError, match="spead"):
+        Subset(without=("spead",)).options_of(UpscaleOptions)

@@ -216,7 +216,7 @@ def test_consistency_is_refused_with_a_scheduler_that_draws_noise(tiny_folder: P
     pipeline.scheduler = pipeline.low_res_scheduler
     pipeline.save_pretrained(folder)
     assert Upscaler.load(str(folder), device="cpu").settings.consistency == 0
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match="--scheduler"):
         Upscaler.load(str(folder), device="cpu", consistency=0.5)
 
 

@@ -232,7 +232,7 @@ def test_a_playlist_that_names_a_pipe_does_not_block(text: str, tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe.ts")
     path = tmp_path / "film.m3u8"
     path.write_text(text)
-    with pytest.raises(SourceError, match=r"film\.m3u8"):
+    with pytest.raises(SourceError, match=r"film\.m3u8 is a list"):
         probe(path)
 
 

@@ -41,7 +41,7 @@ def verify(
     upscaled: Upscaled,
     request: Annotated[Request, Subset(only=OF_A_COPY)],
 ) -> None:
-    """Compare a video with its enlarged copy: frames, times, streams, colors; fail if anything is lost.
+    """Compare a video with its enlarged copy: frames, times, streams, colours; fail if anything is lost.
 
     Give the options again that decided what the copy holds.
     """

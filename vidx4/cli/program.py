@@ -34,7 +34,8 @@ class Program(TyperGroup):
             code = terminal.failure(error)
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
-            path = context.command_path if context else "vidx4"
+            name = typed[0] if typed and typed[0] in REFERENCE else ""
+            path = context.command_path if context else f"vidx4 {name}".rstrip()
             terminal.error(f"{error.format_message().rstrip('.')} - see {path} -h.")
             code = error.exit_code
         raise SystemExit(code or 0)
@@ -57,6 +58,8 @@ class Subset:
 
     def options_of(self, cls: type) -> list[OptionField]:
         """Return the options that a command has."""
+        if unknown := {*self.only, *self.without} - {each.name for each in options_of(cls).values()}:
+            raise ValueError(f"{cls.__name__} has no options {unknown}")
         options = [each for each in options_of(cls).values() if each.name not in self.without]
         return [each for each in options if each.name in self.only] if self.only else options
 

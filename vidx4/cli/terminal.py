@@ -2,10 +2,12 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,6 +43,7 @@ class Terminal:
         self.json = options.json
         self.command = command
         self._version = {"version": EVENTS_VERSION}
+        self._lock = Lock()  # several threads may log and report progress
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -62,12 +65,15 @@ class Terminal:
     def event(self, event: str, **fields: Any) -> None:
         """Print an event, if events are wanted."""
         if self.json:
-            self.print_json({"event": event, **self._version, **fields})
-        self._version = {}  # only the first event has it
+            with self._lock:
+                self.print_json({"event": event, **self._version, **fields})
+                self._version = {}  # only the first event has it
 
     def print_json(self, facts: Any) -> None:
         """Print something as one line of JSON."""
-        print(json.dumps(facts, default=str), flush=True)  # noqa: T201
+        # In one piece: `print` would write the end of the line apart from the line.
+        sys.stdout.write(json.dumps(facts, default=str) + "\n")
+        sys.stdout.flush()
 
     def say(self, message: str, style: str = "") -> None:
         """Print a line for people, even with --quiet."""

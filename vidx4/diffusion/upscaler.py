@@ -32,7 +32,7 @@ from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 MAX_BATCH_SIZE = 8
 """Most frames that are denoised together."""
@@ -93,7 +93,7 @@ class Upscaler:
         device = choose_device(options.device)
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
-        logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
+        _logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
         if device.type == "cpu":
             keep_host_memory()
         if options.max_memory is not None:
@@ -140,12 +140,12 @@ class Upscaler:
             problem = f"{size} needs at least about {needed / 1e9:.3g} GB, but only {memory} can be used"
             if self.options.max_memory is not None:
                 raise MemoryLimitError(f"{problem}: {WAY_OUT}.")
-            logger.warning("%s: it may fail.", problem)
+            _logger.warning("%s: it may fail.", problem)
         elif needed > (now := free(self.components.device)):
             text = "%s needs about %.3g GB, but only %.3g GB of %s memory is free now: it may run out."
-            logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)
+            _logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)
         if change := fit.difference(replace(preferred, batch_size=fit.batch_size)):
-            logger.warning("To fit into %s, %s is enlarged %s.", memory, size, change)
+            _logger.warning("To fit into %s, %s is enlarged %s.", memory, size, change)
 
     @property
     def footprint(self) -> Footprint:
@@ -288,7 +288,7 @@ class Upscaler:
             raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
+        _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
         if fit.tile_size != before.tile_size:
             self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
         self.fit = fit

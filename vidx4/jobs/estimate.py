@@ -16,6 +16,7 @@ from vidx4.jobs.plan import Plan
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
+from vidx4.syntax import format_disk
 from vidx4.video import TimeRange
 
 NUM_PLACES, NUM_FRAMES = 4, 6
@@ -100,7 +101,7 @@ def check_disk(plan: Plan, estimate: Estimate) -> None:
         DiskFullError: it does not.
     """
     if estimate.disk_needed > estimate.disk_free:
-        needed, free = (f"{size / 1e9:.3g} GB" for size in (estimate.disk_needed, estimate.disk_free))
+        needed, free = map(format_disk, (estimate.disk_needed, estimate.disk_free))
         raise DiskFullError(
             f"{plan.output} needs about {needed}, its parts included, and {free} are free: make room, choose "
             "another place, or start anyway with --ignore-disk-space."

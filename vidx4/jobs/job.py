@@ -49,7 +49,7 @@ class Job:
     batch_size: int
     """Frames that are computed together."""
     identity: Identity = field(default_factory=dict)
-    """All that decides on the output."""
+    """Everything that the output depends on."""
 
     def chunk_frames(self, start: int) -> int:
         """Return how many frames the chunk that begins at a frame holds, if its shot continues.
@@ -68,7 +68,7 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """All that decides on the pixels of a result."""
+        """Everything that the pixels of a result depend on."""
 
     def with_options(self, options: UpscaleOptions) -> Self:
         """Return a backend with other options; another model is loaded only if they ask for one.

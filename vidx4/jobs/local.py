@@ -77,7 +77,7 @@ class LocalBackend:
 
     @property
     def identity(self) -> Identity:
-        """All that decides on the pixels of a result."""
+        """Everything that the pixels of a result depend on."""
         return self.upscaler.identity
 
     def with_options(self, options: UpscaleOptions) -> Self:

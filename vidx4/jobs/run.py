@@ -21,6 +21,7 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.atomic import check_writable
 from vidx4.media.mux import join
+from vidx4.syntax import format_disk
 
 
 class Run:
@@ -150,10 +151,10 @@ def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
     if folder.parts:
         if isinstance(error, DiskFullError):
-            error.add_note(f"The job needs about {disk_needed(plan, folder) / 1e6:.3g} MB more.")
+            error.add_note(f"The job needs about {format_disk(disk_needed(plan, folder))} more.")
         error.add_note(
             f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
-            f"({folder.size / 1e6:.1f} MB): run the same command to resume."
+            f"({format_disk(folder.size)}): run the same command to resume."
         )
 
 

@@ -16,7 +16,7 @@ from vidx4.errors import OptionError, OutputError
 from vidx4.jobs.identity import Identity, differences
 from vidx4.media.atomic import UNFINISHED, file_digest, write_whole
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 LOCK, PLAN = "lock", "plan.json"
 _NUMBERED = "[0-9]" * 8
@@ -268,7 +268,7 @@ def _remove_folder(path: Path) -> None:
     try:
         path.rmdir()
     except OSError:
-        logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
+        _logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
 
 
 def _remove_files(path: Path, patterns: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def check_writable(output: Path, source: Path, overwrite: bool) -> None:
         if output.exists() and output.samefile(source):
             raise OutputError(f"{output} is the source itself: choose another name.")
         if output.exists() and not overwrite:
-            raise OutputError(f"{output} already exists: choose another name, or allow overwriting.")
+            raise OutputError(f"{output} already exists: choose another name, or use --overwrite.")
     except OSError as error:
         raise OutputError(f"{output} can't be written: {error.strerror}.") from error
 

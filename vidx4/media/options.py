@@ -125,7 +125,7 @@ class EncodeOptions:
     bit_depth: Annotated[
         int | None,
         Option(
-            "Bits per color component: 8, 10, 12 or 16.",
+            "Bits per colour component: 8, 10, 12 or 16.",
             Panel.EXPERT,
             default="the source's, if the codec has it",
         ),

@@ -29,6 +29,7 @@ from vidx4.errors import OutputError
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcome
 from vidx4.jobs.folder.passes import Pass, Total
+from vidx4.jobs.folder.records import Records
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.request import Request
@@ -440,3 +441,11 @@ def test_invalid_options_in_the_file_are_refused(
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_whose_source_was_deleted_is_not_recorded(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_text("a video")
+    records = Records(tmp_path)
+    records.add(output, tmp_path / "deleted.mp4", {})
+    assert records.find(output) is None

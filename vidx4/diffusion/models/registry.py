@@ -15,6 +15,11 @@ from vidx4.diffusion.models.hub import cached, fetch
 from vidx4.diffusion.models.loading import read_json
 from vidx4.errors import ModelError
 
+# Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.
+for _library in (diffusers, transformers):
+    _library.utils.logging.set_verbosity_error()
+    _library.utils.logging.disable_progress_bar()
+
 COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
 SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
@@ -53,9 +58,6 @@ def load(
         ModelError: the model is not available, is incomplete, or has another architecture.
         OptionError: a prompt is given for a model that takes none.
     """
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
     folder = folder or find(name, dtype)
     index = read_json(folder / "model_index.json")
     load_family = _FAMILIES.get(index.get("_class_name", ""))

@@ -30,7 +30,7 @@ from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -258,7 +258,7 @@ def _or_report(path: Path, work: Callable[[], Result]) -> Result | FileReport:
         return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
     except Exception as error:
         # Even a bug concerns this file only: the rest of the night's work continues.
-        logger.exception("%s failed because of a bug in vidx4.", path)
+        _logger.exception("%s failed because of a bug in vidx4.", path)
         return FileReport(path, Outcome.FAILED, None, f"This is a bug in vidx4: {error!r}.")
 
 

@@ -39,9 +39,10 @@ class Records:
 
     def add(self, output: Path, source: Path, identity: Identity) -> None:
         """Record an output that was just written."""
-        stamps = stamp(source), stamp(output)
-        assert None not in stamps
-        record = Record(identity, *stamps, file_digest(output))  # type: ignore[arg-type]
+        source_stamp, output_stamp = stamp(source), stamp(output)
+        if source_stamp is None or output_stamp is None:
+            return  # the source was deleted meanwhile: there is nothing to compare a later run with
+        record = Record(identity, source_stamp, output_stamp, file_digest(output))
         self._folder.mkdir(parents=True, exist_ok=True)
         content = dict(self._content()) | {self._name(output): asdict(record)}
         with write_whole(self._folder / FILE) as unfinished:

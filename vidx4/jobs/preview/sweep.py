@@ -13,7 +13,7 @@ from vidx4.jobs.request import Request
 from vidx4.option import as_typed, build, options_of
 
 _OPTIONS = {**options_of(UpscaleOptions), **options_of(Request)}
-"""What decides how a video looks."""
+"""Options that a preview and its command may have."""
 _NOT_SHOWN = ("overwrite", "strict")
 
 
@@ -26,12 +26,16 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
         sweeps: values of options, such as `noise-level=0,20`; without any, there is one setting.
 
     Raises:
-        OptionError: there is no such option, or it takes no such value.
+        OptionError: there is no such option, it takes no such value, or something is swept twice.
     """
     typed = {flag: value for flag, value in typed.items() if flag in _OPTIONS and flag not in _NOT_SHOWN}
-    values = dict(map(_parse, sweeps))
+    values: dict[str, list[Any]] = {}
+    for flag, swept in map(_parse, sweeps):
+        if flag in values or len(set(swept)) < len(swept):
+            raise OptionError(f"--sweep names a value or option twice: give {flag} and each value once.")
+        values[flag] = swept
     combinations = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
-    return [_variant(source, typed, swept) for swept in combinations]
+    return [_variant(source, typed, chosen) for chosen in combinations]
 
 
 def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Variant:
