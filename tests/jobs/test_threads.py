@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import chain
 from queue import Queue
 from threading import Event, Thread
 
@@ -159,6 +160,20 @@ def test_a_signal_is_heeded_whichever_thread_gets_it(
     stage = ahead(slow_with_signal(), patience=patience)
     with pytest.raises(Signalled):
         next(stage)
+    assert time.monotonic() - begun < PATIENCE
+
+
+def test_a_signal_is_heeded_while_a_stage_is_closed(
+    slow_with_signal: Callable[[], Iterator[int]],
+) -> None:
+    def close_after_first() -> None:
+        stage = ahead(chain([0], slow_with_signal()))
+        next(stage)
+        stage.close()
+
+    begun = time.monotonic()
+    with pytest.raises(Signalled):
+        close_after_first()
     assert time.monotonic() - begun < PATIENCE
 
 

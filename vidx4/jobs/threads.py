@@ -20,11 +20,11 @@ POLL_SECONDS = 0.1
 interrupted another one: a main thread that waits without a limit would not heed Ctrl-C."""
 
 
-def _no_check() -> None:
-    pass
+def no_check() -> None:
+    """Let a wait continue."""
 
 
-def poll(attempt: Callable[[float], Result | None], check: Check = _no_check) -> Result:
+def poll(attempt: Callable[[float], Result | None], check: Check = no_check) -> Result:
     """Try again and again until there is a result.
 
     Args:
@@ -37,7 +37,7 @@ def poll(attempt: Callable[[float], Result | None], check: Check = _no_check) ->
             return result
 
 
-def next_item(queue: Queue[Result], check: Check = _no_check) -> Result:
+def next_item(queue: Queue[Result], check: Check = no_check) -> Result:
     """Wait for the next item of a queue; arguments are those of `poll`."""
 
     def attempt(seconds: float) -> tuple[Result] | None:
@@ -55,7 +55,7 @@ def result_of(future: Future[Result]) -> Result:
     return future.result()
 
 
-def join_thread(thread: Thread, check: Check = _no_check) -> None:
+def join_thread(thread: Thread, check: Check = no_check) -> None:
     """Wait for the end of a thread; arguments are those of `poll`."""
 
     def attempt(seconds: float) -> bool:
@@ -115,11 +115,12 @@ def ahead(
         closed.set()
         _drain(queue)
         if not is_stuck:
-            thread.join(patience)  # it may have got stuck while nobody was waiting for it
+            with suppress(_Stuck):  # it may have got stuck while nobody was waiting for it
+                join_thread(thread, _impatient(patience, None, what))
 
 
 def _impatient(patience: float | None, pulse: Pulse | None, what: str) -> Callable[[], None]:
-    """Return what ends the wait for one item; while the consumer is busy, no time is counted."""
+    """Return what ends one wait for the thread; while the consumer is busy, no time is counted."""
     begun = time.monotonic()
 
     def check() -> None:

@@ -25,6 +25,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError
 from vidx4.jobs.cluster.backend import ClusterBackend
+from vidx4.jobs.cluster.task_queue import WorkerLost
 from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.selection import Selection
@@ -39,7 +40,7 @@ from vidx4.media.options import EncodeOptions
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
 
-from vidx4.jobs.cluster.actors import Allocation, connect  # noqa: E402
+from vidx4.jobs.cluster.actors import Allocation, _RayWorker, connect  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -366,6 +367,22 @@ def test_a_cluster_is_divided_among_workers(
     nodes: list[dict[str, float]], num_workers: int | None, device: str, expected: Allocation
 ) -> None:
     assert Allocation.of(nodes, num_workers, device) == expected
+
+
+@pytest.mark.parametrize("error", [ConnectionError("broken"), ray.exceptions.RaySystemError("broken")])
+def test_a_worker_that_can_not_be_requested_is_lost(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable:
+        def options(self, **_: Any) -> "Unreachable":
+            return self
+
+        def remote(self, _: int) -> None:
+            raise error
+
+    monkeypatch.setattr(ray, "remote", lambda _: Unreachable())
+    with pytest.raises(WorkerLost, match=r"Worker 3 .*broken"):
+        _RayWorker(3, Allocation(4, 0, 1, 1))
 
 
 @pytest.mark.parametrize(("device", "fact"), [("cuda", "--device cpu"), ("cuda:1", "cuda:1")])

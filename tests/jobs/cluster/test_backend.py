@@ -4,7 +4,9 @@ import os
 import platform
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -20,16 +22,16 @@ from tests.helpers import stop_after
 from tests.video_builder import frames, scene, write
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import ModelError, OptionError, SourceError, WorkerError
+from vidx4.errors import ModelError, OptionError, SourceError, StoppedError, WorkerError
 from vidx4.jobs import identity
 from vidx4.jobs.cluster import worker_pool as workers
 from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.chunks import Chunk, Frames
 from vidx4.jobs.cluster.model_files import ModelFiles, Models, ModelSpec
 from vidx4.jobs.cluster.object_store import Ref, Value
-from vidx4.jobs.cluster.task_queue import WorkerLost, WorkSize
-from vidx4.jobs.cluster.worker import JobSpec, Worker
-from vidx4.jobs.cluster.worker_pool import WorkerPool
+from vidx4.jobs.cluster.task_queue import NO_WORK, QUEUED_PER_WORKER, Task, WorkerLost, WorkSize
+from vidx4.jobs.cluster.worker import JobSpec, Worker, _ReadWriteLock
+from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
@@ -351,6 +353,113 @@ def test_a_pool_that_can_not_start_reports_the_reason() -> None:
     pool = WorkerPool(lambda number: InProcess(f"Worker {number}"), 1, CAPACITY)
     with closing(pool), pytest.raises(ModelError, match="'nothing'"):
         ClusterBackend.load(pool, models, UpscaleOptions(model="nothing"))
+
+
+@pytest.mark.parametrize("error", [WorkerLost("The cluster is on fire."), RuntimeError("It is on fire.")])
+def test_a_pool_that_can_not_ask_for_a_worker_reports_the_reason(error: Exception) -> None:
+    def start_worker(_: int) -> InProcess:
+        raise error
+
+    pool, outcome = WorkerPool(start_worker, 2, CAPACITY), Future[None]()
+
+    def begin() -> None:
+        try:
+            pool.start(MODEL)
+            outcome.set_result(None)
+        except Exception as caught:
+            outcome.set_exception(caught)
+
+    Thread(target=begin, daemon=True).start()
+    with closing(pool), pytest.raises((WorkerError, RuntimeError), match="on fire"):
+        outcome.result(PATIENCE)
+
+
+@dataclass(eq=False)
+class Idle:
+    """A worker that needs no model, since it is never given a task."""
+
+    name: str
+    is_dead: bool = False
+
+    def call(self, on_wait: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.is_dead:
+            raise WorkerLost(f"{self.name} was lost.")
+        if method is Worker.program:
+            return {**identity.program(), "host": "here", "pid": "1"}
+        return {}
+
+    def kill(self) -> None:
+        self.is_dead = True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that other threads are about to do."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("num_workers", [2, 6])
+def test_workers_that_died_while_idle_are_replaced_and_another_is_asked(num_workers: int) -> None:
+    handles: list[Idle] = []
+
+    def start_worker(number: int) -> WorkerHandle:
+        handles.append(Idle(f"Worker {number}"))
+        return handles[-1]
+
+    with closing(WorkerPool(start_worker, num_workers, CAPACITY)) as pool:
+        pool.start(MODEL)
+        wait_until(lambda: pool.queue.stats().num_workers == num_workers)
+        first = list(handles)
+        for handle in first[:-1]:
+            handle.kill()
+        assert pool.ask(Worker.identity, MODEL) == {}
+        for handle in first:
+            handle.kill()
+        assert pool.ask(Worker.identity, MODEL) == {}
+        wait_until(lambda: pool.queue.stats().num_workers == num_workers)
+        assert len(handles) > num_workers
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_picture_that_waits_for_its_turn_is_stopped(is_full: bool) -> None:
+    """Until there is room for it, or until fewer tasks wait."""
+    pool, control, errors = (
+        WorkerPool(lambda number: Idle(str(number)), 1, CAPACITY),
+        Control(),
+        list[BaseException](),
+    )
+    size = CAPACITY if is_full else NO_WORK
+    for _ in range(QUEUED_PER_WORKER):
+        pool.queue.submit(Task(0, "a task", errors.append))
+    pool.queue.reserve(Task(0, "a task", errors.append), size)
+    backend = ClusterBackend(pool, Models("cpu", STORE, sends=False), COMPACT)
+    with ThreadPoolExecutor() as threads, closing(pool):
+        picture = threads.submit(backend.picture, np.zeros((4, 4, 3), np.uint8), control)
+        control.stop.set()
+        with pytest.raises(StoppedError):
+            picture.result(PATIENCE)
+        assert pool.queue.stats().size == size
+
+
+def test_whoever_waits_to_hold_a_lock_alone_comes_before_later_others() -> None:
+    lock, order = _ReadWriteLock(), list[str]()
+
+    def load() -> None:
+        with lock.exclusive():
+            order.append("load")
+
+    def work() -> None:
+        with lock.shared():
+            order.append("work")
+
+    with ThreadPoolExecutor() as threads, lock.shared():
+        threads.submit(load)
+        wait_until(lambda: lock.num_waiting == 1)
+        threads.submit(work)
+        time.sleep(0.1)  # long enough to begin, if it could
+    assert order == ["load", "work"]
 
 
 def test_options_that_do_not_fit_the_model_are_refused_at_once() -> None:

@@ -1,5 +1,6 @@
 """Tasks and workers: which worker does what, and what happens when one is lost."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,11 @@ from typing import TypeAlias
 
 import pytest
 
-from vidx4.errors import SourceError, WorkerError
+from tests.jobs.test_threads import Check
+from vidx4.errors import SourceError, StoppedError, WorkerError
 from vidx4.jobs.cluster.task_queue import (
     NO_WORK,
+    QUEUED_PER_WORKER,
     QueueStats,
     Task,
     TaskCancelled,
@@ -271,6 +274,58 @@ def test_a_cancelled_task_frees_its_room(queue: Queue, threads: ThreadPoolExecut
     with pytest.raises(TaskCancelled):
         queue.reserve(task, CAPACITY)
     assert not task.errors
+
+
+def test_a_check_ends_the_wait_for_room(queue: Queue, threads: ThreadPoolExecutor) -> None:
+    send(queue, RecordingTask(), Item("a", CAPACITY))
+    waiting = threads.submit(queue.reserve, RecordingTask(), ONE, Check())
+    with pytest.raises(StoppedError):
+        waiting.result(PATIENCE)
+    assert queue.stats().size == CAPACITY
+
+
+def test_a_check_ends_the_wait_to_be_queued_and_frees_the_room(
+    queue: Queue, threads: ThreadPoolExecutor
+) -> None:
+    for _ in range(QUEUED_PER_WORKER):
+        send(queue, RecordingTask())
+    task = RecordingTask()
+    queue.reserve(task, ONE)
+    queue.add(task, Item("a"))
+    waiting = threads.submit(queue.submit, task, Check())
+    with pytest.raises(StoppedError):
+        waiting.result(PATIENCE)
+    stats = queue.stats()
+    assert (stats.num_waiting, stats.size) == (QUEUED_PER_WORKER, NO_WORK)
+
+
+def test_a_worker_that_is_marked_as_lost_ends_its_threads(queue: Queue, threads: ThreadPoolExecutor) -> None:
+    worker = FakeWorker()
+    idle = [threads.submit(queue.run_tasks, worker) for _ in range(2)]
+    wait_until(queue, lambda stats: stats.num_workers == 1)
+    queue.mark_lost(worker)
+    for each in idle:
+        each.result(PATIENCE)
+
+
+def test_a_task_that_is_queued_again_while_the_queue_shuts_down_fails(queue: Queue) -> None:
+    task, error = RecordingTask(), WorkerError("over")
+
+    class ShutDown(logging.Handler):
+        """Shuts the queue down as soon as it reports that another worker resumes the task."""
+
+        def emit(self, _: logging.LogRecord) -> None:
+            queue.shut_down(error)
+
+    send(queue, task, Item("a"))
+    logger, handler = logging.getLogger("vidx4.jobs.cluster.task_queue"), ShutDown()
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(WorkerLost):
+            queue.run_tasks(FakeWorker(num_losses=1))
+    finally:
+        logger.removeHandler(handler)
+    assert task.errors == [error]
 
 
 def test_shutting_down_fails_all_tasks(queue: Queue, threads: ThreadPoolExecutor) -> None:

@@ -110,7 +110,11 @@ class _Actor(Worker):
 
 
 class _RayWorker:
-    """Handle of a Ray actor."""
+    """Handle of a Ray actor.
+
+    Raises:
+        WorkerLost: the cluster can't be asked for the actor.
+    """
 
     def __init__(self, number: int, allocation: Allocation) -> None:
         self.name = f"Worker {number}"
@@ -121,7 +125,10 @@ class _RayWorker:
             max_restarts=0,
             scheduling_strategy="SPREAD",
         )
-        self._actor: Any = actor.remote(allocation.num_threads)
+        try:
+            self._actor: Any = actor.remote(allocation.num_threads)
+        except (RayError, ConnectionError) as error:
+            raise WorkerLost(f"{self.name} could not be requested: {_reason(error)}") from error
 
     def call(
         self,

@@ -87,10 +87,10 @@ class ClusterBackend:
         results: Queue[Pixels | BaseException] = Queue()
         task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)
         size, queue = WorkSize(1, pixels.nbytes), self._pool.queue
-        queue.reserve(task, size)
+        queue.reserve(task, size, control.check)
         queue.add(task, _PictureItem(size, self._model, self._models.store.put(pixels), results))
         queue.complete(task)
-        queue.submit(task)
+        queue.submit(task, control.check)
         control.on_read()
         try:
             result = next_item(results, control.check)

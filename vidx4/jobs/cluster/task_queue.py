@@ -9,6 +9,7 @@ from threading import Condition
 from typing import Generic, TypeVar
 
 from vidx4.errors import WorkerError
+from vidx4.jobs.threads import Check, no_check, poll
 
 logger = logging.getLogger(__name__)
 
@@ -141,16 +142,20 @@ class TaskQueue(Generic[Worker]):
             alive = self._num_running.keys() - self._lost
             return QueueStats(len(alive), len(self._waiting), self._num_running.total(), self._size)
 
-    def reserve(self, task: Task[Worker], size: WorkSize) -> None:
+    def reserve(self, task: Task[Worker], size: WorkSize, check: Check = no_check) -> None:
         """Wait until there is room for an item; one of the same size must be added to the task afterwards.
+
+        Args:
+            task: the task of the item.
+            size: size of the item.
+            check: called again and again during the wait; ends it by raising.
 
         Raises:
             Vidx4Error: no workers are left.
             TaskCancelled: the task was cancelled.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._has_room(size) or task.is_cancelled or self._error)
-            self._check_open()
+            self._wait_for(lambda: self._has_room(size) or task.is_cancelled, check)
             if task.is_cancelled:
                 raise TaskCancelled
             self._size += size
@@ -171,18 +176,35 @@ class TaskQueue(Generic[Worker]):
             task.is_complete = True
             self._changed.notify_all()
 
-    def submit(self, task: Task[Worker]) -> None:
-        """Queue a task for a worker; blocks while many tasks wait.
+    def submit(self, task: Task[Worker], check: Check = no_check) -> None:
+        """Queue a task for a worker; blocks while many tasks wait. An error drops the task's items.
+
+        Args:
+            task: the task.
+            check: called again and again during the wait; ends it by raising.
 
         Raises:
             Vidx4Error: no workers are left.
         """
+        most = QUEUED_PER_WORKER * self._num_workers
         with self._changed:
-            most = QUEUED_PER_WORKER * self._num_workers
-            self._changed.wait_for(lambda: len(self._waiting) < most or task.is_cancelled or self._error)
-            self._check_open()
+            try:
+                self._wait_for(lambda: len(self._waiting) < most or task.is_cancelled, check)
+            except BaseException:
+                self._release(task)
+                raise
             self._waiting.append(task)
             self._changed.notify_all()
+
+    def _wait_for(self, condition: Callable[[], bool], check: Check) -> None:
+        """Wait for a condition in short steps, since the main thread may wait here too.
+
+        Raises:
+            Vidx4Error: no workers are left.
+        """
+        poll(lambda seconds: self._changed.wait_for(lambda: condition() or self._error, seconds), check)
+        if self._error is not None:
+            raise self._error
 
     def cancel(self, task: Task[Worker]) -> None:
         """Give up a task; its worker turns to another."""
@@ -201,10 +223,6 @@ class TaskQueue(Generic[Worker]):
             self._changed.notify_all()
         for task in waiting:
             task.on_failure(error)
-
-    def _check_open(self) -> None:
-        if self._error is not None:
-            raise self._error
 
     def run_tasks(self, worker: Worker) -> None:
         """Run tasks on a worker until the queue is shut down; called in one thread for each task at once.
@@ -247,7 +265,7 @@ class TaskQueue(Generic[Worker]):
             try:
                 item.run(worker, is_first=is_first)
             except WorkerLost as loss:
-                self._mark_lost(worker)
+                self.mark_lost(worker)
                 self._requeue(task, loss)
                 raise
             except BaseException as error:
@@ -289,18 +307,23 @@ class TaskQueue(Generic[Worker]):
 
     def _requeue(self, task: Task[Worker], loss: WorkerLost) -> None:
         """Queue a task for another worker, unless too many were lost on it."""
-        # One item may kill every worker that tries it, for want of memory say: it must not take down all.
-        if task.is_cancelled or task.num_attempts >= MAX_ATTEMPTS or self._error is not None:
+        if self._queue_again(task):
+            logger.warning("%s Another worker resumes %s.", loss, task.description)
+        else:
             text = f"{task.num_attempts} workers were lost at the same point of {task.description}. {loss}"
             self._fail(task, self._error or WorkerError(text))
-            return
-        logger.warning("%s Another worker resumes %s.", loss, task.description)
+
+    def _queue_again(self, task: Task[Worker]) -> bool:
         with self._changed:
+            # One item may kill every worker that tries it, for want of memory say: it must not take down all.
+            if task.is_cancelled or task.num_attempts >= MAX_ATTEMPTS or self._error is not None:
+                return False
             self._waiting.append(task)
             self._changed.notify_all()
+            return True
 
-    def _mark_lost(self, worker: Worker) -> None:
-        """Let the worker's other threads end too."""
+    def mark_lost(self, worker: Worker) -> None:
+        """Record that a worker died: its threads end after the tasks that they run."""
         with self._changed:
             self._lost.add(worker)
             self._changed.notify_all()

@@ -77,11 +77,15 @@ class _ReadWriteLock:
     def __init__(self) -> None:
         self._changed = Condition()
         self._num_sharing = 0
+        self.num_waiting = 0
+        """How many wait until they can hold it alone."""
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold it together with others."""
+        """Hold it together with others, after those that wait to hold it alone."""
         with self._changed:
+            # Else the others could hold it by turns for ever.
+            self._changed.wait_for(lambda: not self.num_waiting)
             self._num_sharing += 1
         try:
             yield
@@ -94,7 +98,12 @@ class _ReadWriteLock:
     def exclusive(self) -> Iterator[None]:
         """Hold it alone; whoever comes later waits."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._num_sharing)
+            self.num_waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._num_sharing)
+            finally:
+                self.num_waiting -= 1
+                self._changed.notify_all()
             yield
 
 

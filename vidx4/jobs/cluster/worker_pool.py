@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -59,7 +59,8 @@ class WorkerPool:
     lost is replaced, unless that happens again and again before it could start.
 
     Args:
-        start_worker: asks the cluster for the worker of a number, without waiting for it.
+        start_worker: asks the cluster for the worker of a number, without waiting for it; raises `WorkerLost`
+            if the cluster can't be asked.
         num_workers: how many workers to keep.
         capacity: frames that may wait or be in progress at once.
     """
@@ -73,8 +74,8 @@ class WorkerPool:
         self._start_worker = start_worker
         self._is_closed = Event()
         self._lock = Lock()
-        self._ready: dict[int, WorkerHandle] = {}
-        """Workers that run tasks, by number."""
+        self._ready: list[WorkerHandle] = []
+        """Workers that run tasks."""
         self._first_identity: Future[Identity] = Future()
         """How the first worker that is ready makes pixels."""
         self._keepers: list[Thread] = []
@@ -95,11 +96,11 @@ class WorkerPool:
         """Keep a worker running until the pool is closed."""
         num_losses = 0
         while not self._is_closed.is_set():
-            worker = self._start_worker(number)
             try:
-                self._prepare(worker, model)
-                num_losses = 0
-                self._run_tasks(number, worker)
+                with self._started(number) as worker:
+                    self._prepare(worker, model)
+                    num_losses = 0
+                    self._run_tasks(worker)
             except WorkerLost as loss:
                 num_losses += 1
                 if num_losses == MAX_ATTEMPTS and not self._is_closed.is_set():
@@ -109,8 +110,14 @@ class WorkerPool:
             except Exception as error:
                 self._give_up(error)
                 return
-            finally:
-                worker.kill()
+
+    @contextmanager
+    def _started(self, number: int) -> Iterator[WorkerHandle]:
+        worker = self._start_worker(number)
+        try:
+            yield worker
+        finally:
+            worker.kill()
 
     def _prepare(self, worker: WorkerHandle, model: ModelSpec) -> None:
         """Wait until a worker is there and has loaded its model.
@@ -150,17 +157,17 @@ class WorkerPool:
         if found := differences(self._first_identity.result(), identity):
             raise WorkerError(f"{worker.name} is refused because it differs from the first worker: {found}.")
 
-    def _run_tasks(self, number: int, worker: WorkerHandle) -> None:
+    def _run_tasks(self, worker: WorkerHandle) -> None:
         """Have a worker run tasks until it is lost or the pool is closed."""
         with self._lock:
-            self._ready[number] = worker
+            self._ready.append(worker)
         threads = [Thread(target=self._run, args=(worker,), daemon=True) for _ in range(TASKS_PER_WORKER)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        with self._lock:
-            del self._ready[number]
+        with self._lock, suppress(ValueError):  # it may have been dropped
+            self._ready.remove(worker)
         self.queue.remove_worker(worker)
 
     def _run(self, worker: WorkerHandle) -> None:
@@ -193,16 +200,28 @@ class WorkerPool:
         Raises:
             WorkerError: no workers are left.
         """
-        for _ in range(MAX_ATTEMPTS):
-            with suppress(WorkerLost):
-                return self._any_worker().call(lambda: None, method, *args, **kwargs)
+        # Every worker may have died while it was idle: such losses say nothing about this call.
+        for _ in range(self.num_workers + MAX_ATTEMPTS):
+            worker = self._any_worker()
+            try:
+                return worker.call(lambda: None, method, *args, **kwargs)
+            except WorkerLost:
+                self._drop(worker)
         raise WorkerError("No worker in the cluster responds.")
+
+    def _drop(self, worker: WorkerHandle) -> None:
+        """Have the keeper of a lost worker replace it, unless it does so already."""
+        with self._lock:
+            if worker in self._ready:
+                self._ready.remove(worker)
+                self.queue.mark_lost(worker)
+        worker.kill()  # it may only be out of reach, and `close` no longer knows it
 
     def _any_worker(self) -> WorkerHandle:
         def attempt(seconds: float) -> WorkerHandle | None:
             with self._lock:
                 if self._ready:
-                    return next(iter(self._ready.values()))
+                    return self._ready[0]
             self._is_closed.wait(seconds)
             return None
 
@@ -217,7 +236,7 @@ class WorkerPool:
         self._is_closed.set()
         self.queue.shut_down(WorkerError("The connection to the cluster was closed."))
         with self._lock:
-            ready = list(self._ready.values())
+            ready = list(self._ready)
         for worker in ready:
             worker.kill()
         for keeper in self._keepers:
