@@ -28,7 +28,7 @@ from vidx4.jobs.cluster.task_queue import TASKS_PER_WORKER, WorkerLost, WorkSize
 from vidx4.jobs.cluster.worker import Worker
 from vidx4.jobs.cluster.worker_pool import WorkerPool
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -155,7 +155,7 @@ class _RayWorker:
     def _pass_on_log(self) -> None:
         with suppress(RayError, ConnectionError):
             for level, message in ray.get(self._actor.take_log.remote()):
-                logger.log(level, "%s", message)
+                _logger.log(level, "%s", message)
 
     def kill(self) -> None:
         """End the worker, whatever it is doing."""
@@ -194,7 +194,7 @@ def connect(
         raise OptionError(f"--send-model does not go with --cluster local: {text}.")
     with _ray(address, num_workers):
         allocation = Allocation.of([node["Resources"] for node in _nodes()], num_workers, device)
-        logger.info("cluster %s: %s", address, allocation)
+        _logger.info("cluster %s: %s", address, allocation)
         models = Models("cuda" if allocation.num_gpus else "cpu", _RayStore(), sends=sends_model)
         pool = WorkerPool(
             lambda number: _RayWorker(number, allocation), allocation.num_workers, _capacity(allocation)

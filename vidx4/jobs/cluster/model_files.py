@@ -16,7 +16,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _SENT = (".json", ".txt", ".safetensors")
 """Suffixes of the files of a model that workers need."""
@@ -69,7 +69,7 @@ class Models:
                 f"All workers run on {self._device}; --device {options.device} is not available."
             )
         name, why = choose_model(options.model, self._device)
-        logger.info("model %s (%s) on workers", name, why)
+        _logger.info("model %s (%s) on workers", name, why)
         files = self._files(name, options)
         return ModelSpec(replace(options, model=name, device=self._device.type), files)
 

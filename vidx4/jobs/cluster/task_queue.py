@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from vidx4.errors import WorkerError
 from vidx4.jobs.threads import Check, no_check, poll
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 TASKS_PER_WORKER = 2
 """Tasks that a worker runs at once: while one's frames are encoded and sent, the other's are enlarged."""
@@ -308,7 +308,7 @@ class TaskQueue(Generic[Worker]):
     def _requeue(self, task: Task[Worker], loss: WorkerLost) -> None:
         """Queue a task for another worker, unless too many were lost on it."""
         if self._queue_again(task):
-            logger.warning("%s Another worker resumes %s.", loss, task.description)
+            _logger.warning("%s Another worker resumes %s.", loss, task.description)
         else:
             text = f"{task.num_attempts} workers were lost at the same point of {task.description}. {loss}"
             self._fail(task, self._error or WorkerError(text))

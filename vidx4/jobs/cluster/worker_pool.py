@@ -15,7 +15,7 @@ from vidx4.jobs.cluster.worker import Worker
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.threads import join_thread, poll, result_of
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 PATIENT_SECONDS = 30.0
 """Time after which the user is told that a worker is still waited for; and again after as long."""
@@ -146,7 +146,7 @@ class WorkerPool:
             if time.monotonic() - last_message > PATIENT_SECONDS:
                 last_message = time.monotonic()
                 reasons = "the cluster has no free resources, or the model is still loading"
-                logger.info("Waiting for %s: %s.", worker.name, reasons)
+                _logger.info("Waiting for %s: %s.", worker.name, reasons)
 
         return on_wait
 
@@ -184,10 +184,10 @@ class WorkerPool:
         if is_last:
             self.queue.shut_down(error)
         elif isinstance(error, Vidx4Error):
-            logger.warning("%s The other workers continue without it.", error)
+            _logger.warning("%s The other workers continue without it.", error)
         else:
             message = "A worker failed because of a bug in vidx4; the other workers continue."
-            logger.exception(message, exc_info=error)
+            _logger.exception(message, exc_info=error)
 
     def ask(
         self,
