@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -71,9 +70,8 @@ class Terminal:
 
     def print_json(self, facts: Any) -> None:
         """Print something as one line of JSON."""
-        # In one piece: `print` would write the end of the line apart from the line.
-        sys.stdout.write(json.dumps(facts, default=str) + "\n")
-        sys.stdout.flush()
+        # In one piece: `print` writes its `end` apart from the line, and another thread could come between.
+        print(json.dumps(facts, default=str) + "\n", end="", flush=True)  # noqa: T201
 
     def say(self, message: str, style: str = "") -> None:
         """Print a line for people, even with --quiet."""
@@ -123,18 +121,16 @@ class Terminal:
     def results(self, *outputs: str | Path) -> None:
         """Print where results are, for people and programs alike."""
         if not self.json and not self.quiet:
-            for output in outputs:
-                print(output)  # noqa: T201
+            print(*outputs, sep="\n")  # noqa: T201
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on standard output, unless JSON is printed."""
-        from rich.table import Table
+        from rich.table import Column, Table
 
         if self.json:
             return
-        table = Table(box=None, show_header=any(header), pad_edge=False)
-        for title in header:
-            table.add_column(title, overflow="fold")
+        columns = (Column(title, overflow="fold") for title in header)
+        table = Table(*columns, box=None, show_header=any(header), pad_edge=False)
         for row in rows:
             table.add_row(*(escape(printable(cell)) for cell in row))
         Console(highlight=False).print(table)
