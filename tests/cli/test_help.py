@@ -109,5 +109,5 @@ def test_the_shell_completes_commands_options_and_choices() -> None:
 
 
 def test_a_subset_names_options_that_exist() -> None:
-    with pytest.raises(ValueError, match="spead"):
-        Subset(without=("spead",)).options_of(UpscaleOptions)
+    with pytest.raises(ValueError, match="speed_of_light"):
+        Subset(without=("speed_of_light",)).options_of(UpscaleOptions)
