@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames, upscale_nearest
@@ -232,6 +233,12 @@ def test_an_empty_range_is_refused(span: TimeRange) -> None:
         plan_video(LONDON, Path("out.mp4"), Request(span=span))
 
 
+def test_a_range_that_ends_before_it_starts_is_named_so() -> None:
+    span = TimeRange(Fraction(1), Fraction(1, 2))
+    with pytest.raises(OptionError, match=r"--stop \(0.5 s\).*--start \(1 s\)"):
+        plan_video(LONDON, Path("out.mp4"), Request(span=span))
+
+
 def test_a_bad_encoding_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cinepak"):
         plan_video(LONDON, tmp_path / "out.mp4", Request(encode=EncodeOptions(codec="cinepak")))
@@ -255,3 +262,11 @@ def test_the_plan_warns_of_streams_that_a_range_drops(tmp_path: Path) -> None:
     plan = plan_video(NASA, tmp_path / "out.mp4", Request(span=TimeRange(Fraction(1), Fraction(2))))
     (warning,) = plan.warnings
     assert warning.startswith("Stream 0 (h264 video eng) ")
+
+
+def test_numbered_pictures_are_read_by_a_pattern(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        Image.new("RGB", (32, 24), (60 * number, 20, 200)).save(tmp_path / f"a_{number:03d}.png")
+    plan = plan_video(tmp_path / "a_%03d.png", tmp_path / "out.mp4", Request(encode=FAST))
+    assert run(Job(plan, LocalExecutor(upscale_nearest), 4)).num_frames == 3
+    assert probe(plan.output).num_frames == 3

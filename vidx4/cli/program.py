@@ -34,9 +34,9 @@ class Program(TyperGroup):
             code = terminal.failure(error)
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
-            name = typed[0] if typed and typed[0] in REFERENCE else ""
-            path = context.command_path if context else f"vidx4 {name}".rstrip()
-            terminal.error(f"{error.format_message().rstrip('.')} - see {path} -h.")
+            path = context.command_path if context else " ".join(["vidx4", *REFERENCE.keys() & typed[:1]])
+            message = error.format_message()
+            terminal.error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {path} -h.")
             code = error.exit_code
         raise SystemExit(code or 0)
 

@@ -135,6 +135,8 @@ def _states(folder: WorkFolder, num_shots: int = 1) -> int:
 
 def _copied(plan: Plan) -> int:
     """Return an upper bound for the other streams: the plan's share of the source file."""
+    if not plan.written.streams.carried:
+        return 0  # and numbered pictures are no file of a size
     return plan.source.path.stat().st_size * plan.num_frames // plan.source.num_frames
 
 

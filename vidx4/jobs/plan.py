@@ -14,7 +14,7 @@ from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
 from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
-from vidx4.video import Fields, Source
+from vidx4.video import Fields, Source, TimeRange
 
 _TREATED = {
     Fields.KEEP: "frames are enlarged as they are, combing included",
@@ -116,10 +116,14 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     )
     frames = range(*(bisect_left(source.pts, pts) for pts in request.span.pts_bounds(source)))
     if not frames:
-        raise OptionError(
-            f"{source.path} has no frames in that range: it is {float(source.duration):.3f} s long."
-        )
+        raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
     return Plan(written, request, frames)
+
+
+def _why_empty(source: Source, span: TimeRange) -> str:
+    if span.start is not None and span.stop is not None and span.stop <= span.start:
+        return f"--stop ({float(span.stop):g} s) must be later than --start ({float(span.start):g} s)"
+    return f"it is {float(source.duration):.3f} s long"
 
 
 def default_output(path: Path, suffix: str) -> Path:

@@ -8,7 +8,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.atomic import write_whole
-from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.container import AnyPacket, complete_times, open_source, read_packets
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.probe import probe
@@ -54,19 +54,22 @@ def _write(pieces: Sequence[Path], written: Output, unfinished: Path) -> None:
 def _packets(pieces: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[AnyPacket, int]]:
     """Yield packets, moved to the times of the whole, and the index of their stream."""
     ends: dict[int, Fraction] = {}
-    start = Fraction(0)
+    start: Fraction | None = None
     for piece in pieces:
         source = probe(piece)
+        begin = source.pts[0] * source.time_base  # not 0 in MPEG-TS
+        start = begin if start is None else start
         with open_source(piece) as container:
-            for packet in read_packets(container, *(container.streams[index] for index in indices)):
+            packets = read_packets(container, *(container.streams[index] for index in indices))
+            for packet in complete_times(packets):
                 index = packet.stream_index
-                _move(packet, start)
+                _move(packet, start - begin)
                 when = (packet.dts or 0) * packet.time_base
                 if index != source.video_index and when < ends.get(index, when):
                     continue
                 ends[index] = when + (packet.duration or 0) * packet.time_base
                 yield packet, index
-        start += source.stop_pts * source.time_base
+        start += source.duration
 
 
 def _move(packet: AnyPacket, seconds: Fraction) -> None:

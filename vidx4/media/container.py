@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from vidx4.errors import SourceError
 from vidx4.media.formats import ebml
@@ -28,6 +28,8 @@ AnyPacket: TypeAlias = "Packet[Stream]"
 
 BITEXACT = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 """Options of a muxer: write no date, version or random number, and keep every timestamp."""
+_MAX_DELAY = 16
+"""Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 """Demuxers of containers without presentation times."""
 _PATIENCE = 120.0
@@ -176,3 +178,39 @@ def read_frame_packets(
     means the end of the stream.
     """
     return (packet for packet in read_packets(container, stream, on_error=on_error) if packet.size)
+
+
+def complete_times(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield packets that all have a pts and a dts.
+
+    Matroska stores no dts. FFmpeg derives them from the pts, but in a stream with reordered frames not those
+    of the first packets: these wait for the first packet with a dts.
+    """
+    waiting: dict[int, list[AnyPacket]] = {}
+    for packet in packets:
+        run = waiting.setdefault(packet.stream_index, [])
+        run.append(packet)
+        if packet.dts is not None or not _may_be_reordered(packet) or len(run) > _MAX_DELAY:
+            yield from _complete_run(waiting.pop(packet.stream_index))
+    for run in waiting.values():
+        yield from _complete_run(run)
+
+
+def _may_be_reordered(packet: AnyPacket) -> bool:
+    stream = packet.stream
+    return stream.type == "video" and not stream.disposition & Disposition.attached_pic
+
+
+def _complete_run(run: list[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield packets of one stream, giving a dts to those before the last, counting down from the last's.
+
+    Args:
+        run: consecutive packets of which only the last may have a dts.
+    """
+    last = run[-1].dts
+    if last is None:
+        last = min(packet.pts or 0 for packet in run)  # a cover picture has no times at all
+    for dts, packet in enumerate(run, start=last - len(run) + 1):
+        packet.dts = dts
+        packet.pts = dts if packet.pts is None else packet.pts
+        yield packet

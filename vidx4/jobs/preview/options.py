@@ -56,6 +56,8 @@ class PreviewOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.duration is not None and self.duration <= 0:
+            raise OptionError("--duration must be longer than 0 s.")
         if self.at is not None and self.samples is not None:
             raise OptionError("--at shows one moment and --samples chooses several: give only one of them.")
 

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
 
-from av.stream import Disposition
-
-from vidx4.media.container import AnyPacket
+from vidx4.media.container import AnyPacket, complete_times
 from vidx4.video import Source, TimeRange
-
-_MAX_DELAY = 16
-"""Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 
 
 @dataclass(frozen=True)
@@ -59,46 +54,10 @@ class Cut:
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
     """Yield the packets that overlap a cut, moved to the output's clock."""
-    for packet in _complete_times(packets):
+    for packet in complete_times(packets):
         begin = (packet.pts or 0) * packet.time_base
         if cut.holds(begin, begin + (packet.duration or 1) * packet.time_base):
             yield _move(packet, round(-cut.origin / packet.time_base))
-
-
-def _complete_times(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
-    """Yield packets that all have a pts and a dts.
-
-    Matroska stores no dts. FFmpeg derives them from the pts, but in a stream with reordered frames not those
-    of the first packets: these wait for the first packet with a dts.
-    """
-    waiting: dict[int, list[AnyPacket]] = {}
-    for packet in packets:
-        run = waiting.setdefault(packet.stream_index, [])
-        run.append(packet)
-        if packet.dts is not None or not _may_be_reordered(packet) or len(run) > _MAX_DELAY:
-            yield from _complete_run(waiting.pop(packet.stream_index))
-    for run in waiting.values():
-        yield from _complete_run(run)
-
-
-def _may_be_reordered(packet: AnyPacket) -> bool:
-    stream = packet.stream
-    return stream.type == "video" and not stream.disposition & Disposition.attached_pic
-
-
-def _complete_run(run: list[AnyPacket]) -> Iterator[AnyPacket]:
-    """Yield packets of one stream, giving a dts to those before the last, counting down from the last's.
-
-    Args:
-        run: consecutive packets of which only the last may have a dts.
-    """
-    last = run[-1].dts
-    if last is None:
-        last = min(packet.pts or 0 for packet in run)  # a cover picture has no times at all
-    for dts, packet in enumerate(run, start=last - len(run) + 1):
-        packet.dts = dts
-        packet.pts = dts if packet.pts is None else packet.pts
-        yield packet
 
 
 def _move(packet: AnyPacket, ticks: int) -> AnyPacket:
