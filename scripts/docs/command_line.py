@@ -43,7 +43,7 @@ def _section(title: str, command: Any, options: list[Any], arguments: str = "") 
     for option in options:
         panels.setdefault(getattr(option, "rich_help_panel", None) or DEFAULT_PANEL, []).append(option)
     names = [_name(each) for each in command.params if each.param_type_name == "argument"]
-    usage = " ".join([title, "[OPTIONS]", *(names or ["COMMAND"] * hasattr(command, "commands"))])
+    usage = " ".join([title, *(names or ["COMMAND"] * hasattr(command, "commands")), "[OPTIONS]"])
     parts = [f"## {title}", _paragraphs(command.help or ""), f"```text\n{usage}\n```", arguments]
     for panel, members in panels.items():
         rows = [_row(option, command) for option in members]
@@ -68,6 +68,8 @@ def _value(parameter: Any, command: Any) -> str:
 
 
 def _default(option: Any) -> str:
+    if isinstance(option.show_default, str):  # in words, if the value depends on something else
+        return cell(option.show_default)
     value = option.default
     if value is None or value == "" or option.is_flag or option.multiple or callable(value):
         return ""
