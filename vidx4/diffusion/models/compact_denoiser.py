@@ -14,25 +14,32 @@ from vidx4.diffusion.bicubic import enlarge
 from vidx4.frames import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
-MEMORY_CHANNELS = LATENT_CHANNELS + 1
-"""Channels of the last frame's result, as latents, and of the trust in it."""
+HIDDEN_CHANNELS = 64
+"""Channels of the hidden state that one frame hands the next."""
+MEMORY_CHANNELS = LATENT_CHANNELS + 1 + HIDDEN_CHANNELS
+"""Channels of the last frame's result, as latents, of the trust in the motion, and of the hidden state."""
 CONDITION_CHANNELS = 3 + MEMORY_CHANNELS
 """Channels of everything that the denoiser sees besides the latents."""
+UNKNOWN_LEVEL = -1
+"""Noise level of a picture that nobody has rated."""
+NUM_EARLY_BLOCKS = 2
+"""Number of blocks whose features tell how damaged a picture is."""
 
 
 class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A network that predicts clean latents from noisy ones, the picture, and the last frame's result.
+    """A network that predicts clean latents from noisy ones, the picture, and what earlier frames showed.
 
     It is a plain residual network at low resolution. It has no normalisation layers: a picture's absolute
     brightness matters to the prediction, and normalising over the picture would make every pixel depend on
-    all others. Each block has a scale and a shift that depend on the timestep and the noise level (FiLM,
-    Perez et al. 2018).
+    all others. Each block has a scale and a shift that depend on the timestep, the noise level and the texture
+    that is wanted (FiLM, Perez et al. 2018).
 
     At the last timestep the latents are pure noise and say nothing about the picture, so they are replaced by
     zeros: the first step is a plain regression, and noise enters from the second step on.
 
-    The result of the last frame, moved along with the picture and folded to low resolution, brings in what
-    earlier frames showed of the same things (FRVSR, Sajjadi et al. 2018); without one, its channels are zero.
+    Two things are remembered of the last frame, both moved along with the picture: its result, folded to low
+    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state of features (RLSP, Fuoli et al. 2019), which the
+    network itself decides on. Without a past, their channels are zero.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -41,16 +48,24 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         in_channels: int = LATENT_CHANNELS + CONDITION_CHANNELS,
         out_channels: int = LATENT_CHANNELS,
         width: int = 64,
-        num_blocks: int = 6,
+        num_blocks: int = 10,
+        hidden_channels: int = HIDDEN_CHANNELS,
         num_train_timesteps: int = 1000,
+        max_noise_level: int = 150,
     ) -> None:
         super().__init__()
         self.time_proj = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(width, 2 * width)
         self.level_embedding = TimestepEmbedding(width, 2 * width)
+        self.unknown_level = nn.Parameter(torch.zeros(2 * width))
+        self.texture_embedding = nn.Sequential(
+            nn.Linear(1, 2 * width), nn.SiLU(), _zeroed(nn.Linear(2 * width, 2 * width, bias=False))
+        )
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(_ResidualBlock(width, 2 * width) for _ in range(num_blocks))
         self.conv_out = _zeroed(nn.Conv2d(width, out_channels, 3, padding=1))
+        self.conv_hidden = nn.Conv2d(width, hidden_channels, 1)
+        self.level_head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
     @property
     def reach(self) -> int:
@@ -63,33 +78,76 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         timestep: Tensor,
         encoder_hidden_states: None = None,
         class_labels: Tensor | None = None,
+        texture: Tensor | None = None,
         return_dict: bool = False,
-    ) -> tuple[Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Predict the clean latents; the signature is that of diffusers' `UNet2DConditionModel`.
 
         Args:
             sample: latents, the low-resolution picture in [-1, 1], and the channels of `Memory`,
-                (N, 48 + 3 + 49, H, W).
+                (N, 48 + 3 + 113, H, W).
             timestep: one timestep for all, or (N,).
             encoder_hidden_states: always None, since the model takes no prompt.
-            class_labels: noise level of the low-resolution picture, (N,); None for level 0.
+            class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for level 0.
+            texture: from 0, as near to the truth as possible, to 1, as much texture as the truth has, (N,);
+                None for 0.
             return_dict: always False.
 
         Returns:
-            Clean latents, (N, 48, H, W).
+            Clean latents, (N, 48, H, W), and the hidden state for the next frame, in [-1, 1], (N, 64, H, W).
         """
         timestep = timestep.to(sample.device).expand(sample.shape[0])
-        level = torch.zeros_like(timestep) if class_labels is None else class_labels
-        embedding = F.silu(self._embed(timestep, level, sample.dtype))
+        embedding = self._embed(timestep, class_labels, texture, sample.dtype)
         features = self.conv_in(self._without_terminal_noise(sample, timestep))
         hidden = features
         for block in self.blocks:
             hidden = block(hidden, embedding)
-        return (self.conv_out(hidden + features),)
+        hidden = hidden + features
+        return self.conv_out(hidden), torch.tanh(self.conv_hidden(hidden))
 
-    def _embed(self, timestep: Tensor, level: Tensor, dtype: torch.dtype) -> Tensor:
+    def estimate_level(self, low_res: Tensor) -> Tensor:
+        """Estimate the noise level that restores pictures best.
+
+        Args:
+            low_res: pictures without a past, in [-1, 1], (N, 3, H, W).
+
+        Returns:
+            Noise levels from 0 to the highest, float32, (N,).
+        """
+        logits = self.level_head(self.early_statistics(low_res)).float().squeeze(1)
+        return cast(Tensor, self.config.max_noise_level * logits.sigmoid())
+
+    def early_statistics(self, low_res: Tensor) -> Tensor:
+        """Return mean and standard deviation of each early feature over pictures of unknown level.
+
+        Args:
+            low_res: pictures, in [-1, 1], (N, 3, H, W).
+
+        Returns:
+            The statistics, (N, 2 * width).
+        """
+        num, _, height, width = low_res.shape
+        num_rest = self.config.in_channels - LATENT_CHANNELS - low_res.shape[1]
+        latents, memory = (low_res.new_zeros(num, c, height, width) for c in (LATENT_CHANNELS, num_rest))
+        sample = torch.cat([latents, low_res, memory], dim=1).contiguous(memory_format=torch.channels_last)
+        last = torch.full((num,), self.config.num_train_timesteps - 1, device=low_res.device)
+        embedding = self._embed(last, torch.full_like(last, UNKNOWN_LEVEL), None, low_res.dtype)
+        features = self.conv_in(sample)
+        for block in self.blocks[:NUM_EARLY_BLOCKS]:
+            features = block(features, embedding)
+        deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
+        return torch.cat([mean, deviation], dim=1)
+
+    def _embed(
+        self, timestep: Tensor, level: Tensor | None, texture: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the embedding of what all pixels have in common, (N, 2 * width)."""
+        level = torch.zeros_like(timestep) if level is None else level
+        texture = torch.zeros_like(timestep) if texture is None else texture
         time = self.time_embedding(self.time_proj(timestep).to(dtype))
-        return cast(Tensor, time + self.level_embedding(self.time_proj(level).to(dtype)))
+        rated = self.level_embedding(self.time_proj(level.clamp(min=0)).to(dtype))
+        rated = torch.where((level < 0)[:, None], self.unknown_level.to(rated.dtype), rated)
+        return F.silu(time + rated + self.texture_embedding(texture[:, None].to(dtype)))
 
     def _without_terminal_noise(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """Return a sample whose latents are zero at the last timestep, in the memory format of the layers."""
@@ -161,25 +219,27 @@ class ResidualAutoencoder(ConfigMixin):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Memory:
-    """An encoder of the last frame's result as further input of a denoiser."""
+    """An encoder of what is remembered of the last frame as further input of a denoiser."""
 
     autoencoder: ResidualAutoencoder
     """Encodes the result relative to the frame that is being denoised."""
     num_channels: int = MEMORY_CHANNELS
 
-    def __call__(self, moved: Tensor, trust: Tensor, low_res: Tensor) -> Tensor:
-        """Return the channels that describe the last result to the denoiser.
+    def __call__(self, moved: Tensor, hidden: Tensor, trust: Tensor, low_res: Tensor) -> Tensor:
+        """Return the channels that describe the past to the denoiser.
 
         Args:
             moved: the last result, moved along to this frame, in [-1, 1], (N, 3, 4H, 4W).
+            hidden: the last hidden state, moved along to this frame, (N, 64, H, W).
             trust: trust in that motion, in [0, 1], (N, 1, H, W).
             low_res: this frame as the denoiser sees it, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            Latents of the last result, weighted by the trust, and the trust itself, (N, 48 + 1, H, W).
+            Latents of the last result, weighted by the trust, the trust itself, and the hidden state, weighted
+            by the trust, (N, 48 + 1 + 64, H, W).
         """
-        return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust], dim=1)
+        return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust, hidden * trust], dim=1)
 
     def blank(self, low_res: Tensor) -> Tensor:
-        """Return the channels for a frame without a past, all zero, (N, 48 + 1, H, W)."""
+        """Return the channels for a frame without a past, all zero, (N, 48 + 1 + 64, H, W)."""
         return low_res.new_zeros(len(low_res), self.num_channels, *low_res.shape[2:])
