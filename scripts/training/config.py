@@ -1,7 +1,8 @@
 """Settings of a training run, read from a recipe."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -11,41 +12,49 @@ class Config:
     """Settings of one stage of training; a checkpoint with others is refused."""
 
     num_steps: int
-    """Steps of the stage: the length of the learning rate's cosine."""
+    """Steps of the stage: the length of the learning rate's schedule."""
     seed: int = 0
-    width: int = 48
+    width: int = 64
     """Channels of the network at low resolution."""
-    num_blocks: int = 5
+    num_blocks: int = 10
     max_noise_level: int = 150
+    branch_width: int = 128
+    """Channels in the middle of the branch that is merged into every convolution of a block; 0 for none."""
 
-    batch_size: int = 16
+    batch_size: int = 8
+    """Sequences of a step, in each process."""
     learning_rate: float = 4e-4
     warmup: int = 200
+    """Steps in which the learning rate rises."""
+    decay_share: float = 0.15
+    """Share of the steps, the last ones, in which it falls to nothing."""
     ema_decay: float = 0.999
 
-    side: int = 48
-    """Side of the frames in training, in low-resolution pixels."""
-    num_frames: int = 5
-    """Frames of a sequence."""
-    pool_size: int = 12000
-    """Number of sequences; they are seen again and again, rotated and mirrored."""
-    pool_seed: int = 0
-    clean_share: float = 0.6
-    """Share of the sequences at noise level 0."""
-
-    alone_share: float = 0.25
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"clean": 1.0})
+    """Share of the sequences by the kind of their damage."""
+    num_passes: int = 3
+    """How often a sequence is played, to and fro, before the next takes its place; memory is kept."""
+    alone_share: float = 0.15
     """Share of the sequences whose frames have no past, like still pictures."""
+    unknown_share: float = 0.15
+    """Share of the sequences whose noise level the network is not told."""
+    level_jitter: float = 6.0
+    """Standard deviation of the error in the noise levels that it is told."""
+
+    later_share: float = 0.125
+    """Share of the sequences that are also trained at timesteps before the last."""
+    own_share: float = 0.5
+    """Share of those whose latents come from the network's own first step, as in use, not from the truth."""
 
     texture_share: float = 0.5
-    """Share of each batch trained at timesteps before the last, where the latents hold information."""
-    rollout_share: float = 0.0
-    """Share of those whose latents come from the network's own earlier steps, as in use."""
-    perceptual_weight: float = 0.0
-    """Weight of LPIPS at timesteps before the last."""
-    first_perceptual_weight: float = 0.0
-    """Weight of LPIPS at the last timestep, the first step: crisper, and a little farther from the truth."""
-    adversarial_weight: float = 0.0
-    temporal_weight: float = 0.0
+    """Share of the sequences that want texture, from 0 to 1; the others want nearness to the truth alone."""
+    perceptual_weight: float = 1.0
+    """Weight of LPIPS where all texture is wanted."""
+    adversarial_weight: float = 0.1
+    temporal_weight: float = 1.0
+    """Weight of the error of the change from the last result."""
+    squared: bool = False
+    """Whether squared errors are minimised, which is what PSNR measures, in place of absolute ones."""
 
     @classmethod
     def read(cls, recipe: Path) -> Self:

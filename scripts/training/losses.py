@@ -7,7 +7,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
@@ -32,9 +32,9 @@ class PatchDiscriminator(nn.Module):
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Return the relativistic average loss of a discriminator (Jolicoeur-Martineau 2018)."""
-    return 0.5 * (F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean())
+    return 0.5 * (F.softplus(fake.mean() - real) + F.softplus(fake - real.mean())).mean()
 
 
 def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the same loss with the roles exchanged, for the generator."""
-    return discriminator_loss(fake, real)
+    """Return the same loss with the roles exchanged, for the generator, patch by patch, (N, 1, h, w)."""
+    return 0.5 * (F.softplus(real.mean() - fake) + F.softplus(real - fake.mean()))

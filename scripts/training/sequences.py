@@ -1,138 +1,93 @@
-"""A pool of short sequences, made once and kept on disk: truth, its low resolution, and the motion."""
+"""Short sequences with known motion: the truth, its low resolution, and how to get from frame to frame."""
 
-import itertools
-import os
-from collections.abc import Sequence
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import torch
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from scripts.evaluate.clips import reduce_clean
-from scripts.training.config import Config
-from scripts.training.degrade import degrade
+from scripts.training.degradations import degrade
 from scripts.training.scenes import Photo, make_scene
 from vidx4.frames import SCALE
 from vidx4.temporal.motion import estimate_motion
 
-NUM_VALIDATION = 16
-"""Number of photographs held out for validation."""
+NUM_FRAMES = 6
+SIDE = 48
+"""Side of the frames, in low-resolution pixels."""
+MAX_NOISE_LEVEL = 150
+"""Noise level of a sequence that is damaged as much as any."""
+CLEAN = "clean"
+"""The kind of sequences that are not damaged."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame of a sequence, with the frame before and the motion from it; pixels are uint8."""
+class Sequence:
+    """Frames that can be played to and fro."""
 
     truth: Tensor
-    """The frame at full resolution, (3, 4H, 4W)."""
-    previous_truth: Tensor
-    """Truth of the frame before; the first frame's own."""
+    """Frames at full resolution, RGB, uint8, (T, 3, 4H, 4W)."""
     low_res: Tensor
-    """The frame at low resolution, (3, H, W)."""
+    """The same frames at low resolution, RGB, uint8, (T, 3, H, W)."""
     flow: Tensor
-    """Offset of each pixel to its place in the frame before, x then y, float16, (2, H, W)."""
+    """Offset of each pixel to its place in the frame before, and in the frame after, x then y, float16,
+    (T, 2, 2, H, W)."""
     trust: Tensor
-    """Trust in the motion, 0 to 1, float16, (H, W); 0 in the first frame."""
+    """Trust in both, 0 to 255, uint8, (T, 2, H, W); 0 where there is no such frame."""
 
-    def turned(self, way: int) -> "Frame":
-        """Return the frame rotated and mirrored in one of eight ways."""
+    def turned(self, way: int) -> "Sequence":
+        """Return the sequence rotated and mirrored in one of eight ways."""
         fields = dict(vars(self))
-        for bit, dims in ((1, [-1]), (2, [-2])):
+        for bit, dim, signs in ((1, -1, (-1, 1)), (2, -2, (1, -1))):
             if way & bit:
-                fields = {name: field.flip(dims) for name, field in fields.items()}
-                x, y = fields["flow"]
-                fields["flow"] = torch.stack([-x, y] if bit == 1 else [x, -y])
+                fields = {name: tensor.flip(dim) for name, tensor in fields.items()}
+                fields["flow"] = fields["flow"] * torch.tensor(signs).view(2, 1, 1)
         if way & 4:
-            fields = {name: field.transpose(-1, -2) for name, field in fields.items()}
-            fields["flow"] = fields["flow"].flip(0)
-        return Frame(**{name: field.contiguous() for name, field in fields.items()})
+            fields = {name: tensor.transpose(-1, -2) for name, tensor in fields.items()}
+            fields["flow"] = fields["flow"].flip(2)
+        return Sequence(**fields)
+
+    def reversed(self) -> "Sequence":
+        """Return the sequence played backwards."""
+        return Sequence(
+            self.truth.flip(0), self.low_res.flip(0), self.flow.flip((0, 1)), self.trust.flip((0, 1))
+        )
 
 
-class Pool:
-    """Sequences by number; each is a function of the configuration, and made on first use.
+def draw_level(kind: str, rng: np.random.Generator) -> int:
+    """Draw the noise level of a sequence: 0 for a clean one."""
+    return 0 if kind == CLEAN else 1 + int(rng.random() * MAX_NOISE_LEVEL)
+
+
+def make_sequence(photos: Items[Photo], kind: str, level: int, rng: np.random.Generator) -> Sequence:
+    """Make a sequence.
 
     Args:
-        photos: photographs to make them from.
-        config: settings of the run.
-        cache: folder in which sequences are kept.
+        photos: pictures to move over.
+        kind: kind of the damage, or `CLEAN`.
+        level: noise level, how badly it is damaged.
+        rng: the generator whose state decides everything else.
     """
-
-    def __init__(self, photos: Sequence[Photo], config: Config, cache: Path) -> None:
-        self._photos = photos
-        self._config = config
-        made_by = config.pool_seed, config.side, config.num_frames, config.clean_share, config.max_noise_level
-        self._folder = cache / "-".join(map(str, made_by))
-
-    def level(self, number: int) -> int:
-        """Return the noise level of a sequence."""
-        rng = np.random.default_rng((self._config.pool_seed, number, 0))
-        if rng.random() < self._config.clean_share:
-            return 0
-        return 1 + int(rng.random() * self._config.max_noise_level)
-
-    def frame(self, number: int, index: int) -> Frame:
-        """Return one frame of a sequence."""
-        path = self._folder / f"{number // 1000:03}" / f"{number % 1000:03}.safetensors"
-        if not path.exists():
-            self._make(number, path)
-        with safe_open(path, "pt") as file:
-
-            def take(name: str, place: int) -> Tensor:
-                tensor: Tensor = file.get_slice(name)[place]
-                return tensor
-
-            return Frame(
-                take("truth", index),
-                take("truth", max(index - 1, 0)),
-                take("low_res", index),
-                take("flow", index),
-                take("trust", index),
-            )
-
-    def _make(self, number: int, path: Path) -> None:
-        rng = np.random.default_rng((self._config.pool_seed, number, 1))
-        truth, low_res = self._pictures(rng, self.level(number))
-        motions = [estimate_motion(a, b, (a == b).all(dim=0)) for a, b in itertools.pairwise(low_res)]
-        still = torch.zeros(2, *low_res.shape[2:])
-        tensors = {
-            "truth": truth,
-            "low_res": low_res,
-            "flow": torch.stack([still, *(motion.backward for motion in motions)]).half(),
-            "trust": torch.stack([still[0], *(motion.backward_trust for motion in motions)]).half(),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        save_file(tensors, partial)
-        partial.replace(path)
-
-    def _pictures(self, rng: np.random.Generator, level: int) -> tuple[Tensor, Tensor]:
-        config = self._config
-        truth = make_scene(
-            lambda: self._photos[int(rng.integers(len(self._photos)))],
-            rng,
-            config.num_frames,
-            SCALE * config.side,
-        )
-        low_res = degrade(truth, level / config.max_noise_level, rng) if level else reduce_clean(truth)
-        return _to_tensor(truth), _to_tensor(low_res)
+    truth = make_scene(lambda: photos[int(rng.integers(len(photos)))], rng, NUM_FRAMES, SCALE * SIDE)
+    low_res = reduce_clean(truth) if kind == CLEAN else degrade(truth, kind, level / MAX_NOISE_LEVEL, rng)
+    return _with_motion(_to_tensor(truth), _to_tensor(low_res))
 
 
-def load_photos(folder: Path) -> tuple[list[Photo], list[Photo]]:
-    """Return the photographs (*.jpg) below a folder: those for training, and those for validation."""
-    paths = sorted(folder.rglob("*.jpg"))
-    if len(paths) <= NUM_VALIDATION:
-        raise SystemExit(f"too few photographs (*.jpg) in {folder}")
-    held_out = set(paths[:: len(paths) // NUM_VALIDATION][:NUM_VALIDATION])
-    photos = {path: np.asarray(Image.open(path).convert("RGB")) for path in paths}
-    return (
-        [photo for path, photo in photos.items() if path not in held_out],
-        [photos[path] for path in sorted(held_out)],
-    )
+def _with_motion(truth: Tensor, low_res: Tensor) -> Sequence:
+    num_frames, _, height, width = low_res.shape
+    flow = torch.zeros(num_frames, 2, 2, height, width, dtype=torch.float16)
+    trust = torch.zeros(num_frames, 2, height, width, dtype=torch.uint8)
+    for i, (last, frame) in enumerate(pairwise(low_res)):
+        motion = estimate_motion(last, frame, (last == frame).all(dim=0))
+        flow[i + 1, 0], trust[i + 1, 0] = motion.backward.half(), _to_byte(motion.backward_trust)
+        flow[i, 1], trust[i, 1] = motion.forward.half(), _to_byte(motion.forward_trust)
+    return Sequence(truth, low_res, flow, trust)
+
+
+def _to_byte(trust: Tensor) -> Tensor:
+    return (255 * trust).round().to(torch.uint8)
 
 
 def _to_tensor(frames: np.ndarray) -> Tensor:

@@ -3,28 +3,42 @@
 import json
 import math
 import time
+from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from scripts.evaluate.metrics import Lpips
+from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
 from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
-from scripts.training.stream import NUM_TIMESTEPS, Batch
+from scripts.training.rate import operations, training_rate
+from scripts.training.stream import NUM_TIMESTEPS, Batch, Frame
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
 
 LAST = NUM_TIMESTEPS - 1
+
+
+class Past(NamedTuple):
+    """What a frame hands the next, slot by slot."""
+
+    results: Tensor
+    """Results, in [-1, 1], (N, 3, 4H, 4W)."""
+    hidden: Tensor
+    """Hidden states, (N, 64, H, W)."""
 
 
 def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
@@ -43,38 +57,25 @@ def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
     return latents, DDPMScheduler(beta_start=0.0, beta_end=0.0, beta_schedule="linear")
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    """Inputs of the network in one step, on the device."""
-
-    batch: Batch
-    truth: Tensor
-    low_res: Tensor
-    conditions: Tensor
-    latents: Tensor
-    """Latents of the truth."""
-    warp: Warp
-    moved: Tensor
-    """The last results, warped to this frame."""
-
-
 class Trainer:
-    """Weights, their moving average, optimisers, the last results of all slots, and the step.
+    """Weights, their moving average, the optimiser, what was remembered last, and the step.
 
     Args:
         config: settings of this stage.
         device: the device to train on.
-        lpips: the metric that texture is trained on; needed if it has a weight.
+        lpips: the metric that texture is trained on.
         is_compiled: whether to compile the network first.
     """
 
     def __init__(
-        self, config: Config, device: torch.device, lpips: Lpips | None, *, is_compiled: bool
+        self, config: Config, device: torch.device, lpips: Lpips, *, is_compiled: bool = False
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.model, self.average = self._new_model(), self._new_model()
         self.average.load_state_dict(self.model.state_dict())
+        if config.branch_width:
+            add_branches(self.model, config.branch_width)
         self.discriminator = PatchDiscriminator().to(device)
         self.optimizer = _optimizer(self.model, config.learning_rate)
         self.discriminator_optimizer = _optimizer(self.discriminator, config.learning_rate)
@@ -83,163 +84,186 @@ class Trainer:
         self.scheduler, self.low_res_scheduler = make_schedulers()
         self.history: list[dict[str, Any]] = []
         self.step = 0
+        self.seconds = 0.0
         self.best = -math.inf
         self._network: Any = torch.compile(self.model) if is_compiled else self.model
-        self._lpips = None if lpips is None else lpips.to(device)
-        side = SCALE * config.side
-        self._results = torch.zeros(config.batch_size, 3, side, side, device=device)
+        self._lpips = lpips.to(device)
+        self._past: Past | None = None
+        self.rate = training_rate(device, torch.bfloat16)
 
     def _new_model(self) -> CompactDenoiser:
-        model = CompactDenoiser(width=self.config.width, num_blocks=self.config.num_blocks)
+        config = self.config
+        model = CompactDenoiser(
+            width=config.width, num_blocks=config.num_blocks, max_noise_level=config.max_noise_level
+        )
         return cast(CompactDenoiser, model.to(self.device, memory_format=torch.channels_last))
 
     def start_from(self, weights: Path) -> None:
         """Start from a model folder's weights, and continue its history."""
         self.history = read_history(weights)
         state = load_file(weights / "unet" / "diffusion_pytorch_model.safetensors")
-        for model in (self.model, self.average):
-            model.load_state_dict({key: value.float() for key, value in state.items()})
+        self.average.load_state_dict({key: value.float() for key, value in state.items()})
+        with torch.no_grad():
+            for name, value in self.average.named_parameters():
+                own = name.replace(".weight", ".parametrizations.weight.original")
+                parameters = dict(self.model.named_parameters())
+                (parameters[own] if own in parameters else parameters[name]).copy_(value)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Train for one step; return the losses."""
+        """Train for one step; return the losses, and the share of the machine's rate that it reached."""
+        start = time.perf_counter()
         self._set_learning_rate()
         batch = batch.to(self.device)
-        is_texture = batch.timestep < LAST
-        with self._autocast():
-            shown = self._shown(batch)
-            noisy, first = self._rolled_out(shown, is_texture)
-            noised = self.scheduler.add_noise(shown.latents, batch.noise, batch.timestep)
-            noisy = torch.where(_each(batch.is_rollout), noisy, noised)
-            predicted = self._predict(noisy, shown.conditions, batch)
-            losses = {"pixels": F.l1_loss(predicted, shown.latents)}
-            if self.config.temporal_weight:
-                losses["temporal"] = self.config.temporal_weight * self._unsteadiness(shown, predicted)
-            if self._is_perceptual:
-                losses["perceptual"] = self._perceptual_loss(shown, predicted, is_texture)
-            if self.config.adversarial_weight and is_texture.any():
-                losses |= self._adversarial_losses(shown, predicted, is_texture)
-        self._update(losses)
-        remembered = torch.where(_each(is_texture), first, predicted.detach())
-        self._results = self._decode(remembered, shown.low_res)
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        losses: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        with parametrize.cached(), self._autocast():
+            past = self._past
+            for index in range(len(batch.truth)):
+                past = self._train_frame(batch, index, past, losses)
+            self._update(losses)
+        self._update_average()
+        self._past = Past(past.results, past.hidden.detach()) if past is not None else None
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        share = self._operations(batch) / seconds / self.rate
+        return {name: float(loss.detach()) for name, loss in losses.items()} | {"share": share}
 
-    @property
-    def _is_perceptual(self) -> bool:
-        return max(self.config.perceptual_weight, self.config.first_perceptual_weight) > 0
+    def _train_frame(
+        self, batch: Batch, index: int, past: Past | None, losses: defaultdict[str, Tensor]
+    ) -> Past:
+        """Add the losses of a frame; return what the next one is shown of it."""
+        frame = batch.frame(index)
+        conditions = torch.cat([frame.low_res, self.remembered(past, frame)], dim=1)
+        latents = self.autoencoder.encode(frame.truth, frame.low_res)
+        blank = torch.zeros_like(latents)
+        last = torch.full_like(batch.level, LAST)
+        predicted, hidden = self._predict(blank, conditions, last, batch.level, batch.texture)
+        num_frames = len(batch.truth)
+        losses["first"] += self._distance(predicted, latents) / num_frames
+        judged, slots = [predicted], [torch.arange(len(predicted), device=self.device)]
+        if len(batch.later):
+            later = self._later(batch, index, predicted.detach(), latents, conditions)
+            share = len(batch.later) / len(batch.level) / num_frames
+            losses["later"] += share * self._distance(later, latents[batch.later])
+            judged, slots = [*judged, later], [*slots, batch.later]
+        if index == int(batch.judged) and self.config.texture_share:
+            self._judge(batch, frame, past, torch.cat(judged), torch.cat(slots), losses)
+        return Past(self.decode(predicted.detach(), frame.low_res), hidden)
+
+    def _judge(
+        self,
+        batch: Batch,
+        frame: Frame,
+        past: Past | None,
+        predicted: Tensor,
+        slots: Tensor,
+        losses: defaultdict[str, Tensor],
+    ) -> None:
+        """Add the losses of texture for clean latents that belong to these slots, where it is wanted."""
+        wanted = batch.texture[slots] > 0
+        slots, texture = slots[wanted], batch.texture[slots[wanted]]
+        truth, low_res = frame.truth[slots], frame.low_res[slots]
+        pictures, config = self.autoencoder.decode(predicted[wanted], low_res), self.config
+        distances = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5)
+        losses["perceptual"] += config.perceptual_weight * (texture * distances).mean()
+        losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, low_res, texture)
+        if past is not None:
+            before = batch.frame(int(batch.judged) - 1).truth[slots]
+            warp = Warp.along(frame.flow[slots], frame.trust[slots], SCALE)
+            with torch.no_grad():
+                true_change, last = truth - warp.fetch(before), warp.fetch(past.results[slots])
+            error = (pictures - last - true_change).abs() * warp.trust
+            losses["temporal"] += config.temporal_weight * (texture * error.mean(dim=(1, 2, 3))).mean()
+
+    def _fooled(self, pictures: Tensor, truth: Tensor, low_res: Tensor, texture: Tensor) -> Tensor:
+        """Train the discriminator; return its judgement of pictures, weighted by the wanted texture."""
+        enlarged = enlarge(low_res)
+        real, fake = (self.discriminator(each, enlarged) for each in (truth, pictures.detach()))
+        loss = discriminator_loss(real, fake)
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        _average_over_processes(self.discriminator)
+        self.discriminator_optimizer.step()
+        real, fake = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
+        return (texture.view(-1, 1, 1, 1) * generator_loss(real, fake)).mean()
+
+    def _later(
+        self, batch: Batch, index: int, predicted: Tensor, latents: Tensor, conditions: Tensor
+    ) -> Tensor:
+        """Return the clean latents that a step after the first predicts, for some of the sequences."""
+        chosen = batch.later
+        clean = torch.where(_each(batch.is_own[index]), predicted[chosen], latents[chosen])
+        # The second of any number of steps starts from the first prediction, and the noise of the start.
+        noisy = self.scheduler.add_noise(clean, batch.noise[index], batch.timestep[index])
+        known = batch.timestep[index], batch.level[chosen], batch.texture[chosen]
+        return self._predict(noisy, conditions[chosen], *known)[0]
+
+    def remembered(self, past: Past | None, frame: Frame) -> Tensor:
+        """Return the channels that describe the past to the network, (N, 113, H, W)."""
+        if past is None:
+            return self.memory.blank(frame.low_res)
+        with torch.no_grad():
+            moved = Warp.along(frame.flow, frame.trust, SCALE).fetch(past.results)
+        places = Warp.along(frame.flow, frame.trust, 1).places
+        hidden = F.grid_sample(past.hidden.float(), places, padding_mode="border", align_corners=False)
+        return self.memory(moved, hidden, frame.trust, frame.low_res)
+
+    def _predict(
+        self, latents: Tensor, conditions: Tensor, timestep: Tensor, level: Tensor, texture: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        sample = torch.cat([latents, conditions], 1)
+        predicted, hidden = self._network(sample, timestep, class_labels=level, texture=texture)
+        return predicted.float(), hidden
+
+    def _distance(self, predicted: Tensor, latents: Tensor) -> Tensor:
+        return (F.mse_loss if self.config.squared else F.l1_loss)(predicted, latents)
+
+    def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
+        """Return pictures, clamped to [-1, 1]."""
+        pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
+        return pictures
 
     def _autocast(self) -> Any:
         capabilities = torch.cpu.get_capabilities()
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16) if fast else nullcontext()
 
-    def _shown(self, batch: Batch) -> _Evaluation:
-        truth, low_res = _signal(batch.truth), _signal(batch.low_res)
-        with torch.no_grad():
-            warp = Warp.along(batch.flow, batch.trust, SCALE)
-            moved = warp.fetch(self._results)
-            memory = self.memory(moved, batch.trust, low_res)
-            latents = self.autoencoder.encode(truth, low_res)
-        return _Evaluation(batch, truth, low_res, torch.cat([low_res, memory], 1), latents, warp, moved)
-
-    @torch.no_grad()
-    def _rolled_out(self, shown: _Evaluation, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Denoise as the program does, up to the step that is trained.
-
-        Returns:
-            Noisy latents before that step, and the clean ones that the first step predicted, which is what
-            later frames remember, (N, 48, H, W); zeros in slots that are not wanted.
-        """
-        noisy, first = torch.zeros_like(shown.latents), torch.zeros_like(shown.latents)
-        if not wanted.any():
-            return noisy, first
-        batch, conditions = shown.batch, shown.conditions[wanted]
-        latents, predictions = batch.noise[wanted], []
-        self.scheduler.set_timesteps(batch.rollout.num_steps, device=self.device)
-        for timestep in self.scheduler.timesteps[: batch.rollout.index]:
-            sample = torch.cat([latents, conditions], 1)
-            predictions.append(self.model(sample, timestep, class_labels=batch.level[wanted])[0].float())
-            latents = self.scheduler.step(predictions[-1], timestep, latents).prev_sample
-        noisy[wanted], first[wanted] = latents, predictions[0]
-        return noisy, first
-
-    def _predict(self, noisy: Tensor, conditions: Tensor, batch: Batch) -> Tensor:
-        sample = torch.cat([noisy, conditions], 1)
-        predicted: Tensor = self._network(sample, batch.timestep, class_labels=batch.level)[0].float()
-        return predicted
-
-    def _decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
-        pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
-        return pictures
-
-    def _perceptual_loss(self, shown: _Evaluation, predicted: Tensor, is_texture: Tensor) -> Tensor:
-        """Return the weighted perceptual distance; each kind of timestep has its own weight."""
-        assert self._lpips is not None
-        config, num_texture = self.config, int(is_texture.sum())
-        texture = config.perceptual_weight / max(1, num_texture)
-        first = config.first_perceptual_weight / max(1, len(is_texture) - num_texture)
-        weights = torch.where(is_texture, texture, first)
-        wanted = weights > 0
-        pictures = self.autoencoder.decode(predicted[wanted], shown.low_res[wanted])
-        distances = self._lpips(pictures / 2 + 0.5, shown.truth[wanted] / 2 + 0.5)
-        loss: Tensor = (weights[wanted] * distances).sum()
-        return loss
-
-    def _adversarial_losses(self, shown: _Evaluation, predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        low_res, truth = shown.low_res[wanted], shown.truth[wanted]
-        pictures, enlarged = self.autoencoder.decode(predicted[wanted], low_res), enlarge(low_res)
-        discriminator = self._train_discriminator(truth, pictures.detach(), enlarged)
-        scores = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
-        adversarial = self.config.adversarial_weight * generator_loss(*scores)
-        return {"discriminator": discriminator, "adversarial": adversarial}
-
-    def _unsteadiness(self, shown: _Evaluation, predicted: Tensor) -> Tensor:
-        """Return the error of the change from the last result to this one, where motion is trusted."""
-        pictures = self.autoencoder.decode(predicted, shown.low_res)
-        before = shown.warp.fetch(_signal(shown.batch.previous_truth))
-        error: Tensor = (pictures - shown.moved) - (shown.truth - before)
-        return (error.abs() * shown.warp.trust).mean()
-
-    def _train_discriminator(self, truth: Tensor, pictures: Tensor, enlarged: Tensor) -> Tensor:
-        real, fake = (self.discriminator(each, enlarged) for each in (truth, pictures))
-        loss = discriminator_loss(real, fake)
-        self.discriminator_optimizer.zero_grad()
-        loss.backward()
-        self.discriminator_optimizer.step()
-        return loss.detach()
+    def _operations(self, batch: Batch) -> float:
+        num_weights = sum(parameter.numel() for parameter in self.average.parameters() if parameter.ndim == 4)
+        num_frames, num_slots = batch.low_res.shape[:2]
+        share = 1 + len(batch.later) / num_slots
+        return 3 * share * num_frames * operations(num_weights, batch.low_res[0])
 
     def _update(self, losses: dict[str, Tensor]) -> None:
-        total = sum((loss for name, loss in losses.items() if name != "discriminator"), torch.tensor(0.0))
         self.optimizer.zero_grad()
-        total.backward()
+        sum(losses.values(), torch.zeros((), device=self.device)).backward()
+        _average_over_processes(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self._update_average()
         self.step += 1
 
     def _set_learning_rate(self) -> None:
-        warm = min(1.0, (self.step + 1) / self.config.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.config.num_steps)))
+        config = self.config
+        warm = min(1.0, (self.step + 1) / config.warmup)
+        left = (config.num_steps - self.step) / (config.decay_share * config.num_steps + 1)
         for optimizer in (self.optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * warm * max(cosine, 0.01)
+                group["lr"] = config.learning_rate * warm * min(1.0, max(left, 0.01))
 
     @torch.no_grad()
     def _update_average(self) -> None:
+        """Move the average towards the weights, with their branches merged."""
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-    def average_at(self, levels: Tensor) -> Any:
-        """Return the averaged network at fixed noise levels, (N,), for `denoise`."""
-        return _AtLevels(self.average, levels)
+        merged = merged_parameters(self.model, self.average)
+        torch._foreach_lerp_(list(self.average.parameters()), merged, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write the whole state."""
+        """Write the whole state; what was remembered last is left out, so every slot then starts anew."""
         state = {
             "config": asdict(self.config),
             "step": self.step,
+            "seconds": self.seconds,
             "best": self.best,
             "history": self.history,
-            "results": self._results,
             **{name: getattr(self, name).state_dict() for name in _STATES},
         }
         partial = path.with_suffix(".partial")
@@ -253,8 +277,8 @@ class Trainer:
             raise SystemExit(f"{path} has another configuration: {state['config']}")
         for name in _STATES:
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.best, self.history = state["step"], state["best"], state["history"]
-        self._results = state["results"]
+        for name in ("step", "seconds", "best", "history"):
+            setattr(self, name, state[name])
 
     def export(self, folder: Path, scores: dict[str, float], recipe: str) -> None:
         """Write the averaged weights as a model folder in diffusers format, fp16, with their history."""
@@ -270,24 +294,12 @@ class Trainer:
             "date": time.strftime("%Y-%m-%d"),
             "recipe": recipe,
             "step": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "processes": dist.get_world_size() if dist.is_initialized() else 1,
             "device": _name(self.device),
             "config": asdict(self.config),
         }
         write_history(folder, [*self.history, record | scores])
-
-
-@dataclass(frozen=True)
-class _AtLevels:
-    model: CompactDenoiser
-    levels: Tensor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.float32
-
-    def __call__(self, sample: Tensor, timestep: Tensor, **kwargs: Any) -> tuple[Tensor]:
-        kwargs |= {"class_labels": self.levels}
-        return cast(tuple[Tensor], self.model(sample, timestep, **kwargs))
 
 
 _STATES = "model", "average", "discriminator", "optimizer", "discriminator_optimizer"
@@ -297,8 +309,23 @@ def _optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.Adam
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), foreach=True)
 
 
-def _signal(pictures: Tensor) -> Tensor:
-    return pictures.float() / 127.5 - 1
+def _average_over_processes(network: torch.nn.Module) -> None:
+    """Average the gradients of a network over all processes that train together."""
+    if not dist.is_initialized():
+        return
+    gradients = [_gradient(parameter) for parameter in network.parameters()]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _gradient(parameter: torch.nn.Parameter) -> Tensor:
+    """Return the gradient of a parameter; zero where this process had no use for it."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _each(flags: Tensor) -> Tensor:

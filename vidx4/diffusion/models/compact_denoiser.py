@@ -31,15 +31,15 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     It is a plain residual network at low resolution. It has no normalisation layers: a picture's absolute
     brightness matters to the prediction, and normalising over the picture would make every pixel depend on
-    all others. Each block has a scale and a shift that depend on the timestep, the noise level and the texture
-    that is wanted (FiLM, Perez et al. 2018).
+    all others. Each block has a scale and a shift that depend on the timestep, the noise level and the wanted
+    texture (FiLM, Perez et al. 2018).
 
     At the last timestep the latents are pure noise and say nothing about the picture, so they are replaced by
     zeros: the first step is a plain regression, and noise enters from the second step on.
 
     Two things are remembered of the last frame, both moved along with the picture: its result, folded to low
-    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state of features (RLSP, Fuoli et al. 2019), which the
-    network itself decides on. Without a past, their channels are zero.
+    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state, features that the network chooses (RLSP, Fuoli
+    et al. 2019). Without a past, their channels are zero.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -88,7 +88,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 (N, 48 + 3 + 113, H, W).
             timestep: one timestep for all, or (N,).
             encoder_hidden_states: always None, since the model takes no prompt.
-            class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for level 0.
+            class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for 0.
             texture: from 0, as near to the truth as possible, to 1, as much texture as the truth has, (N,);
                 None for 0.
             return_dict: always False.
@@ -96,9 +96,10 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             Clean latents, (N, 48, H, W), and the hidden state for the next frame, in [-1, 1], (N, 64, H, W).
         """
+        is_last = timestep >= self.config.num_train_timesteps - 1
         timestep = timestep.to(sample.device).expand(sample.shape[0])
         embedding = self._embed(timestep, class_labels, texture, sample.dtype)
-        features = self.conv_in(self._without_terminal_noise(sample, timestep))
+        features = self._stem(sample, is_last)
         hidden = features
         for block in self.blocks:
             hidden = block(hidden, embedding)
@@ -127,12 +128,11 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The statistics, (N, 2 * width).
         """
         num, _, height, width = low_res.shape
-        num_rest = self.config.in_channels - LATENT_CHANNELS - low_res.shape[1]
-        latents, memory = (low_res.new_zeros(num, c, height, width) for c in (LATENT_CHANNELS, num_rest))
-        sample = torch.cat([latents, low_res, memory], dim=1).contiguous(memory_format=torch.channels_last)
-        last = torch.full((num,), self.config.num_train_timesteps - 1, device=low_res.device)
+        num_rest = self.config.in_channels - low_res.shape[1] - LATENT_CHANNELS
+        blank = [low_res.new_zeros(num, channels, height, width) for channels in (LATENT_CHANNELS, num_rest)]
+        last = torch.tensor([self.config.num_train_timesteps - 1], device=low_res.device).expand(num)
         embedding = self._embed(last, torch.full_like(last, UNKNOWN_LEVEL), None, low_res.dtype)
-        features = self.conv_in(sample)
+        features = self._stem(torch.cat([blank[0], low_res, blank[1]], dim=1), torch.tensor(True))
         for block in self.blocks[:NUM_EARLY_BLOCKS]:
             features = block(features, embedding)
         deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
@@ -149,12 +149,19 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         rated = torch.where((level < 0)[:, None], self.unknown_level.to(rated.dtype), rated)
         return F.silu(time + rated + self.texture_embedding(texture[:, None].to(dtype)))
 
-    def _without_terminal_noise(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Return a sample whose latents are zero at the last timestep, in the memory format of the layers."""
-        latents, conditions = sample[:, :LATENT_CHANNELS], sample[:, LATENT_CHANNELS:]
-        informative = (timestep < self.config.num_train_timesteps - 1).view(-1, 1, 1, 1)
-        cleaned = torch.cat([torch.where(informative, latents, 0), conditions], dim=1)
-        return cleaned.contiguous(memory_format=torch.channels_last)
+    def _stem(self, sample: Tensor, is_last: Tensor) -> Tensor:
+        """Return the first features, for which latents count as zero at the last timestep."""
+        conv, conditions = self.conv_in, sample[:, LATENT_CHANNELS:]
+        if bool(is_last.all()):
+            kernel = conv.weight[:, LATENT_CHANNELS:]
+            return F.conv2d(
+                conditions.contiguous(memory_format=torch.channels_last), kernel, conv.bias, padding=1
+            )
+        is_last = is_last.to(sample.device).view(-1, 1, 1, 1)
+        latents = torch.where(is_last, 0, sample[:, :LATENT_CHANNELS])
+        return cast(
+            Tensor, conv(torch.cat([latents, conditions], 1).contiguous(memory_format=torch.channels_last))
+        )
 
 
 class _ResidualBlock(nn.Module):
@@ -235,8 +242,8 @@ class Memory:
             low_res: this frame as the denoiser sees it, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            Latents of the last result, weighted by the trust, the trust itself, and the hidden state, weighted
-            by the trust, (N, 48 + 1 + 64, H, W).
+            Latents of the last result, weighted by the trust, the trust itself, and the hidden state,
+            weighted by the trust, (N, 48 + 1 + 64, H, W).
         """
         return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust, hidden * trust], dim=1)
 
