@@ -32,6 +32,7 @@ from scripts.evaluate.metrics import Lpips
 from scripts.training.config import Config
 from scripts.training.plot import write_plot
 from scripts.training.pool import Pool
+from scripts.training.rate import training_rate
 from scripts.training.stream import Batch, Stream
 from scripts.training.trainer import Trainer
 from scripts.training.validation import Validation, mean_score
@@ -52,6 +53,7 @@ class Run:
         self._trainer = Trainer(config, device, lpips, is_compiled=arguments.compile)
         self._stream = Stream(Pool(arguments.pool), config, self._process)
         self._validate = Validation(Pool(arguments.held_out), list(config.kinds), lpips)
+        self._rate = training_rate(device, torch.bfloat16)
         self._deadline = time.monotonic() + 60 * arguments.minutes
 
     def run(self) -> None:
@@ -63,7 +65,7 @@ class Run:
             trainer.start_from(self._arguments.init)
         values: defaultdict[str, list[float]] = defaultdict(list)
         for batch in self._batches():
-            for name, value in trainer.train_step(batch).items():
+            for name, value in self._train_step(batch).items():
                 values[name].append(value)
             if trainer.step % self._arguments.log_every == 0:
                 self._log({name: sum(each) / len(each) for name, each in values.items()})
@@ -73,6 +75,13 @@ class Run:
                 self._checkpoint()
             if is_over:
                 break
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        """Train for a step; return the losses, and the share of the machine's rate that it reached."""
+        start = self._trainer.seconds
+        losses = self._trainer.train_step(batch)
+        rate = self._trainer.operations(batch) / (self._trainer.seconds - start)
+        return losses | {"share": rate / self._rate}
 
     def _batches(self) -> Iterator[Batch]:
         trainer = self._trainer

@@ -38,10 +38,12 @@ class Pool:
 
     Args:
         folder: a folder that holds a folder of files for each kind.
+        file_length: sequences in each file.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file_length: int = FILE_LENGTH) -> None:
         self._folder = folder
+        self._file_length = file_length
 
     def lengths(self, kinds: Items[str]) -> Mapping[str, int]:
         """Return the number of sequences of each kind.
@@ -49,14 +51,14 @@ class Pool:
         Raises:
             SystemExit: there are none of a kind.
         """
-        lengths = {kind: FILE_LENGTH * len(_files(self._folder / kind)) for kind in kinds}
+        lengths = {kind: self._file_length * len(_files(self._folder / kind)) for kind in kinds}
         if missing := [kind for kind, length in lengths.items() if length == 0]:
             raise SystemExit(f"{self._folder} has no sequences of the kinds {', '.join(missing)}")
         return lengths
 
     def sequence(self, kind: str, number: int) -> tuple[Sequence, int]:
         """Return a sequence and its noise level."""
-        index, place = divmod(number, FILE_LENGTH)
+        index, place = divmod(number, self._file_length)
         file = _opened(self._folder / kind / f"{index:04}.safetensors")
         parts = {field.name: file.get_slice(field.name)[place] for field in fields(Sequence)}
         return Sequence(**parts), int(file.get_slice("level")[place])
@@ -71,10 +73,12 @@ def _opened(path: Path) -> Any:
     return safe_open(path, "pt")
 
 
-def make_file(path: Path, photos: Items[Photo], kind: str, seed: Items[int]) -> None:
+def make_file(
+    path: Path, photos: Items[Photo], kind: str, seed: Items[int], length: int = FILE_LENGTH
+) -> None:
     """Make a file of sequences, each a function of the photographs, the kind and the seed."""
     levels, sequences = [], []
-    for place in range(FILE_LENGTH):
+    for place in range(length):
         rng = np.random.default_rng((*seed, place))
         levels.append(draw_level(kind, rng))
         sequences.append(make_sequence(photos, kind, levels[-1], rng))

@@ -22,7 +22,7 @@ from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
 from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
-from scripts.training.rate import operations, training_rate
+from scripts.training.rate import operations
 from scripts.training.stream import NUM_TIMESTEPS, Batch, Frame
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
@@ -89,7 +89,6 @@ class Trainer:
         self._network: Any = torch.compile(self.model) if is_compiled else self.model
         self._lpips = lpips.to(device)
         self._past: Past | None = None
-        self.rate = training_rate(device, torch.bfloat16)
 
     def _new_model(self) -> CompactDenoiser:
         config = self.config
@@ -110,7 +109,7 @@ class Trainer:
                 (parameters[own] if own in parameters else parameters[name]).copy_(value)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Train for one step; return the losses, and the share of the machine's rate that it reached."""
+        """Train for one step; return the losses."""
         start = time.perf_counter()
         self._set_learning_rate()
         batch = batch.to(self.device)
@@ -122,10 +121,9 @@ class Trainer:
             self._update(losses)
         self._update_average()
         self._past = Past(past.results, past.hidden.detach()) if past is not None else None
-        seconds = time.perf_counter() - start
-        self.seconds += seconds
-        share = self._operations(batch) / seconds / self.rate
-        return {name: float(loss.detach()) for name, loss in losses.items()} | {"share": share}
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.seconds += time.perf_counter() - start
+        return values
 
     def _train_frame(
         self, batch: Batch, index: int, past: Past | None, losses: defaultdict[str, Tensor]
@@ -227,7 +225,8 @@ class Trainer:
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16) if fast else nullcontext()
 
-    def _operations(self, batch: Batch) -> float:
+    def operations(self, batch: Batch) -> float:
+        """Return the operations of the network in a step of training; a multiply-add counts as two."""
         num_weights = sum(parameter.numel() for parameter in self.average.parameters() if parameter.ndim == 4)
         num_frames, num_slots = batch.low_res.shape[:2]
         share = 1 + len(batch.later) / num_slots

@@ -28,13 +28,16 @@ class Validation:
         pool: sequences held out, of all kinds.
         kinds: the kinds to score.
         lpips: the perceptual metric.
+        num_sequences: number of sequences of each kind.
     """
 
-    def __init__(self, pool: Pool, kinds: Items[str], lpips: Lpips) -> None:
+    def __init__(
+        self, pool: Pool, kinds: Items[str], lpips: Lpips, num_sequences: int = NUM_SEQUENCES
+    ) -> None:
         self._lpips = lpips
         pool.lengths(kinds)
         self._sequences = {
-            kind: [pool.sequence(kind, number) for number in range(NUM_SEQUENCES)] for kind in kinds
+            kind: [pool.sequence(kind, number) for number in range(num_sequences)] for kind in kinds
         }
 
     @torch.inference_mode()

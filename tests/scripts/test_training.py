@@ -1,8 +1,6 @@
 """Training: sequences and their motion, and runs that continue after an interruption."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,41 +8,44 @@ import pytest
 import torch
 
 from scripts.evaluate.metrics import Lpips
+from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.config import Config
-from scripts.training.degrade import QUANTIZERS, degrade, transcode
+from scripts.training.pool import Pool, make_file
 from scripts.training.scenes import make_scene
-from scripts.training.sequences import Frame, Pool
-from scripts.training.stream import ROLLOUTS, Batch, Rollout, Stream
-from scripts.training.trainer import LAST, Trainer, make_schedulers
-from vidx4.diffusion.bicubic import enlarge
+from scripts.training.sequences import CLEAN, NUM_FRAMES, SIDE, Sequence, make_sequence
+from scripts.training.stream import Batch, Stream
+from scripts.training.trainer import Trainer
+from scripts.training.validation import Validation, mean_score
+from vidx4.diffusion.models.compact_denoiser import MEMORY_CHANNELS, UNKNOWN_LEVEL, CompactDenoiser
 from vidx4.temporal.warp import Warp
 
+NUM_SEQUENCES = 4
 CONFIG = Config(
-    num_steps=6,
+    num_steps=200,
     width=16,
     num_blocks=1,
+    branch_width=8,
     warmup=1,
     batch_size=4,
-    side=16,
-    num_frames=3,
-    pool_size=5,
-    clean_share=0.5,
+    num_passes=3,
+    kinds={CLEAN: 0.5, "dvd": 0.5},
     alone_share=0.0,
-    rollout_share=0.5,
-    adversarial_weight=0.1,
-    temporal_weight=0.1,
+    later_share=0.25,
 )
 
 
 @pytest.fixture(scope="module")
 def photos() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (90, 120, 3), np.uint8).repeat(2, 0).repeat(2, 1) for _ in range(3)]
+    return [rng.integers(0, 256, (40, 50, 3), np.uint8).repeat(6, 0).repeat(6, 1) for _ in range(3)]
 
 
-@pytest.fixture
-def make_pool(photos: list[np.ndarray], tmp_path: Path) -> Callable[[Config], Pool]:
-    return lambda config: Pool(photos, config, tmp_path)
+@pytest.fixture(scope="module")
+def pool(photos: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    folder = tmp_path_factory.mktemp("pool")
+    for seed, kind in enumerate(CONFIG.kinds):
+        make_file(folder / kind / "0000.safetensors", photos, kind, (seed,), length=NUM_SEQUENCES)
+    return Pool(folder, NUM_SEQUENCES)
 
 
 def test_a_scene_is_a_function_of_its_seed(photos: list[np.ndarray]) -> None:
@@ -54,81 +55,96 @@ def test_a_scene_is_a_function_of_its_seed(photos: list[np.ndarray]) -> None:
     assert not np.array_equal(scenes[0], scenes[2])
 
 
-@pytest.mark.parametrize("codec", QUANTIZERS)
-def test_worse_quantizers_leave_less(photos: list[np.ndarray], codec: str) -> None:
-    frames = np.stack([photos[0][i : i + 48, i : i + 64] for i in range(4)])
-    best, worst = (transcode(frames, codec, quantizer) for quantizer in QUANTIZERS[codec])
-    assert best.shape == worst.shape == frames.shape
-    errors = [np.abs(coded.astype(int) - frames).mean() for coded in (best, worst)]
-    assert errors[0] < errors[1]
-
-
-def test_damage_grows_with_its_severity(photos: list[np.ndarray]) -> None:
-    frames = np.stack([photos[0][:64, i : i + 64] for i in range(3)])
-    undamaged = degrade(frames, 1e-6, np.random.default_rng(1))
-
-    def damage(severity: float) -> float:
-        damaged = [degrade(frames, severity, np.random.default_rng(seed)) for seed in range(8)]
-        return float(np.mean([np.abs(each.astype(int) - undamaged).mean() for each in damaged]))
-
-    assert damage(0.1) < damage(0.4) < damage(1.0)
-
-
-def test_the_first_frame_of_a_sequence_has_no_past(make_pool: Callable[[Config], Pool]) -> None:
-    frame = make_pool(CONFIG).frame(0, 0)
-    assert not frame.trust.any()
-    assert torch.equal(frame.truth, frame.previous_truth)
+def test_the_ends_of_a_sequence_lead_nowhere(photos: list[np.ndarray]) -> None:
+    sequence = make_sequence(photos, CLEAN, 0, np.random.default_rng(0))
+    assert sequence.low_res.shape == (NUM_FRAMES, 3, SIDE, SIDE)
+    assert not sequence.trust[0, 0].any()
+    assert not sequence.trust[-1, 1].any()
+    assert sequence.trust[1:, 0].float().mean() > 128
 
 
 @pytest.mark.parametrize("way", range(8))
-def test_a_rotated_frame_has_the_same_motion(way: int) -> None:
-    """Warping by the rotated motion equals rotating what is warped by the motion."""
+def test_a_turned_sequence_has_the_same_motion(way: int) -> None:
+    """Warping by the turned motion equals turning what is warped by the motion."""
     generator = torch.Generator().manual_seed(0)
-    last = torch.rand(3, 8, 8, generator=generator)
-    flow = torch.rand(2, 8, 8, generator=generator) * 4 - 2
-    frame = Frame(last, last, last, flow, torch.ones(8, 8))
-    turned = frame.turned(way)
+    pictures = torch.rand(1, 3, 8, 8, generator=generator)
+    flow = torch.rand(1, 2, 2, 8, 8, generator=generator) * 4 - 2
+    trust = torch.full((1, 2, 8, 8), 255, dtype=torch.uint8)
+    sequence = Sequence(pictures, pictures, flow, trust)
 
-    def fetched(of: Frame) -> torch.Tensor:
-        return Warp.along(of.flow[None], of.trust[None, None], 1).fetch(of.low_res[None])[0]
+    def fetched(of: Sequence) -> torch.Tensor:
+        return Warp.along(of.flow[:, 0], of.trust[:, :1] / 255, 1).fetch(of.low_res)
 
-    expected = Frame(fetched(frame), last, last, flow, torch.ones(8, 8)).turned(way).truth
-    torch.testing.assert_close(fetched(turned), expected, rtol=0, atol=1e-5)
-
-
-def test_slots_go_through_their_sequences_frame_by_frame(make_pool: Callable[[Config], Pool]) -> None:
-    stream = Stream(make_pool(CONFIG), CONFIG)
-    batches = [stream[step] for step in range(4)]
-    for slot in range(CONFIG.batch_size):
-        for before, after in pairwise(batches):
-            if after.trust[slot].any():
-                assert torch.equal(after.previous_truth[slot], before.truth[slot])
-    assert sum(int(batch.trust[0].any()) for batch in batches) > 1
+    expected = replace(sequence, truth=fetched(sequence)).turned(way).truth
+    torch.testing.assert_close(fetched(sequence.turned(way)), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_steps", ROLLOUTS)
-def test_rollouts_have_the_timesteps_of_the_scheduler(num_steps: int) -> None:
-    scheduler, _ = make_schedulers()
-    scheduler.set_timesteps(num_steps)
-    timesteps = [Rollout(num_steps, index).timestep for index in range(1, num_steps)]
-    assert timesteps == scheduler.timesteps[1:].tolist()
+def test_the_motion_of_a_reversed_sequence_leads_to_the_frame_before(photos: list[np.ndarray]) -> None:
+    sequence = make_sequence(photos, CLEAN, 0, np.random.default_rng(3))
+    for each in (sequence, sequence.reversed()):
+        flow, trust = each.flow[1:, 0].float(), each.trust[1:, :1] / 255
+        warp, low_res = Warp.along(flow, trust, 1), each.low_res.float()
+        moved = ((warp.fetch(low_res[:-1]) - low_res[1:]).abs() * trust).mean()
+        still = ((low_res[:-1] - low_res[1:]).abs() * trust).mean()
+        assert moved < 0.5 * still
 
 
-def test_an_interrupted_run_continues_bit_for_bit(
-    make_pool: Callable[[Config], Pool], tmp_path: Path
-) -> None:
-    stream = Stream(make_pool(CONFIG), CONFIG)
-    batches = [stream[step] for step in range(4)]
-    straight = trained(CONFIG, batches)
-    first = trained(CONFIG, batches[:2])
+def test_passes_join_without_a_jump(pool: Pool) -> None:
+    """A pass begins with the frame that the last one of its sequence ended with."""
+    stream, num_joined = Stream(pool, CONFIG), 0
+    for step in range(5):
+        before, after = stream[step], stream[step + 1]
+        for slot in range(CONFIG.batch_size):
+            if after.trust[0, slot].any():
+                assert torch.equal(after.truth[0, slot], before.truth[-1, slot])
+                assert not after.flow[0, slot].any()
+                num_joined += 1
+    assert num_joined > CONFIG.batch_size
+
+
+def test_processes_see_other_sequences(pool: Pool) -> None:
+    first, same, other = (Stream(pool, CONFIG, process)[7] for process in (0, 0, 1))
+    assert all(torch.equal(getattr(first, field.name), getattr(same, field.name)) for field in fields(Batch))
+    assert not torch.equal(first.truth, other.truth)
+
+
+def test_unknown_levels_are_a_share(pool: Pool) -> None:
+    config = replace(CONFIG, unknown_share=0.5, num_passes=1)
+    levels = torch.cat([Stream(pool, config)[step].level for step in range(20)])
+    assert 0.3 < (levels == UNKNOWN_LEVEL).float().mean() < 0.7
+    assert ((levels == UNKNOWN_LEVEL) | (levels >= 0)).all()
+
+
+def test_branches_merge_into_one_convolution() -> None:
+    torch.manual_seed(0)
+    model, merged = (CompactDenoiser(width=16, num_blocks=2).eval() for _ in range(2))
+    add_branches(model, 8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for parameter, value in zip(merged.parameters(), merged_parameters(model, merged), strict=True):
+            parameter.copy_(value)
+        sample = torch.randn(1, 48 + 3 + MEMORY_CHANNELS, 9, 7)
+        expected, result = (network(sample, torch.tensor(500)) for network in (model, merged))
+    kernel = merged.get_submodule("blocks.0.conv1").get_parameter("weight")
+    assert not torch.equal(kernel, model.blocks[0].conv1.parametrizations.weight.original)
+    for a, b in zip(result, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+def test_an_interrupted_run_continues_with_its_weights(pool: Pool, tmp_path: Path) -> None:
+    """The memory of the frames before is not saved, so a resumed step sees none."""
+    stream = Stream(pool, CONFIG)
+    first = trained(CONFIG, [stream[0], stream[1]])
     first.save(tmp_path / "checkpoint.pt")
-    second = new_trainer(CONFIG)
-    second.load(tmp_path / "checkpoint.pt")
-    for batch in batches[2:]:
-        second.train_step(batch)
-    assert second.step == 4
-    for a, b in zip(straight.average.parameters(), second.average.parameters(), strict=True):
-        assert torch.equal(a, b)
+    twins = [new_trainer(CONFIG) for _ in range(2)]
+    for twin in twins:
+        twin.load(tmp_path / "checkpoint.pt")
+        assert twin.step == 2
+        assert equal(twin, first)
+        twin.train_step(stream[2])
+    assert equal(*twins)
+    assert not equal(twins[0], first)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
@@ -137,31 +153,47 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         new_trainer(replace(CONFIG, seed=1)).load(tmp_path / "checkpoint.pt")
 
 
-def test_the_loss_falls(make_pool: Callable[[Config], Pool]) -> None:
-    config = replace(CONFIG, adversarial_weight=0, temporal_weight=0, num_steps=200, learning_rate=2e-3)
-    stream = Stream(make_pool(config), config)
+def test_the_next_stage_starts_from_the_last_one(pool: Pool, tmp_path: Path) -> None:
+    stream = Stream(pool, CONFIG)
+    first = trained(CONFIG, [stream[0], stream[1]])
+    first.export(tmp_path, {"clean_last": 1.0}, "first")
+    second = new_trainer(replace(CONFIG, seed=1))
+    second.start_from(tmp_path)
+    assert [run["recipe"] for run in second.history] == ["first"]
+    for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)  # stored in half precision
+    for a, b in zip(
+        merged_parameters(second.model, second.average), second.average.parameters(), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_loss_falls(pool: Pool) -> None:
+    config = replace(CONFIG, texture_share=0.0, learning_rate=4e-3, batch_size=2, later_share=0.0)
+    stream = Stream(pool, config)
     trainer = new_trainer(config)
-    losses = [trainer.train_step(stream[step % 6])["pixels"] for step in range(36)]
+    losses = [trainer.train_step(stream[step % 3])["first"] for step in range(12)]
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
 
 
-def test_each_kind_of_timestep_has_its_own_perceptual_weight(
-    make_pool: Callable[[Config], Pool],
-) -> None:
-    """Untrained, the network predicts nothing, so the pictures are plain enlargements."""
-    config, lpips = replace(CONFIG, perceptual_weight=2.0, first_perceptual_weight=0.5), Lpips()
-    batch = Stream(make_pool(config), config)[0]
-    truth, low_res = (frames.float() / 255 for frames in (batch.truth, batch.low_res))
-    with torch.inference_mode():
-        distances = lpips((enlarge(2 * low_res - 1) + 1) / 2, truth)
-    is_texture = batch.timestep < LAST
-    expected = 2.0 * distances[is_texture].mean() + 0.5 * distances[~is_texture].mean()
-    losses = Trainer(config, torch.device("cpu"), lpips, is_compiled=False).train_step(batch)
-    assert losses["perceptual"] == pytest.approx(float(expected), rel=0.01)  # bfloat16, where it is fast
+def test_texture_is_judged_only_where_it_is_wanted(pool: Pool) -> None:
+    batch = Stream(pool, CONFIG)[1]
+    wanted = batch.texture > 0
+    assert wanted.tolist() == [True, True, False, False]
+    losses = new_trainer(CONFIG).train_step(batch)
+    assert losses["perceptual"] > 0
+    assert losses["adversarial"] > 0
+    assert "perceptual" not in new_trainer(replace(CONFIG, texture_share=0.0)).train_step(batch)
+
+
+def test_validation_scores_every_kind(pool: Pool) -> None:
+    scores = Validation(pool, list(CONFIG.kinds), Lpips(), 2)(new_trainer(CONFIG))
+    assert {name.split("_")[0] for name in scores} == set(CONFIG.kinds)
+    assert mean_score(scores) < sum(scores[f"{kind}_last"] for kind in CONFIG.kinds)
 
 
 def new_trainer(config: Config) -> Trainer:
-    return Trainer(config, torch.device("cpu"), None, is_compiled=False)
+    return Trainer(config, torch.device("cpu"), Lpips())
 
 
 def trained(config: Config, batches: list[Batch]) -> Trainer:
@@ -169,3 +201,7 @@ def trained(config: Config, batches: list[Batch]) -> Trainer:
     for batch in batches:
         trainer.train_step(batch)
     return trainer
+
+
+def equal(a: Trainer, b: Trainer) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.average.parameters(), b.average.parameters(), strict=True))
