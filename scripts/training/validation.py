@@ -116,7 +116,7 @@ def _enlarge(trainer: Trainer, low_res: Tensor, memory: Tensor, levels: Tensor, 
         num_inference_steps=num_steps,
         prompt_embeds=None,
         guidance_scale=1.0,
-    )
+    ).latents
     pictures: Tensor = trainer.autoencoder.decode(latents, low_res).clamp(-1, 1)
     return pictures
 

@@ -31,15 +31,15 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     It is a plain residual network at low resolution. It has no normalisation layers: a picture's absolute
     brightness matters to the prediction, and normalising over the picture would make every pixel depend on
-    all others. Each block has a scale and a shift that depend on the timestep, the noise level and the texture
-    that is wanted (FiLM, Perez et al. 2018).
+    all others. Each block has a scale and a shift that depend on the timestep, the noise level and the
+    texture that is wanted (FiLM, Perez et al. 2018).
 
     At the last timestep the latents are pure noise and say nothing about the picture, so they are replaced by
     zeros: the first step is a plain regression, and noise enters from the second step on.
 
     Two things are remembered of the last frame, both moved along with the picture: its result, folded to low
-    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state of features (RLSP, Fuoli et al. 2019), which the
-    network itself decides on. Without a past, their channels are zero.
+    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state of features (RLSP, Fuoli et al. 2019), which
+    the network itself decides on. Without a past, their channels are zero.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -88,7 +88,8 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 (N, 48 + 3 + 113, H, W).
             timestep: one timestep for all, or (N,).
             encoder_hidden_states: always None, since the model takes no prompt.
-            class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for level 0.
+            class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for level
+                0.
             texture: from 0, as near to the truth as possible, to 1, as much texture as the truth has, (N,);
                 None for 0.
             return_dict: always False.
@@ -235,8 +236,8 @@ class Memory:
             low_res: this frame as the denoiser sees it, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            Latents of the last result, weighted by the trust, the trust itself, and the hidden state, weighted
-            by the trust, (N, 48 + 1 + 64, H, W).
+            Latents of the last result, weighted by the trust, the trust itself, and the hidden state,
+            weighted by the trust, (N, 48 + 1 + 64, H, W).
         """
         return torch.cat([self.autoencoder.encode(moved, low_res) * trust, trust, hidden * trust], dim=1)
 
