@@ -4,12 +4,14 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import av
 import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
 
+from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import StoppedError
 from vidx4.frames import FrameBatch
@@ -23,6 +25,17 @@ from vidx4.video import WHOLE, Source, TimeRange
 
 Load = Callable[..., Upscaler]
 """Loads one of the models with options; by default two steps, in float32, on the CPU."""
+
+
+def load_with_hidden_state(**options: Any) -> Upscaler:
+    """Load the bundled model with random weights for its hidden state, so that it shows in the picture."""
+    upscaler = Upscaler.load("compact", device="cpu", **options)
+    unet = upscaler.components.unet
+    weights = (unet.conv_in.weight[:, -HIDDEN_CHANNELS:], 0.02), (unet.conv_hidden.weight, 1.0)
+    generator = torch.Generator().manual_seed(6)
+    for weight, std in weights:
+        weight.copy_(std * torch.randn(weight.shape, generator=generator))
+    return upscaler
 
 
 def read_all(source: Source, span: TimeRange = WHOLE) -> FrameBatch:

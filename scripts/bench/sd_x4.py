@@ -129,7 +129,7 @@ def by_denoising_loop(task: Task) -> Result:
             num_inference_steps=task.num_inference_steps,
             prompt_embeds=parts.prompt_embeds,
             guidance_scale=GUIDANCE,
-        )
+        ).latents
         on_clean()
         return (parts.autoencoder.decode(clean, seen) * 0.5 + 0.5).clamp(0, 1)
 

@@ -2,9 +2,9 @@
 
     python -m scripts.training.levels MODEL --pool POOL --held-out HELD_OUT
 
-The target for a sequence is the level, of those tried, at which its frames come nearest to the truth; what the
-damage was called when it was made doesn't matter. The head sees early features of single frames, computed with
-an unknown level. Over-estimates of clean frames weigh double. `MODEL/levels.json` records how good it is.
+The target for a sequence is the level, of those tried, at which its frames come nearest to the truth; the level
+that it was made at doesn't matter. The head sees early features of single frames, computed with an unknown
+level. Over-estimates of clean frames weigh double. `MODEL/levels.json` records how good it is.
 """
 
 import argparse
@@ -92,8 +92,7 @@ class Restorer:
             if pictures is not None and hidden is not None:
                 flow, trust = sequence.flow[index, :1].float(), sequence.trust[index, None, :1].float() / 255
                 moved = Warp.along(flow, trust, SCALE).fetch(pictures)
-                places = Warp.along(flow, trust, 1).places
-                hidden = F.grid_sample(hidden.float(), places, padding_mode="border", align_corners=False)
+                hidden = Warp.along(flow, trust, 1).fetch_features(hidden.float())
                 past = memory(moved, hidden, trust, seen)
             sample = torch.cat([seen.new_zeros(1, 48, *seen.shape[2:]), seen, past], dim=1)
             labels = torch.tensor([float(level)])

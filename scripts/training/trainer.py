@@ -201,8 +201,7 @@ class Trainer:
             return self.memory.blank(frame.low_res)
         with torch.no_grad():
             moved = Warp.along(frame.flow, frame.trust, SCALE).fetch(past.results)
-        places = Warp.along(frame.flow, frame.trust, 1).places
-        hidden = F.grid_sample(past.hidden.float(), places, padding_mode="border", align_corners=False)
+        hidden = Warp.along(frame.flow, frame.trust, 1).fetch_features(past.hidden.float())
         return self.memory(moved, hidden, frame.trust, frame.low_res)
 
     def _predict(

@@ -14,6 +14,7 @@ from tests import sd_x4
 from vidx4.diffusion.denoise import (
     Denoiser,
     PlainDenoiser,
+    Prediction,
     PromptEmbeds,
     add_low_res_noise,
     clean_latents,
@@ -58,8 +59,8 @@ def ours(
     )
     prompt_embeds = PromptEmbeds(*pipeline.encode_prompt(prompts[0], "cpu", 1, True, prompts[1]))
     unet = make_denoiser(pipeline.unet, prompt_embeds)
-    latents = denoise(unet, pipeline.scheduler, seen, latents, prompt_embeds=prompt_embeds, **options)
-    decoded = TiledAutoencoder(pipeline.vae).decode(latents, seen)
+    clean = denoise(unet, pipeline.scheduler, seen, latents, prompt_embeds=prompt_embeds, **options).latents
+    decoded = TiledAutoencoder(pipeline.vae).decode(clean, seen)
     return (decoded * 0.5 + 0.5).clamp(0, 1)
 
 
@@ -154,7 +155,7 @@ def test_frames_share_a_single_noise(pipeline: Any) -> None:
         num_inference_steps=2,
         prompt_embeds=prompt_embeds,
         guidance_scale=5.0,
-    )
+    ).latents
     torch.testing.assert_close(latents[0], latents[2], rtol=0, atol=1e-5)
 
 
@@ -186,7 +187,7 @@ def run(
     low_res, latents = (torch.randn(2, channels, 16, 24, generator=generator) for channels in (3, 4))
     defaults: dict[str, Any] = {"noise_level": 20, "num_inference_steps": 6, "guidance_scale": 5.0}
     frames = low_res[:num_frames], latents[:num_frames]
-    return denoise(unet, scheduler, *frames, prompt_embeds=prompt_embeds, **defaults | options)
+    return denoise(unet, scheduler, *frames, prompt_embeds=prompt_embeds, **defaults | options).latents
 
 
 def test_guidance_stops_after_its_share_of_the_steps(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
@@ -211,6 +212,40 @@ def test_reused_features_of_the_same_sample_change_nothing(
         first = unet(sample, t, 20, prompts, None)
         again = unet(sample, t, 20, prompts, first.features)
     assert torch.equal(first.output, again.output)
+
+
+class RememberingDenoiser:
+    """A denoiser whose hidden state tells the timestep, and each row's place in the batch."""
+
+    dtype = torch.float32
+
+    def compile(self, batch_size: int | None) -> None:
+        """Do nothing."""
+
+    def __call__(
+        self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
+    ) -> Prediction:
+        rows = torch.arange(len(sample))
+        return Prediction(sample[:, :4], None, torch.stack([t.expand(len(sample)), rows], dim=1))
+
+
+def test_the_hidden_state_is_that_of_the_first_step(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    low_res, latents = torch.randn(2, 3, 8, 8), torch.randn(2, 4, 8, 8)
+    options: dict[str, Any] = {"noise_level": 20, "num_inference_steps": 3, "guidance_scale": 5.0}
+    denoised = denoise(
+        RememberingDenoiser(), pipeline.scheduler, low_res, latents, prompt_embeds=prompt_embeds, **options
+    )
+    first = int(pipeline.scheduler.timesteps[0])
+    assert denoised.hidden is not None
+    assert denoised.hidden.tolist() == [[first, 2], [first, 3]]  # the rows of the positive prompt
+
+
+def test_a_denoiser_without_a_hidden_state_gives_none(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:
+    for make_denoiser in (plain, staged):
+        unet, sample = make_denoiser(pipeline.unet, prompt_embeds), torch.randn(1, 7, 16, 16)
+        with torch.inference_mode():
+            prediction = unet(sample, torch.tensor(501), 20, prompt_embeds.positive, None)
+        assert prediction.hidden is None
 
 
 def test_constants_are_computed_once(pipeline: Any, prompt_embeds: PromptEmbeds) -> None:

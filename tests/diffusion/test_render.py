@@ -1,6 +1,7 @@
 """Rendering of shots: repeated input is computed once, and splitting or resuming changes no result."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tests import sd_x4
-from tests.helpers import Load
+from tests.helpers import Load, load_with_hidden_state
 from tests.moving import pan
+from vidx4.diffusion import render
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
@@ -239,3 +241,96 @@ def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> N
 def test_tiles_must_fit_the_model(tiny_folder: Path) -> None:
     with pytest.raises(OptionError, match="multiple of 8"):
         Upscaler.load(str(tiny_folder), device="cpu", tile_size=50)
+
+
+def after(upscaler: Upscaler, frames: Tensor, state: ShotState | None = None) -> ShotState:
+    """Return the state after some frames of a shot."""
+    state = upscaler(FrameBatch(frames, tuple(range(len(frames)))), state).state
+    assert state is not None
+    return state
+
+
+def hidden_of(state: ShotState) -> Tensor:
+    assert state.hidden is not None
+    return state.hidden
+
+
+REMEMBERING: list[dict[str, Any]] = [
+    {"dtype": "float32"},
+    {"dtype": "bfloat16"},
+    {"dtype": "bfloat16", "num_inference_steps": 3},
+    {"dtype": "bfloat16", "tile_size": 32},
+]
+remembering = pytest.mark.parametrize(
+    "options", REMEMBERING, ids=lambda each: " ".join(map(str, each.values()))
+)
+
+
+@remembering
+def test_the_hidden_state_is_carried_across_batches_and_files(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A model that remembers computes one frame at a time, so batches don't even change the rounding."""
+    upscaler = load_with_hidden_state(**options)
+    whole = upscaled(upscaler, clip(), [6])
+    assert torch.equal(upscaled(upscaler, clip(), [1] * 6), whole)
+    assert torch.equal(upscaled(upscaler, clip(), [2, 3, 1], tmp_path), whole)
+
+
+@remembering
+def test_without_its_hidden_state_a_shot_would_continue_differently(options: dict[str, Any]) -> None:
+    upscaler, frames = load_with_hidden_state(**options), clip()
+    state = after(upscaler, frames[:2])
+    forgetful = replace(state, hidden=torch.zeros_like(hidden_of(state)))
+    remembered, forgotten = (after(upscaler, frames[2:3], each).upscaled for each in (state, forgetful))
+    assert difference(remembered, forgotten) > 1
+
+
+@remembering
+def test_a_repeated_frame_leaves_the_hidden_state_as_it_was(options: dict[str, Any]) -> None:
+    upscaler, frames = load_with_hidden_state(**options), clip()
+    state = after(upscaler, frames[:3])
+    assert torch.equal(hidden_of(after(upscaler, frames[3:4], state)), hidden_of(state))
+    assert not torch.equal(hidden_of(after(upscaler, frames[4:5], state)), hidden_of(state))
+
+
+def test_a_shot_starts_without_a_hidden_state() -> None:
+    upscaler, frames = load_with_hidden_state(), clip()
+    alone = after(load_with_hidden_state(), frames[:1])
+    after(upscaler, clip().flip(3))  # another shot before the cut
+    assert torch.equal(hidden_of(after(upscaler, frames[:1])), hidden_of(alone))
+    assert not torch.equal(
+        hidden_of(after(upscaler, frames[:1], after(upscaler, frames[4:5]))), hidden_of(alone)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 32}], ids=str)
+def test_the_hidden_state_of_still_areas_is_kept(options: dict[str, Any]) -> None:
+    upscaler, frames = load_with_hidden_state(**options), moving_object()
+    states = [after(upscaler, frames[:1])]
+    for frame in frames[1:]:
+        states.append(after(upscaler, frame[None], states[-1]))
+    assert all(state.share_reused > 0.2 for state in states[1:])
+    fields = torch.stack([hidden_of(state) for state in states])
+    assert torch.equal(fields[..., 120:], fields[:1, ..., 120:].expand(5, -1, -1, -1))
+    assert not torch.equal(fields[1, ..., :60], fields[0, ..., :60])
+
+
+def test_boxes_give_the_hidden_state_of_the_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler, frames = load_with_hidden_state(dtype="float32"), moving_object()
+    boxed = after(upscaler, frames)
+    monkeypatch.setattr(render, "WORTH_CUTTING", 0)
+    whole = after(upscaler, frames)
+    assert boxed.share_reused > whole.share_reused == 0
+    torch.testing.assert_close(hidden_of(boxed), hidden_of(whole), rtol=0, atol=1e-4)
+    assert difference(boxed.upscaled, whole.upscaled) <= 1
+
+
+@pytest.mark.parametrize("options", [{"temporal": "off"}, {"temporal": "fixed"}, {"speed": "fast"}], ids=str)
+def test_frames_that_do_not_look_back_keep_no_hidden_state(options: dict[str, Any]) -> None:
+    assert after(load_with_hidden_state(**options), clip()).hidden is None
+
+
+def test_a_model_without_a_hidden_state_keeps_none(tiny_folder: Path) -> None:
+    upscaler = Upscaler.load(str(tiny_folder), device="cpu", num_inference_steps=1)
+    assert after(upscaler, clip()[:2]).hidden is None

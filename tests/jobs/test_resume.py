@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 
 from scripts.stress.kills import disturb, make_clip
-from tests.helpers import stop_after, upscale_nearest
+from tests.helpers import load_with_hidden_state, stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.job import Job
@@ -40,7 +40,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
-    return Upscaler.load("compact", device="cpu")
+    return load_with_hidden_state()
 
 
 @pytest.fixture(scope="module")

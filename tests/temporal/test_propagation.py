@@ -41,6 +41,12 @@ def test_cubic_interpolation_keeps_twice_the_detail_of_linear() -> None:
     assert warp(1, 0.5, 0.5).fetch(field).var() > 2 * linear.var()
 
 
+def test_features_are_interpolated_linearly() -> None:
+    field = noise(1, 4, HEIGHT, WIDTH)
+    fetched = warp(1, 0.5, 0.5).fetch_features(field)[..., 1:, 1:]
+    torch.testing.assert_close(fetched, F.avg_pool2d(field, 2, stride=1), rtol=0, atol=1e-4)
+
+
 def test_repeating_moving_and_averaging_is_linear_interpolation() -> None:
     """This is why latents are not warped that way."""
     field = noise(1, 4, HEIGHT, WIDTH)

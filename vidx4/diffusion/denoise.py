@@ -39,6 +39,17 @@ class Prediction(NamedTuple):
     """Prediction of the scheduler's prediction type, (N, C, H, W)."""
     features: Tensor | None
     """Deep features that a later step may reuse; None if the denoiser has none."""
+    hidden: Tensor | None = None
+    """Hidden state for the next frame, (N, D, H, W); None if the denoiser has none."""
+
+
+class Denoised(NamedTuple):
+    """The result of the reverse diffusion process."""
+
+    latents: Tensor
+    """Clean latents, float32, (N, C, H, W)."""
+    hidden: Tensor | None
+    """Hidden state of the first step, in the denoiser's type, (N, D, H, W); None if the denoiser has none."""
 
 
 class Denoiser(Protocol):
@@ -77,7 +88,8 @@ class PlainDenoiser:
     """A denoiser that evaluates all of a network in every step.
 
     Args:
-        network: a network with the signature of diffusers' `UNet2DConditionModel`.
+        network: a network with the signature of diffusers' `UNet2DConditionModel`, which may return a hidden
+            state after its prediction.
     """
 
     def __init__(self, network: Any) -> None:
@@ -99,10 +111,10 @@ class PlainDenoiser:
         embeds = None
         if prompts is not None:
             embeds = prompts.repeat_interleave(len(sample) // len(prompts), dim=0)
-        (output,) = self._network(
+        output, *hidden = self._network(
             sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False
         )
-        return Prediction(output, None)
+        return Prediction(output, None, *hidden)
 
 
 class Tie(Protocol):
@@ -146,7 +158,7 @@ def denoise(
     guidance_stop: float = 1.0,
     cache_interval: int = 1,
     tie: Tie | None = None,
-) -> Tensor:
+) -> Denoised:
     """Run the reverse diffusion process from noise to clean latents.
 
     Classifier-free guidance (Ho and Salimans 2022) evaluates the negative and the positive prompt, in this
@@ -169,25 +181,26 @@ def denoise(
         tie: a tie between frames, which changes the clean latents that a step predicts, but not its noise.
 
     Returns:
-        Clean latents, float32, (N, C, H, W).
+        Clean latents, and the hidden state of the first step: later steps add texture of the seed's, which
+        would build up over a shot.
     """
     low_res = low_res.to(unet.dtype)
     scheduler.set_timesteps(num_inference_steps)
     latents = latents.expand(len(low_res), -1, -1, -1) * scheduler.init_noise_sigma
     is_guided = prompt_embeds is not None and prompt_embeds.guides(guidance_scale)
     num_guided = round(guidance_stop * num_inference_steps) if is_guided else 0
-    features = None
+    features = hidden = None
     for index, t in enumerate(scheduler.timesteps):
-        prompts = None
-        if prompt_embeds is not None:
-            prompts = prompt_embeds.both if index < num_guided else prompt_embeds.positive
+        prompts = _prompts(prompt_embeds, is_guided=index < num_guided)
         scaled = scheduler.scale_model_input(latents, t).to(unet.dtype)
         sample = torch.cat([scaled, low_res], dim=1)
         sample = torch.cat([sample] * (1 if prompts is None else len(prompts)))
         if features is not None:
             # Where guidance has just stopped, only the rows of the positive prompt, the last ones, go on.
             features = None if index % cache_interval == 0 else features[-len(sample) :]
-        output, features = unet(sample, t, noise_level, prompts, features)
+        output, features, state = unet(sample, t, noise_level, prompts, features)
+        if index == 0 and state is not None:
+            hidden = state[-len(low_res) :]  # as for features: the rows of the positive prompt
         predicted = _guided(output.to(latents.dtype), len(low_res), guidance_scale)
         stepped = scheduler.step(predicted, t, latents, return_dict=False)[0]
         if tie is not None and index in tie.steps:
@@ -195,7 +208,7 @@ def denoise(
             clean = clean_latents(scheduler, predicted, latents, t)
             stepped = stepped + _signal_after(scheduler, index) * (tie(index, clean) - clean)
         latents = stepped
-    return latents
+    return Denoised(latents, hidden)
 
 
 def clean_latents(scheduler: Any, predicted: Tensor, latents: Tensor, t: Tensor) -> Tensor:
@@ -215,6 +228,12 @@ def clean_latents(scheduler: Any, predicted: Tensor, latents: Tensor, t: Tensor)
         case "epsilon":
             return (latents - noise * predicted) / signal
     return predicted
+
+
+def _prompts(embeds: PromptEmbeds | None, *, is_guided: bool) -> Tensor | None:
+    if embeds is None:
+        return None
+    return embeds.both if is_guided else embeds.positive
 
 
 def _guided(output: Tensor, num_frames: int, guidance_scale: float) -> Tensor:

@@ -17,7 +17,7 @@ from vidx4.frames import SCALE, Box
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.reuse import find_boxes, grow
-from vidx4.temporal.state import ShotState
+from vidx4.temporal.state import ShotState, Tiles
 from vidx4.temporal.warp import Warp
 
 WORTH_CUTTING = 0.8
@@ -60,7 +60,8 @@ class ShotRenderer(ABC):
     def _past(self, frame: Followed, state: ShotState | None) -> Past | None:
         if not self._settings.remembers or state is None or frame.motion is None:
             return None
-        return Past.of(self._remembered(state), frame.motion, self._device)
+        assert state.hidden is not None
+        return Past.of(self._remembered(state), state.hidden, frame.motion, self._device)
 
     def _remembered(self, state: ShotState) -> Tensor:
         """Return what the model is shown of the last result, in [-1, 1], (1, 3, 4H, 4W)."""
@@ -129,11 +130,12 @@ class FrameRenderer(ShotRenderer):
     def _whole(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
         links = [self._link(frame, Box.whole(frame.low_res), self._warp(frame)) for frame in frames]
         tie = self._tie(None if state is None else state.latents, links)
-        pixels = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
+        pixels, hidden = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
             picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
-            state = ShotState(frame, self._held(frame, state, picture), latents)
+            rendered = ShotState(frame, picture, latents, None if hidden is None else hidden[i])
+            state = self._held(rendered, state)
             yield state
 
     def _boxed(
@@ -148,31 +150,36 @@ class FrameRenderer(ShotRenderer):
         """Compute boxes, and paste them into the last result."""
         warp, past = self._warp(frame), self._past(frame, state)
         picture = state.upscaled.clone()
-        latents = None if state.latents is None else state.latents.clone()
+        latents, hidden = (None if last is None else last.clone() for last in (state.latents, state.hidden))
         for core in cores:
             box = self._with_margin(frame, core)
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
-            pixels = self._sampler([frame], box, tie, past)[0]
+            sampled = self._sampler([frame], box, tie, past)
             inner = core.moved(-box.top, -box.left)
-            finished = self._finished(pixels, frame, box)
+            finished = self._finished(sampled.pixels[0], frame, box)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
             if latents is not None:
                 latents[..., *core.slices] = tie.latents[0][..., *inner.slices]
+            if hidden is not None and sampled.hidden is not None:
+                hidden[:, *core.slices] = sampled.hidden[0][:, *inner.slices]
         share_reused = 1 - self._cost(frame, cores)
-        return ShotState(frame, self._held(frame, state, picture), latents, share_reused=share_reused)
+        return self._held(ShotState(frame, picture, latents, hidden, share_reused=share_reused), state)
 
     def _link(self, frame: Followed, box: Box, warp: Warp | None) -> Link:
         reached = self._reached(frame)
         held = None if reached is None else ~reached[box.slices].to(self._device)
         return Link(box, None if warp is None else warp.cropped(box), held)
 
-    def _held(self, frame: Followed, state: ShotState | None, picture: Tensor) -> Tensor:
-        """Restore the last result wherever only rounding can have changed it."""
-        reached = self._reached(frame)
-        if reached is None or state is None:
-            return picture
+    def _held(self, state: ShotState, last: ShotState | None) -> ShotState:
+        """Restore the last result and hidden state wherever only rounding can have changed them."""
+        reached = self._reached(state.last)
+        if reached is None or last is None:
+            return state
         fine = reached.repeat_interleave(SCALE, 0).repeat_interleave(SCALE, 1)
-        return torch.where(fine, picture, state.upscaled)
+        upscaled, hidden = torch.where(fine, state.upscaled, last.upscaled), state.hidden
+        if hidden is not None and last.hidden is not None:
+            hidden = torch.where(reached.to(hidden.device), hidden, last.hidden)
+        return replace(state, upscaled=upscaled, hidden=hidden)
 
 
 class TileRenderer(ShotRenderer):
@@ -193,23 +200,28 @@ class TileRenderer(ShotRenderer):
             self._tile(frame, box, state, warp, past) if tile is None else tile
             for box, tile in zip(boxes, kept, strict=True)
         ]
-        pixels, latents = (torch.stack(parts) for parts in zip(*tiles, strict=True))
-        whole = blend(pixels, boxes, overlap, SCALE)
-        tied = blend(latents, boxes, overlap, scale=1) if self._settings.ties else None
+        new = Tiles(*(torch.stack(fields) for fields in zip(*tiles, strict=True)))
+        whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
+        latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None
+        hidden = blend(new.hidden, boxes, overlap, scale=1) if self._settings.remembers else None
+        if hidden is not None:
+            hidden = hidden.to(new.hidden.dtype)
         share_reused = sum(tile is not None for tile in kept) / len(boxes)
-        return ShotState(frame, picture, tied, (pixels, latents), share_reused)
+        return ShotState(frame, picture, latents, hidden, new, share_reused)
 
     def _tile(
         self, frame: Followed, box: Box, state: ShotState | None, warp: Warp | None, past: Past | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
+        """Return the fields of `Tiles` for one tile."""
         link = Link(box, None if warp is None else warp.cropped(box))
         tie = self._tie(None if state is None else state.latents, [link])
-        pixels = self._sampler([frame], box, tie, past)[0]
-        return pixels, tie.latents[0] if tie.steps else pixels.new_empty(0)
+        pixels, hidden = self._sampler([frame], box, tie, past)
+        empty = pixels.new_empty(0)
+        return pixels[0], tie.latents[0] if tie.steps else empty, empty if hidden is None else hidden[0]
 
 
-def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, Tensor] | None]:
+def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, ...] | None]:
     """Return the last frame's tiles whose input is unchanged; None in place of the others."""
     if frame.changed is None or state.tiles is None:
         return [None] * len(boxes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,26 +21,38 @@ from vidx4.temporal.warp import Warp
 
 @dataclass(frozen=True)
 class Past:
-    """The result of the frame before, and the motion back to it."""
+    """What a model remembers of the frame before, and the way back to it."""
 
     picture: Tensor
     """Result of the frame before, in [-1, 1], float32, (1, 3, 4H, 4W)."""
-    warp: Warp
-    """Warp from that result to this frame, at full resolution."""
-    trust: Tensor
-    """Trust in the motion, in [0, 1], (1, 1, H, W)."""
+    hidden: Tensor
+    """Hidden state after the frame before, float32, (1, D, H, W)."""
+    fine: Warp
+    """Way back to the result, at full resolution."""
+    coarse: Warp
+    """Way back to the hidden state, at low resolution."""
 
     @classmethod
-    def of(cls, picture: Tensor, motion: Motion, device: torch.device) -> Self:
+    def of(cls, picture: Tensor, hidden: Tensor, motion: Motion, device: torch.device) -> Self:
         """Return the past of a frame.
 
         Args:
             picture: the result of the frame before, in [-1, 1], (1, 3, 4H, 4W).
+            hidden: the hidden state after the frame before, (D, H, W).
             motion: the motion between the two frames.
             device: the model's device.
         """
-        warp, trust = Warp.of(motion, SCALE, device), motion.backward_trust[None, None].to(device)
-        return cls(picture, warp, trust)
+        fine, coarse = (Warp.of(motion, grid, device) for grid in (SCALE, 1))
+        return cls(picture, hidden[None].float(), fine, coarse)
+
+
+class Sampled(NamedTuple):
+    """The result of denoising a box of frames."""
+
+    pixels: Tensor
+    """Pixels, about [-1, 1], float32, (N, 3, 4h, 4w)."""
+    hidden: Tensor | None
+    """Hidden states, in the model's type, (N, D, h, w); None if later frames don't need them."""
 
 
 class Sampler:
@@ -62,7 +74,7 @@ class Sampler:
     @torch.inference_mode()
     def __call__(
         self, frames: Sequence[Followed], box: Box, tie: Tie | None, past: Past | None = None
-    ) -> Tensor:
+    ) -> Sampled:
         """Denoise a box of frames.
 
         Args:
@@ -71,14 +83,11 @@ class Sampler:
             tie: the tie between the frames.
             past: the past of a single frame; None at the start of a shot, and for models that don't look
                 back.
-
-        Returns:
-            Pixels, about [-1, 1], float32, (N, 3, 4h, 4w).
         """
         components, settings = self._components, self._settings
         boxed = torch.stack([frame.low_res[:, *box.slices] for frame in frames])
         seen = self._with_noise(to_signal(boxed, components.device), frames, box)
-        latents = denoise(
+        denoised = denoise(
             components.denoiser,
             self._scheduler,
             self._conditions(seen, box, past),
@@ -91,7 +100,11 @@ class Sampler:
             cache_interval=settings.cache_interval,
             tie=tie,
         )
-        return components.autoencoder.decode(latents, seen).float()
+        pixels = components.autoencoder.decode(denoised.latents, seen).float()
+        if denoised.hidden is None or not settings.remembers:
+            return Sampled(pixels, None)
+        # In the order in which a saved state is loaded, whatever the network's memory format.
+        return Sampled(pixels, denoised.hidden.contiguous())
 
     def decoded(self, latents: Tensor, frame: Followed) -> Tensor:
         """Return the picture that a frame's clean latents stand for, in [-1, 1], float32, (1, 3, 4H, 4W)."""
@@ -113,8 +126,9 @@ class Sampler:
             return seen
         if past is None:
             return torch.cat([seen, memory.blank(seen)], dim=1)
-        moved = past.warp.cropped(box).fetch(past.picture)
-        return torch.cat([seen, memory(moved, past.trust[..., *box.slices], seen)], dim=1)
+        fine, coarse = past.fine.cropped(box), past.coarse.cropped(box)
+        moved, hidden = fine.fetch(past.picture), coarse.fetch_features(past.hidden)
+        return torch.cat([seen, memory(moved, hidden, coarse.trust, seen)], dim=1)
 
     def _latents(self, frames: Sequence[Followed], box: Box) -> Tensor:
         autoencoder, device = self._components.autoencoder, self._components.device

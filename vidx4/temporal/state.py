@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,6 +12,17 @@ from vidx4.frames import SCALE, Box, FrameBatch
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.noise import Role
 from vidx4.temporal.particles import Particles
+
+
+class Tiles(NamedTuple):
+    """The tiles of a frame; what a model does not have, or later frames do not need, is empty."""
+
+    pixels: Tensor
+    """Pixels before they are finished, (T, 3, 4h, 4w)."""
+    latents: Tensor
+    """Clean latents in the steps that are tied, (T, S, C, h, w)."""
+    hidden: Tensor
+    """Hidden states, in the model's type, (T, D, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,10 @@ class ShotState:
     """The frame enlarged, in its own type, without padding, (3, 4H, 4W)."""
     latents: Tensor | None = None
     """Clean latents of the frame in the steps that are tied, (S, C, H, W)."""
-    tiles: tuple[Tensor, Tensor] | None = None
-    """Pixels, (T, 3, 4h, 4w), and latents, (T, S, C, h, w), of the frame's tiles; None for whole frames."""
+    hidden: Tensor | None = None
+    """Hidden state of the model after the frame, in the model's type, (D, H, W); None if it keeps none."""
+    tiles: Tiles | None = None
+    """The frame's tiles; None for whole frames."""
     share_reused: float = 0.0
     """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
 
@@ -43,28 +56,32 @@ class ShotState:
             tensors |= {f"particles.{key}": value for key, value in vars(self.last.particles).items()}
         if self.latents is not None:
             tensors["latents"] = self.latents
+        if self.hidden is not None:
+            tensors["hidden"] = self.hidden
         if self.tiles is not None:
-            tensors |= {"tiles.pixels": self.tiles[0], "tiles.latents": self.tiles[1]}
+            tensors |= {f"tiles.{key}": value for key, value in self.tiles._asdict().items()}
         save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, path)
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read a state that `save` wrote, and move the model's tensors to a device."""
         tensors = load_file(path)
-        for key in ("latents", "tiles.pixels", "tiles.latents"):
-            if key in tensors:
-                tensors[key] = tensors[key].to(device)
-        particles = {
-            key.removeprefix("particles."): value
-            for key, value in tensors.items()
-            if key.startswith("particles.")
-        }
+        tiles = {key: value.to(device) for key, value in _within("tiles", tensors).items()}
+        latents, hidden = (
+            tensors[key].to(device) if key in tensors else None for key in ("latents", "hidden")
+        )
+        particles = _within("particles", tensors)
         noise = {role: tensors[f"noise.{role}"] for role in Role if f"noise.{role}" in tensors}
         height, width = (side // SCALE for side in tensors["upscaled"].shape[1:])
         visible = Box(0, height, 0, width)
         last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
-        tiles = (tensors["tiles.pixels"], tensors["tiles.latents"]) if "tiles.pixels" in tensors else None
-        return cls(last, tensors["upscaled"], tensors.get("latents"), tiles)
+        return cls(last, tensors["upscaled"], latents, hidden, Tiles(**tiles) if tiles else None)
+
+
+def _within(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a group, `group.name` each, by their names in it."""
+    start = f"{group}."
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,18 @@ class Warp:
 
     def fetch(self, last: Tensor) -> Tensor:
         """Return a field of the frame before, (N, C, grid H, grid W), moved to where this frame shows it."""
-        return F.grid_sample(last, self.places, mode="bicubic", padding_mode="border", align_corners=False)
+        return self._fetched(last, "bicubic")
+
+    def fetch_features(self, last: Tensor) -> Tensor:
+        """Return features of the frame before, (N, C, grid H, grid W), moved as by `fetch`, but linearly.
+
+        A network must be given what it was trained with. Features are smooth, so they hardly gain by a cubic
+        kernel, which takes three times as long in training.
+        """
+        return self._fetched(last, "bilinear")
+
+    def _fetched(self, last: Tensor, mode: str) -> Tensor:
+        return F.grid_sample(last, self.places, mode=mode, padding_mode="border", align_corners=False)
 
 
 def _places(flow: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from vidx4.diffusion.models.compact_denoiser import (
     CONDITION_CHANNELS,
+    HIDDEN_CHANNELS,
     LATENT_CHANNELS,
     CompactDenoiser,
     Memory,
@@ -53,21 +54,34 @@ def test_pixels_beyond_the_reach_have_no_influence(denoiser: CompactDenoiser) ->
     assert not torch.equal(results[0], results[1])
 
 
-def test_memory_holds_the_latents_of_what_is_trusted() -> None:
+@torch.inference_mode()
+def test_the_hidden_state_is_bounded_and_affects_the_next_prediction(denoiser: CompactDenoiser) -> None:
+    sample = torch.randn(1, SAMPLE_CHANNELS, 12, 16)
+    latents, hidden = denoiser(sample, torch.tensor(999))
+    assert hidden.shape == (1, HIDDEN_CHANNELS, 12, 16)
+    assert hidden.abs().max() <= 1
+    following = torch.cat([sample[:, :-HIDDEN_CHANNELS], hidden], dim=1)
+    assert not torch.equal(denoiser(following, torch.tensor(999))[0], latents)
+
+
+def test_memory_holds_the_latents_and_the_hidden_state_of_what_is_trusted() -> None:
     autoencoder = ResidualAutoencoder()
     high_res, low_res = torch.rand(1, 3, 48, 64) * 2 - 1, torch.rand(1, 3, 12, 16) * 2 - 1
-    trust = torch.ones(1, 1, 12, 16)
+    hidden, trust = torch.rand(1, HIDDEN_CHANNELS, 12, 16), torch.ones(1, 1, 12, 16)
     trust[..., 8:] = 0
-    channels = Memory(autoencoder)(high_res, trust, low_res)
-    assert torch.equal(channels[:, -1:], trust)
-    assert torch.equal(channels[:, :-1, :, :8], autoencoder.encode(high_res, low_res)[..., :8])
-    assert not channels[..., 8:].any()
+    latents, middle, remembered = Memory(autoencoder)(high_res, hidden, trust, low_res).split(
+        [LATENT_CHANNELS, 1, HIDDEN_CHANNELS], dim=1
+    )
+    assert torch.equal(middle, trust)
+    assert torch.equal(latents, autoencoder.encode(high_res, low_res) * trust)
+    assert torch.equal(remembered, hidden * trust)
 
 
 def test_a_blank_memory_equals_one_without_trust() -> None:
     low_res = torch.rand(2, 3, 12, 16)
     memory = Memory(ResidualAutoencoder())
-    untrusted = memory(torch.rand(2, 3, 48, 64), torch.zeros(2, 1, 12, 16), low_res)
+    hidden = torch.rand(2, HIDDEN_CHANNELS, 12, 16)
+    untrusted = memory(torch.rand(2, 3, 48, 64), hidden, torch.zeros(2, 1, 12, 16), low_res)
     assert torch.equal(memory.blank(low_res), untrusted)
 
 
