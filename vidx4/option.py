@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from fractions import Fraction
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -109,9 +110,12 @@ class OptionField:
         return f"an array of {noun}" if self.is_list else noun
 
     @property
-    def is_number(self) -> bool:
-        """Whether a value is a plain number; anything else is written as text."""
-        return self.option.syntax is None and self.kind in (int, float)
+    def written_as(self) -> type | UnionType:
+        """The types that a value may have in TOML; what is not a plain number can be written as text."""
+        numbers = int | float
+        if self.kind not in (int, float):
+            return str
+        return numbers if self.option.syntax is None else str | numbers
 
     @property
     def _syntax(self) -> Syntax:
@@ -145,7 +149,8 @@ class OptionField:
         if self.choices and value not in self.choices:
             raise OptionError(f"--{self.flag} can't be {str(value)!r}: choose {', '.join(self.choices)}.")
         # Compared with the largest float, so that neither infinity nor NaN passes.
-        if low is not None and not low <= value <= (sys.float_info.max if high is None else high):
+        highest = sys.float_info.max if high is None else high
+        if low is not None and isinstance(value, int | float | Fraction) and not low <= value <= highest:
             range_ = f"{low:g} or more" if high is None else f"between {low:g} and {high:g}"
             raise OptionError(f"--{self.flag} must be {range_}, not {value:g}.")
         return self.kind(value) if self.choices else value

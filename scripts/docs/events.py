@@ -123,6 +123,12 @@ EVENTS = (
                 Field(
                     "tile_size", {"type": ["integer", "null"]}, "Side of the tiles; null for whole frames."
                 ),
+                _count("noise_level", "Noise level that all frames are restored at."),
+                Field(
+                    "estimated_noise_level",
+                    {"type": ["integer", "null"]},
+                    "The estimate that it follows from, for `compact`; null if the user chose it.",
+                ),
             ),
         ),
     ),

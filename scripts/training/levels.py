@@ -2,9 +2,9 @@
 
     python -m scripts.training.levels MODEL --pool POOL --held-out HELD_OUT
 
-The target for a sequence is the level, of those tried, at which its frames come nearest to the truth; the level
-that it was made at doesn't matter. The head sees early features of single frames, computed with an unknown
-level. Over-estimates of clean frames weigh double. `MODEL/levels.json` records how good it is.
+The target for a sequence is the level, of those tried, at which its frames come nearest to the truth; the
+level that it was made at doesn't matter. The head sees early features of single frames, computed with an
+unknown level. Over-estimates of clean frames weigh double. `MODEL/levels.json` records how good it is.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Samples(NamedTuple):
 
     @property
     def best(self) -> Tensor:
-        """The best level of each, (N,): the lowest of a parabola through the best one tried and its neighbours."""
+        """The best level of each, (N,): that of a parabola through the best one tried and its neighbours."""
         levels, errors = torch.tensor(LEVELS, dtype=torch.float32), self.errors.log()
         index = errors.argmin(dim=1)
         inner = index.clamp(1, len(LEVELS) - 2)

@@ -38,6 +38,7 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
+    terminal.fact("noise level", _level(job.noise_level, is_estimated=job.estimated_noise_level is not None))
     tiles = job.identity.get("tile-size")
     cut = f"tiles of {tiles}" if tiles else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
@@ -83,8 +84,13 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     what = "the whole video" if plan.within.is_whole else "this part of the video"
     for cost in preview.costs:
         settings = f"With {cost.label}" if cost.label else "At these settings"
-        each = f"{cost.seconds_per_frame:.3g} s a frame"
+        level = _level(cost.noise_level, is_estimated=cost.is_estimated)
+        each = f"{cost.seconds_per_frame:.3g} s a frame, noise level {level}"
         terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
+
+
+def _level(level: int | None, *, is_estimated: bool) -> str:
+    return f"{level}, estimated" if is_estimated else str(level)
 
 
 def _named(streams: "Sequence[StreamInfo]") -> str:

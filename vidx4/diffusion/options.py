@@ -6,7 +6,7 @@ from typing import Annotated
 
 from vidx4.errors import OptionError
 from vidx4.option import Option, Panel, validate
-from vidx4.syntax import SIZE
+from vidx4.syntax import SIZE, Syntax
 from vidx4.temporal.mode import Temporal
 
 MIN_TILE_SIZE = 32
@@ -49,6 +49,36 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True)
+class AutoLevel:
+    """A noise level that is estimated from the video."""
+
+    offset: int = 0
+    """Added to the estimate."""
+    estimate: int | None = None
+    """The level that suits `compact`; None as long as nothing was estimated."""
+
+    def __str__(self) -> str:
+        return f"auto{self.offset:+d}" if self.offset else "auto"
+
+
+def parse_level(text: str) -> int | AutoLevel:
+    """Parse a noise level: a number, or auto, auto+20, auto-10.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    if not text.startswith("auto"):
+        return int(text)
+    offset = text.removeprefix("auto")
+    if offset and offset[0] not in "+-":
+        raise ValueError(text)
+    return AutoLevel(int(offset or "0"))
+
+
+LEVEL = Syntax("LEVEL", "a whole number, auto, or auto and an offset such as auto+20", parse_level)
 
 
 @dataclass(frozen=True)
@@ -114,16 +144,17 @@ class UpscaleOptions:
         ),
     ] = None
     noise_level: Annotated[
-        int | None,
+        int | AutoLevel,
         Option(
-            "How much to restore: 0 trusts the source.",
+            "How much to restore: 0 trusts the source, auto estimates.",
             Panel.PICTURE,
+            syntax=LEVEL,
             minimum=0,
-            default="the model's",
             is_common=True,
         ),
-    ] = None
-    """sd-x4 adds as much noise to the low-resolution frame that it sees."""
+    ] = AutoLevel()
+    """Without a video to estimate from, auto is the model's default. sd-x4 adds as much noise to the
+    low-resolution frame that it sees."""
     seed: Annotated[int, Option("The same seed gives the same picture.", Panel.PICTURE)] = 0
     strength: Annotated[
         float,

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from vidx4.diffusion.compiling import why_not_compile
 from vidx4.diffusion.models.components import Components, ModelDefaults
-from vidx4.diffusion.options import Scheduler, Speed, UpscaleOptions
+from vidx4.diffusion.options import AutoLevel, Scheduler, Speed, UpscaleOptions
 from vidx4.diffusion.schedulers import is_deterministic
 from vidx4.errors import OptionError
 from vidx4.temporal.mode import Temporal
@@ -48,7 +48,7 @@ class Settings:
             guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
             guidance_stop=_or(options.guidance_stop, defaults.guidance_stop),
             cache_interval=_or(options.cache_interval, defaults.cache_interval),
-            noise_level=_or(options.noise_level, defaults.noise_level),
+            noise_level=_noise_level(options.noise_level, defaults, components.max_noise_level),
             seed=options.seed,
             strength=options.strength,
             temporal=Temporal(options.temporal),
@@ -108,6 +108,13 @@ class Settings:
 
     def _is_deterministic(self, components: Components) -> bool:
         return self.scheduler is not None or is_deterministic(components.scheduler)
+
+
+def _noise_level(asked: int | AutoLevel, defaults: ModelDefaults, highest: int) -> int:
+    if isinstance(asked, int):
+        return asked
+    suited = defaults.noise_level + defaults.level_share * (asked.estimate or 0)
+    return max(0, min(highest, round(suited) + asked.offset))
 
 
 def _or(value: Any, default: Any) -> Any:

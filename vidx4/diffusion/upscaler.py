@@ -23,7 +23,7 @@ from vidx4.diffusion.device import (
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enforce, free
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.registry import choose_model, load
-from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.render import make_renderer
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
@@ -202,6 +202,7 @@ class Upscaler:
             "dtype": str(components.unet.dtype).removeprefix("torch."),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
+            "estimated-noise-level": _estimate(options.noise_level),
             **self.settings.by_option(),
         }
 
@@ -330,6 +331,13 @@ def _gray(rgb: Tensor) -> Tensor:
     # The luma of ITU-R BT.601 as Pillow rounds it: gray files have always been made so.
     luma = red.int().mul_(19595).add_(green, alpha=38470).add_(blue, alpha=7471)
     return ((luma + (1 << 15)) >> 16).to(torch.uint8)[None]
+
+
+def _estimate(level: int | AutoLevel) -> int | str | None:
+    """Return the estimate behind a noise level, what was asked if there is none yet, or None for a number."""
+    if isinstance(level, int):
+        return None
+    return str(level) if level.estimate is None else level.estimate
 
 
 def _pad(frames: Tensor, multiple: int) -> Tensor:

@@ -63,6 +63,8 @@ class Estimate:
             "seconds_left": self.seconds_left,
             "batch_size": job.batch_size,
             "tile_size": job.identity.get("tile-size"),
+            "noise_level": job.noise_level,
+            "estimated_noise_level": job.estimated_noise_level,
         }
 
 

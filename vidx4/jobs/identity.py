@@ -12,6 +12,10 @@ from vidx4.media.pictures.read_sequence import is_sequence, sequence_digest
 
 Identity: TypeAlias = Mapping[str, str | int | float | None]
 """Values by name; options go by the names of their flags."""
+NOTHING: Identity = {}
+"""The identity of a job that nothing is known of."""
+ESTIMATE = "estimated-noise-level"
+"""Name of the noise level that was estimated, for `compact`; None if the user chose one."""
 
 _LIBRARIES = ("vidx4", "av")
 """Libraries whose other versions may make other pixels or packets."""
@@ -23,19 +27,20 @@ _DIGESTS = {
 _MAX_DIFFERENCES = 4
 
 
-def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str | None = None) -> Identity:
+def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = NOTHING) -> Identity:
     """Return the identity of a job.
 
     Args:
         plan: the source, and the output to make of it.
         batch_size: frames that are computed together; it affects rounding.
         upscaler: the identity of the upscaler.
-        source_digest: SHA-256 of the source; if None, the whole file is read.
+        known: the identity of an earlier job with the same source, whose digest is used; without one, the
+            whole file is read.
     """
     start, stop = plan.request.span.start, plan.request.span.stop
     source, target, streams = plan.source, plan.written.target, plan.written.streams
     return {
-        **identify_picture(source.path, upscaler, source_digest),
+        **identify_picture(source.path, upscaler, known),
         "frame-rate": None if source.frame_rate is None else float(source.frame_rate),
         "video-stream": source.video_index,
         "fields": source.fields.value,
@@ -52,11 +57,12 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, source_digest: str
     }
 
 
-def identify_picture(path: Path, upscaler: Identity, source_digest: str | None = None) -> Identity:
+def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) -> Identity:
     """Return the identity of the job of enlarging a still picture; see `identify`."""
+    digest = known.get("source") or (sequence_digest(path) if is_sequence(path) else file_digest(path))
     return {
         **{library: version(library) for library in _LIBRARIES},
-        "source": source_digest or (sequence_digest(path) if is_sequence(path) else file_digest(path)),
+        "source": digest,
         **upscaler,
     }
 

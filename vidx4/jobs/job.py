@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.jobs.identity import Identity
+from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.work_folder import Part, WorkFolder
@@ -51,6 +51,16 @@ class Job:
     identity: Identity = field(default_factory=dict)
     """Everything that the output depends on."""
 
+    @property
+    def noise_level(self) -> int | None:
+        """Noise level that all frames are restored at; None for a job without an identity."""
+        return _int(self.identity.get("noise-level"))
+
+    @property
+    def estimated_noise_level(self) -> int | None:
+        """The estimate that the noise level follows from; None if the user chose it."""
+        return _int(self.identity.get(ESTIMATE))
+
     def chunk_frames(self, start: int) -> int:
         """Return how many frames the chunk that begins at a frame holds, if its shot continues.
 
@@ -61,6 +71,10 @@ class Job:
         if start != self.plan.frames.start:
             num_batches = max(num_batches, CHUNK_FRAMES // self.batch_size)
         return num_batches * self.batch_size
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 class Backend(Protocol):
@@ -78,16 +92,18 @@ class Backend(Protocol):
             OptionError: the options don't fit the model or the device.
         """
 
-    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
+    def job(self, plan: Plan, batch_size: int | None = None, known: Identity = NOTHING) -> Job:
         """Return the job of enlarging a video.
 
         Args:
             plan: what to do.
             batch_size: frames that are computed together; None to choose it by the size of the picture.
-            source_digest: digest of the source, if it is known.
+            known: the identity of an earlier job with the same source, from which its digest and the
+                estimate of its noise level are taken.
 
         Raises:
             MemoryLimitError: nothing fits the memory that the user allows.
+            SourceError: no frame can be decoded to estimate the noise level by.
         """
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:

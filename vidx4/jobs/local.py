@@ -9,14 +9,15 @@ import torch
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.identity import Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify
 from vidx4.jobs.job import Job, Pixels
+from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.parts import Gap, gaps, make_part
 from vidx4.jobs.pipeline import Model, TwoStageModel, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.shots import ShotBatch
-from vidx4.jobs.work_folder import Part, WorkFolder
+from vidx4.jobs.work_folder import Part, WorkFolder, recorded_identity
 from vidx4.temporal.state import ShotState, Upscaled
 
 
@@ -84,12 +85,14 @@ class LocalBackend:
         """Return a backend with other options; raises as `Upscaler.with_options`."""
         return type(self)(self.upscaler.with_options(options))
 
-    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
+    def job(self, plan: Plan, batch_size: int | None = None, known: Identity = NOTHING) -> Job:
         """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
-        source = plan.source
-        upscaler = self.upscaler.fitted(source.width, source.height, plan.num_frames, batch_size)
+        source, earlier = plan.source, {**recorded_identity(plan.work_folder), **known}
+        options = with_estimate(self.upscaler.options, source, plan.frames, earlier)
+        size = source.width, source.height
+        upscaler = self.upscaler.with_options(options).fitted(*size, plan.num_frames, batch_size)
         batch_size = batch_size or upscaler.fit.batch_size
-        identity = identify(plan, batch_size, upscaler.identity, source_digest)
+        identity = identify(plan, batch_size, upscaler.identity, known)
         executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler), upscaler.components.device)
         return Job(plan, executor, batch_size, identity)
 
@@ -97,4 +100,5 @@ class LocalBackend:
         """Enlarge a still picture four times; nothing else is done beside it."""
         control.check()
         height, width, _ = pixels.shape
-        return self.upscaler.fitted(width, height).picture(pixels)
+        options = with_estimate_of_picture(self.upscaler.options, pixels)
+        return self.upscaler.with_options(options).fitted(width, height).picture(pixels)

@@ -26,6 +26,10 @@ class Report:
     share_reused: float
     """Share of this run's work that was reused from earlier frames."""
     num_shots: int
+    noise_level: int | None
+    """Noise level that all frames were restored at."""
+    estimated_noise_level: int | None
+    """The estimate that it follows from, for `compact`; None if the user chose it."""
     stages: StageSeconds
     peak_memory: int
     """Peak memory of the process and on its GPU, in bytes."""

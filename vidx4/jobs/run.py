@@ -34,7 +34,7 @@ class Run:
     """
 
     def __init__(self, job: Job, folder: WorkFolder, control: Control) -> None:
-        self._plan = job.plan
+        self._job, self._plan = job, job.plan
         self._folder = folder
         self._meter = Meter(job.plan, folder, control)
         self._monitor = Monitor(control, self._meter.add)
@@ -103,6 +103,8 @@ class Run:
             seconds_per_frame=meter.seconds_per_frame(without_reuse=True),
             share_reused=meter.num_reused / max(meter.num_new, 1),
             num_shots=sum(part.starts_shot for part in parts),
+            noise_level=self._job.noise_level,
+            estimated_noise_level=self._job.estimated_noise_level,
             stages=monitor.seconds,
             peak_memory=peak_memory(),
             workers=monitor.worker_stats,

@@ -215,6 +215,12 @@ def work_folder(
                 _remove_folder(path)
 
 
+def recorded_identity(path: Path) -> Identity:
+    """Return the identity of the job whose work folder this is; empty if there is none."""
+    identity = read_json(path / PLAN).get("identity")
+    return identity if isinstance(identity, dict) else {}
+
+
 def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
     """Make sure that the parts in a folder belong to the job, and record its identity."""
     facts = read_json(folder.path / PLAN)

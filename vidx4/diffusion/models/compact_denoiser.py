@@ -38,8 +38,8 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     zeros: the first step is a plain regression, and noise enters from the second step on.
 
     Two things are remembered of the last frame, both moved along with the picture: its result, folded to low
-    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state, features that the network chooses (RLSP, Fuoli
-    et al. 2019). Without a past, their channels are zero.
+    resolution (FRVSR, Sajjadi et al. 2018), and a hidden state, features that the network chooses (RLSP,
+    Fuoli et al. 2019). Without a past, their channels are zero.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]

@@ -23,12 +23,15 @@ class ModelDefaults:
     num_inference_steps: int
     guidance_scale: float
     noise_level: int
+    """Noise level for a clean source, and for one that nothing is known of."""
     consistency: float
     """Consistency in runs whose frames need to be tied."""
     scheduler: str | None = None
     """A value of `Scheduler`; None for the one that the model comes with."""
     guidance_stop: float = 1.0
     cache_interval: int = 1
+    level_share: float = 1.0
+    """How much the noise level rises with the one that would suit `compact`."""
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
 

@@ -21,7 +21,13 @@ UPSCALE_SCALING_FACTOR = 0.08333
 """Scaling factor of the f=4 autoencoder: older copies of its configuration lack it, and diffusers' default
 differs."""
 
-_SD_X4 = ModelDefaults(num_inference_steps=20, guidance_scale=9.0, noise_level=20, consistency=0.2)
+_SD_X4 = ModelDefaults(
+    num_inference_steps=20,
+    guidance_scale=9.0,
+    noise_level=20,
+    consistency=0.2,
+    level_share=0.3,  # a guess: what suits real material was not measured
+)
 SD_X4_DEFAULTS = {
     Speed.QUALITY: _SD_X4,
     Speed.BALANCED: replace(

@@ -1,6 +1,6 @@
 """A model on the workers of a cluster: makes jobs of plans, and enlarges still pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from queue import Queue
@@ -14,11 +14,13 @@ from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
-from vidx4.jobs.identity import Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify
 from vidx4.jobs.job import Job, Pixels
+from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
 from vidx4.jobs.threads import next_item
+from vidx4.jobs.work_folder import recorded_identity
 
 _priorities = count()
 """Whatever is asked for first is done first."""
@@ -62,14 +64,17 @@ class ClusterBackend:
         _ = backend.identity  # asks a worker, since only there is known whether the options fit the model
         return backend
 
-    def job(self, plan: Plan, batch_size: int | None = None, source_digest: str | None = None) -> Job:
+    def job(self, plan: Plan, batch_size: int | None = None, known: Identity = NOTHING) -> Job:
         """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
-        size = plan.source.width, plan.source.height
-        fitted = self._pool.ask(Worker.fitted, self._model, *size, plan.num_frames, batch_size)
+        source, earlier = plan.source, {**recorded_identity(plan.work_folder), **known}
+        options = with_estimate(self._model.options, source, plan.frames, earlier)
+        size = source.width, source.height
+        model = replace(self._model, options=options)
+        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size)
         batch_size = batch_size or fitted.fit.batch_size
-        identity = identify(plan, batch_size, fitted.identity, source_digest)
+        identity = identify(plan, batch_size, fitted.identity, known)
         store, pool = self._models.store, self._pool
-        spec = JobSpec(uuid4().hex, self._model, fitted, batch_size, store.put(plan))
+        spec = JobSpec(uuid4().hex, model, fitted, batch_size, store.put(plan))
         executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
         return Job(plan, executor, batch_size, identity)
 
@@ -84,11 +89,13 @@ class ClusterBackend:
             StoppedError: the control asks for it.
             WorkerError: no workers are left, or too many were lost on it.
         """
+        options = with_estimate_of_picture(self._model.options, pixels)
+        model = replace(self._model, options=options)
         results: Queue[Pixels | BaseException] = Queue()
         task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)
         size, queue = WorkSize(1, pixels.nbytes), self._pool.queue
         queue.reserve(task, size, control.check)
-        queue.add(task, _PictureItem(size, self._model, self._models.store.put(pixels), results))
+        queue.add(task, _PictureItem(size, model, self._models.store.put(pixels), results))
         queue.complete(task)
         queue.submit(task, control.check)
         control.on_read()

@@ -193,10 +193,10 @@ class Batch:
         return ""
 
     def _identity(self, item: Item) -> Identity:
-        digest = self._records.source_digest(item.output, item.path)
+        known = self._records.known(item.output, item.path)
         if item.plan is None:
-            return identify_picture(item.path, self._backend(item).identity, digest)
-        return self._backend(item).job(item.plan, item.options.batch_size, digest).identity
+            return identify_picture(item.path, self._backend(item).identity, known)
+        return self._backend(item).job(item.plan, item.options.batch_size, known).identity
 
     def _backend(self, item: Item) -> Backend:
         """Return the model with the options of a file; its weights are loaded only once."""

@@ -104,7 +104,7 @@ def _value(path: Path, option: OptionField, value: object) -> Any:
     """Return the value of an option, given as what TOML has: a number, a text, or an array of these."""
     if option.is_list and isinstance(value, list):
         return tuple(_value(path, replace(option, is_list=False), each) for each in value)
-    is_right = isinstance(value, int | float if option.is_number else str) and not isinstance(value, bool)
+    is_right = isinstance(value, option.written_as) and not isinstance(value, bool)
     if option.is_list or not is_right:
         raise OptionError(f"{path}: {option.flag} takes {option.noun}, not {value!r}.")
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.jobs.folder.selection import Stamp, stamp
-from vidx4.jobs.identity import Identity, differences
+from vidx4.jobs.identity import NOTHING, Identity, differences
 from vidx4.jobs.work_folder import read_json
 from vidx4.media.atomic import file_digest, write_whole
 
@@ -56,11 +56,10 @@ class Records:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def source_digest(self, output: Path, source: Path) -> str | None:
-        """Return the recorded digest of an output's source, if the source has not changed since."""
+    def known(self, output: Path, source: Path) -> Identity:
+        """Return the identity of the job that made an output, if the source has not changed since."""
         record = self.find(output)
-        known = record is not None and record.source == stamp(source)
-        return str(record.identity["source"]) if record and known and "source" in record.identity else None
+        return record.identity if record is not None and record.source == stamp(source) else NOTHING
 
     def _content(self) -> Mapping[str, Any]:
         return read_json(self._folder / FILE)

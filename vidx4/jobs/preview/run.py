@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from PIL import Image
 
 from vidx4.diffusion.bicubic import enlarge_frames
-from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
+from vidx4.jobs.moments import choose_moments, timecode
+from vidx4.jobs.noise_level import estimate_film, estimated
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
 from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.moments import choose_moments, timecode
 from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
@@ -78,6 +80,9 @@ class Cost:
     seconds_per_frame: float
     """Measured seconds for a frame that doesn't repeat the one before it."""
     seconds_for_whole: float
+    noise_level: int
+    is_estimated: bool
+    """Whether the noise level was estimated from the film."""
 
 
 @dataclass(frozen=True)
@@ -181,14 +186,15 @@ def run_preview(
         StoppedError: the control stopped it; videos that are done are kept.
     """
     series = JobSeries(control or Control(), plan.num_frames)
-    upscalers = [upscaler.with_options(variant.options) for variant in plan.variants]
+    estimate = cache(partial(estimate_film, plan.scenes.source, _frames(plan.scenes.source, plan.within)))
+    upscalers = [upscaler.with_options(estimated(each.options, estimate)) for each in plan.variants]
     clips = [
         make_clip(plan.scenes, video, each, batch_size, series)
         for video, each in zip(plan.videos, upscalers, strict=True)
     ]
     comparisons = [_comparison(plan, clips, i) for i in range(len(plan.scenes.moments))]
     write_crops(plan.crops, comparisons)
-    costs = tuple(_cost(plan, variant, clip) for variant, clip in zip(plan.variants, clips, strict=True))
+    costs = tuple(map(partial(_cost, plan), plan.variants, upscalers, clips))
     if plan.page is not None:
         write_page(plan.page, _page(plan, upscaler, costs, comparisons))
     return Preview(plan.videos, plan.crops, plan.page, costs)
@@ -207,9 +213,10 @@ def _name(variant: Variant) -> str:
     return variant.label or "vidx4"
 
 
-def _cost(plan: PreviewPlan, variant: Variant, clip: Clip) -> Cost:
-    num_frames = len(_frames(plan.scenes.source, plan.within))
-    return Cost(variant.label, clip.seconds_per_frame, clip.seconds_per_frame * num_frames)
+def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
+    num_frames, each = len(_frames(plan.scenes.source, plan.within)), clip.seconds_per_frame
+    is_estimated = isinstance(variant.options.noise_level, AutoLevel)
+    return Cost(variant.label, each, each * num_frames, upscaler.settings.noise_level, is_estimated)
 
 
 def _page(
@@ -219,11 +226,17 @@ def _page(
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     size, length = f"{source.width}x{source.height}", timecode(float(source.duration))
     film = f"{size}, {length}{rate}, {source.num_frames} frames"
+    levels = dict.fromkeys(_level(cost) for cost in costs)
     settings = [_setting(variant, cost) for variant, cost in zip(plan.variants, costs, strict=True)]
     indices = plan.scenes.moments
     moments = [_moment(source, index, each) for index, each in zip(indices, comparisons, strict=True)]
     model = f"{identity['model']} on {identity['device']} in {identity['dtype']}"
-    return Page(source.path.name, [("film", film), ("model", model)], settings, moments)
+    facts = [("film", film), ("model", model), ("noise level", "; ".join(levels))]
+    return Page(source.path.name, facts, settings, moments)
+
+
+def _level(cost: Cost) -> str:
+    return f"{cost.noise_level}{', estimated' if cost.is_estimated else ''}"
 
 
 def _setting(variant: Variant, cost: Cost) -> PageSetting:

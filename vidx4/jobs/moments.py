@@ -62,12 +62,13 @@ def _stretches(source: Source, frames: range, num_stretches: int) -> Iterator[li
 
 def _candidates(source: Source, indices: Sequence[int]) -> Iterator[_Candidate]:
     """Measure frames; those that can't be decoded are dropped."""
-    for frame in _frames(source, indices):
+    for frame in read_moments(source, indices):
         index = bisect_left(source.pts, frame.pts)
         yield _Candidate(index, _sharpness(frame.data), _palette(frame.data))
 
 
-def _frames(source: Source, indices: Sequence[int]) -> Iterator[Frame]:
+def read_moments(source: Source, indices: Sequence[int]) -> Iterator[Frame]:
+    """Yield the frames at ascending indices; in place of one that can't be decoded, a later one may come."""
     if can_seek(source):
         for index in indices:
             yield next(read_frames(source, TimeRange(start=source.seconds_of(source.pts[index]))))

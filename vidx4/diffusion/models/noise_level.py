@@ -1,0 +1,61 @@
+"""Estimate the noise level that restores pictures best, by what the bundled model sees in them."""
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import product
+from statistics import median
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.loading import load_network
+from vidx4.diffusion.models.registry import COMPACT_FOLDER
+
+TILE = 48
+"""Side of the tiles that are judged, in pixels: the size of the pictures in training."""
+MAX_TILES = 16
+"""Most tiles of a picture that are judged, those with the most contrast."""
+ROUNDING = 5
+"""Estimates are multiples of this: they are no more exact, and another machine computes the same."""
+
+
+@torch.inference_mode()
+def estimate_noise_level(pictures: Iterable[Tensor]) -> int:
+    """Estimate the noise level that suits `compact` best, on the CPU and in float32.
+
+    Tiles are judged one by one, as in training. Their median counts, and then that of the pictures.
+
+    Args:
+        pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
+
+    Returns:
+        The level, a multiple of 5; 0 if there are no pictures.
+    """
+    levels = [_level(_network(), picture) for picture in pictures]
+    return ROUNDING * round(median(levels) / ROUNDING) if levels else 0
+
+
+def _level(network: CompactDenoiser, picture: Tensor) -> float:
+    pixels = picture.cpu().float() / torch.iinfo(picture.dtype).max * 2 - 1
+    tiles = _tiles(pixels)
+    return float(network.estimate_level(tiles).median())
+
+
+def _tiles(pixels: Tensor) -> Tensor:
+    """Return the tiles of a picture, (3, H, W), that show most, (N, 3, h, w)."""
+    height, width = (min(TILE, side) for side in pixels.shape[1:])
+    rows, columns = (
+        range(0, side - length + 1, length)
+        for side, length in zip(pixels.shape[1:], (height, width), strict=True)
+    )
+    tiles = torch.stack([pixels[:, y : y + height, x : x + width] for y, x in product(rows, columns)])
+    contrasts = tiles.mean(dim=1).flatten(1).std(dim=1)
+    return tiles[contrasts.argsort(descending=True, stable=True)[:MAX_TILES]]
+
+
+@cache
+def _network() -> CompactDenoiser:
+    network = load_network(CompactDenoiser, COMPACT_FOLDER, "unet", torch_dtype=torch.float32)
+    return cast(CompactDenoiser, network)
