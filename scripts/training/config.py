@@ -18,7 +18,7 @@ class Config:
     """Channels of the network at low resolution."""
     num_blocks: int = 10
     max_noise_level: int = 150
-    branch_width: int = 128
+    branch_width: int = 64
     """Channels in the middle of the branch that is merged into every convolution of a block; 0 for none."""
 
     batch_size: int = 8
@@ -48,6 +48,8 @@ class Config:
 
     texture_share: float = 0.5
     """Share of the sequences that want texture, from 0 to 1; the others want nearness to the truth alone."""
+    judged_every: int = 2
+    """Steps from one in which texture is judged to the next; one frame of each sequence is."""
     perceptual_weight: float = 1.0
     """Weight of LPIPS where all texture is wanted."""
     adversarial_weight: float = 0.1

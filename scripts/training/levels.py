@@ -94,7 +94,7 @@ class Restorer:
                 moved = Warp.along(flow, trust, SCALE).fetch(pictures)
                 hidden = Warp.along(flow, trust, 1).fetch_features(hidden.float())
                 past = memory(moved, hidden, trust, seen)
-            sample = torch.cat([seen.new_zeros(1, 48, *seen.shape[2:]), seen, past], dim=1)
+            sample = torch.cat([seen, past], dim=1)
             labels = torch.tensor([float(level)])
             with torch.autocast("cpu", torch.bfloat16):
                 latents, hidden = self.model(sample, torch.tensor(LAST), class_labels=labels)

@@ -132,9 +132,8 @@ class Trainer:
         frame = batch.frame(index)
         conditions = torch.cat([frame.low_res, self.remembered(past, frame)], dim=1)
         latents = self.autoencoder.encode(frame.truth, frame.low_res)
-        blank = torch.zeros_like(latents)
         last = torch.full_like(batch.level, LAST)
-        predicted, hidden = self._predict(blank, conditions, last, batch.level, batch.texture)
+        predicted, hidden = self._predict(conditions, last, batch.level, batch.texture)
         num_frames = len(batch.truth)
         losses["first"] += self._distance(predicted, latents) / num_frames
         judged, slots = [predicted], [torch.arange(len(predicted), device=self.device)]
@@ -143,9 +142,14 @@ class Trainer:
             share = len(batch.later) / len(batch.level) / num_frames
             losses["later"] += share * self._distance(later, latents[batch.later])
             judged, slots = [*judged, later], [*slots, batch.later]
-        if index == int(batch.judged) and self.config.texture_share:
+        if index == int(batch.judged) and self._judges:
             self._judge(batch, frame, past, torch.cat(judged), torch.cat(slots), losses)
         return Past(self.decode(predicted.detach(), frame.low_res), hidden)
+
+    @property
+    def _judges(self) -> bool:
+        """Whether texture is judged in this step."""
+        return self.config.texture_share > 0 and self.step % self.config.judged_every == 0
 
     def _judge(
         self,
@@ -192,8 +196,9 @@ class Trainer:
         clean = torch.where(_each(batch.is_own[index]), predicted[chosen], latents[chosen])
         # The second of any number of steps starts from the first prediction, and the noise of the start.
         noisy = self.scheduler.add_noise(clean, batch.noise[index], batch.timestep[index])
+        sample = torch.cat([noisy, conditions[chosen]], dim=1)
         known = batch.timestep[index], batch.level[chosen], batch.texture[chosen]
-        return self._predict(noisy, conditions[chosen], *known)[0]
+        return self._predict(sample, *known)[0]
 
     def remembered(self, past: Past | None, frame: Frame) -> Tensor:
         """Return the channels that describe the past to the network, (N, 113, H, W)."""
@@ -205,9 +210,8 @@ class Trainer:
         return self.memory(moved, hidden, frame.trust, frame.low_res)
 
     def _predict(
-        self, latents: Tensor, conditions: Tensor, timestep: Tensor, level: Tensor, texture: Tensor
+        self, sample: Tensor, timestep: Tensor, level: Tensor, texture: Tensor
     ) -> tuple[Tensor, Tensor]:
-        sample = torch.cat([latents, conditions], 1)
         predicted, hidden = self._network(sample, timestep, class_labels=level, texture=texture)
         return predicted.float(), hidden
 
@@ -304,7 +308,7 @@ _STATES = "model", "average", "discriminator", "optimizer", "discriminator_optim
 
 
 def _optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), foreach=True)
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
 
 def _average_over_processes(network: torch.nn.Module) -> None:

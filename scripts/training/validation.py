@@ -86,11 +86,10 @@ def _frame(sequences: list[tuple[Sequence, int]], index: int, device: torch.devi
 
 def _enlarged(trainer: Trainer, frame: Frame, past: Past | None, levels: Tensor, textures: Tensor) -> Past:
     conditions = torch.cat([frame.low_res, trainer.remembered(past, frame)], dim=1)
-    latents = frame.low_res.new_zeros(len(levels), 48, *frame.low_res.shape[2:])
     network: Any = trainer.average
-    sample, last = torch.cat([latents, conditions], dim=1), torch.full_like(levels, LAST)
+    last = torch.full_like(levels, LAST)
     with torch.autocast(trainer.device.type, torch.bfloat16):
-        predicted, hidden = network(sample, last, class_labels=levels, texture=textures)
+        predicted, hidden = network(conditions, last, class_labels=levels, texture=textures)
     return Past(trainer.decode(predicted.float(), frame.low_res), hidden)
 
 

@@ -120,6 +120,8 @@ def _parameter(option: OptionField) -> inspect.Parameter:
     )
     kind = list[option.kind] if option.is_list else option.kind  # type: ignore[name-defined]
     default = None if option.is_list else option.default
+    if option.option.syntax and default is not None:
+        default = option.default_text  # parsed like a value that is typed
     return inspect.Parameter(
         _name(option), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )

@@ -84,8 +84,9 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Predict the clean latents; the signature is that of diffusers' `UNet2DConditionModel`.
 
         Args:
-            sample: latents, the low-resolution picture in [-1, 1], and the channels of `Memory`,
-                (N, 48 + 3 + 113, H, W).
+            sample: latents, which may be left out at the last timestep, the low-resolution picture in
+                [-1, 1],
+                and the channels of `Memory`, (N, 48 + 3 + 113, H, W).
             timestep: one timestep for all, or (N,).
             encoder_hidden_states: always None, since the model takes no prompt.
             class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for 0.
@@ -128,11 +129,11 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The statistics, (N, 2 * width).
         """
         num, _, height, width = low_res.shape
-        num_rest = self.config.in_channels - low_res.shape[1] - LATENT_CHANNELS
-        blank = [low_res.new_zeros(num, channels, height, width) for channels in (LATENT_CHANNELS, num_rest)]
+        num_rest = self.config.in_channels - LATENT_CHANNELS - low_res.shape[1]
+        sample = torch.cat([low_res, low_res.new_zeros(num, num_rest, height, width)], dim=1)
         last = torch.tensor([self.config.num_train_timesteps - 1], device=low_res.device).expand(num)
         embedding = self._embed(last, torch.full_like(last, UNKNOWN_LEVEL), None, low_res.dtype)
-        features = self._stem(torch.cat([blank[0], low_res, blank[1]], dim=1), torch.tensor(True))
+        features = self._stem(sample, torch.tensor(True))
         for block in self.blocks[:NUM_EARLY_BLOCKS]:
             features = block(features, embedding)
         deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
@@ -151,17 +152,18 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _stem(self, sample: Tensor, is_last: Tensor) -> Tensor:
         """Return the first features, for which latents count as zero at the last timestep."""
-        conv, conditions = self.conv_in, sample[:, LATENT_CHANNELS:]
+        conv, num_conditions = self.conv_in, self.config.in_channels - LATENT_CHANNELS
+        conditions = sample[:, -num_conditions:]
         if bool(is_last.all()):
             kernel = conv.weight[:, LATENT_CHANNELS:]
-            return F.conv2d(
-                conditions.contiguous(memory_format=torch.channels_last), kernel, conv.bias, padding=1
-            )
+            return F.conv2d(_channels_last(conditions), kernel, conv.bias, padding=1)
         is_last = is_last.to(sample.device).view(-1, 1, 1, 1)
         latents = torch.where(is_last, 0, sample[:, :LATENT_CHANNELS])
-        return cast(
-            Tensor, conv(torch.cat([latents, conditions], 1).contiguous(memory_format=torch.channels_last))
-        )
+        return cast(Tensor, conv(_channels_last(torch.cat([latents, conditions], 1))))
+
+
+def _channels_last(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 class _ResidualBlock(nn.Module):
