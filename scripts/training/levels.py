@@ -9,27 +9,26 @@ unknown level. Over-estimates of clean frames weigh double. `MODEL/levels.json` 
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from scripts.training.pool import Pool
+from scripts.training.recurrence import restored
 from scripts.training.sequences import CLEAN, Sequence
-from scripts.training.trainer import LAST
 from vidx4.diffusion.device import keep_host_memory
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
-from vidx4.frames import SCALE
-from vidx4.temporal.warp import Warp
+from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
 
 KINDS = CLEAN, "camera", "dvd", "vhs", "web", "film"
 LEVELS = 0, 10, 25, 40, 55, 75, 100, 125, 150
 """Levels that are tried."""
 NUM_FRAMES = 3
 """Frames of a sequence that are restored to compare levels; the first has no past."""
+BATCH_SIZE = 16
 NUM_STEPS = 3000
 
 
@@ -43,72 +42,43 @@ class Samples(NamedTuple):
 
     @property
     def best(self) -> Tensor:
-        """The best level of each, (N,): that of a parabola through the best one tried and its neighbours."""
-        levels, errors = torch.tensor(LEVELS, dtype=torch.float32), self.errors.log()
-        index = errors.argmin(dim=1)
-        inner = index.clamp(1, len(LEVELS) - 2)
-        (x0, x1, x2), (y0, y1, y2) = (
-            [field[..., inner + step] if field.ndim == 1 else field.gather(1, (inner + step)[:, None])[:, 0]
-             for step in (-1, 0, 1)]
-            for field in (levels, errors)
-        )  # fmt: skip
-        top = (x1 - x0) ** 2 * (y1 - y2) - (x1 - x2) ** 2 * (y1 - y0)
-        bottom = (x1 - x0) * (y1 - y2) - (x1 - x2) * (y1 - y0)
-        vertex = x1 - 0.5 * top / bottom.where(bottom.abs() > 1e-9, torch.tensor(1e-9))
-        refined = vertex.clamp(x0, x2).where(bottom.abs() > 1e-9, levels[index])
-        return torch.where(index == inner, refined, levels[index])
+        """The best level tried of each, (N,)."""
+        return torch.tensor(LEVELS, dtype=torch.float32)[self.errors.argmin(dim=1)]
 
     def loss_at(self, levels: Tensor) -> Tensor:
         """Return the loss in dB against the best level tried, interpolated between those tried, (N,)."""
-        tried = torch.tensor(LEVELS, dtype=torch.float32)
-        right = torch.searchsorted(tried, levels).clamp(1, len(LEVELS) - 1)
-        share = ((levels - tried[right - 1]) / (tried[right] - tried[right - 1])).clamp(0, 1)
-        decibels = -10 * self.errors.log10()
-        near = [decibels.gather(1, each[:, None])[:, 0] for each in (right - 1, right)]
-        return decibels.amax(dim=1) - torch.lerp(*near, share)
+        decibels = -10 * self.errors.log10().numpy()
+        rows = zip(levels.tolist(), decibels, strict=True)
+        reached = [float(np.interp(level, LEVELS, row)) for level, row in rows]
+        return torch.from_numpy(decibels.max(axis=1)) - torch.tensor(reached)
 
 
-@dataclass(frozen=True)
-class Restorer:
-    """Restores sequences at given levels as the program does."""
+@torch.inference_mode()
+def samples_of(model: CompactDenoiser, sequences: list[Sequence]) -> Samples:
+    """Measure sequences of one kind."""
+    low_res = torch.stack([each.low_res[0] for each in sequences]).float() / 127.5 - 1
+    errors = torch.stack([_errors(model, sequences, level) for level in LEVELS], dim=1)
+    return Samples(model.early_statistics(low_res), errors)
 
-    model: CompactDenoiser
 
-    @torch.inference_mode()
-    def samples(self, sequences: list[Sequence]) -> Samples:
-        """Measure sequences of one kind."""
-        low_res = torch.stack([each.low_res[0] for each in sequences]).float() / 127.5 - 1
-        statistics = self.model.early_statistics(low_res)
-        errors = [torch.stack([self._error(each, level) for level in LEVELS]) for each in sequences]
-        return Samples(statistics, torch.stack(errors))
-
-    def _error(self, sequence: Sequence, level: float) -> Tensor:
-        """Return the mean squared error of the last frame, in [-1, 1]."""
-        memory, pictures, hidden = Memory(ResidualAutoencoder()), None, None
-        truth, low_res = (field.float() / 127.5 - 1 for field in (sequence.truth, sequence.low_res))
-        for index in range(NUM_FRAMES):
-            seen = low_res[index : index + 1]
-            past = memory.blank(seen)
-            if pictures is not None and hidden is not None:
-                flow, trust = sequence.flow[index, :1].float(), sequence.trust[index, None, :1].float() / 255
-                moved = Warp.along(flow, trust, SCALE).fetch(pictures)
-                hidden = Warp.along(flow, trust, 1).fetch_features(hidden.float())
-                past = memory(moved, hidden, trust, seen)
-            sample = torch.cat([seen, past], dim=1)
-            labels = torch.tensor([float(level)])
-            with torch.autocast("cpu", torch.bfloat16):
-                latents, hidden = self.model(sample, torch.tensor(LAST), class_labels=labels)
-            pictures = memory.autoencoder.decode(latents.float(), seen).clamp(-1, 1)
-        return (pictures - truth[NUM_FRAMES - 1]).square().mean()
+def _errors(model: CompactDenoiser, sequences: list[Sequence], level: float) -> Tensor:
+    """Return the mean squared error of the last frames, in [-1, 1], (N,)."""
+    levels = torch.full((len(sequences),), float(level))
+    *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_FRAMES)
+    return (results - truths).square().mean(dim=(1, 2, 3))
 
 
 def measure(model: CompactDenoiser, pool: Pool, num_sequences: int) -> dict[str, Samples]:
     """Measure as many sequences of every kind."""
-    restorer = Restorer(model)
-    return {
-        kind: restorer.samples([pool.sequence(kind, number)[0] for number in range(num_sequences)])
-        for kind in KINDS
-    }
+    return {kind: _measured(model, pool, kind, num_sequences) for kind in KINDS}
+
+
+def _measured(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int) -> Samples:
+    batches = [
+        samples_of(model, [pool.sequence(kind, number)[0] for number in range(start, start + BATCH_SIZE)])
+        for start in range(0, num_sequences, BATCH_SIZE)
+    ]
+    return Samples(*(torch.cat(fields) for fields in zip(*batches, strict=True)))
 
 
 def fit(model: CompactDenoiser, samples: dict[str, Samples]) -> None:
@@ -155,14 +125,6 @@ def score(model: CompactDenoiser, samples: dict[str, Samples]) -> dict[str, floa
         }
     errors = {kind: (estimates[kind] - each.best).abs().mean() for kind, each in samples.items()}
     losses = {kind: each.loss_at(estimates[kind]) for kind, each in samples.items()}
-    fixed = {
-        f"loss_at_{level}": float(
-            torch.cat(
-                [each.loss_at(torch.full((len(each.best),), float(level))) for each in samples.values()]
-            ).mean()
-        )
-        for level in (0, 25, 40, 75)
-    }
     return {
         "mae": float(torch.stack(list(errors.values())).mean()),
         "clean_p90": float(estimates[CLEAN].quantile(0.9)),
@@ -170,8 +132,14 @@ def score(model: CompactDenoiser, samples: dict[str, Samples]) -> dict[str, floa
         **{f"{kind}_mae": float(error) for kind, error in errors.items()},
         **{f"{kind}_loss_db": float(loss.mean()) for kind, loss in losses.items()},
         **{f"{kind}_best": float(each.best.mean()) for kind, each in samples.items()},
-        **fixed,
+        **{f"loss_db_at_{level}": _mean_loss(samples, level) for level in (0, 25, 40, 75)},
     }
+
+
+def _mean_loss(samples: dict[str, Samples], level: float) -> float:
+    """Return the mean loss in dB of one level for all."""
+    losses = [each.loss_at(torch.full((len(each.errors),), level)) for each in samples.values()]
+    return float(torch.cat(losses).mean())
 
 
 def main() -> None:

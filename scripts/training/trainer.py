@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -23,22 +23,12 @@ from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
 from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
 from scripts.training.rate import operations
+from scripts.training.recurrence import AUTOENCODER, LAST, Past, conditions, decode
 from scripts.training.stream import NUM_TIMESTEPS, Batch, Frame
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
+from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
 from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
-
-LAST = NUM_TIMESTEPS - 1
-
-
-class Past(NamedTuple):
-    """What a frame hands the next, slot by slot."""
-
-    results: Tensor
-    """Results, in [-1, 1], (N, 3, 4H, 4W)."""
-    hidden: Tensor
-    """Hidden states, (N, 64, H, W)."""
 
 
 def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
@@ -79,8 +69,6 @@ class Trainer:
         self.discriminator = PatchDiscriminator().to(device)
         self.optimizer = _optimizer(self.model, config.learning_rate)
         self.discriminator_optimizer = _optimizer(self.discriminator, config.learning_rate)
-        self.autoencoder = ResidualAutoencoder()
-        self.memory = Memory(self.autoencoder)
         self.scheduler, self.low_res_scheduler = make_schedulers()
         self.history: list[dict[str, Any]] = []
         self.step = 0
@@ -130,21 +118,20 @@ class Trainer:
     ) -> Past:
         """Add the losses of a frame; return what the next one is shown of it."""
         frame = batch.frame(index)
-        conditions = torch.cat([frame.low_res, self.remembered(past, frame)], dim=1)
-        latents = self.autoencoder.encode(frame.truth, frame.low_res)
+        shown, latents = conditions(frame, past), AUTOENCODER.encode(frame.truth, frame.low_res)
         last = torch.full_like(batch.level, LAST)
-        predicted, hidden = self._predict(conditions, last, batch.level, batch.texture)
+        predicted, hidden = self._predict(shown, last, batch.level, batch.texture)
         num_frames = len(batch.truth)
         losses["first"] += self._distance(predicted, latents) / num_frames
         judged, slots = [predicted], [torch.arange(len(predicted), device=self.device)]
         if len(batch.later):
-            later = self._later(batch, index, predicted.detach(), latents, conditions)
+            later = self._later(batch, index, predicted.detach(), latents, shown)
             share = len(batch.later) / len(batch.level) / num_frames
             losses["later"] += share * self._distance(later, latents[batch.later])
             judged, slots = [*judged, later], [*slots, batch.later]
         if index == int(batch.judged) and self._judges:
             self._judge(batch, frame, past, torch.cat(judged), torch.cat(slots), losses)
-        return Past(self.decode(predicted.detach(), frame.low_res), hidden)
+        return Past(decode(predicted.detach(), frame.low_res), hidden)
 
     @property
     def _judges(self) -> bool:
@@ -164,7 +151,7 @@ class Trainer:
         wanted = batch.texture[slots] > 0
         slots, texture = slots[wanted], batch.texture[slots[wanted]]
         truth, low_res = frame.truth[slots], frame.low_res[slots]
-        pictures, config = self.autoencoder.decode(predicted[wanted], low_res), self.config
+        pictures, config = AUTOENCODER.decode(predicted[wanted], low_res), self.config
         distances = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5)
         losses["perceptual"] += config.perceptual_weight * (texture * distances).mean()
         losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, low_res, texture)
@@ -188,26 +175,15 @@ class Trainer:
         real, fake = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
         return (texture.view(-1, 1, 1, 1) * generator_loss(real, fake)).mean()
 
-    def _later(
-        self, batch: Batch, index: int, predicted: Tensor, latents: Tensor, conditions: Tensor
-    ) -> Tensor:
+    def _later(self, batch: Batch, index: int, predicted: Tensor, latents: Tensor, shown: Tensor) -> Tensor:
         """Return the clean latents that a step after the first predicts, for some of the sequences."""
         chosen = batch.later
         clean = torch.where(_each(batch.is_own[index]), predicted[chosen], latents[chosen])
         # The second of any number of steps starts from the first prediction, and the noise of the start.
         noisy = self.scheduler.add_noise(clean, batch.noise[index], batch.timestep[index])
-        sample = torch.cat([noisy, conditions[chosen]], dim=1)
+        sample = torch.cat([noisy, shown[chosen]], dim=1)
         known = batch.timestep[index], batch.level[chosen], batch.texture[chosen]
         return self._predict(sample, *known)[0]
-
-    def remembered(self, past: Past | None, frame: Frame) -> Tensor:
-        """Return the channels that describe the past to the network, (N, 113, H, W)."""
-        if past is None:
-            return self.memory.blank(frame.low_res)
-        with torch.no_grad():
-            moved = Warp.along(frame.flow, frame.trust, SCALE).fetch(past.results)
-        hidden = Warp.along(frame.flow, frame.trust, 1).fetch_features(past.hidden.float())
-        return self.memory(moved, hidden, frame.trust, frame.low_res)
 
     def _predict(
         self, sample: Tensor, timestep: Tensor, level: Tensor, texture: Tensor
@@ -217,11 +193,6 @@ class Trainer:
 
     def _distance(self, predicted: Tensor, latents: Tensor) -> Tensor:
         return (F.mse_loss if self.config.squared else F.l1_loss)(predicted, latents)
-
-    def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
-        """Return pictures, clamped to [-1, 1]."""
-        pictures: Tensor = self.autoencoder.decode(latents, low_res).clamp(-1, 1)
-        return pictures
 
     def _autocast(self) -> Any:
         capabilities = torch.cpu.get_capabilities()
@@ -287,7 +258,7 @@ class Trainer:
         half = self._new_model()
         half.load_state_dict(self.average.state_dict())
         half.half().save_pretrained(folder / "unet")
-        self.autoencoder.save_config(folder / "vae")
+        AUTOENCODER.save_config(folder / "vae")
         self.scheduler.save_config(folder / "scheduler")
         self.low_res_scheduler.save_config(folder / "low_res_scheduler")
         index = {"_class_name": "CompactUpscaler", "max_noise_level": self.config.max_noise_level}
