@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scripts.bench.tables import machine
 from scripts.evaluate.cache import Runner, keep_score
@@ -29,6 +30,10 @@ CLIPS = {
 An animation that moves, a room with a person, and a scene that stands still: little but noise changes there.
 """
 NUM_QUARTERS = 4
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""LPIPS, or another distance of two RGB pictures in [0, 1], (1, 3, H, W) -> (1,)."""
+
 COLUMNS = {"psnr_y": ("PSNR-Y", 2), "lpips": ("LPIPS", 3), "flat_noise": ("flat noise", 2)}
 """Heading and decimals of each metric."""
 
@@ -95,23 +100,25 @@ def load_truth(folder: Path, clip: str, num_frames: int) -> np.ndarray:
 
 
 def _scored(
-    cache: Path | None, result: np.ndarray, truth: np.ndarray, lpips: Lpips, every: int
+    cache: Path | None, result: np.ndarray, truth: np.ndarray, distance: Distance, every: int
 ) -> QuarterScores:
     inputs = [result, truth, np.array(every)]
-    return keep_score(cache, QuarterScores, inputs, partial(score_quarters, result, truth, lpips, every))
+    return keep_score(cache, QuarterScores, inputs, partial(score_quarters, result, truth, distance, every))
 
 
 @torch.inference_mode()
-def score_quarters(result: np.ndarray, truth: np.ndarray, lpips: Lpips, every: int = 1) -> QuarterScores:
+def score_quarters(
+    result: np.ndarray, truth: np.ndarray, distance: Distance, every: int = 1
+) -> QuarterScores:
     """Score each quarter of a result, uint8, (T, H, W, 3).
 
     Args:
         result: the enlarged frames.
         truth: what they should be.
-        lpips: the metric of the picture's look.
+        distance: the metric of the picture's look.
         every: frames from one that is scored to the next.
     """
-    quarters = [_score(*quarter, lpips) for quarter in _quarters(result, truth, every)]
+    quarters = [_score(*quarter, distance) for quarter in _quarters(result, truth, every)]
     psnrs, distances, noises = (list(column) for column in zip(*quarters, strict=True))
     return QuarterScores(psnrs, distances, noises)
 
@@ -122,14 +129,14 @@ def _quarters(result: np.ndarray, truth: np.ndarray, every: int) -> Iterator[tup
         yield result[start:stop:every], truth[start:stop:every]
 
 
-def _score(result: np.ndarray, truth: np.ndarray, lpips: Lpips) -> tuple[float, float, float]:
+def _score(result: np.ndarray, truth: np.ndarray, distance: Distance) -> tuple[float, float, float]:
     """Return the mean PSNR-Y and LPIPS, and the noise on flat areas."""
     frames = [torch.from_numpy(each.transpose(0, 3, 1, 2).copy()) / 255 for each in (result, truth)]
     pairs = list(zip(*(each.split(1) for each in frames), strict=True))
     planes = [luma(each)[:, 0].float().numpy() for each in frames]
     return (
         float(np.mean([psnr_y(a, b) for a, b in pairs])),
-        float(np.mean([float(lpips(a, b)) for a, b in pairs])),
+        float(np.mean([float(distance(a, b)) for a, b in pairs])),
         flat_noise(planes[0], planes[1]),
     )
 

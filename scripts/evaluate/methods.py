@@ -6,7 +6,7 @@ The models of others come from two packages on PyPI and run on a CPU by a third:
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -53,6 +53,11 @@ class Run:
     """Whether the machine had other work, so that seconds are no results."""
 
     @property
+    def mark(self) -> str:
+        """What follows its seconds in a table."""
+        return "\\*" if self.under_load else ""
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a record tells of the run besides the scores of its results."""
         return {
@@ -62,6 +67,11 @@ class Run:
             "from_cache": self.from_cache,
             "under_load": self.under_load,
         }
+
+
+def explain_marks(runs: Iterable[Run]) -> str:
+    """Return what to write below a table in which any of the runs is marked."""
+    return "\n\\* The machine had other work: no result.\n" if any(run.mark for run in runs) else ""
 
 
 def merge(runs: Sequence[Run]) -> Run:
@@ -111,7 +121,7 @@ def load(method: str, num_threads: int = NUM_THREADS) -> Enlarge:
         return _interpolation(Image.Resampling[name.upper()])
     if name in NCNN_MODELS:
         return _ncnn(*NCNN_MODELS[name], num_threads)
-    options = dict(_option(setting) for setting in settings)
+    options = dict(read_option(setting) for setting in settings)
     return _vidx4(name, options.pop("batch", None), options)
 
 
@@ -173,7 +183,7 @@ def _vidx4(model: str, batch_size: int | None, options: dict[str, Any]) -> Enlar
     return enlarge
 
 
-def _option(setting: str) -> tuple[str, Any]:
+def read_option(setting: str) -> tuple[str, Any]:
     """Read a setting such as `steps=4` or `noise_level=auto` as an option of `Upscaler.load`."""
     name, text = setting.split("=")
     name = {"steps": "num_inference_steps"}.get(name, name)

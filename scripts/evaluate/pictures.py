@@ -15,6 +15,7 @@ from scripts.bench.tables import machine
 from scripts.evaluate.cache import Runner, keep_score
 from scripts.evaluate.clips import reduce_clean
 from scripts.evaluate.flat_noise import flat_noise
+from scripts.evaluate.methods import Run, explain_marks
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
 from scripts.evaluate.perceptual import Features, PerceptualMetrics, vmaf
 from scripts.evaluate.temporal_metrics import gradient
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     text = json.dumps(record, default=asdict, indent=2)
     (arguments.out / "pictures.json").write_text(text + "\n")
-    table = _markdown(means)
+    table = _markdown(means, runs)
     (arguments.out / "pictures.md").write_text(table)
     print(table, end="")
 
@@ -143,12 +144,12 @@ def _mean(scores: list[Score]) -> Score:
     return Score(**{key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]})
 
 
-def _markdown(means: dict[str, Score]) -> str:
+def _markdown(means: dict[str, Score], runs: dict[str, Run]) -> str:
     lines = [
         f"| method | {' | '.join(heading for heading, _ in COLUMNS.values())} |",
         "|---" + "|--:" * len(COLUMNS) + "|",
     ]
     for method, row in means.items():
         cells = [f"{getattr(row, key):.{digits}f}" for key, (_, digits) in COLUMNS.items()]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {method} | {' | '.join(cells)}{runs[method].mark} |")
+    return "\n".join(lines) + "\n" + explain_marks(runs.values())

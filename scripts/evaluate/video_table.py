@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from scripts.evaluate.methods import Run
+from scripts.evaluate.methods import Run, explain_marks
 from scripts.evaluate.temporal_metrics import VideoScore
 
 COLUMNS: dict[str, tuple[str, int, Callable[[list[float]], float]]] = {
@@ -24,8 +24,6 @@ COLUMNS: dict[str, tuple[str, int, Callable[[list[float]], float]]] = {
     "flat_noise": ("flat noise", 2, max),
 }
 """Heading and decimals of each metric, and the function that finds its worst value."""
-UNDER_LOAD = "\\*"
-"""Mark of seconds that were measured while the machine had other work."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,7 @@ def markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [row.method, *(_mean_and_worst(key, row) for key in COLUMNS), *_costs(row.run)]
         lines.append(f"| {' | '.join(cells)} |")
-    if any(row.run and row.run.under_load for row in rows):
-        lines.append(f"\n{UNDER_LOAD} The machine had other work: no result.")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + explain_marks(row.run for row in rows if row.run)
 
 
 def _mean_and_worst(key: str, row: Row) -> str:
@@ -61,4 +57,4 @@ def _mean_and_worst(key: str, row: Row) -> str:
 def _costs(run: Run | None) -> tuple[str, str]:
     if run is None:
         return "", ""
-    return f"{mean(run.seconds):.2f}{UNDER_LOAD if run.under_load else ''}", str(run.peak_memory >> 20)
+    return f"{mean(run.seconds):.2f}{run.mark}", str(run.peak_memory >> 20)
