@@ -19,8 +19,8 @@ from scripts.evaluate.methods import Run
 
 Score = TypeVar("Score")
 
-SOURCES = ("clips", "flat_noise", "metrics", "perceptual", "pictures", "temporal_metrics")
-"""Modules that scores depend on; kept scores are not used once one of them has changed."""
+SOURCES = ("clips", "flat_noise", "metrics", "perceptual", "temporal_metrics")
+"""Modules that all scores depend on; kept scores are not used once one of them has changed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Runner:
 
 def keep_score(
     folder: Path | None,
-    kind: Callable[..., Score],
+    kind: type[Score],
     frames: Sequence[np.ndarray],
     compute: Callable[[], Score],
 ) -> Score:
@@ -71,7 +71,7 @@ def keep_score(
     """
     if folder is None:
         return compute()
-    path = folder / "scores" / f"{_digest(_version_of_scores(), frames)}.json"
+    path = folder / "scores" / f"{_digest(_version(kind.__module__), frames)}.json"
     if path.exists():
         return kind(**json.loads(path.read_text()))
     score = compute()
@@ -81,9 +81,12 @@ def keep_score(
 
 
 @computed_once
-def _version_of_scores() -> str:
-    texts = [(Path(__file__).parent / f"{name}.py").read_text() for name in SOURCES]
-    return "".join([torch.__version__, *texts])
+def _version(module: str) -> str:
+    """Return what scores of a module depend on besides the frames: its text and that of the metrics."""
+    names = sorted({*SOURCES, module.rpartition(".")[2]})
+    return "".join(
+        [torch.__version__, *((Path(__file__).parent / f"{name}.py").read_text() for name in names)]
+    )
 
 
 def _digest(version: str, frames: Sequence[np.ndarray]) -> str:
