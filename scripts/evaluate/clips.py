@@ -1,7 +1,6 @@
-"""Clips to measure on: ground truth with its motion, reduced cleanly or as an old camera and codec would."""
+"""Clips to measure on: ground truth with its motion."""
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -9,8 +8,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from PIL import Image
 
 from vidx4.frames import SCALE
@@ -53,11 +50,13 @@ Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
 """Function from time, in frames from the middle one, to the matrix and shift from frame to picture."""
 
 
-def _pan(dx: float, dy: float) -> Pose:
+def pan(dx: float, dy: float) -> Pose:
+    """Move by so many pixels per frame."""
     return lambda t: (np.eye(2), np.array([dx, dy]) * t)
 
 
-def _zoom(rate: float) -> Pose:
+def zoom(rate: float) -> Pose:
+    """Come nearer by a share of the distance per frame."""
     return lambda t: (np.eye(2) * (1 - rate * t), np.zeros(2))
 
 
@@ -70,37 +69,45 @@ def _turn(rate: float) -> Pose:
 
 
 CAMERA_MOVES: dict[str, tuple[str, Pose]] = {
-    "pan": ("kodim05.png", _pan(5.0, 3.0)),
-    "slow_pan": ("kodim08.png", _pan(-2.0, 0.0)),
-    "zoom": ("kodim13.png", _zoom(0.012)),
+    "pan": ("kodim05.png", pan(5.0, 3.0)),
+    "slow_pan": ("kodim08.png", pan(-2.0, 0.0)),
+    "zoom": ("kodim13.png", zoom(0.012)),
     "turn": ("kodim21.png", _turn(0.015)),
 }
 OCCLUSION = "kodim20.png", "kodim23.png"
 """A picture that stands still, and another of which a disc moves over it."""
 FRAME_SIZE = 512, 320
 """Width and height of clips that are made from pictures."""
-OLD_BLUR = 1.5
-"""Standard deviation in pixels of the truth."""
-OLD_GRAIN = 3.0
-"""Standard deviation in 8-bit levels."""
-OLD_BITS_PER_PIXEL = 1.5
 DISC_RADIUS = 70
 DISC_SPEED = 9.0
 """Pixels per frame."""
 
 
-def load_clips(folder: Path, pictures: Path, num_frames: int) -> Iterator[Clip]:
-    """Yield the real clips in a folder, then clips made by moving over Kodak's pictures."""
+def load_clips(
+    folder: Path, pictures: Path, num_frames: int, only: Collection[str] | None = None
+) -> Iterator[Clip]:
+    """Yield the real clips in a folder, then clips made by moving over Kodak's pictures.
+
+    Args:
+        folder: the folder with the files of `REAL`.
+        pictures: the folder with Kodak's pictures.
+        num_frames: frames of each clip, if the file has as many.
+        only: names of the clips to yield; None for all.
+    """
     for name, (file, start, width, height) in REAL.items():
-        frames = _read(folder / file, start, num_frames, width, height)
-        yield Clip(name, frames, tuple(_measured_step(a, b) for a, b in pairwise(frames)))
+        if only is None or name in only:
+            frames = read(folder / file, start, num_frames, width, height)
+            yield Clip(name, frames, tuple(_measured_step(a, b) for a, b in pairwise(frames)))
     for name, (file, pose) in CAMERA_MOVES.items():
-        yield _from_picture(name, _open(pictures / file), pose, num_frames)
-    background, foreground = (_open(pictures / file) for file in OCCLUSION)
-    yield _occlusion(background, foreground, num_frames)
+        if only is None or name in only:
+            yield from_picture(name, _open(pictures / file), pose, num_frames)
+    if only is None or "occlusion" in only:
+        background, foreground = (_open(pictures / file) for file in OCCLUSION)
+        yield _occlusion(background, foreground, num_frames)
 
 
-def _read(path: Path, start: int, num_frames: int, width: int, height: int) -> np.ndarray:
+def read(path: Path, start: int, num_frames: int, width: int, height: int) -> np.ndarray:
+    """Read frames of a video, reduced to a size that they cover, uint8, (T, H, W, 3)."""
     with av.open(str(path)) as container:
         frames = (Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0))
         return np.stack(
@@ -157,7 +164,8 @@ def _inside(flow: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _from_picture(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
+def from_picture(name: str, picture: np.ndarray, pose: Pose, num_frames: int) -> Clip:
+    """Move a camera over a picture, uint8, (H, W, 3), from its middle; pans have `pan` in their names."""
     times = np.arange(num_frames) - (num_frames - 1) / 2
     frames = np.stack([_viewed(picture, *pose(t)) for t in times])
     flows = [_flow(pose(a), pose(b)) for a, b in pairwise(times)]
@@ -210,35 +218,3 @@ def reduce_clean(frames: np.ndarray, kernel: Image.Resampling = Image.Resampling
     """Reduce frames four times by antialiased interpolation, uint8, (T, H, W, 3)."""
     size = frames.shape[2] // SCALE, frames.shape[1] // SCALE
     return np.stack([np.asarray(Image.fromarray(frame).resize(size, kernel)) for frame in frames])
-
-
-def reduce_old(frames: np.ndarray) -> np.ndarray:
-    """Reduce frames as a soft lens, grainy film and MPEG-2 at a low rate would."""
-    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), OLD_BLUR) for frame in frames])
-    rng = np.random.default_rng(0)
-    low_res = reduce_clean(blurred).astype(np.float32)
-    grain = rng.normal(0, OLD_GRAIN, (*low_res.shape[:3], 1))
-    return _coded((low_res + grain).round().clip(0, 255).astype(np.uint8))
-
-
-def _coded(frames: np.ndarray) -> np.ndarray:
-    """Encode frames with MPEG-2 and decode them."""
-    height, width = frames.shape[1:3]
-    file = io.BytesIO()
-    with av.open(file, "w", format="mpegts") as container:
-        stream = container.add_stream("mpeg2video", rate=25)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate = round(OLD_BITS_PER_PIXEL * 25 * width * height)
-        stream.gop_size = 12
-        for frame in frames:
-            container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file, "r") as source:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    assert len(decoded) == len(frames)
-    return np.stack(decoded)
-
-
-REDUCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"clean": reduce_clean, "old": reduce_old}

@@ -6,8 +6,10 @@ The models of others come from two packages on PyPI and run on a CPU by a third:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,9 @@ NCNN_MODELS = {
 NUM_THREADS = 2
 
 
+INTERPOLATIONS = ("bicubic", "lanczos")
+
+
 @dataclass(frozen=True)
 class Run:
     """Clips enlarged by a method, with the time and memory it took."""
@@ -41,39 +46,93 @@ class Run:
     """Seconds per frame of each clip."""
     peak_memory: int
     """Peak memory of the process, or on the GPU, over all clips, in bytes."""
+    num_threads: int = NUM_THREADS
+    from_cache: bool = False
+    """Whether any of it was computed by an earlier run."""
+    under_load: bool = False
+    """Whether the machine had other work, so that seconds are no results."""
+
+    @property
+    def mark(self) -> str:
+        """What follows its seconds in a table."""
+        return "\\*" if self.under_load else ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record tells of the run besides the scores of its results."""
+        return {
+            "seconds_per_frame": self.seconds,
+            "peak_memory": self.peak_memory,
+            "threads": self.num_threads,
+            "from_cache": self.from_cache,
+            "under_load": self.under_load,
+        }
 
 
-def run(method: str, clips: Sequence[np.ndarray]) -> Run:
+def explain_marks(runs: Iterable[Run]) -> str:
+    """Return what to write below a table in which any of the runs is marked."""
+    return "\n\\* The machine had other work: no result.\n" if any(run.mark for run in runs) else ""
+
+
+def merge(runs: Sequence[Run]) -> Run:
+    """Join runs of one method into one."""
+    return Run(
+        [result for run in runs for result in run.results],
+        [seconds for run in runs for seconds in run.seconds],
+        max(run.peak_memory for run in runs),
+        max(run.num_threads for run in runs),
+        any(run.from_cache for run in runs),
+        any(run.under_load for run in runs),
+    )
+
+
+def run(method: str, clips: Sequence[np.ndarray], num_threads: int = NUM_THREADS) -> Run:
     """Apply a method to clips, in a process of its own so that its memory can be measured."""
-    return in_child(_run, method, list(clips))
+    return in_child(_run, method, list(clips), num_threads)
 
 
-def _run(method: str, clips: list[np.ndarray]) -> Run:
-    torch.set_num_threads(NUM_THREADS)
-    enlarge = load(method)
-    results, seconds = [], []
+def _run(method: str, clips: list[np.ndarray], num_threads: int) -> Run:
+    return merge(list(run_each(method, clips, num_threads)))
+
+
+def run_each(method: str, clips: Sequence[np.ndarray], num_threads: int) -> Iterator[Run]:
+    """Apply a method to one clip after the other in this process; the peak memory is that until then."""
+    torch.set_num_threads(num_threads)
+    enlarge = load(method, num_threads)
     for clip in clips:
         start = time.perf_counter()
-        results.append(enlarge(clip))
-        seconds.append((time.perf_counter() - start) / len(clip))
-    device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
-    return Run(results, seconds, peak_memory(device))
+        result = enlarge(clip)
+        seconds = (time.perf_counter() - start) / len(clip)
+        device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
+        yield Run([result], [seconds], peak_memory(device), num_threads)
 
 
-def load(method: str) -> Enlarge:
+def load(method: str, num_threads: int = NUM_THREADS) -> Enlarge:
     """Load a method by its name.
 
     Args:
         method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4 with options, as in
-            `compact steps=4 temporal=moving consistency=0.2 batch=4`.
+            `compact steps=4 temporal=moving noise_level=75 batch=4`. A model without options does what
+            `vidx4 upscale` does with a shot if no option is given.
+        num_threads: threads of the models of others; those of PyTorch are the caller's to set.
     """
     name, *settings = method.split()
-    if name in ("bicubic", "lanczos"):
+    if name in INTERPOLATIONS:
         return _interpolation(Image.Resampling[name.upper()])
     if name in NCNN_MODELS:
-        return _ncnn(*NCNN_MODELS[name])
-    options = dict(_option(setting) for setting in settings)
-    return _vidx4(name, options.pop("batch", 1), options)
+        return _ncnn(*NCNN_MODELS[name], num_threads)
+    options = dict(read_option(setting) for setting in settings)
+    return _vidx4(name, options.pop("batch", None), options)
+
+
+def version(method: str) -> str | None:
+    """Return the versions of the packages that a method's results depend on; None for a model of vidx4."""
+    if method in INTERPOLATIONS:
+        return f"pillow {metadata.version('pillow')}"
+    if method not in NCNN_MODELS:
+        return None
+    package = NCNN_MODELS[method][0].replace("_", "-")
+    return f"{package} {metadata.version(package)}, ncnn {metadata.version('ncnn')}"
 
 
 def _interpolation(kernel: Image.Resampling) -> Enlarge:
@@ -84,13 +143,13 @@ def _interpolation(kernel: Image.Resampling) -> Enlarge:
     return enlarge
 
 
-def _ncnn(package: str, file: str) -> Enlarge:
+def _ncnn(package: str, file: str, num_threads: int) -> Enlarge:
     import ncnn
 
     # Only the package's files are used: importing it needs Vulkan.
     weights = installed_file(package, f"models/{file}")
     net = ncnn.Net()
-    net.opt.num_threads = NUM_THREADS
+    net.opt.num_threads = num_threads
     net.load_param(f"{weights}.param")
     net.load_model(f"{weights}.bin")
 
@@ -105,15 +164,18 @@ def _ncnn(package: str, file: str) -> Enlarge:
     return lambda frames: np.stack([enlarge_one(frame) for frame in frames])
 
 
-def _vidx4(model: str, batch_size: int, options: dict[str, Any]) -> Enlarge:
-    upscaler = Upscaler.load(model, **{"device": "cpu"} | options)
+def _vidx4(model: str, batch_size: int | None, options: dict[str, Any]) -> Enlarge:
+    upscaler = Upscaler.load(model, **options)
 
     def enlarge(frames: np.ndarray) -> np.ndarray:
-        state, results = None, []
+        """Enlarge a shot as a job does: fitted to its size, batch by batch."""
+        num_frames, height, width = frames.shape[:3]
+        fitted = upscaler.fitted(width, height, num_frames, batch_size)
         low_res = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
-        for start in range(0, len(frames), batch_size):
-            batch = low_res[start : start + batch_size]
-            upscaled = upscaler(FrameBatch(batch, pts=tuple(range(start, start + len(batch)))), state)
+        state, results = None, []
+        for start in range(0, num_frames, fitted.fit.batch_size):
+            batch = low_res[start : start + fitted.fit.batch_size]
+            upscaled = fitted(FrameBatch(batch, pts=tuple(range(start, start + len(batch)))), state)
             results.append(upscaled.batch.data.permute(0, 2, 3, 1).numpy())
             state = upscaled.state
         return np.concatenate(results)
@@ -121,10 +183,11 @@ def _vidx4(model: str, batch_size: int, options: dict[str, Any]) -> Enlarge:
     return enlarge
 
 
-def _option(setting: str) -> tuple[str, Any]:
-    """Read a setting such as `steps=4` as an option of `Upscaler.load`."""
+def read_option(setting: str) -> tuple[str, Any]:
+    """Read a setting such as `steps=4` or `noise_level=auto` as an option of `Upscaler.load`."""
     name, text = setting.split("=")
     name = {"steps": "num_inference_steps"}.get(name, name)
-    if name in ("temporal", "device", "dtype", "scheduler", "speed"):
-        return name, text
-    return name, int(text) if text.isdigit() else float(text)
+    for number in (int, float):
+        with suppress(ValueError):
+            return name, number(text)
+    return name, text

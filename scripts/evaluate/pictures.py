@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
-from statistics import mean
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from scripts.bench.tables import machine
-from scripts.evaluate import methods
-from scripts.evaluate.clips import REDUCTIONS
+from scripts.evaluate.cache import Runner, keep_score
+from scripts.evaluate.clips import reduce_clean
+from scripts.evaluate.flat_noise import flat_noise
+from scripts.evaluate.methods import Run, explain_marks
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
-from scripts.evaluate.perceptual import PerceptualMetrics, vmaf
+from scripts.evaluate.perceptual import Features, PerceptualMetrics, vmaf
 from scripts.evaluate.temporal_metrics import gradient
 from vidx4.frames import SCALE
 
@@ -26,6 +29,7 @@ COLUMNS = {
     "dists": ("DISTS", 3),
     "vmaf": ("VMAF", 1),
     "sharpness": ("sharpness", 3),
+    "flat_noise": ("flat noise", 2),
     "seconds": ("seconds a picture", 2),
 }
 """Heading and decimals of each metric."""
@@ -48,41 +52,50 @@ class Score:
     """Up to 100; higher is nearer."""
     sharpness: float
     """Mean gradient of luma over the truth's."""
-    seconds: float
+    flat_noise: float
+    """Noise on flat areas over the truth's; NaN if there are none. See `flat_noise`."""
+    seconds: float = float("nan")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Score every method on every picture of a folder; write `pictures.json` and `pictures.md`."""
-    paths = sorted(arguments.pictures.glob("*.png"))
-    if not paths:
-        raise SystemExit(f"no pictures (*.png) in {arguments.pictures}")
     lpips, perceptual = Lpips(arguments.lpips), PerceptualMetrics()
-    truths = [_cropped_to_scale(Image.open(path).convert("RGB")) for path in paths]
-    low_res = [REDUCTIONS["clean"](truth[None]) for truth in truths]
-    runs = {method: methods.run(method, low_res) for method in arguments.methods}
+    truths = load_pictures(arguments.pictures)
+    low_res = [reduce_clean(truth[None]) for truth in truths.values()]
+    runner = Runner(arguments.cache, arguments.threads, arguments.under_load)
+    runs = {method: runner.run(method, low_res) for method in arguments.methods}
     scores: dict[str, dict[str, Score]] = {method: {} for method in runs}
-    for i, (path, truth) in enumerate(zip(paths, truths, strict=True)):
+    for i, (name, truth) in enumerate(truths.items()):
         metrics = PictureMetrics(truth, lpips, perceptual)
         for method, each in runs.items():
-            scores[method][path.stem] = metrics.score(each.results[i][0], each.seconds[i])
+            result = each.results[i][0]
+            score = keep_score(arguments.cache, Score, [truth, result], partial(metrics.score, result))
+            scores[method][name] = replace(score, seconds=each.seconds[i])
     means = {method: _mean(list(of_method.values())) for method, of_method in scores.items()}
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = {
         "pictures": arguments.pictures.name,
         **machine(),
-        "threads": methods.NUM_THREADS,
+        "runs": {method: each.facts for method, each in runs.items()},
         "mean": means,
         "each": scores,
     }
     text = json.dumps(record, default=asdict, indent=2)
     (arguments.out / "pictures.json").write_text(text + "\n")
-    table = _markdown(means)
+    table = _markdown(means, runs)
     (arguments.out / "pictures.md").write_text(table)
     print(table, end="")
 
 
+def load_pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Return the pictures of a folder by name, uint8, (H, W, 3), cropped to multiples of the scale."""
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise SystemExit(f"no pictures (*.png) in {folder}")
+    return {path.stem: _cropped_to_scale(Image.open(path).convert("RGB")) for path in paths}
+
+
 def _cropped_to_scale(picture: Image.Image) -> np.ndarray:
-    """Crop a picture to multiples of the scale."""
     width, height = (side - side % SCALE for side in picture.size)
     return np.asarray(picture.crop((0, 0, width, height)))
 
@@ -93,13 +106,17 @@ class PictureMetrics:
     def __init__(self, truth: np.ndarray, lpips: Lpips, perceptual: PerceptualMetrics) -> None:
         self._truth = truth
         self._lpips, self._perceptual = lpips, perceptual
-        self._true_features = perceptual.features(_to_tensor(truth))
+
+    @cached_property
+    def _true_features(self) -> Features:
+        return self._perceptual.features(_to_tensor(self._truth))
 
     @torch.inference_mode()
-    def score(self, result: np.ndarray, seconds: float) -> Score:
-        """Score an enlarged picture, uint8, (H, W, 3), which took so many seconds."""
+    def score(self, result: np.ndarray) -> Score:
+        """Score an enlarged picture, uint8, (H, W, 3)."""
         pair = _to_tensor(result), _to_tensor(self._truth)
         features = self._perceptual.features(pair[0])
+        planes = [_luma(picture) for picture in pair]
         return Score(
             psnr_y(*pair),
             ssim_y(*pair),
@@ -107,13 +124,14 @@ class PictureMetrics:
             self._perceptual.lpips_vgg(features, self._true_features),
             self._perceptual.dists(features, self._true_features),
             vmaf(result[None], self._truth[None]),
-            _sharpness(pair[0]) / _sharpness(pair[1]),
-            seconds,
+            gradient(planes[0]) / gradient(planes[1]),
+            flat_noise(planes[0][None], planes[1][None]),
         )
 
 
-def _sharpness(picture: Tensor) -> float:
-    return gradient(luma(picture)[0, 0].float().numpy())
+def _luma(picture: Tensor) -> np.ndarray:
+    plane: np.ndarray = luma(picture)[0, 0].float().numpy()
+    return plane
 
 
 def _to_tensor(picture: np.ndarray) -> Tensor:
@@ -121,16 +139,17 @@ def _to_tensor(picture: np.ndarray) -> Tensor:
 
 
 def _mean(scores: list[Score]) -> Score:
+    """Return the mean of each metric over the pictures that it applies to."""
     rows = [asdict(score) for score in scores]
-    return Score(**{key: mean(row[key] for row in rows) for key in rows[0]})
+    return Score(**{key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]})
 
 
-def _markdown(means: dict[str, Score]) -> str:
+def _markdown(means: dict[str, Score], runs: dict[str, Run]) -> str:
     lines = [
         f"| method | {' | '.join(heading for heading, _ in COLUMNS.values())} |",
         "|---" + "|--:" * len(COLUMNS) + "|",
     ]
     for method, row in means.items():
         cells = [f"{getattr(row, key):.{digits}f}" for key, (_, digits) in COLUMNS.items()]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {method} | {' | '.join(cells)}{runs[method].mark} |")
+    return "\n".join(lines) + "\n" + explain_marks(runs.values())

@@ -1,6 +1,7 @@
 """Metrics of enlarged clips: steadiness, nearness, and sharpness, since blur flatters steadiness."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import cv2
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from scripts.evaluate.clips import Clip, Step, fetch, measure_flow
+from scripts.evaluate.flat_noise import flat_noise
 from scripts.evaluate.metrics import Lpips, luma, psnr_y, ssim_y
-from scripts.evaluate.perceptual import PerceptualMetrics, vmaf
+from scripts.evaluate.perceptual import Features, PerceptualMetrics, vmaf
 from vidx4.frames import SCALE
 
 MARGIN = 8
@@ -19,7 +21,7 @@ STILL_LEVELS = 2
 STILL_MARGIN = 8
 """A low-resolution pixel stands still if none within the margin varies by more levels than that."""
 SAMPLED = slice(6, None, 12)
-"""Frames for the slow metrics; not the first ones, which have no past."""
+"""Frames for the slowest metrics; not the first ones, which have no past."""
 STICKING_SIGMA = 2.0
 """Standard deviation of the blur that fine detail does not survive, in output pixels."""
 
@@ -50,6 +52,8 @@ class VideoScore:
     """Percent of the fine detail's error that stays in place while the whole picture moves."""
     sharpness: float
     """Mean gradient of luma over the truth's."""
+    flat_noise: float
+    """Noise on flat areas over the truth's; see `flat_noise`."""
 
 
 class VideoMetrics:
@@ -64,19 +68,37 @@ class VideoMetrics:
 
     def __init__(self, clip: Clip, low_res: np.ndarray, lpips: Lpips, perceptual: PerceptualMetrics) -> None:
         self.clip = clip
+        self._low_res = low_res
         self._lpips, self._perceptual = lpips, perceptual
-        self._truth = _to_tensors(clip.frames)
-        self._true_features = [perceptual.features(frame) for frame in self._truth.split(1)[SAMPLED]]
-        self._luma = _luma(self._truth)
-        self._flows = [_measured_flow(b, a) for a, b in pairwise(self._luma)]
-        self._true_lpips = self._lpips_features(self._truth)
-        self._true_changes = self._lpips_of_changes(self._true_lpips)
-        self._still = _still(low_res)
+
+    @cached_property
+    def _truth(self) -> Tensor:
+        return _to_tensors(self.clip.frames)
+
+    @cached_property
+    def _true_features(self) -> list[Features]:
+        return [self._perceptual.features(frame) for frame in self._truth.split(1)[SAMPLED]]
+
+    @cached_property
+    def _luma(self) -> np.ndarray:
+        return _luma(self._truth)
+
+    @cached_property
+    def _flows(self) -> list[np.ndarray]:
+        return [_measured_flow(b, a) for a, b in pairwise(self._luma)]
+
+    @cached_property
+    def _true_lpips(self) -> list[list[Tensor]]:
+        return self._lpips_features(self._truth)
+
+    @cached_property
+    def _true_changes(self) -> np.ndarray:
+        return self._lpips_of_changes(self._true_lpips)
 
     def score(self, result: np.ndarray) -> VideoScore:
         """Score enlarged frames, uint8, (T, 4H, 4W, 3)."""
         frames = _to_tensors(result)
-        planes, lpips = _luma(frames), self._lpips_features(frames)
+        planes, lpips, still = _luma(frames), self._lpips_features(frames), _still(self._low_res)
         pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
         sampled = map(self._perceptual.features, frames.split(1)[SAMPLED])
         features = list(zip(sampled, self._true_features, strict=True))
@@ -98,9 +120,10 @@ class VideoMetrics:
                 _warp_error(a, b, step)
                 for (a, b), step in zip(pairwise(planes), self.clip.steps, strict=True)
             ),
-            flicker=float(planes.std(axis=0)[self._still].mean()) if self._still.any() else float("nan"),
+            flicker=float(planes.std(axis=0)[still].mean()) if still.any() else float("nan"),
             sticking=self._sticking(planes) if self.clip.is_pan else float("nan"),
             sharpness=_mean(gradient(a) / gradient(b) for a, b in zip(planes, self._luma, strict=True)),
+            flat_noise=flat_noise(planes, self._luma),
         )
 
     @torch.inference_mode()
@@ -121,6 +144,11 @@ class VideoMetrics:
             in_place, _ = np.linalg.lstsq(causes, error[inner], rcond=None)[0]
             shares.append(100 * in_place)
         return max(0.0, _mean(shares))
+
+
+def true_luma(clip: Clip) -> np.ndarray:
+    """Return the luma of a clip's truth, float32, (T, H, W)."""
+    return _luma(_to_tensors(clip.frames))
 
 
 _INNER = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.bench import __main__ as bench
 from scripts.evaluate import __main__ as evaluate
-from scripts.evaluate.clips import REDUCTIONS
+from scripts.evaluate.reductions import REDUCTIONS
 
 
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
@@ -22,10 +22,17 @@ def test_sizes_are_read() -> None:
     assert arguments.sizes == [(64, 48), (128, 96)]
 
 
-@pytest.mark.parametrize("name", ["pictures", "video"])
-def test_every_evaluation_can_run(name: str) -> None:
-    folders = ["--pictures", "kodak", *(["--clips", "clips"] if name == "video" else [])]
-    assert evaluate.new_parser().parse_args([name, *folders]).evaluation == name
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("pictures", "--pictures kodak"),
+        ("video", "--clips clips --pictures kodak"),
+        ("long", "--clips clips"),
+        ("fill", "--clips clips --pictures kodak --cache cache"),
+    ],
+)
+def test_every_evaluation_can_run(name: str, folders: str) -> None:
+    assert evaluate.new_parser().parse_args([name, *folders.split()]).evaluation == name
     assert callable(import_module(f"scripts.evaluate.{name}").run)
 
 
