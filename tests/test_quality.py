@@ -10,7 +10,7 @@ from PIL import Image
 
 from scripts.evaluate.clips import reduce_clean
 from scripts.evaluate.metrics import Lpips, psnr_y
-from scripts.training.degrade import transcode
+from scripts.training.transcode import transcode
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.frames import FrameBatch
 

@@ -2,9 +2,10 @@
 
     python -m scripts.training.levels MODEL --pool POOL --held-out HELD_OUT
 
-The target for a sequence is the level, of those tried, at which its frames come nearest to the truth; the
-level that it was made at doesn't matter. The head sees early features of single frames, computed with an
-unknown level. Over-estimates of clean frames weigh double. `MODEL/levels.json` records how good it is.
+The head sees early features of single frames, computed with an unknown level. Its target for a sequence is
+the level that it was damaged by, scaled for each kind of damage so that the mean is that of the levels at
+which frames come nearest to the truth, of those tried. Over-estimates of clean frames weigh double.
+`MODEL/levels.json` records how good the estimates are.
 """
 
 import argparse
@@ -19,121 +20,146 @@ from torch import Tensor
 
 from scripts.training.pool import Pool
 from scripts.training.recurrence import restored
-from scripts.training.sequences import CLEAN, Sequence
+from scripts.training.sequences import CLEAN, NUM_FRAMES, Sequence
 from vidx4.diffusion.device import keep_host_memory
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
 
 KINDS = CLEAN, "camera", "dvd", "vhs", "web", "film"
-LEVELS = 0, 10, 25, 40, 55, 75, 100, 125, 150
+LEVELS = 0, 15, 30, 50, 75, 100, 125, 150
 """Levels that are tried."""
-NUM_FRAMES = 3
+NUM_RESTORED = 3
 """Frames of a sequence that are restored to compare levels; the first has no past."""
+JUDGED = range(0, NUM_FRAMES, 2)
+"""Frames that a level is estimated from."""
 BATCH_SIZE = 16
-NUM_STEPS = 3000
+NUM_STEPS = 4000
 
 
 class Samples(NamedTuple):
     """Sequences of one kind."""
 
     statistics: Tensor
-    """Statistics of the early features of frames, (N, 128)."""
+    """Statistics of the early features of frames, (N, F, 128)."""
+    levels: Tensor
+    """Levels that they were damaged by, (N,)."""
     errors: Tensor
-    """Mean squared error by level tried, (N, L)."""
+    """Mean squared error by level tried, for the first of them, (M, L)."""
 
     @property
     def best(self) -> Tensor:
-        """The best level tried of each, (N,)."""
+        """The best level tried of each of the first, (M,)."""
         return torch.tensor(LEVELS, dtype=torch.float32)[self.errors.argmin(dim=1)]
 
+    @property
+    def targets(self) -> Tensor:
+        """Levels to estimate, (N,)."""
+        made = self.levels[: len(self.errors)].sum()
+        return self.levels * (self.best.sum() / made if made else 0.0)
+
     def loss_at(self, levels: Tensor) -> Tensor:
-        """Return the loss in dB against the best level tried, interpolated between those tried, (N,)."""
+        """Return the loss in dB against the best level tried, interpolated between those tried, (M,)."""
         decibels = -10 * self.errors.log10().numpy()
-        rows = zip(levels.tolist(), decibels, strict=True)
+        rows = zip(levels.tolist(), decibels, strict=False)
         reached = [float(np.interp(level, LEVELS, row)) for level, row in rows]
         return torch.from_numpy(decibels.max(axis=1)) - torch.tensor(reached)
 
 
-@torch.inference_mode()
-def samples_of(model: CompactDenoiser, sequences: list[Sequence]) -> Samples:
-    """Measure sequences of one kind."""
-    low_res = torch.stack([each.low_res[0] for each in sequences]).float() / 127.5 - 1
-    errors = torch.stack([_errors(model, sequences, level) for level in LEVELS], dim=1)
-    return Samples(model.early_statistics(low_res), errors)
+@torch.no_grad()
+def measure(model: CompactDenoiser, pool: Pool, num_sequences: int, num_tried: int) -> dict[str, Samples]:
+    """Measure sequences of every kind.
+
+    Args:
+        model: the network.
+        pool: the sequences.
+        num_sequences: most sequences of each kind.
+        num_tried: of how many of them levels are tried.
+    """
+    lengths = pool.lengths(KINDS)
+    return {
+        kind: _measured(model, pool, kind, min(num_sequences, lengths[kind]), num_tried) for kind in KINDS
+    }
+
+
+def _measured(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int, num_tried: int) -> Samples:
+    statistics, levels, errors = [], [], []
+    for start in range(0, num_sequences, BATCH_SIZE):
+        pairs = [pool.sequence(kind, number) for number in range(start, start + BATCH_SIZE)]
+        sequences = [sequence for sequence, _ in pairs]
+        levels += [float(level) for _, level in pairs]
+        statistics.append(torch.stack([_statistics(model, sequences, index) for index in JUDGED], dim=1))
+        if start < num_tried:
+            errors.append(torch.stack([_errors(model, sequences, level) for level in LEVELS], dim=1))
+    return Samples(torch.cat(statistics), torch.tensor(levels), torch.cat(errors))
+
+
+def _statistics(model: CompactDenoiser, sequences: list[Sequence], index: int) -> Tensor:
+    return model.early_statistics(
+        torch.stack([each.low_res[index] for each in sequences]).float() / 127.5 - 1
+    )
 
 
 def _errors(model: CompactDenoiser, sequences: list[Sequence], level: float) -> Tensor:
     """Return the mean squared error of the last frames, in [-1, 1], (N,)."""
     levels = torch.full((len(sequences),), float(level))
-    *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_FRAMES)
+    *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_RESTORED)
     return (results - truths).square().mean(dim=(1, 2, 3))
-
-
-def measure(model: CompactDenoiser, pool: Pool, num_sequences: int) -> dict[str, Samples]:
-    """Measure as many sequences of every kind."""
-    return {kind: _measured(model, pool, kind, num_sequences) for kind in KINDS}
-
-
-def _measured(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int) -> Samples:
-    batches = [
-        samples_of(model, [pool.sequence(kind, number)[0] for number in range(start, start + BATCH_SIZE)])
-        for start in range(0, num_sequences, BATCH_SIZE)
-    ]
-    return Samples(*(torch.cat(fields) for fields in zip(*batches, strict=True)))
 
 
 def fit(model: CompactDenoiser, samples: dict[str, Samples]) -> None:
     """Fit the head of a network to samples, with all other weights as they are."""
-    statistics, targets = (
-        torch.cat([getattr(each, name) for each in samples.values()]) for name in ("statistics", "best")
-    )
-    is_clean = torch.cat([torch.full((len(each.best),), kind == CLEAN) for kind, each in samples.items()])
-    mean, deviation = statistics.mean(0), statistics.std(0) + 1e-4
-    head = torch.nn.Sequential(*(_reset(layer) for layer in model.level_head))
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.05)
+    statistics = torch.cat([each.statistics for each in samples.values()])
+    targets = torch.cat([each.targets for each in samples.values()])
+    is_clean = torch.cat([torch.full_like(each.levels, kind == CLEAN) for kind, each in samples.items()])
+    mean, deviation = statistics.mean((0, 1)), statistics.std((0, 1)) + 1e-4
+    normalised = (statistics - mean) / deviation
+    optimizer = torch.optim.AdamW(_reset(model.level_head).parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, NUM_STEPS)
     generator = torch.Generator().manual_seed(0)
     for _ in range(NUM_STEPS):
         chosen = torch.randint(len(targets), (256,), generator=generator)
-        estimates = _estimate(head, (statistics[chosen] - mean) / deviation, model)
+        frame = int(torch.randint(len(JUDGED), (), generator=generator))
+        estimates = _estimate(model, normalised[chosen, frame])
         errors = F.huber_loss(estimates, targets[chosen], reduction="none", delta=15.0)
-        is_over = is_clean[chosen] & (estimates > targets[chosen])
+        weights = 1 + is_clean[chosen] * (estimates > targets[chosen])
         optimizer.zero_grad()
-        (errors * (1 + is_over)).mean().backward()
+        (weights * errors).mean().backward()
         optimizer.step()
         schedule.step()
+    first = cast(torch.nn.Linear, model.level_head[0])
     with torch.no_grad():  # the normalisation becomes part of the first layer
-        first = cast(torch.nn.Linear, head[0])
-        first.bias -= first.weight @ (mean / deviation)
-        first.weight /= deviation
+        first.bias.sub_(first.weight @ (mean / deviation))
+        first.weight.div_(deviation)
 
 
-def _reset(layer: torch.nn.Module) -> torch.nn.Module:
-    if isinstance(layer, torch.nn.Linear):
-        layer.reset_parameters()
-    return layer
+def _reset(head: torch.nn.Module) -> torch.nn.Module:
+    for layer in head.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.reset_parameters()
+    return head
 
 
-def _estimate(head: torch.nn.Module, statistics: Tensor, model: CompactDenoiser) -> Tensor:
-    return cast(Tensor, model.config.max_noise_level * head(statistics).squeeze(1).sigmoid())
+def _estimate(model: CompactDenoiser, statistics: Tensor) -> Tensor:
+    return cast(Tensor, model.config.max_noise_level * model.level_head(statistics).squeeze(-1).sigmoid())
 
 
+@torch.inference_mode()
 def score(model: CompactDenoiser, samples: dict[str, Samples]) -> dict[str, float]:
-    """Return how good the estimates are on held-out sequences."""
-    with torch.inference_mode():
-        estimates = {
-            kind: _estimate(model.level_head, each.statistics, model) for kind, each in samples.items()
+    """Return how good the estimates are on held-out sequences, all of which levels were tried of."""
+    scores: dict[str, float] = {}
+    losses = []
+    for kind, each in samples.items():
+        estimates = _estimate(model, each.statistics).median(dim=1).values
+        losses.append(each.loss_at(estimates))
+        scores |= {
+            f"{kind}_mae": float((estimates - each.targets).abs().mean()),
+            f"{kind}_loss_db": float(losses[-1].mean()),
+            f"{kind}_loss_db_at_target": float(each.loss_at(each.targets).mean()),
         }
-    errors = {kind: (estimates[kind] - each.best).abs().mean() for kind, each in samples.items()}
-    losses = {kind: each.loss_at(estimates[kind]) for kind, each in samples.items()}
-    return {
-        "mae": float(torch.stack(list(errors.values())).mean()),
-        "clean_p90": float(estimates[CLEAN].quantile(0.9)),
-        "loss_db": float(torch.cat(list(losses.values())).mean()),
-        **{f"{kind}_mae": float(error) for kind, error in errors.items()},
-        **{f"{kind}_loss_db": float(loss.mean()) for kind, loss in losses.items()},
-        **{f"{kind}_best": float(each.best.mean()) for kind, each in samples.items()},
-        **{f"loss_db_at_{level}": _mean_loss(samples, level) for level in (0, 25, 40, 75)},
-    }
+        if kind == CLEAN:
+            scores["clean_p90"] = float(estimates.quantile(0.9))
+    fixed = {f"loss_db_at_{level}": _mean_loss(samples, level) for level in (0, 25, 40, 75)}
+    mae = sum(scores[f"{kind}_mae"] for kind in KINDS) / len(KINDS)
+    return {"mae": mae, "loss_db": float(torch.cat(losses).mean()), **fixed, **scores}
 
 
 def _mean_loss(samples: dict[str, Samples], level: float) -> float:
@@ -148,14 +174,15 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model folder")
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--sequences", type=int, default=512, help="of each kind, to fit to")
+    parser.add_argument("--sequences", type=int, default=4096, help="most of each kind, to fit to")
+    parser.add_argument("--tried", type=int, default=96, help="of how many levels are tried")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_host_memory()
     torch.manual_seed(0)
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
-    fit(model, measure(model, Pool(arguments.pool), arguments.sequences))
-    scores = score(model, measure(model, Pool(arguments.held_out), 64))
+    fit(model, measure(model, Pool(arguments.pool), arguments.sequences, arguments.tried))
+    scores = score(model, measure(model, Pool(arguments.held_out), 64, 64))
     model.half().save_pretrained(arguments.model / "unet")
     (arguments.model / "levels.json").write_text(json.dumps(scores, indent=2) + "\n")
     print(json.dumps(scores, indent=2))

@@ -40,7 +40,8 @@ def conditions(frame: Frame, past: Past | None) -> Tensor:
 
 def decode(latents: Tensor, low_res: Tensor) -> Tensor:
     """Return pictures, clamped to [-1, 1]."""
-    return AUTOENCODER.decode(latents, low_res).clamp(-1, 1)
+    pictures: Tensor = AUTOENCODER.decode(latents, low_res).clamp(-1, 1)
+    return pictures
 
 
 def restored(

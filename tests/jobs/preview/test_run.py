@@ -19,10 +19,10 @@ from vidx4.errors import OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
+from vidx4.jobs.moments import choose_moments
 from vidx4.jobs.plan import plan_video
 from vidx4.jobs.preview.crops import Comparison, compare, write_crops
 from vidx4.jobs.preview.layout import compose
-from vidx4.jobs.moments import choose_moments
 from vidx4.jobs.preview.options import Layout, PreviewOptions
 from vidx4.jobs.preview.run import Preview, PreviewPlan, Variant, plan_preview, run_preview
 from vidx4.jobs.progress import Control, Progress

@@ -51,7 +51,7 @@ def _tiles(pixels: Tensor) -> Tensor:
         for side, length in zip(pixels.shape[1:], (height, width), strict=True)
     )
     tiles = torch.stack([pixels[:, y : y + height, x : x + width] for y, x in product(rows, columns)])
-    contrasts = tiles.mean(dim=1).flatten(1).std(dim=1)
+    contrasts = tiles.mean(dim=1).flatten(1).std(dim=1, correction=0)
     return tiles[contrasts.argsort(descending=True, stable=True)[:MAX_TILES]]
 
 

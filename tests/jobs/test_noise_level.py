@@ -1,0 +1,65 @@
+"""The noise level of a film is estimated once, before the work, and kept by all that continues the work."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import MakeVideo
+from tests.helpers import as_frames
+from tests.moving import pan
+from vidx4.diffusion.options import AutoLevel, UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
+from vidx4.jobs.identity import ESTIMATE
+from vidx4.jobs.local import LocalBackend
+from vidx4.jobs.noise_level import estimate_film, with_estimate_of_picture
+from vidx4.jobs.plan import Plan, plan_video
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler.load("compact", device="cpu")
+
+
+@pytest.fixture
+def plan(make_video: MakeVideo, tmp_path: Path) -> Plan:
+    video = make_video(frames=as_frames(pan(10, 2, 1)[..., :64, :96]), num_frames=10, width=96, height=64)
+    return plan_video(video, tmp_path / "out.mkv")
+
+
+def test_a_job_has_the_level_that_its_film_needs(upscaler: Upscaler, plan: Plan) -> None:
+    estimate = estimate_film(plan.source)
+    job = LocalBackend(upscaler).job(plan)
+    assert (job.noise_level, job.estimated_noise_level) == (estimate, estimate)
+
+
+def test_an_offset_is_added_to_the_estimate(upscaler: Upscaler, plan: Plan) -> None:
+    estimate = estimate_film(plan.source)
+    offset = 10 if estimate <= 100 else -10
+    backend = LocalBackend(upscaler).with_options(UpscaleOptions(noise_level=AutoLevel(offset)))
+    job = backend.job(plan)
+    assert (job.noise_level, job.estimated_noise_level) == (estimate + offset, estimate)
+
+
+def test_a_number_is_not_estimated(upscaler: Upscaler, plan: Plan) -> None:
+    job = LocalBackend(upscaler).with_options(UpscaleOptions(noise_level=30)).job(plan)
+    assert (job.noise_level, job.estimated_noise_level) == (30, None)
+
+
+def test_what_is_known_is_not_estimated_again(upscaler: Upscaler, plan: Plan) -> None:
+    assert LocalBackend(upscaler).job(plan, known={ESTIMATE: 65}).noise_level == 65
+
+
+def test_a_job_that_resumes_keeps_its_estimate(upscaler: Upscaler, plan: Plan) -> None:
+    plan.work_folder.mkdir()
+    (plan.work_folder / "plan.json").write_text(json.dumps({"identity": {ESTIMATE: 45}}))
+    assert LocalBackend(upscaler).job(plan).noise_level == 45
+
+
+def test_a_picture_is_its_own_witness() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
+    options = with_estimate_of_picture(UpscaleOptions(), pixels)
+    assert isinstance(options.noise_level, AutoLevel)
+    assert options.noise_level.estimate is not None
+    assert with_estimate_of_picture(UpscaleOptions(noise_level=5), pixels).noise_level == 5
