@@ -90,10 +90,16 @@ class PlainDenoiser:
     Args:
         network: a network with the signature of diffusers' `UNet2DConditionModel`, which may return a hidden
             state after its prediction.
+        texture: how much texture is wanted, from 0 to 1; None for a network that knows no such choice.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, texture: float | None = None) -> None:
         self._network = network
+        self._texture = texture
+
+    def textured(self, texture: float) -> "PlainDenoiser":
+        """Return a denoiser that evaluates the same network for another texture."""
+        return PlainDenoiser(self._network, texture)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -111,8 +117,11 @@ class PlainDenoiser:
         embeds = None
         if prompts is not None:
             embeds = prompts.repeat_interleave(len(sample) // len(prompts), dim=0)
+        chosen = {}
+        if self._texture is not None:
+            chosen["texture"] = torch.full((len(sample),), self._texture, device=sample.device)
         output, *hidden = self._network(
-            sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False
+            sample, t, encoder_hidden_states=embeds, class_labels=labels, return_dict=False, **chosen
         )
         return Prediction(output, None, *hidden)
 

@@ -155,6 +155,16 @@ class UpscaleOptions:
     ] = AutoLevel()
     """Without a video to estimate from, auto is the model's default. sd-x4 adds as much noise to the
     low-resolution frame that it sees."""
+    texture: Annotated[
+        float | None,
+        Option(
+            "From 0, nearness to the truth, to 1, rich texture (compact only).",
+            Panel.PICTURE,
+            minimum=0,
+            maximum=1,
+            default="the model's",
+        ),
+    ] = None
     seed: Annotated[int, Option("The same seed gives the same picture.", Panel.PICTURE)] = 0
     strength: Annotated[
         float,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.diffusion.denoise import Tie, add_low_res_noise, denoise
+from vidx4.diffusion.denoise import PlainDenoiser, Tie, add_low_res_noise, denoise
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.schedulers import make_scheduler
 from vidx4.diffusion.settings import Settings
@@ -61,6 +61,9 @@ class Sampler:
     def __init__(self, components: Components, settings: Settings) -> None:
         self._components = components
         self._settings = settings
+        self._denoiser = components.denoiser
+        if isinstance(self._denoiser, PlainDenoiser) and components.has_texture:
+            self._denoiser = self._denoiser.textured(settings.texture)
         self._scheduler = make_scheduler(
             components.scheduler, settings.scheduler, settings.num_inference_steps
         )
@@ -88,7 +91,7 @@ class Sampler:
         boxed = torch.stack([frame.low_res[:, *box.slices] for frame in frames])
         seen = self._with_noise(to_signal(boxed, components.device), frames, box)
         denoised = denoise(
-            components.denoiser,
+            self._denoiser,
             self._scheduler,
             self._conditions(seen, box, past),
             self._latents(frames, box),

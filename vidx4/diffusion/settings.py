@@ -22,6 +22,7 @@ class Settings:
     guidance_stop: float
     cache_interval: int
     noise_level: int
+    texture: float
     seed: int
     strength: float
     temporal: Temporal
@@ -49,6 +50,7 @@ class Settings:
             guidance_stop=_or(options.guidance_stop, defaults.guidance_stop),
             cache_interval=_or(options.cache_interval, defaults.cache_interval),
             noise_level=_noise_level(options.noise_level, defaults, components.max_noise_level),
+            texture=_or(options.texture, defaults.texture),
             seed=options.seed,
             strength=options.strength,
             temporal=Temporal(options.temporal),
@@ -96,6 +98,8 @@ class Settings:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
         if components.prompt_embeds is None and self.guidance_stop != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-stop must be 1.")
+        if self.texture > 0 and not components.has_texture:
+            raise OptionError(f"The texture of the model {name} can't be chosen: --texture must be 0.")
         if self.cache_interval > 1 and not components.has_deep_features:
             raise OptionError(f"The model {name} has no deep features to reuse: --cache-interval must be 1.")
         if self.compile == "on" and (why := why_not_compile(components)):

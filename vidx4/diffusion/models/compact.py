@@ -11,7 +11,9 @@ from vidx4.diffusion.models.loading import load_network, load_scheduler
 from vidx4.diffusion.options import Speed
 from vidx4.errors import OptionError
 
-_COMPACT = ModelDefaults(num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2)
+_COMPACT = ModelDefaults(
+    num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2, texture=0.5
+)
 COMPACT_DEFAULTS = {
     Speed.QUALITY: _COMPACT,
     Speed.BALANCED: _COMPACT,  # there is nothing between a single step and not looking back
@@ -39,6 +41,7 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
         memory=Memory(autoencoder),
         first_step_is_blind=True,
         device=settings.device,
+        has_texture=True,
         has_deep_features=False,
         operations_per_pixel=2.0 * num_parameters(unet),
         gains_by_compiling=False,

@@ -32,6 +32,7 @@ class ModelDefaults:
     cache_interval: int = 1
     level_share: float = 1.0
     """How much the noise level rises with the one that would suit `compact`."""
+    texture: float = 0.0
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
 
@@ -66,6 +67,8 @@ class Components:
     """Whether `unet` ignores the latents of the first step, which are pure noise."""
     device: torch.device
     """Device that the denoiser runs on."""
+    has_texture: bool
+    """Whether `denoiser` lets the texture be chosen."""
     has_deep_features: bool
     """Whether `denoiser` can reuse deep features of another step."""
     operations_per_pixel: float

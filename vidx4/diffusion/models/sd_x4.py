@@ -64,6 +64,7 @@ def load_stable_diffusion(
         memory=None,
         first_step_is_blind=False,
         device=settings.device,
+        has_texture=False,
         has_deep_features=True,
         operations_per_pixel=69e6,
         gains_by_compiling=True,
