@@ -100,16 +100,18 @@ class VideoMetrics:
         frames = _to_tensors(result)
         planes, lpips, still = _luma(frames), self._lpips_features(frames), _still(self._low_res)
         pairs = list(zip(frames.split(1), self._truth.split(1), strict=True))
-        sampled = map(self._perceptual.features, frames.split(1)[SAMPLED])
-        features = list(zip(sampled, self._true_features, strict=True))
+        distances = [
+            self._distances(frame, features)
+            for frame, features in zip(frames.split(1)[SAMPLED], self._true_features, strict=True)
+        ]
         return VideoScore(
             psnr_y=_mean(psnr_y(a, b) for a, b in pairs),
             ssim_y=_mean(ssim_y(a, b) for a, b in pairs),
             lpips=_mean(
                 float(self._lpips.distance(a, b)) for a, b in zip(lpips, self._true_lpips, strict=True)
             ),
-            lpips_vgg=_mean(self._perceptual.lpips_vgg(a, b) for a, b in features),
-            dists=_mean(self._perceptual.dists(a, b) for a, b in features),
+            lpips_vgg=_mean(lpips_vgg for lpips_vgg, _ in distances),
+            dists=_mean(dists for _, dists in distances),
             vmaf=vmaf(result, self.clip.frames),
             t_lpips=1000 * _mean(np.abs(self._lpips_of_changes(lpips) - self._true_changes)),
             t_of=_mean(
@@ -132,6 +134,11 @@ class VideoMetrics:
 
     def _lpips_of_changes(self, features: list[list[Tensor]]) -> np.ndarray:
         return np.array([float(self._lpips.distance(a, b)) for a, b in pairwise(features)])
+
+    def _distances(self, frame: Tensor, true: Features) -> tuple[float, float]:
+        """Return LPIPS-VGG and DISTS of a frame, whose features take too much memory to be kept."""
+        features = self._perceptual.features(frame)
+        return self._perceptual.lpips_vgg(features, true), self._perceptual.dists(features, true)
 
     def _sticking(self, planes: np.ndarray) -> float:
         """Fit each frame's error by the last one's, in place and moved along (least squares)."""
