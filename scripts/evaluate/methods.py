@@ -7,7 +7,6 @@ The models of others come from two packages on PyPI and run on a CPU by a third:
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -19,7 +18,11 @@ from PIL import Image
 from scripts.bench.measure import in_child, peak_memory
 from scripts.evaluate.metrics import installed_file
 from vidx4 import FrameBatch, Upscaler
+from vidx4.diffusion.models.noise_level import estimate_noise_level
+from vidx4.diffusion.options import UpscaleOptions
 from vidx4.frames import SCALE
+from vidx4.jobs.noise_level import NUM_MOMENTS, estimated
+from vidx4.option import options_of
 
 Enlarge = Callable[[np.ndarray], np.ndarray]
 """Frames of one shot, uint8, (T, H, W, 3) -> (T, 4H, 4W, 3)."""
@@ -170,8 +173,10 @@ def _vidx4(model: str, batch_size: int | None, options: dict[str, Any]) -> Enlar
     def enlarge(frames: np.ndarray) -> np.ndarray:
         """Enlarge a shot as a job does: fitted to its size, batch by batch."""
         num_frames, height, width = frames.shape[:3]
-        fitted = upscaler.fitted(width, height, num_frames, batch_size)
         low_res = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
+        judged = low_res[:: -(-num_frames // NUM_MOMENTS)]
+        chosen = estimated(upscaler.options, lambda: estimate_noise_level(judged))
+        fitted = upscaler.with_options(chosen).fitted(width, height, num_frames, batch_size)
         state, results = None, []
         for start in range(0, num_frames, fitted.fit.batch_size):
             batch = low_res[start : start + fitted.fit.batch_size]
@@ -184,10 +189,9 @@ def _vidx4(model: str, batch_size: int | None, options: dict[str, Any]) -> Enlar
 
 
 def read_option(setting: str) -> tuple[str, Any]:
-    """Read a setting such as `steps=4` or `noise_level=auto` as an option of `Upscaler.load`."""
+    """Read a setting such as `steps=4` or `noise_level=auto+20` as an option of `Upscaler.load`."""
     name, text = setting.split("=")
-    name = {"steps": "num_inference_steps"}.get(name, name)
-    for number in (int, float):
-        with suppress(ValueError):
-            return name, number(text)
-    return name, text
+    if name == "batch":
+        return name, int(text)
+    option = options_of(UpscaleOptions)[name.replace("_", "-")]
+    return option.name, option.parse(text)

@@ -16,6 +16,7 @@ from scripts.evaluate.flat_noise import FLOOR, flat_areas, flat_noise
 from scripts.evaluate.long import QuarterScores, Row, markdown, score_quarters
 from scripts.evaluate.methods import Run
 from scripts.evaluate.reductions import KINDS_OF_OLD, REDUCTIONS
+from vidx4.diffusion.options import AutoLevel
 
 NOISE = 0.8
 """Standard deviation of the truth's noise, in 8-bit levels."""
@@ -145,8 +146,8 @@ def test_scores_are_computed_once(tmp_path: Path, frames: np.ndarray) -> None:
     [
         ("steps=4", ("num_inference_steps", 4)),
         ("consistency=0.2", ("consistency", 0.2)),
-        ("noise_level=auto", ("noise_level", "auto")),
-        ("noise_level=auto+20", ("noise_level", "auto+20")),
+        ("noise_level=auto", ("noise_level", AutoLevel())),
+        ("noise_level=auto+20", ("noise_level", AutoLevel(20))),
         ("temporal=off", ("temporal", "off")),
     ],
 )
