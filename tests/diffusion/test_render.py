@@ -89,9 +89,9 @@ def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_f
 
 
 def calls_of(upscaler: Upscaler) -> list[torch.Size]:
-    """Return a list that will hold the shapes of all inputs of the denoiser."""
+    """Return a list that will hold the shapes of all features that the denoiser turns into a prediction."""
     shapes: list[torch.Size] = []
-    upscaler.components.unet.conv_in.register_forward_pre_hook(
+    upscaler.components.unet.conv_out.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape)
     )
     return shapes
