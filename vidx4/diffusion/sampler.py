@@ -104,10 +104,7 @@ class Sampler:
             tie=tie,
         )
         pixels = components.autoencoder.decode(denoised.latents, seen).float()
-        if denoised.hidden is None or not settings.remembers:
-            return Sampled(pixels, None)
-        # In the order in which a saved state is loaded, whatever the network's memory format.
-        return Sampled(pixels, denoised.hidden.contiguous())
+        return Sampled(pixels, denoised.hidden if settings.remembers else None)
 
     def decoded(self, latents: Tensor, frame: Followed) -> Tensor:
         """Return the picture that a frame's clean latents stand for, in [-1, 1], float32, (1, 3, 4H, 4W)."""
