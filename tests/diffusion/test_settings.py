@@ -50,6 +50,17 @@ def test_fast_compact_enlarges_each_frame_alone() -> None:
     assert (remembering.int() - alone.int()).abs().max() > 1
 
 
+def test_texture_is_chosen_where_the_model_knows_it(tiny_folder: Path) -> None:
+    frames = FrameBatch(pan(1, 0, 0)[..., :48, :64], (0,))
+    near, rich = (
+        Upscaler.load("compact", device="cpu", texture=texture)(frames).batch.data for texture in (0.0, 1.0)
+    )
+    assert (near.int() - rich.int()).abs().max() > 1
+    assert settings_of(tiny_folder, texture=0.0)["texture"] == 0
+    with pytest.raises(OptionError, match="--texture must be 0"):
+        Upscaler.load(str(tiny_folder), device="cpu", texture=0.5)
+
+
 @pytest.mark.parametrize(
     ("options", "facts"),
     [
@@ -59,6 +70,8 @@ def test_fast_compact_enlarges_each_frame_alone() -> None:
         ({"guidance_stop": 0.5}, "compact.*--guidance-stop"),
         ({"cache_interval": 0}, "--cache-interval.*1"),
         ({"cache_interval": 2}, "compact.*--cache-interval"),
+        ({"texture": 1.5}, "--texture.*0.*1"),
+        ({"noise_level": 151}, "compact.*--noise-level.*150"),
         ({"compile": "maybe"}, "--compile.*'maybe'.*auto, on, off"),
         ({"compile": "on"}, "--compile.*compact"),
     ],

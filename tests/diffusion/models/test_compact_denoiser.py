@@ -1,5 +1,6 @@
 """The bundled model's denoiser, its autoencoder and its memory."""
 
+from itertools import combinations
 from typing import cast
 
 import pytest
@@ -9,6 +10,7 @@ from vidx4.diffusion.models.compact_denoiser import (
     CONDITION_CHANNELS,
     HIDDEN_CHANNELS,
     LATENT_CHANNELS,
+    UNKNOWN_LEVEL,
     CompactDenoiser,
     Memory,
     ResidualAutoencoder,
@@ -90,3 +92,34 @@ def test_a_saved_denoiser_loads_unchanged(denoiser: CompactDenoiser, tmp_path: o
     loaded = CompactDenoiser.from_pretrained(tmp_path)
     sample = torch.rand(1, SAMPLE_CHANNELS, 8, 8)
     assert torch.equal(loaded(sample, torch.tensor(3))[0], denoiser(sample, torch.tensor(3))[0])
+
+
+@torch.inference_mode()
+def test_latents_may_be_left_out_at_the_last_timestep(denoiser: CompactDenoiser) -> None:
+    conditions, t = torch.rand(2, CONDITION_CHANNELS, 12, 16), torch.tensor(999)
+    sample = torch.cat([torch.randn(2, LATENT_CHANNELS, 12, 16), conditions], 1)
+    for a, b in zip(denoiser(sample, t), denoiser(conditions, t), strict=True):
+        assert torch.equal(a, b)
+
+
+@torch.inference_mode()
+def test_timesteps_of_a_batch_may_differ(denoiser: CompactDenoiser) -> None:
+    sample, timesteps = torch.rand(2, SAMPLE_CHANNELS, 12, 16), torch.tensor([999, 500])
+    both = denoiser(sample, timesteps)[0]
+    for i in range(2):
+        torch.testing.assert_close(
+            both[i : i + 1], denoiser(sample[i : i + 1], timesteps[i])[0], rtol=0, atol=1e-5
+        )
+
+
+@torch.inference_mode()
+def test_level_and_texture_change_the_prediction(denoiser: CompactDenoiser) -> None:
+    for name, parameter in denoiser.named_parameters():
+        if "film" in name or name.startswith(("texture", "unknown")):
+            torch.nn.init.normal_(parameter, std=0.1)
+    sample, t = torch.rand(1, SAMPLE_CHANNELS, 12, 16), torch.tensor(999)
+    known = [{"class_labels": torch.tensor([level])} for level in (0, 60, UNKNOWN_LEVEL)]
+    chosen = [*known, {"texture": torch.tensor([0.5])}, {"texture": torch.tensor([1.0])}]
+    results = [denoiser(sample, t, **each)[0] for each in chosen]
+    assert all(not torch.equal(a, b) for a, b in combinations(results, 2))
+    assert torch.equal(results[0], denoiser(sample, t, texture=torch.tensor([0.0]))[0])
