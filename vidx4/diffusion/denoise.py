@@ -203,7 +203,8 @@ def denoise(
         prompts = _prompts(prompt_embeds, is_guided=index < num_guided)
         scaled = scheduler.scale_model_input(latents, t).to(unet.dtype)
         sample = torch.cat([scaled, low_res], dim=1)
-        sample = torch.cat([sample] * (1 if prompts is None else len(prompts)))
+        if prompts is not None and len(prompts) > 1:
+            sample = torch.cat([sample] * len(prompts))
         if features is not None:
             # Where guidance has just stopped, only the rows of the positive prompt, the last ones, go on.
             features = None if index % cache_interval == 0 else features[-len(sample) :]
