@@ -183,6 +183,7 @@ def main() -> None:
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
     fit(model, measure(model, Pool(arguments.pool), arguments.sequences, arguments.tried))
     scores = score(model, measure(model, Pool(arguments.held_out), 64, 64))
+    model.register_to_config(_name_or_path="compact")  # not the folder of the day
     model.half().save_pretrained(arguments.model / "unet")
     (arguments.model / "levels.json").write_text(json.dumps(scores, indent=2) + "\n")
     print(json.dumps(scores, indent=2))

@@ -17,6 +17,8 @@ TILE = 48
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""
 MAX_TILES = 16
 """Most tiles of a picture that are judged, those with the most contrast."""
+LEAST = 15
+"""Lower estimates count as clean: a clean picture would lose more than a slightly damaged one gains."""
 ROUNDING = 5
 """Estimates are multiples of this: they are no more exact, and another machine computes the same."""
 
@@ -31,16 +33,17 @@ def estimate_noise_level(pictures: Iterable[Tensor]) -> int:
         pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
 
     Returns:
-        The level, a multiple of 5; 0 if there are no pictures.
+        The level, a multiple of 5, 15 or more; 0 for clean pictures, or if there are none.
     """
     levels = [_level(_network(), picture) for picture in pictures]
-    return ROUNDING * round(median(levels) / ROUNDING) if levels else 0
+    level = median(levels) if levels else 0.0
+    return ROUNDING * round(level / ROUNDING) if level >= LEAST else 0
 
 
 def _level(network: CompactDenoiser, picture: Tensor) -> float:
     pixels = picture.cpu().float() / torch.iinfo(picture.dtype).max * 2 - 1
     tiles = _tiles(pixels)
-    return float(network.estimate_level(tiles).median())
+    return network.estimate_level(tiles).median().item()
 
 
 def _tiles(pixels: Tensor) -> Tensor:
