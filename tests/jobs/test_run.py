@@ -140,7 +140,7 @@ def test_state_is_passed_on_within_a_shot_and_dropped_at_a_cut(make_video: MakeV
 def test_following_in_a_separate_stage_changes_nothing(make_video: MakeVideo, tmp_path: Path) -> None:
     shots = torch.cat([pan(5, 1.0, 0.5), pan(4, 1.0, 0.5, "kodim23")])[..., :64, :96]
     source = make_video(frames=as_frames(shots), num_frames=9, width=96, height=64)
-    upscaler = Upscaler.load("compact", device="cpu")
+    upscaler = Upscaler.load("compact", device="cpu", noise_level=20)
     outputs = [tmp_path / "ahead.mkv", tmp_path / "one_by_one.mkv"]
     plans = [plan_video(source, output, Request(encode=EncodeOptions("ffv1"))) for output in outputs]
     run(LocalBackend(upscaler).job(plans[0], 2))

@@ -35,7 +35,7 @@ from vidx4.media.probe import probe
 from vidx4.video import TimeRange
 
 LONDON = Path(__file__).parents[3] / "samples" / "london.mp4"
-OPTIONS = UpscaleOptions(model="compact", device="cpu")
+OPTIONS = UpscaleOptions(model="compact", device="cpu", noise_level=20)
 ONLY = Variant("", OPTIONS, {}, "vidx4 upscale film.mp4")
 FAST = Request(encode=EncodeOptions(encoder_preset="ultrafast", crf=30))
 
