@@ -33,7 +33,7 @@ class Config:
     kinds: Mapping[str, float] = field(default_factory=lambda: {"clean": 1.0})
     """Share of the sequences by the kind of their damage."""
     num_passes: int = 3
-    """How often a sequence is played, to and fro, before the next takes its place; memory is kept."""
+    """How often a sequence is played, back and forth, before the next takes its place; memory is kept."""
     alone_share: float = 0.15
     """Share of the sequences whose frames have no past, like still pictures."""
     unknown_share: float = 0.15

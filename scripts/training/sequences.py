@@ -25,7 +25,7 @@ CLEAN = "clean"
 
 @dataclass(frozen=True)
 class Sequence:
-    """Frames that can be played to and fro."""
+    """Frames that can be played back and forth."""
 
     truth: Tensor
     """Frames at full resolution, RGB, uint8, (T, 3, 4H, 4W)."""

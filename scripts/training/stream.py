@@ -1,4 +1,4 @@
-"""Batches of sequences, each of which is played to and fro a few times."""
+"""Batches of sequences, each of which is played back and forth a few times."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
