@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from vidx4.errors import OptionError
-from vidx4.option import Option, Panel, validate
+from vidx4.option import Option, Panel, options_of, validate
 from vidx4.syntax import SIZE, Syntax
 from vidx4.temporal.mode import Temporal
 
@@ -144,7 +144,7 @@ class UpscaleOptions:
         ),
     ] = None
     noise_level: Annotated[
-        int | AutoLevel,
+        int | AutoLevel | str,
         Option(
             "How much to restore: 0 trusts the source, auto estimates.",
             Panel.PICTURE,
@@ -227,6 +227,9 @@ class UpscaleOptions:
     """In bytes."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.noise_level, str):
+            level = options_of(UpscaleOptions)["noise-level"].parse(self.noise_level)
+            object.__setattr__(self, "noise_level", level)
         validate(self)
         for flag, value in (("consistency", self.consistency), ("reuse-threshold", self.reuse_threshold)):
             if self.temporal == Temporal.OFF and value:

@@ -114,9 +114,9 @@ class Settings:
         return self.scheduler is not None or is_deterministic(components.scheduler)
 
 
-def _noise_level(asked: int | AutoLevel, defaults: ModelDefaults, highest: int) -> int:
-    if isinstance(asked, int):
-        return asked
+def _noise_level(asked: int | AutoLevel | str, defaults: ModelDefaults, highest: int) -> int:
+    if not isinstance(asked, AutoLevel):
+        return int(asked)
     suited = defaults.noise_level + defaults.level_share * (asked.estimate or 0)
     return max(0, min(highest, round(suited) + asked.offset))
 

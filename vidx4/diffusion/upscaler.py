@@ -333,9 +333,9 @@ def _gray(rgb: Tensor) -> Tensor:
     return ((luma + (1 << 15)) >> 16).to(torch.uint8)[None]
 
 
-def _estimate(level: int | AutoLevel) -> int | str | None:
+def _estimate(level: int | AutoLevel | str) -> int | str | None:
     """Return the estimate behind a noise level, what was asked if there is none yet, or None for a number."""
-    if isinstance(level, int):
+    if not isinstance(level, AutoLevel):
         return None
     return str(level) if level.estimate is None else level.estimate
 

@@ -65,6 +65,12 @@ def test_other_levels_are_refused(text: str) -> None:
         LEVEL.parse(text)
 
 
+def test_python_takes_levels_as_they_are_written() -> None:
+    assert UpscaleOptions(noise_level="auto+20") == UpscaleOptions(noise_level=AutoLevel(20))
+    with pytest.raises(OptionError, match="--noise-level takes a whole number, auto"):
+        UpscaleOptions(noise_level="much")
+
+
 def test_a_negative_level_is_refused() -> None:
     with pytest.raises(OptionError, match="noise-level must be 0 or more"):
         UpscaleOptions(noise_level=-1)

@@ -85,8 +85,7 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             sample: latents, which may be left out at the last timestep, the low-resolution picture in
-                [-1, 1],
-                and the channels of `Memory`, (N, 48 + 3 + 113, H, W).
+                [-1, 1], and the channels of `Memory`, (N, 48 + 3 + 113, H, W).
             timestep: one timestep for all, or (N,).
             encoder_hidden_states: always None, since the model takes no prompt.
             class_labels: noise level of the low-resolution picture, or `UNKNOWN_LEVEL`, (N,); None for 0.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import cache
-from itertools import product
 from statistics import median
 from typing import cast
 
@@ -49,13 +48,10 @@ def _level(network: CompactDenoiser, picture: Tensor) -> float:
 def _tiles(pixels: Tensor) -> Tensor:
     """Return the tiles of a picture, (3, H, W), that show most, (N, 3, h, w)."""
     height, width = (min(TILE, side) for side in pixels.shape[1:])
-    rows, columns = (
-        range(0, side - length + 1, length)
-        for side, length in zip(pixels.shape[1:], (height, width), strict=True)
-    )
-    tiles = torch.stack([pixels[:, y : y + height, x : x + width] for y, x in product(rows, columns)])
-    contrasts = tiles.mean(dim=1).flatten(1).std(dim=1, correction=0)
-    return tiles[contrasts.argsort(descending=True, stable=True)[:MAX_TILES]]
+    grid = pixels.unfold(1, height, height).unfold(2, width, width)  # a view: pictures may be large
+    contrasts = grid.mean(dim=0).std(dim=(2, 3), correction=0).flatten()
+    best = contrasts.argsort(descending=True, stable=True)[:MAX_TILES]
+    return torch.stack([grid[:, index // grid.shape[2], index % grid.shape[2]] for index in best.tolist()])
 
 
 @cache
