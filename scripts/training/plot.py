@@ -22,7 +22,7 @@ def write_plot(log: Path, picture: Path) -> None:
     figure, axes = plt.subplots(1, len(PANELS), figsize=(24, 5), layout="constrained")
     for axis, (title, wanted) in zip(axes, PANELS.items(), strict=True):
         names = {name for record in records for name in record}
-        for name in sorted(name for name in names if name in wanted or name.endswith(wanted)):
+        for name in sorted(name for name in names if _is_wanted(name, wanted)):
             points = [(record["hours"], record[name]) for record in records if name in record]
             axis.plot(*zip(*points, strict=True), label=name)
         axis.set(title=title, xlabel="hours", yscale="log" if title == "loss" else "linear")
@@ -30,3 +30,7 @@ def write_plot(log: Path, picture: Path) -> None:
         axis.grid(alpha=0.3)
     figure.savefig(picture, dpi=80)
     plt.close(figure)
+
+
+def _is_wanted(name: str, wanted: str | tuple[str, ...]) -> bool:
+    return name.endswith(wanted) if isinstance(wanted, str) else name in wanted
