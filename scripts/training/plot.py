@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-PANELS = {
+PANELS: dict[str, str | tuple[str, ...]] = {
     "loss": ("first", "later", "perceptual", "adversarial", "temporal"),
     "PSNR-Y of last frames (dB)": "_last",
     "PSNR-Y of first frames (dB)": "_first",
