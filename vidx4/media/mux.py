@@ -20,6 +20,7 @@ from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
+from vidx4.video import STEADY
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
@@ -61,15 +62,13 @@ def join(
         check_kept(output, output.path, missing, accept_loss=accept_loss)
         return missing
     with write_whole(output.path) as unfinished:
-        missing = _missing(output, _mux(parts, output, unfinished))
-        finish_layout(unfinished, output)
+        missing = _missing(output, write_streams(parts, output, unfinished))
         check_kept(output, unfinished, missing, accept_loss=accept_loss)
     return missing
 
 
 def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
-    start, stop = output.span.pts_bounds(output.source)
-    return tuple(pts for pts in output.source.pts if start <= pts < stop and pts not in present)
+    return tuple(pts for pts in output.frames if pts not in present)
 
 
 def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
@@ -87,8 +86,27 @@ def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     return present
 
 
+def write_streams(parts: Sequence[Path], output: Output, path: Path) -> set[int]:
+    """Write the file of an output, whatever is at its path.
+
+    Args:
+        parts: files of `encode_part` that hold a frame, in ascending order of pts.
+        output: what to write.
+        path: where to write it.
+
+    Returns:
+        The pts of its frames on the source's clock.
+
+    Raises:
+        FFmpegError: the container refuses it.
+    """
+    present = _mux(parts, output, path)
+    finish_layout(path, output)
+    return present
+
+
 def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
-    """Write the output, and return the pts of its frames on the source's clock."""
+    """Write all packets, and return the pts of the frames on the source's clock."""
     source, cut = output.source, output.cut
     present = set()
     with (
@@ -144,10 +162,12 @@ def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) 
     """Yield the packets of some streams around the cut."""
     if not indices:
         return
-    if not cut.is_whole and cut.start > _SEEK_MARGIN:
+    if not cut.is_whole and cut.start > _SEEK_MARGIN and cut.clock == STEADY:
         with suppress(FFmpegError):  # if it can't be sought, it is read from the beginning
             original.seek(int((cut.start - _SEEK_MARGIN) * av.time_base))
-    for packet in read_packets(original, *(original.streams[index] for index in indices)):
+    streams = [original.streams[index] for index in indices]
+    packets = read_packets(original, *streams, clock=cut.clock)
+    for packet in cut.first_packets(packets, streams):
         if not cut.is_whole and _decoding_time(packet) > cut.stop + _SEEK_MARGIN:
             return
         yield packet
