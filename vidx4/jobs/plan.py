@@ -1,9 +1,7 @@
 """What a job will do, decided before any work."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +54,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Duration of the part to enlarge."""
-        start, stop = map(self.source.seconds_of, self.request.span.pts_bounds(self.source))
-        return float(stop - max(start, Fraction()))
+        start, stop = map(self.source.seconds_of, self.request.span.bounds(self.source))
+        return float(stop - start)
 
     @property
     def work_folder(self) -> Path:
@@ -114,7 +112,7 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     written = plan_output(
         source, output, request.span, request.encode, request.streams, overwrite=may_replace
     )
-    frames = range(*(bisect_left(source.pts, pts) for pts in request.span.pts_bounds(source)))
+    frames = request.span.frames(source)
     if not frames:
         raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
     return Plan(written, request, frames)
@@ -123,6 +121,8 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
 def _why_empty(source: Source, span: TimeRange) -> str:
     if span.start is not None and span.stop is not None and span.stop <= span.start:
         return f"--stop ({float(span.stop):g} s) must be later than --start ({float(span.start):g} s)"
+    if (span.start or 0) < source.duration:
+        return "it is shorter than its clock can measure"
     return f"it is {float(source.duration):.3f} s long"
 
 

@@ -20,6 +20,7 @@ from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
+from vidx4.video import Source
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
@@ -68,29 +69,22 @@ def join(
 
 
 def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
-    start, stop = output.span.pts_bounds(output.source)
-    return tuple(pts for pts in output.source.pts if start <= pts < stop and pts not in present)
+    frames, pts = output.span.frames(output.source), output.source.pts
+    return tuple(pts[index] for index in frames if pts[index] not in present)
 
 
 def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
-    time_base = output.source.time_base
-
-    def noting_pts() -> Iterator[AnyPacket]:
-        for packet in _part_packets(parts):
-            present.add(round((packet.pts or 0) * packet.time_base / time_base))
-            yield packet
-
     with write_whole_folder(output.path.parent) as unfinished:
-        write_sequence(noting_pts(), unfinished, output.path.name)
+        write_sequence(_part_packets(parts, output.source, present), unfinished, output.path.name)
     return present
 
 
 def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
     """Write the output, and return the pts of its frames on the source's clock."""
     source, cut = output.source, output.cut
-    present = set()
+    present: set[int] = set()
     with (
         open_source(source.path) as original,
         open_source(parts[0]) as part,
@@ -101,14 +95,14 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         video = add_video(container, template, parts[0], original.streams[source.video_index], output)
         copies = add_copies(container, original, output)
         describe_output(container, original, output)
-        frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
+        parts_packets = _part_packets(parts, source, present)
+        frames = time_frames(parts_packets, source, cut, template.codec_context.reorder_depth)
         packets = [frames, *_others(original, output, copies, stack)]
         container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
             if packet.stream.container is original:
                 packet.stream = copies[packet.stream.index]
             elif packet.stream.container is not container:
-                present.add(round(((packet.pts or 0) * packet.time_base + cut.origin) / source.time_base))
                 packet.stream = video
             container.mux(packet)
     return present
@@ -134,10 +128,13 @@ def _decoding_time(packet: AnyPacket) -> Fraction:
     return (packet.dts or 0) * packet.time_base
 
 
-def _part_packets(parts: Sequence[Path]) -> Iterator[AnyPacket]:
+def _part_packets(parts: Sequence[Path], source: Source, present: set[int]) -> Iterator[AnyPacket]:
+    """Yield the packets of parts; add the pts of their frames to a set."""
     for path in parts:
         with open_source(path) as part:
-            yield from read_packets(part, part.streams.video[0])
+            for packet in read_packets(part, part.streams.video[0]):
+                present.add(round((packet.pts or 0) * packet.time_base / source.time_base))
+                yield packet
 
 
 def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) -> Iterator[AnyPacket]:
