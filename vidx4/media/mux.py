@@ -98,6 +98,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         parts_packets = _part_packets(parts, source, present)
         frames = time_frames(parts_packets, source, cut, template.codec_context.reorder_depth)
         packets = [frames, *_others(original, output, copies, stack)]
+        starts, packets = first_times(packets, (each.index for each in copies.values()))
         container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
             if packet.stream.container is original:

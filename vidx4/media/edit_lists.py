@@ -1,0 +1,62 @@
+"""The clock of edit lists, by which MP4 and QuickTime tell when each stream starts."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from math import floor, lcm
+
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.stream import Stream
+
+MAX_TIMESCALE = 2**31 - 1
+"""The largest number of ticks per second that MP4 can store."""
+_MILLISECONDS = 1000
+
+
+def common_timescale(times: Iterable[Fraction | None]) -> int | None:
+    """Return the fewest ticks per second that hold some times exactly; None if MP4 can't store so many."""
+    timescale = lcm(*(time.denominator for time in times if time))
+    return timescale if timescale <= MAX_TIMESCALE else None
+
+
+def set_movie_timescale(container: OutputContainer, starts: Mapping[Stream, Fraction | None]) -> None:
+    """Choose the clock of an output's edit lists such that every stream starts exactly when it should.
+
+    Args:
+        container: an output whose header is not written yet; nothing is done unless it has edit lists.
+        starts: the time of each stream's first packet in seconds; None if it is not known.
+    """
+    if container.format.name in ("mp4", "mov"):
+        clocks = {stream: _timescale(container, stream) for stream in starts}
+        times = [_rounded(start, clocks[stream]) for stream, start in starts.items()]
+        container.container_options["movie_timescale"] = str(movie_timescale(times, clocks.values()))
+
+
+def movie_timescale(starts: Iterable[Fraction], timescales: Iterable[int]) -> int:
+    """Return the ticks per second of the movie, in which edit lists count.
+
+    They are the fewest that hold all starts exactly. If MP4 can't store so many, they are at least twice those
+    of any track: FFmpeg rounds starts down in writing and to the nearest tick of the track in reading.
+
+    Args:
+        starts: the time at which each track starts, a multiple of the track's own tick.
+        timescales: ticks per second of each track.
+    """
+    if exact := common_timescale([Fraction(1, _MILLISECONDS), *starts]):
+        return exact
+    finest = max(timescales)
+    return 2 * finest if 2 * finest <= MAX_TIMESCALE else finest
+
+
+def _timescale(container: OutputContainer, stream: Stream) -> int:
+    """Return the ticks per second of a track that FFmpeg is about to write."""
+    if isinstance(stream, AudioStream):
+        return stream.rate
+    if stream.type == "video":
+        return int(container.container_options["video_track_timescale"])
+    return Fraction(stream.time_base or Fraction(1, _MILLISECONDS)).denominator
+
+
+def _rounded(start: Fraction | None, timescale: int) -> Fraction:
+    """Return a start in whole ticks of its track, as it is written; a single tick if it is not known."""
+    return Fraction(1 if start is None else floor(start * timescale + Fraction(1, 2)), timescale)
