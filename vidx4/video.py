@@ -77,6 +77,31 @@ class Fields(StrEnum):
 
 
 @dataclass(frozen=True)
+class Jump:
+    """A place where the timestamps of one stream restart or jump."""
+
+    stream: int
+    """Index of the stream."""
+    packet: int
+    """Number of the stream's packets before the place."""
+    shift: Fraction
+    """Seconds to add to the stored timestamps from there on."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What makes the timestamps of a file continuous."""
+
+    jumps: tuple[Jump, ...] = ()
+    places: tuple[Fraction, ...] = ()
+    """Seconds on the continuous clock at which those of the video restart or jump."""
+
+
+STEADY = Clock()
+"""The clock of a file whose timestamps are continuous as they are."""
+
+
+@dataclass(frozen=True)
 class StreamInfo:
     """One stream of a file."""
 
@@ -142,6 +167,19 @@ class Source:
     """How a player rotates and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
     margins: Margins = Margins()
     """Pixels that the container tells players to crop."""
+    clock: Clock = STEADY
+    packet_frames: tuple[int, ...] | None = None
+    """For each packet in the order of the file, the index of its frame in `pts`, -1 if none of its own is
+    shown; None if the pts of a decoded frame tells which it is."""
+    is_ordered_by_decoder: bool = False
+    """Whether the decoder's order of frames counts, since the file doesn't state one, or a wrong one."""
+    has_wrong_order: bool = False
+    """Whether the file states a wrong order of frames."""
+    num_leading: int = 0
+    """Number of frames at the beginning that can't be decoded, since the keyframe that they refer to is not
+    there; `pts` is without them."""
+    num_respaced: int = 0
+    """Number of frames that the file shows at the same time as another; `pts` spaces them apart."""
 
     @property
     def num_frames(self) -> int:

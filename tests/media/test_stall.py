@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.media import probe as probing
+from vidx4.media import frame_times
 from vidx4.media.probe import probe
 from vidx4.media.stall import Pulse, watched
 
@@ -41,7 +41,7 @@ def test_errors_of_the_work_are_raised() -> None:
 
 def test_a_decoder_that_hangs_in_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(probing, "_first_frame", lambda stream, packet: release.wait())
+    monkeypatch.setattr(frame_times.Sample, "_decode", lambda sample, packet, number: release.wait())
     monkeypatch.setattr("vidx4.media.stall.watched.__defaults__", (0.2,))
     with pytest.raises(SourceError, match=r"london\.mp4"):
         probe(LONDON)

@@ -85,7 +85,13 @@ def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Te
     job = backend.job(plan, job_options.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,
-        start(job, control, restart=job_options.restart, is_trial=job_options.dry_run) as run,
+        start(
+            job,
+            control,
+            restart=job_options.restart,
+            is_trial=job_options.dry_run,
+            accept_loss=job_options.accept_loss,
+        ) as run,
     ):
         estimate = run.estimate()
         show_estimate(terminal, estimate, job)
@@ -94,7 +100,7 @@ def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Te
         if job_options.dry_run:
             terminal.tell(f"The frames measured here are kept in {plan.work_folder} for the run itself.")
             return
-        report = run.finish(accept_loss=job_options.accept_loss)
+        report = run.finish()
     if job_options.report is not None:
         write_report(job_options.report, report.facts())
     show_report(terminal, report)

@@ -10,6 +10,7 @@ from vidx4.jobs.request import Request
 from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
 from vidx4.media.pictures.write_sequence import split_output
+from vidx4.media.rehearse import Rehearsal, rehearse
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Fields, Source, TimeRange
@@ -30,6 +31,8 @@ class Plan:
     request: Request
     frames: range
     """Indices in the source of the frames to enlarge, counted by packets."""
+    rehearsal: Rehearsal
+    """What writing a few packets of the output has shown."""
 
     @property
     def source(self) -> Source:
@@ -49,7 +52,7 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that the output will lack or change, known before the work."""
-        return (*self.written.streams.warnings, *_warnings(self.written))
+        return (*self.written.streams.warnings, *_warnings(self.written), *self.rehearsal.warnings)
 
     @property
     def seconds(self) -> float:
@@ -115,7 +118,8 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     frames = request.span.frames(source)
     if not frames:
         raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
-    return Plan(written, request, frames)
+    rehearsal = rehearse(written)
+    return Plan(rehearsal.output, request, frames, rehearsal)
 
 
 def _why_empty(source: Source, span: TimeRange) -> str:
@@ -136,6 +140,7 @@ def default_output(path: Path, suffix: str) -> Path:
 
 def _warnings(written: Output) -> Iterator[str]:
     source, depth = written.source, written.target.encoder.bit_depth
+    yield from _warnings_of_times(source.untreated or source)
     yield from _warnings_of_fields(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
@@ -151,6 +156,21 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "The video is HDR, and the output has 8 bits per colour: expect banding in gradients."
     elif source.bit_depth > depth:
         yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
+
+
+def _warnings_of_times(source: Source) -> Iterator[str]:
+    if source.num_leading:
+        what = "frame" if source.num_leading == 1 else f"{source.num_leading} frames"
+        yield f"The first {what} can't be decoded: the video begins in the middle of a group of pictures."
+    if places := source.clock.places:
+        first = ", ".join(f"{float(place - source.pts[0] * source.time_base):.2f} s" for place in places[:5])
+        more = f" and {len(places) - 5} more places" if len(places) > 5 else ""
+        yield f"The timestamps restart or jump at {first}{more}: they continue there without a gap."
+    if source.num_respaced:
+        what = "1 frame has" if source.num_respaced == 1 else f"{source.num_respaced} frames have"
+        yield f"{what} the same time as the one before: they are spaced apart."
+    if source.has_wrong_order:
+        yield "The frames' times are not in the order in which they are shown: they are given to them in order."
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

@@ -20,6 +20,7 @@ from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.atomic import check_writable
+from vidx4.media.checks import require_kept
 from vidx4.media.mux import join
 from vidx4.syntax import format_disk
 
@@ -31,9 +32,11 @@ class Run:
         job: the job.
         folder: the parts that earlier runs have finished.
         control: notified of progress; can stop the run.
+        accept_loss: whether to write the output even if verification finds something lost.
     """
 
-    def __init__(self, job: Job, folder: WorkFolder, control: Control) -> None:
+    def __init__(self, job: Job, folder: WorkFolder, control: Control, *, accept_loss: bool = False) -> None:
+        self._accept_loss = accept_loss
         self._job, self._plan = job, job.plan
         self._folder = folder
         self._meter = Meter(job.plan, folder, control)
@@ -51,11 +54,8 @@ class Run:
             next(self._parts, None)
         return estimate(self._plan, self._folder, self._meter, self._executor)
 
-    def finish(self, *, accept_loss: bool = False) -> Report:
+    def finish(self) -> Report:
         """Make all missing parts, join them, and empty the folder.
-
-        Args:
-            accept_loss: whether to write the output even if verification finds something lost.
 
         Raises:
             StoppedError: the control was told to stop; finished parts are kept.
@@ -67,7 +67,7 @@ class Run:
         if self._plan.request.strict:
             self._raise_if_damaged()
         with self._monitor.seconds.timed("join"):
-            missing = self._join(accept_loss=accept_loss)
+            missing = self._join()
         report = self._report(missing)
         self._folder.clear()
         return report
@@ -79,8 +79,8 @@ class Run:
             found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
-    def _join(self, *, accept_loss: bool) -> tuple[int, ...]:
-        plan, folder = self._plan, self._folder
+    def _join(self) -> tuple[int, ...]:
+        plan, folder, accept_loss = self._plan, self._folder, self._accept_loss
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         overwrite = plan.request.overwrite
         if overwrite or not plan.output.exists():
@@ -119,7 +119,12 @@ class Run:
 
 @contextmanager
 def start(
-    job: Job, control: Control | None = None, *, restart: bool = False, is_trial: bool = False
+    job: Job,
+    control: Control | None = None,
+    *,
+    restart: bool = False,
+    is_trial: bool = False,
+    accept_loss: bool = False,
 ) -> Iterator[Run]:
     """Start a run of a job, or resume the job from the parts that an earlier run has left.
 
@@ -130,16 +135,19 @@ def start(
         control: notified of progress; can stop the run.
         restart: whether to discard existing parts and start from scratch.
         is_trial: whether this is only an estimate, whose parts are discarded if another job needs the folder.
+        accept_loss: whether to write the output even if verification finds something lost.
 
     Raises:
-        OutputError: another process is writing the same output, or the output exists.
+        OutputError: the rehearsal has shown that something would be lost, another process is writing the same
+            output, or the output exists.
         OptionError: the work folder holds parts of another job.
     """
     plan = job.plan
+    require_kept(plan.rehearsal.lost, plan.output, accept_loss=accept_loss)
     with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
         if folder.num_done < plan.num_frames:
             check_writable(plan.output, plan.source.path, plan.request.overwrite)
-        work = Run(job, folder, control or Control())
+        work = Run(job, folder, control or Control(), accept_loss=accept_loss)
         try:
             yield work
         except BaseException as error:
@@ -173,10 +181,10 @@ def run(
     Raises:
         DiskFullError: the job would not fit the disk, and `ignore_disk_space` is not set.
     """
-    with start(job, control, restart=restart) as work:
+    with start(job, control, restart=restart, accept_loss=accept_loss) as work:
         if not ignore_disk_space:
             check_disk(job.plan, work.estimate())
-        return work.finish(accept_loss=accept_loss)
+        return work.finish()
 
 
 def upscale_video(

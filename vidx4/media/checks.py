@@ -16,13 +16,14 @@ from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_matrix
 from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
+from vidx4.media.frame_count import count_decoded, count_packets
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
 from vidx4.media.tracks.chapters import Chapter, chapters_of
 from vidx4.media.tracks.digest import StreamDigest, digests
 from vidx4.media.tracks.timeline import shown_times
-from vidx4.video import Source
+from vidx4.video import Fields, Source
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Check:
     expected: str
     found: str
     is_kept: bool
+    is_minor: bool = False
+    """Whether nothing that is seen or heard depends on it: tags."""
 
     @classmethod
     def of(cls, subject: str, expected: object, found: object) -> "Check":
@@ -101,17 +104,56 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
     """
     copy = probe(path)
     if output.is_pictures:
-        return _pictures(output, copy, missing)
-    return [
+        return [*_counts(output, path, copy, missing), *_pictures(output, copy, missing)]
+    checks = (
+        *_counts(output, path, copy, missing),
         *_frames(output, copy, missing),
         *_picture(output, copy),
         *_streams(output, path, copy),
         *_description(output, path),
-    ]
+    )
+    return [check for check in checks if check.is_kept or check.subject not in output.unkept]
+
+
+def _counts(output: Output, path: Path, copy: Source, missing: Sequence[int]) -> Iterator[Check]:
+    """Count the frames of both files by their packets, or by a plain decoder where packets don't tell.
+
+    Nothing here comes from the code that reads frames for the model.
+    """
+    yield from source_checks(output.source)
+    stored = output.source.untreated or output.source
+    if not output.is_pictures:
+        yield Check.of("packets of the video", copy.num_frames, count_packets(path, copy.video_index))
+    # Pulldown is removed with a frame repeated in place of a missing one.
+    if (
+        missing
+        and output.max_packets is None
+        and output.span.is_whole
+        and output.source.fields != Fields.FILM
+    ):
+        per_frame = output.source.num_frames // stored.num_frames
+        num_kept = output.source.num_frames - len(missing)
+        decoded = count_decoded(stored.path, stored.video_index)
+        at_least = per_frame * decoded.num_frames if decoded.is_whole else num_kept
+        yield Check("frames that can be decoded", f"at least {at_least}", str(num_kept), num_kept >= at_least)
+
+
+def source_checks(source: Source) -> Iterator[Check]:
+    """Yield the check that a source's frames are all those that its file holds."""
+    stored = source.untreated or source
+    yield _no_fewer("frames of the source", stored.num_frames + stored.num_leading, stored)
+
+
+def _no_fewer(subject: str, found: int, source: Source) -> Check:
+    by_packets = count_packets(source.path, source.video_index)
+    if found == by_packets:
+        return Check.of(subject, by_packets, found)
+    decoded = count_decoded(source.path, source.video_index).num_frames
+    return Check(subject, f"{decoded} to {by_packets}", str(found), decoded <= found <= by_packets)
 
 
 def _pictures(output: Output, copy: Source, missing: Sequence[int]) -> list[Check]:
-    expected = len(output.span.frames(output.source)) - len(missing)
+    expected = len(output.frames) - len(missing)
     target = output.target
     return [
         Check.of("number of pictures", expected, copy.num_frames),
@@ -248,15 +290,17 @@ def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     name = f"{stream.type} {stream.index}"
     found = {key.lower(): value for key, value in twin.metadata.items()}
     for key, value in written_of_stream(stream.metadata, output.muxer).items():
-        yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
+        kept = found.get(key.lower(), "")
+        yield Check(f"{name}: {key}", value, kept, value == kept, is_minor=True)
     if (title := stream.metadata.get("title")) and output.muxer in _EXACT:
-        yield Check.of(f"{name}: title", title, found.get("handler_name", ""))
+        kept = found.get("handler_name", "")
+        yield Check(f"{name}: title", title, kept, title == kept, is_minor=True)
     written = written_dispositions(output.muxer)
     wanted = stream.disposition & written
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
         wanted &= ~Disposition.default
     is_kept = not wanted & ~twin.disposition
-    yield Check(f"{name}: dispositions", str(wanted), str(twin.disposition & written), is_kept)
+    yield Check(f"{name}: dispositions", str(wanted), str(twin.disposition & written), is_kept, is_minor=True)
 
 
 def _description(output: Output, path: Path) -> Iterator[Check]:
@@ -265,7 +309,7 @@ def _description(output: Output, path: Path) -> Iterator[Check]:
             found = {key.lower(): value for key, value in written.metadata.items()}
             for key, value in lasting(original.metadata).items():
                 other = found.get(key.lower(), "")
-                yield Check(f"metadata {key}", value, other, is_same_value(key, value, other))
+                yield Check(f"metadata {key}", value, other, is_same_value(key, value, other), is_minor=True)
             given, kept = chapters_of(original, output.cut), chapters_of(written)
             yield Check.of("number of chapters", len(given), len(kept))
             yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))

@@ -9,6 +9,7 @@ from av.video.stream import VideoStream
 
 from vidx4.media.atomic import write_whole
 from vidx4.media.container import AnyPacket, complete_times, open_source, read_packets
+from vidx4.media.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.probe import probe
@@ -45,6 +46,7 @@ def _write(pieces: Sequence[Output], written: Output, unfinished: Path) -> None:
             **add_copies(container, first, written),
         }
         describe_output(container, first, written)
+        set_movie_timescale(container, {})
         for packet, index in _packets(pieces, source.video_index, tuple(copies)):
             packet.stream = copies[index]
             container.mux(packet)

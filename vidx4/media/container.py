@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -20,6 +22,7 @@ from vidx4.media.formats.boxes import read_boxes
 from vidx4.media.formats.matroska import SEGMENT
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
+from vidx4.video import STEADY, Clock
 
 _logger = logging.getLogger(__name__)
 
@@ -147,15 +150,47 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def read_packets(
-    container: InputContainer, *streams: Stream, on_error: Callable[[], object] | None = None
+    container: InputContainer,
+    *streams: Stream,
+    on_error: Callable[[], object] | None = None,
+    clock: Clock = STEADY,
 ) -> Iterator[AnyPacket]:
     """Yield the packets of some streams in the order of the file, up to the first place that can't be read.
 
     Args:
-        container: an open file.
+        container: an open file; at its beginning, unless its clock is steady.
         streams: the streams.
         on_error: called at a place that can't be read; None to log a warning.
+        clock: the clock that timestamps are moved to.
     """
+    return _on_clock(_stored_packets(container, streams, on_error), clock)
+
+
+def _on_clock(packets: Iterator[AnyPacket], clock: Clock) -> Iterator[AnyPacket]:
+    """Yield packets, read from the beginning of a file, with the timestamps of its continuous clock."""
+    if clock == STEADY:
+        yield from packets
+        return
+    counts: Counter[int] = Counter()
+    shifts: dict[int, Fraction] = {}
+    jumps = {(jump.stream, jump.packet): jump.shift for jump in clock.jumps}
+    for packet in packets:
+        index = packet.stream_index
+        shifts[index] = jumps.get((index, counts[index]), shifts.get(index, Fraction(0)))
+        counts[index] += 1
+        _shift(packet, shifts[index])
+        yield packet
+
+
+def _shift(packet: AnyPacket, seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts + ticks
+    packet.dts = None if packet.dts is None else packet.dts + ticks
+
+
+def _stored_packets(
+    container: InputContainer, streams: tuple[Stream, ...], on_error: Callable[[], object] | None
+) -> Iterator[AnyPacket]:
     try:
         for packet in container.demux(streams):
             if packet.size or packet.dts is not None:  # the last one is empty: it flushes a decoder
@@ -170,14 +205,18 @@ def read_packets(
 
 
 def read_frame_packets(
-    container: InputContainer, stream: Stream, on_error: Callable[[], object] | None = None
+    container: InputContainer,
+    stream: Stream,
+    on_error: Callable[[], object] | None = None,
+    clock: Clock = STEADY,
 ) -> Iterator[AnyPacket]:
     """Yield the packets of a video that hold a frame.
 
     Theora has empty packets, which show the last frame for longer. To FFmpeg's decoders, an empty packet
     means the end of the stream.
     """
-    return (packet for packet in read_packets(container, stream, on_error=on_error) if packet.size)
+    packets = read_packets(container, stream, on_error=on_error, clock=clock)
+    return (packet for packet in packets if packet.size)
 
 
 def complete_times(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:

@@ -1,9 +1,8 @@
 """Source to frames."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import chain, dropwhile
 
 import torch
@@ -27,6 +26,7 @@ from vidx4.media.container import (
 from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_matrix
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
+from vidx4.media.frame_index import frame_index
 from vidx4.video import WHOLE, Source, TimeRange
 
 
@@ -65,6 +65,13 @@ def read_frames(
         raise SourceError(f"No frame of {source.path} can be decoded in the requested range.")
 
 
+def unreadable_frames(source: Source, frames: Sequence[int]) -> tuple[int, ...]:
+    """Return those of some frames, given by ascending pts, that can't be decoded."""
+    monitor = _Monitor(Damage(), lambda: None)
+    read = {frame.pts for frame in _decoded_frames(source, frames[0], frames[-1] + 1, monitor)}
+    return tuple(pts for pts in frames if pts not in read)
+
+
 @dataclass(frozen=True)
 class _Monitor:
     """Callees that are notified while packets are decoded."""
@@ -75,6 +82,8 @@ class _Monitor:
 
 def can_seek(source: Source) -> bool:
     """Return whether a frame can be read without decoding everything before it."""
+    if source.packet_frames is not None:
+        return False
     with open_source(source.path) as container:
         return knows_order(container)
 
@@ -127,7 +136,8 @@ def _frames_from(source: Source, span: range, monitor: _Monitor) -> Iterator[Vid
     index = bisect_left(source.pts, start)
     if index == source.num_frames:
         return
-    if index > 0 and (target := _seek_target(source, start)) is not None:
+    may_seek = index > 0 and source.packet_frames is None
+    if may_seek and (target := _seek_target(source, start)) is not None:
         frames = _decode(source, span, monitor, target)
         first = next((frame for frame in frames if frame.pts is not None and frame.pts >= start), None)
         # After a seek a decoder may withhold frames until it has recovered (open groups of pictures): if it
@@ -157,8 +167,7 @@ def _decode(
         packets = _monitored_packets(container, stream, source, monitor)
         if target is not None:
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-        decode = _decode_packets if knows_order(container) else _decode_in_order
-        yield from decode(container, stream, packets, record_failure)
+        yield from _decode_packets(source, container, packets, record_failure)
 
 
 def _monitored_packets(
@@ -215,39 +224,34 @@ def _check_size(source: Source, frame: VideoFrame) -> None:
 
 
 def _decode_packets(
+    source: Source,
     container: InputContainer,
-    stream: VideoStream,
     packets: Iterator[AnyPacket],
     on_failure: Callable[[int], object],
 ) -> Iterator[VideoFrame]:
-    pts = 0
-    for index, packet in enumerate(chain(packets, [None])):
-        pts = pts if packet is None else packet_pts(container, packet, index)
+    """Yield decoded frames with their times, and call with the times of packets that can't be decoded."""
+    stream = _video_stream(container, source)
+    stream.codec_context.copy_opaque = True  # tells of each frame which packet holds it
+    index = frame_index(source, stream.codec_context)
+    number, pts = 0, 0
+    for number, packet in enumerate(chain(packets, [None])):
+        if packet is not None:
+            index.feed(number)
+            packet.opaque, pts = number, _time_of(source, container, packet, number)
         try:
-            yield from stream.decode(packet)
+            for frame in stream.decode(packet):
+                frame.pts = index.time_of(frame)
+                yield frame
         except EndOfFileError:
             return
         except FFmpegError:
+            index.fail(number)
             on_failure(pts)
 
 
-def _decode_in_order(
-    container: InputContainer,
-    stream: VideoStream,
-    packets: Iterator[AnyPacket],
-    on_failure: Callable[[int], object],
-) -> Iterator[VideoFrame]:
-    """Decode a stream whose packets carry times in decoding order only, such as AVI or raw H.264.
-
-    A decoder returns frames in presentation order, so each frame takes the earliest pending time.
-    """
-    pending: list[int] = []
-
-    def remembered() -> Iterator[AnyPacket]:
-        for index, packet in enumerate(packets):
-            heappush(pending, packet_pts(container, packet, index))
-            yield packet
-
-    for frame in _decode_packets(container, stream, remembered(), on_failure):
-        frame.pts = heappop(pending) if pending else None
-        yield frame
+def _time_of(source: Source, container: InputContainer, packet: AnyPacket, number: int) -> int:
+    """Return the time of the frame in a packet, or of one nearby if none of its own is shown."""
+    frames = source.packet_frames
+    if frames is None:
+        return packet_pts(container, packet, number)
+    return source.pts[max(frames[number], 0)] if number < len(frames) else source.stop_pts

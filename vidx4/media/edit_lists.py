@@ -19,24 +19,24 @@ def common_timescale(times: Iterable[Fraction | None]) -> int | None:
     return timescale if timescale <= MAX_TIMESCALE else None
 
 
-def set_movie_timescale(container: OutputContainer, starts: Mapping[Stream, Fraction | None]) -> None:
+def set_movie_timescale(container: OutputContainer, starts: Mapping[int, Fraction]) -> None:
     """Choose the clock of an output's edit lists such that every stream starts exactly when it should.
 
     Args:
         container: an output whose header is not written yet; nothing is done unless it has edit lists.
-        starts: the time of each stream's first packet in seconds; None if it is not known.
+        starts: the time of each stream's first packet in seconds, by its index, where it is known.
     """
     if container.format.name in ("mp4", "mov"):
-        clocks = {stream: _timescale(container, stream) for stream in starts}
-        times = [_rounded(start, clocks[stream]) for stream, start in starts.items()]
+        clocks = {stream.index: _timescale(container, stream) for stream in container.streams}
+        times = [_rounded(starts.get(index), timescale) for index, timescale in clocks.items()]
         container.container_options["movie_timescale"] = str(movie_timescale(times, clocks.values()))
 
 
 def movie_timescale(starts: Iterable[Fraction], timescales: Iterable[int]) -> int:
     """Return the ticks per second of the movie, in which edit lists count.
 
-    They are the fewest that hold all starts exactly. If MP4 can't store so many, they are at least twice those
-    of any track: FFmpeg rounds starts down in writing and to the nearest tick of the track in reading.
+    They are the fewest that hold all starts exactly. If MP4 can't store so many, they are twice those of the
+    finest track: a start is rounded down when it is written, and to a tick of the track when it is read.
 
     Args:
         starts: the time at which each track starts, a multiple of the track's own tick.

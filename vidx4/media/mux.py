@@ -1,9 +1,10 @@
 """Write parts and every other stream of the source to the output."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -15,15 +16,19 @@ from vidx4.errors import SourceError
 from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
+from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
-from vidx4.video import Source
+from vidx4.video import STEADY, Source
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
+_NUM_AHEAD = 64
+"""Packets to look through for the first of each copied stream."""
 _SEEK_MARGIN = 10
 """Seconds to read before and after a span: subtitles last, and streams are interleaved loosely."""
 
@@ -62,15 +67,13 @@ def join(
         check_kept(output, output.path, missing, accept_loss=accept_loss)
         return missing
     with write_whole(output.path) as unfinished:
-        missing = _missing(output, _mux(parts, output, unfinished))
-        finish_layout(unfinished, output)
+        missing = _missing(output, write_streams(parts, output, unfinished))
         check_kept(output, unfinished, missing, accept_loss=accept_loss)
     return missing
 
 
 def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
-    frames, pts = output.span.frames(output.source), output.source.pts
-    return tuple(pts[index] for index in frames if pts[index] not in present)
+    return tuple(pts for pts in output.frames if pts not in present)
 
 
 def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
@@ -81,8 +84,27 @@ def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     return present
 
 
+def write_streams(parts: Sequence[Path], output: Output, path: Path) -> set[int]:
+    """Write the file of an output, whatever is at its path.
+
+    Args:
+        parts: files of `encode_part` that hold a frame, in ascending order of pts.
+        output: what to write.
+        path: where to write it.
+
+    Returns:
+        The pts of its frames on the source's clock.
+
+    Raises:
+        FFmpegError: the container refuses it.
+    """
+    present = _mux(parts, output, path)
+    finish_layout(path, output)
+    return present
+
+
 def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
-    """Write the output, and return the pts of its frames on the source's clock."""
+    """Write all packets, and return the pts of the frames on the source's clock."""
     source, cut = output.source, output.cut
     present: set[int] = set()
     with (
@@ -97,32 +119,54 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         describe_output(container, original, output)
         parts_packets = _part_packets(parts, source, present)
         frames = time_frames(parts_packets, source, cut, template.codec_context.reorder_depth)
-        packets = [frames, *_others(original, output, copies, stack)]
-        starts, packets = first_times(packets, (each.index for each in copies.values()))
+
+        def stream_of(packet: AnyPacket) -> Stream:
+            if packet.stream.container is original:
+                return copies[packet.stream.index]
+            return packet.stream if packet.stream.container is container else video
+
+        starts: dict[int, Fraction] = {}
+        several = [(frames, 1), *_others(original, output, copies, stack)]
+        packets = [_noting_starts(each, number, starts, stream_of) for each, number in several]
+        set_movie_timescale(container, starts)
         container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
-            if packet.stream.container is original:
-                packet.stream = copies[packet.stream.index]
-            elif packet.stream.container is not container:
-                packet.stream = video
+            packet.stream = stream_of(packet)
             container.mux(packet)
     return present
 
 
+def _noting_starts(
+    packets: Iterator[AnyPacket],
+    number: int,
+    starts: dict[int, Fraction],
+    stream_of: Callable[[AnyPacket], Stream],
+) -> Iterator[AnyPacket]:
+    """Read some packets ahead; note when the first of each stream of the output begins, by its index."""
+    head = list(islice(packets, number))
+    for packet in head:
+        starts.setdefault(stream_of(packet).index, begin_of(packet))
+    return chain(head, packets)
+
+
 def _others(
     original: InputContainer, output: Output, copies: Mapping[int, Stream], stack: ExitStack
-) -> Iterator[Iterator[AnyPacket]]:
-    """Yield the packets of all streams that are just copied, then those of each that is converted or cut."""
+) -> Iterator[tuple[Iterator[AnyPacket], int]]:
+    """Yield the packets of all streams that are just copied, then those of each that is converted or cut.
+
+    With them comes the number that may be read before the header is written.
+    """
     cut, apart = output.cut, {}
     for each in output.streams.carried:
         if each.codec:
             apart[each.stream.index] = converted
         elif each.stream.kind in _CUT_KINDS and not cut.is_whole:
             apart[each.stream.index] = part_of
-    yield time_copies(_source_packets(original, tuple(copies.keys() - apart.keys()), cut), cut)
+    yield time_copies(_source_packets(original, tuple(copies.keys() - apart.keys()), cut), cut), _NUM_AHEAD
     for index, packets_of in sorted(apart.items()):
         again = stack.enter_context(open_source(output.source.path))
-        yield packets_of(again, again.streams[index], copies[index], cut)
+        # Those of converted audio come from an encoder, which is not open yet.
+        yield packets_of(again, again.streams[index], copies[index], cut), int(packets_of is part_of)
 
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
@@ -142,10 +186,12 @@ def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) 
     """Yield the packets of some streams around the cut."""
     if not indices:
         return
-    if not cut.is_whole and cut.start > _SEEK_MARGIN:
+    if not cut.is_whole and cut.start > _SEEK_MARGIN and cut.clock == STEADY:
         with suppress(FFmpegError):  # if it can't be sought, it is read from the beginning
             original.seek(int((cut.start - _SEEK_MARGIN) * av.time_base))
-    for packet in read_packets(original, *(original.streams[index] for index in indices)):
+    streams = [original.streams[index] for index in indices]
+    packets = read_packets(original, *streams, clock=cut.clock)
+    for packet in cut.first_packets(packets, streams):
         if not cut.is_whole and _decoding_time(packet) > cut.stop + _SEEK_MARGIN:
             return
         yield packet

@@ -29,6 +29,10 @@ class Output:
     """The part of the source that is kept."""
     target: Target
     streams: Streams
+    unkept: tuple[str, ...] = ()
+    """Subjects of checks that a rehearsal found to fail, of minor things that the container can't hold."""
+    max_packets: int | None = None
+    """Most packets of each other stream, for a rehearsal; None for all."""
 
     @property
     def suffix(self) -> str:
@@ -48,11 +52,16 @@ class Output:
     @property
     def cut(self) -> Cut:
         """The part of the source that is kept, in seconds, and the second that becomes 0."""
-        cut = Cut.of(self.source, self.span)
+        cut = replace(Cut.of(self.source, self.span), max_packets=self.max_packets)
         if self.muxer == "mpegts" and cut.start - cut.origin < _TS_START:
             # Whole seconds are exact in every time base.
             return replace(cut, origin=Fraction(floor(cut.start)) - _TS_START)
         return cut
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The pts of the source's frames that it holds."""
+        return tuple(self.source.pts[index] for index in self.span.frames(self.source))
 
     def of_pieces(self, path: Path, first: Source) -> "Output":
         """Return the output that holds several like this one, one after another.

@@ -1,18 +1,15 @@
 """Find out what a file holds."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
 from typing import cast
 
 from av.audio.stream import AudioStream
-from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import AttachmentStream, Discard, Disposition, Stream
@@ -20,13 +17,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
-from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
+from vidx4.media.container import knows_order, open_source
 from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
+from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
-from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
+from vidx4.video import STEADY, UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
 _FULL_RANGE = 2
 """`AVColorRange` of the full range."""
@@ -38,17 +36,6 @@ _ONE, _ONE_OF_W = 1 << 16, 1 << 30
 """The number 1 in a display matrix, and in its lower right corner."""
 _QUARTER_TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """Cosine and sine of 0, 90, 180 and 270 degrees."""
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """The results of one pass over the packets of a file."""
-
-    first_frame: VideoFrame
-    durations: dict[int, int]
-    """The duration of each frame by its pts; 0 if unknown."""
-    protected: frozenset[int]
-    """Indices of other streams that are encrypted."""
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -69,11 +56,7 @@ def probe(path: str | Path, video_stream: int | None = None) -> Source:
 def _probe(path: Path, video_stream: int | None, pulse: Pulse) -> Source:
     with open_source(path) as container:
         stream = _video_stream(container, path, video_stream)
-        scan = _scan(container, stream, path, pulse)
-        if _has_field_packets(container, scan.first_frame):
-            shown = dict.fromkeys(_decoded_pts(path, stream.index, pulse), 0)
-            scan = replace(scan, durations=shown)
-        return _source(path, container, stream, scan)
+        return _source(path, container, stream, scan(container, stream, path, pulse))
 
 
 def is_chapter_track(stream: Stream) -> bool:
@@ -81,12 +64,13 @@ def is_chapter_track(stream: Stream) -> bool:
     return stream.type == "data" and stream.discard == Discard.all
 
 
-def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _Scan) -> Source:
-    frame = scan.first_frame
+def _source(path: Path, container: InputContainer, stream: VideoStream, found: Scan) -> Source:
+    frame, times = found.first_frame, found.times
     time_base = Fraction(stream.time_base or 1)
     rate = stream.average_rate or stream.guessed_rate
-    pts = tuple(sorted(scan.durations))
-    stop_pts = pts[-1] + (scan.durations[pts[-1]] or _usual_duration(pts, rate, time_base))
+    pts = times.pts
+    stop_pts = pts[-1] + (times.last_duration or _usual_duration(pts, rate, time_base))
+    has_own_times = not times.is_ordered_by_decoder and not times.num_respaced and found.clock == STEADY
     return Source(
         path=path,
         container=container.format.name,
@@ -98,7 +82,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
         streams=tuple(
-            _describe(each, is_protected=each.index in scan.protected)
+            _describe(each, is_protected=each.index in found.protected)
             for each in container.streams
             if not is_chapter_track(each)
         ),
@@ -113,6 +97,12 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
         margins=margins_of(stream) if _may_have_margins(container) else Margins(),
+        clock=found.clock,
+        packet_frames=None if has_own_times else times.packet_frames,
+        is_ordered_by_decoder=times.is_ordered_by_decoder,
+        has_wrong_order=times.is_ordered_by_decoder and knows_order(container),
+        num_leading=times.num_leading,
+        num_respaced=times.num_respaced,
     )
 
 
@@ -172,73 +162,6 @@ def _details(stream: Stream) -> str:
         case AttachmentStream():
             return " ".join(filter(None, (stream.name, stream.mimetype)))
     return ""
-
-
-def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pulse) -> _Scan:
-    first_frame: VideoFrame | None = None
-    durations: dict[int, int] = {}
-    protected: set[int] = set()
-    for index, packet in enumerate(_frame_packets(container, stream, protected)):
-        pulse.beat()
-        if packet.has_sidedata("encryption_info"):
-            raise SourceError(f"{path} is protected: its video is encrypted.")
-        first_frame = first_frame or _first_frame(stream, packet)
-        if not packet.is_discard:
-            durations.setdefault(packet_pts(container, packet, index), packet.duration or 0)
-    first_frame = first_frame or _first_frame(stream, None)
-    if first_frame is None or not durations:
-        raise SourceError(f"No frame of {path} can be decoded.")
-    return _Scan(first_frame, durations, frozenset(protected))
-
-
-def _frame_packets(
-    container: InputContainer, stream: VideoStream, protected: set[int]
-) -> Iterator[AnyPacket]:
-    """Yield one packet for each frame that is shown; add the indices of other encrypted streams to a set."""
-    packets = _of_stream(read_packets(container, *container.streams), stream, protected)
-    if stream.codec_context.codec.canonical_name != "vp9":
-        return packets
-    # VP9 has frames that are only referred to; the filter joins them with the next one that is shown.
-    return _merge_hidden_frames(packets, BitStreamFilterContext("vp9_superframe", stream))
-
-
-def _of_stream(packets: Iterable[AnyPacket], stream: Stream, protected: set[int]) -> Iterator[AnyPacket]:
-    for packet in packets:
-        if packet.stream_index != stream.index:
-            if packet.has_sidedata("encryption_info"):
-                protected.add(packet.stream_index)
-        elif packet.size:
-            yield packet
-
-
-def _merge_hidden_frames(packets: Iterable[AnyPacket], merge: BitStreamFilterContext) -> Iterator[AnyPacket]:
-    for packet in packets:
-        yield from merge.filter(packet)
-
-
-def _first_frame(stream: VideoStream, packet: "AnyPacket | None") -> VideoFrame | None:
-    try:
-        return next(iter(stream.decode(packet)), None)
-    except FFmpegError:
-        return None
-
-
-def _has_field_packets(container: InputContainer, frame: VideoFrame) -> bool:
-    """Return whether two packets may hold the two fields of one frame; no header tells."""
-    return container.format.name == "mpegts" and frame.interlaced_frame
-
-
-def _decoded_pts(path: Path, index: int, pulse: Pulse) -> Iterator[int]:
-    with open_source(path) as container:
-        stream = container.streams[index]
-        assert isinstance(stream, VideoStream)
-        packets = read_packets(container, stream, on_error=lambda: None)  # the scan has logged it already
-        for packet in chain(packets, (None,)):
-            pulse.beat()
-            try:
-                yield from (frame.pts for frame in stream.decode(packet) if frame.pts is not None)
-            except FFmpegError:
-                continue
 
 
 def _usual_duration(pts: tuple[int, ...], rate: Fraction | None, time_base: Fraction) -> int:

@@ -1,7 +1,7 @@
 """Give up work that makes no progress: on damaged data, a decoder may loop for ever."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ PATIENCE = 300.0
 """Seconds without progress after which work is given up."""
 _POLL_SECONDS = 0.5
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -23,6 +24,12 @@ class Pulse:
     def beat(self) -> None:
         """Record that progress was made."""
         self.last = time.monotonic()
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items, each of which is progress."""
+        for item in items:
+            self.beat()
+            yield item
 
 
 def watched(work: Callable[[Pulse], Result], what: str, patience: float = PATIENCE) -> Result:

@@ -232,12 +232,12 @@ class Batch:
             return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
         plan = replace(item.plan, request=item.options.request)
         job = backend.job(plan, item.options.batch_size)
-        with start(job, control, restart=self._restart) as run:
+        with start(job, control, restart=self._restart, accept_loss=self._accept_loss) as run:
             estimate = run.estimate()
             on_estimate(estimate)
             if not self._ignore_disk_space:
                 check_disk(plan, estimate)
-            report = run.finish(accept_loss=self._accept_loss)
+            report = run.finish()
         self._record(item, job.identity)
         message = " ".join(report.warnings + report.damage)
         return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)

@@ -13,6 +13,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vidx4.media.container import AnyPacket, read_packets
 from vidx4.media.tracks.timeline import Cut
+from vidx4.video import STEADY
 
 _ADTS_HEADER, _ADTS_CRC = 7, 2
 """Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska don't store."""
@@ -130,7 +131,8 @@ def digests(
     with_packets = [stream for stream in streams if stream.type != "attachment"]
     if not with_packets:
         return found
-    for packet in read_packets(container, *with_packets):
+    packets = read_packets(container, *with_packets, clock=cut.clock if cut else STEADY)
+    for packet in cut.first_packets(packets, with_packets) if cut else packets:
         digest, payload = found[packet.stream_index], _payload_of(packet)
         if payload and (cut is None or _is_inside(packet, cut)):
             digest.add(packet, payload, cut)

@@ -13,6 +13,7 @@ from av.stream import Stream
 
 from vidx4.media.container import AnyPacket, read_packets
 from vidx4.media.tracks.timeline import Cut
+from vidx4.video import STEADY
 
 _SEEK_MARGIN = 30
 """Seconds before a cut from which to read: a subtitle shown at its start began earlier."""
@@ -38,10 +39,11 @@ def read_around(original: InputContainer, stream: Stream, cut: Cut) -> Iterator[
         stream: one of its streams.
         cut: the part of the source that is kept.
     """
-    if not cut.is_whole and cut.start > _SEEK_MARGIN:
+    if not cut.is_whole and cut.start > _SEEK_MARGIN and cut.clock == STEADY:
         with suppress(FFmpegError):  # if seeking fails, the file is read from its beginning
             original.seek(int((cut.start - _SEEK_MARGIN) * av.time_base))
-    for packet in read_packets(original, stream):
+    packets = read_packets(original, stream, clock=cut.clock)
+    for packet in cut.first_packets(packets, [stream]):
         if not cut.is_whole and begin_of(packet) >= cut.stop:
             return
         yield packet

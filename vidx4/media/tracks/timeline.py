@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
 
+from av.stream import Stream
+
 from vidx4.media.container import AnyPacket, complete_times
-from vidx4.video import Source, TimeRange
+from vidx4.video import STEADY, Clock, Source, TimeRange
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,16 @@ class Cut:
     """The part that the user asked for; `start` and `stop` are at ticks of the video."""
     origin: Fraction
     """Second of the source's clock that becomes 0 in the output; a whole video keeps its clock."""
+    clock: Clock = STEADY
+    """What makes the timestamps of the source continuous."""
+    max_packets: int | None = None
+    """Most packets of each stream that are kept, for a rehearsal; None for all."""
 
     @classmethod
     def of(cls, source: Source, span: TimeRange) -> "Cut":
         """Return the cut that holds the frames of a span."""
         start, stop = (pts * source.time_base for pts in span.bounds(source))
-        return cls(start, stop, span, Fraction(0) if span.is_whole else start)
+        return cls(start, stop, span, Fraction(0) if span.is_whole else start, source.clock)
 
     @property
     def is_whole(self) -> bool:
@@ -43,6 +49,23 @@ class Cut:
         if self.is_whole:
             return start, stop
         return max(start, self.start), min(stop, self.stop)
+
+    def first_packets(self, packets: Iterable[AnyPacket], streams: Iterable[Stream]) -> Iterator[AnyPacket]:
+        """Yield packets until there are enough of each stream from the cut on."""
+        if self.max_packets is None:
+            yield from packets
+            return
+        left = {stream.index: self.max_packets for stream in streams}
+        for packet in packets:
+            if left.get(packet.stream_index):
+                yield packet
+                left[packet.stream_index] -= self._counts(packet)
+            if not any(left.values()):
+                return
+
+    def _counts(self, packet: AnyPacket) -> bool:
+        stamp = packet.dts if packet.pts is None else packet.pts
+        return self.is_whole or (stamp or 0) * packet.time_base >= self.start
 
     def ticks(self, time_base: Fraction) -> int:
         """Return by how many units of a time base the output's times are earlier than the source's."""

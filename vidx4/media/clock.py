@@ -1,0 +1,157 @@
+"""One continuous clock for files whose timestamps restart or jump, as on DVDs and in joined recordings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from vidx4.media.container import AnyPacket
+from vidx4.video import STEADY, Clock, Jump
+
+_RESTARTING = frozenset({"flv", "live_flv", "mpeg", "mpegts", "wtv"})
+"""Demuxers of formats that are recorded from broadcasts or discs, whose timestamps jump ahead at a splice."""
+_MAX_GAP, _MAX_PAUSE = Fraction(10), Fraction(3600)
+"""Seconds by which timestamps may jump ahead in such a format, and in others, and still be a pause."""
+_MAX_REORDERED = Fraction(16, 25)
+"""Seconds by which a pts may be earlier than that of a packet before it: 16 frames, at 25 a second."""
+_MAX_RETURN = Fraction(1, 4)
+"""Seconds by which a dts may be earlier than that before it: some muxers are not exact."""
+_DENSE = frozenset({"audio", "video"})
+"""Kinds of streams without long pauses."""
+
+
+@dataclass
+class _Track:
+    """Where the scan is in one stream."""
+
+    num_packets: int = 0
+    segment: int = 0
+    last: Fraction | None = None
+    """Timestamp of the last packet in seconds, as stored."""
+
+
+@dataclass
+class _Extent:
+    """The stretch of time that a stream covers within a segment, in seconds as stored."""
+
+    first_packet: int
+    start: Fraction
+    stop: Fraction
+    is_dense: bool
+
+
+@dataclass
+class _Segment:
+    """A stretch of a file with continuous timestamps."""
+
+    now: Fraction
+    """Last timestamp of a dense stream, in seconds as stored."""
+    resumed: int | None = None
+    """The earlier segment whose timestamps continue here, after stray ones."""
+    extents: dict[int, _Extent] = field(default_factory=dict)
+
+
+class ClockScan:
+    """Finds the places where timestamps restart or jump, from all packets of a file in its order.
+
+    A stream's own timestamps must go back further than a decoder reorders, or ahead further than a pause
+    lasts, to begin a new segment. Other streams follow it: one may lag behind by what a muxer interleaves.
+
+    Args:
+        container: FFmpeg's name of the container.
+    """
+
+    def __init__(self, container: str) -> None:
+        self._max_gap = _MAX_GAP if container in _RESTARTING else _MAX_PAUSE
+        self._tracks: dict[int, _Track] = {}
+        self._segments: list[_Segment] = []
+
+    def add(self, packet: AnyPacket) -> int:
+        """Add the next packet, and return the number of packets of its stream before it."""
+        track = self._tracks.setdefault(packet.stream_index, _Track())
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is not None:
+            self._place(track, packet, stamp * packet.time_base)
+        track.num_packets += 1
+        return track.num_packets - 1
+
+    def _place(self, track: _Track, packet: AnyPacket, time: Fraction) -> None:
+        is_dense = packet.stream.type in _DENSE
+        if not self._segments:
+            self._segments.append(_Segment(time))
+        newest = len(self._segments) - 1
+        if track.segment < newest and self._belongs_to_newest(track, time):
+            track.segment = newest
+        elif track.segment == newest and is_dense and self._jumps(track, packet, time):
+            self._segments.append(_Segment(time, self._resumed(time)))
+            track.segment = newest + 1
+        track.last = time
+        if is_dense:
+            self._segments[track.segment].now = time
+        self._extend(track, packet)
+
+    def _belongs_to_newest(self, track: _Track, time: Fraction) -> bool:
+        here, newest = self._segments[track.segment].now, self._segments[-1].now
+        return abs(time - newest) < abs(time - (here if track.last is None else track.last))
+
+    def _jumps(self, track: _Track, packet: AnyPacket, time: Fraction) -> bool:
+        """Return whether a timestamp continues neither its own stream nor the others of its segment."""
+        if track.last is None:
+            return False
+        back = _MAX_REORDERED if packet.dts is None else _MAX_RETURN
+        ahead = self._max_gap + (packet.duration or 0) * packet.time_base
+        if -back <= time - track.last <= ahead:
+            return False
+        now = self._segments[-1].now
+        return time < track.last - back or not -self._max_gap <= time - now <= ahead
+
+    def _resumed(self, time: Fraction) -> int | None:
+        """Return the segment before the newest if a timestamp continues it: the newest was a stray."""
+        before = len(self._segments) - 2
+        is_resumed = before >= 0 and 0 <= time - self._segments[before].now < 1
+        return before if is_resumed else None
+
+    def _extend(self, track: _Track, packet: AnyPacket) -> None:
+        extents = self._segments[track.segment].extents
+        begin = ((packet.dts or 0) if packet.pts is None else packet.pts) * packet.time_base
+        end = begin + (packet.duration or 0) * packet.time_base
+        is_dense = packet.stream.type in _DENSE
+        new = _Extent(track.num_packets, begin, end, is_dense)
+        known = extents.setdefault(packet.stream_index, new)
+        known.start, known.stop = min(known.start, begin), max(known.stop, end)
+
+    def clock(self, video: int) -> Clock:
+        """Return the continuous clock; `video` is the stream whose time names the places."""
+        if len(self._segments) < 2:
+            return STEADY
+        shifts = self._shifts()
+        jumps = tuple(
+            Jump(index, extent.first_packet, shift)
+            for segment, shift in zip(self._segments[1:], shifts[1:], strict=True)
+            for index, extent in segment.extents.items()
+        )
+        places = (
+            segment.extents[video].start + shift
+            for segment, shift in zip(self._segments[1:], shifts[1:], strict=True)
+            if video in segment.extents
+        )
+        return Clock(jumps, tuple(places))
+
+    def _shifts(self) -> list[Fraction]:
+        """Return the seconds that each segment is moved by, so that no dense stream overlaps itself."""
+        shifts = [Fraction(0)]
+        ends: dict[int, Fraction] = {}
+        for number, segment in enumerate(self._segments):
+            if number and segment.resumed is not None:
+                shifts.append(shifts[segment.resumed])
+            elif number:
+                shifts.append(_least_shift(segment, ends, shifts[-1]))
+            for index, extent in segment.extents.items():
+                if extent.is_dense:
+                    stop = extent.stop + shifts[number]
+                    ends[index] = max(ends.get(index, stop), stop)
+        return shifts
+
+
+def _least_shift(segment: _Segment, ends: Mapping[int, Fraction], otherwise: Fraction) -> Fraction:
+    needed = (ends[index] - extent.start for index, extent in segment.extents.items() if index in ends)
+    return max(needed, default=otherwise)

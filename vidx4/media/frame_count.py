@@ -1,0 +1,85 @@
+"""Count the frames of a video without the code that reads them for the model.
+
+What is compared with this must not come from here: a frame that the reader misses is missed by nobody else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from av.bitstream import BitStreamFilterContext
+from av.error import EOFError as EndOfFileError
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vidx4.media.container import open_source
+
+
+def count_packets(path: Path, index: int) -> int:
+    """Return how many packets of a video hold data that is shown.
+
+    Args:
+        path: the file.
+        index: the video stream.
+
+    Raises:
+        SourceError: the file can't be opened.
+    """
+    with open_source(path) as container:
+        stream = container.streams[index]
+        packets = (packet for packet in _demuxed(stream) if packet.size and not packet.is_discard)
+        if stream.codec_context.name.startswith(("vp9", "libvpx-vp9")):
+            join_hidden = BitStreamFilterContext("vp9_superframe", stream)
+            return sum(len(join_hidden.filter(packet)) for packet in packets)
+        return sum(1 for _ in packets)
+
+
+@dataclass
+class Decoded:
+    """What a plain decoder gives of a video."""
+
+    num_frames: int = 0
+    is_whole: bool = True
+    """Whether nothing was damaged."""
+
+
+def count_decoded(path: Path, index: int) -> Decoded:
+    """Count the frames that a plain decoder gives of a video, in whatever order.
+
+    Args:
+        path: the file.
+        index: the video stream.
+
+    Raises:
+        SourceError: the file can't be opened.
+    """
+    with open_source(path) as container:
+        stream = container.streams[index]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "NONE"  # with threads, what becomes of damaged packets depends on their timing
+        decoded = Decoded()
+        packets = (packet for packet in _demuxed(stream) if packet.size)
+        for packet in chain(packets, (None,)):
+            _decode(stream, packet, decoded)
+        return decoded
+
+
+def _demuxed(stream: Stream) -> Iterator["Packet[Stream]"]:
+    try:
+        yield from stream.container.demux(stream)  # type: ignore[attr-defined]  # the stubs lack it
+    except (FFmpegError, IndexError):  # PyAV fails to flush a stream that appears in the middle of a file
+        return
+
+
+def _decode(stream: VideoStream, packet: "Packet[Stream] | None", decoded: Decoded) -> None:
+    try:
+        for frame in stream.decode(packet):
+            decoded.num_frames += 1
+            decoded.is_whole &= not frame.is_corrupt
+    except EndOfFileError:
+        return
+    except FFmpegError:
+        decoded.is_whole = False

@@ -1,0 +1,116 @@
+"""Which frame of a source each decoded frame is, where its own pts doesn't tell."""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from vidx4.video import Source
+
+
+class FrameIndex(Protocol):
+    """Gives decoded frames their times; packets are known by the number of packets before them."""
+
+    def feed(self, packet: int) -> None:
+        """Record that a packet goes to the decoder."""
+
+    def fail(self, packet: int) -> None:
+        """Record that a packet can't be decoded: its frame takes its time with it."""
+
+    def time_of(self, frame: VideoFrame) -> int | None:
+        """Return the time of the next frame from the decoder; None if it is not one of the source's."""
+
+
+def frame_index(source: Source, context: VideoCodecContext) -> FrameIndex:
+    """Return what gives the frames of a source their times, decoded from the beginning.
+
+    Args:
+        source: the source.
+        context: its decoder.
+    """
+    if source.packet_frames is None:
+        return _Stated()
+    return (_ByOrder if source.is_ordered_by_decoder else _ByPacket)(source, source.packet_frames, context)
+
+
+class _Stated:
+    """The pts of a frame is its time."""
+
+    def feed(self, packet: int) -> None:
+        """Do nothing: a frame tells its time itself."""
+
+    def fail(self, packet: int) -> None:
+        """Do nothing: a frame tells its time itself."""
+
+    def time_of(self, frame: VideoFrame) -> int | None:
+        """Return the pts that the container states."""
+        return frame.pts
+
+
+class _ByPacket:
+    """The packet of a frame tells its time."""
+
+    def __init__(self, source: Source, frames: tuple[int, ...], context: VideoCodecContext) -> None:
+        self._source, self._frames = source, frames
+
+    def feed(self, packet: int) -> None:
+        """Do nothing: a frame tells its packet itself."""
+
+    def fail(self, packet: int) -> None:
+        """Do nothing: no other frame takes the time of this one."""
+
+    def time_of(self, frame: VideoFrame) -> int | None:
+        """Return the time of the frame that the packet holds."""
+        index = _of(self._frames, frame)
+        return None if index is None else self._source.pts[index]
+
+
+class _ByOrder:
+    """A decoder returns frames in the order in which they are shown, so each takes the earliest time left.
+
+    The frame of a packet that is decoded, but not returned, is lost: the decoder holds back no more than it
+    needs to reorder frames. It takes its time with it.
+    """
+
+    def __init__(self, source: Source, frames: tuple[int, ...], context: VideoCodecContext) -> None:
+        self._source, self._frames, self._context = source, frames, context
+        self._left: list[int] = []
+        """A heap of the frames that were decoded and have not come out."""
+        self._waiting: deque[int] = deque()
+        """Their packets."""
+
+    def feed(self, packet: int) -> None:
+        """Record that a packet goes to the decoder."""
+        depth = self._context.reorder_depth
+        while len(self._waiting) > (depth + 1 if depth else 0):
+            self.fail(self._waiting[0])
+        if packet < len(self._frames) and self._frames[packet] >= 0:
+            heappush(self._left, self._frames[packet])
+            self._waiting.append(packet)
+
+    def fail(self, packet: int) -> None:
+        """Record that a packet can't be decoded: its frame takes its time with it."""
+        if packet not in self._waiting:
+            return
+        self._waiting.remove(packet)
+        index = self._frames[packet]
+        self._left.remove(index if index in self._left else min(self._left))
+        heapify(self._left)
+
+    def time_of(self, frame: VideoFrame) -> int | None:
+        """Return the earliest time that is left."""
+        packet = frame.opaque
+        if not isinstance(packet, int) or packet not in self._waiting:
+            return None  # the decoder repeats a frame
+        self._waiting.remove(packet)
+        return self._source.pts[heappop(self._left)]
+
+
+def _of(frames: tuple[int, ...], frame: VideoFrame) -> int | None:
+    """Return the index of the frame that a decoded frame is; None if it is none of the source's."""
+    packet = frame.opaque
+    if not isinstance(packet, int) or packet >= len(frames):
+        return None
+    return frames[packet] if frames[packet] >= 0 else None

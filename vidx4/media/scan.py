@@ -1,0 +1,163 @@
+"""One pass over the packets of a file: its clock, and the time of each frame."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidx4.errors import SourceError
+from vidx4.media.clock import ClockScan
+from vidx4.media.container import (
+    AnyPacket,
+    knows_order,
+    open_source,
+    packet_pts,
+    read_frame_packets,
+    read_packets,
+)
+from vidx4.media.frame_times import (
+    Coded,
+    FrameTimes,
+    Returned,
+    Sample,
+    are_frames,
+    decode_all,
+    frame_times,
+    without_fields,
+    without_repeats,
+)
+from vidx4.media.stall import Pulse
+from vidx4.video import Clock
+
+_VP8_SHOWN = 0x10
+"""Bit of the first byte of a VP8 frame that is shown (RFC 6386, 9.1)."""
+
+_MAX_EMPTY_VOP = 19
+"""Most bytes of an MPEG-4 packet that only says that the picture stays as it is (`vop_coded` is 0)."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The results of one pass over the packets of a file."""
+
+    first_frame: VideoFrame
+    times: FrameTimes
+    clock: Clock
+    protected: frozenset[int]
+    """Indices of other streams that are encrypted."""
+
+
+def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pulse) -> Scan:
+    """Read all packets of a file, and decode the first ones of a video.
+
+    Only where packets may hold single fields, all of them are decoded.
+
+    Args:
+        container: the file, at its beginning.
+        stream: the video.
+        path: the file again.
+        pulse: told that there is progress.
+
+    Raises:
+        SourceError: the video is encrypted, or none of its frames can be decoded.
+    """
+    found = _Pass(container, stream)
+    for packet in read_packets(container, *container.streams):
+        pulse.beat()
+        found.add(packet)
+    found.sample.finish()
+    if found.is_encrypted:
+        raise SourceError(f"{path} is protected: its video is encrypted.")
+    first_frame, coded = found.sample.first_frame, found.coded
+    if first_frame is None or all(packet.pts is None for packet in coded):
+        raise SourceError(f"No frame of {path} can be decoded.")
+    returned = found.sample.returned
+    if _may_have_fields(stream, first_frame, coded, returned):
+        returned = _decode_all(path, stream.index, pulse)
+        coded = without_fields(coded, returned)
+    coded = without_repeats(coded, returned)
+    clock = found.clock.clock(stream.index)
+    coded = _moved(coded, found.numbers, clock, stream)
+    times = frame_times(coded, returned, has_order=knows_order(container))
+    return Scan(first_frame, times, clock, frozenset(found.protected))
+
+
+class _Pass:
+    """What is known of a file after some of its packets."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container, self._stream = container, stream
+        self._holds_frame = _frame_test(stream)
+        self._is_mpeg4 = stream.codec_context.codec.canonical_name == "mpeg4"
+        self.clock, self.sample = ClockScan(container.format.name), Sample(stream)
+        self.coded: list[Coded] = []
+        self.numbers: list[int] = []
+        """For each packet of a frame, the number of packets of its stream before it."""
+        self.protected: set[int] = set()
+        self.is_encrypted = False
+
+    def add(self, packet: AnyPacket) -> None:
+        """Add the next packet."""
+        number = self.clock.add(packet)
+        if packet.stream_index != self._stream.index:
+            if packet.has_sidedata("encryption_info"):
+                self.protected.add(packet.stream_index)
+        elif packet.size:
+            self.is_encrypted |= packet.has_sidedata("encryption_info")
+            self.numbers.append(number)
+            self._add_frame(packet)
+
+    def _add_frame(self, packet: AnyPacket) -> None:
+        pts, duration = packet_pts(self._container, packet, len(self.coded)), packet.duration or 0
+        is_discarded, is_tiny = packet.is_discard, self._is_mpeg4 and packet.size <= _MAX_EMPTY_VOP
+        if not self.is_encrypted:
+            self.sample.add(packet)
+        is_shown = self._holds_frame(packet) and not is_discarded
+        self.coded.append(Coded(pts if is_shown else None, duration, is_tiny))
+
+
+def _frame_test(stream: VideoStream) -> Callable[[AnyPacket], bool]:
+    """Return a test of whether a packet holds a frame that is shown, not one that is only referred to."""
+    match stream.codec_context.codec.canonical_name:
+        case "vp8":
+            return lambda packet: bool(memoryview(packet)[0] & _VP8_SHOWN)
+        case "vp9":
+            # The filter joins frames that are only referred to with the next one that is shown.
+            merge = BitStreamFilterContext("vp9_superframe", stream)
+            return lambda packet: bool(merge.filter(packet))
+    return lambda packet: True
+
+
+def _may_have_fields(stream: VideoStream, frame: VideoFrame, coded: list[Coded], returned: Returned) -> bool:
+    """Return whether two packets may hold the two fields of one frame; no header tells.
+
+    FFmpeg's parsers join them for MPEG-2, VC-1 and others, but not for H.264.
+    """
+    is_h264 = stream.codec_context.codec.canonical_name == "h264"
+    return is_h264 and (frame.interlaced_frame or not are_frames(coded, returned))
+
+
+def _decode_all(path: Path, index: int, pulse: Pulse) -> Returned:
+    with open_source(path) as container:
+        stream = container.streams[index]
+        assert isinstance(stream, VideoStream)
+        packets = read_frame_packets(container, stream, on_error=lambda: None)  # it has been logged already
+        return decode_all(stream, pulse.each(packets))
+
+
+def _moved(coded: list[Coded], numbers: list[int], clock: Clock, stream: VideoStream) -> list[Coded]:
+    """Return packets with their times on the continuous clock."""
+    jumps = [jump for jump in reversed(clock.jumps) if jump.stream == stream.index]
+    if not jumps:
+        return coded
+    time_base, shift, moved = Fraction(stream.time_base or 1), 0, []
+    for number, packet in zip(numbers, coded, strict=True):
+        while jumps and jumps[-1].packet <= number:
+            shift = round(jumps.pop().shift / time_base)
+        moved.append(packet if packet.pts is None else replace(packet, pts=packet.pts + shift))
+    return moved
