@@ -121,6 +121,8 @@ class StreamInfo:
     """Whether the stream is encrypted."""
     is_described: bool = True
     """Whether the headers hold what every container needs, such as the size or rate."""
+    start: float | None = None
+    """Seconds on the file's clock at which the stream begins; None if the file doesn't tell."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.rehearse import Rehearsal, rehearse
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
+from vidx4.syntax import format_seconds
 from vidx4.video import Fields, Source, TimeRange
 
 _TREATED = {
@@ -141,6 +142,7 @@ def default_output(path: Path, suffix: str) -> Path:
 def _warnings(written: Output) -> Iterator[str]:
     source, depth = written.source, written.target.encoder.bit_depth
     yield from _warnings_of_times(source.untreated or source)
+    yield from _warnings_of_clock(written)
     yield from _warnings_of_fields(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
@@ -158,6 +160,12 @@ def _warnings(written: Output) -> Iterator[str]:
         yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
 
 
+def _warnings_of_clock(written: Output) -> Iterator[str]:
+    if written.starts_late:
+        begin = format_seconds(float(written.cut.origin))
+        yield f"The source's clock begins at {begin}; in this container it begins at 0."
+
+
 def _warnings_of_times(source: Source) -> Iterator[str]:
     if source.num_leading:
         what = "frame" if source.num_leading == 1 else f"{source.num_leading} frames"
@@ -170,7 +178,9 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
         what = "1 frame has" if source.num_respaced == 1 else f"{source.num_respaced} frames have"
         yield f"{what} the same time as the one before: they are spaced apart."
     if source.has_wrong_order:
-        yield "The frames' times are not in the order in which they are shown: they are given to them in order."
+        yield (
+            "The frames' times are not in the order in which they are shown: they are given to them in order."
+        )
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

@@ -39,7 +39,7 @@ def join(
     """Write the frames of the parts, and everything else that an output should hold.
 
     Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps,
-    except in MPEG-TS; a span begins at 0, with the packets that overlap it.
+    unless its container needs others (`Output.cut`); a span begins at 0, with the packets that overlap it.
 
     Args:
         parts: files of `encode_part`, in ascending order of pts.
