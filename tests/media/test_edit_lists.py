@@ -5,9 +5,12 @@ from math import floor
 from pathlib import Path
 
 import pytest
+from av.container import OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
 
 from tests.helpers import nearest
-from tests.video_builder import frames, scene, write
+from tests.video_builder import chapters, frames, scene, write
 from vidx4.frames import FrameBatch
 from vidx4.media.decode import read_frames
 from vidx4.media.edit_lists import MAX_TIMESCALE, movie_timescale
@@ -37,6 +40,37 @@ def test_every_start_is_read_as_it_was(timescales: tuple[int, ...]) -> None:
     for start, each in zip(starts, timescales, strict=True):
         written = floor(start * movie)
         assert round(Fraction(written, movie) * each) == start * each
+
+
+def test_long_chapters_can_be_counted() -> None:
+    starts, hour = [Fraction(1, 90000), Fraction(1, 44100)], Fraction(3600)
+    assert movie_timescale(starts, [90000, 44100]) == 4_410_000
+    movie = movie_timescale(starts, [90000, 44100], hour)
+    assert 2 * 90000 <= movie <= MAX_TIMESCALE / hour
+    assert movie_timescale([Fraction(1, PRIME)], [PRIME], hour) == MAX_TIMESCALE // hour
+
+
+def test_chapters_of_hours_are_kept(tmp_path: Path) -> None:
+    """The clock that holds both starts exactly has too many ticks for a chapter of an hour."""
+
+    def prepare(container: OutputContainer, video: VideoStream) -> list[Stream]:
+        chapters(container, (0, 3600), (3600, 7200))
+        return []
+
+    path = write(
+        tmp_path / "in.mov",
+        frames(scene(3)),
+        time_base=Fraction(1, 90000),
+        pts=[1, 270_000_000, 540_000_000],
+        audio_start=Fraction(1, 48000),
+        num_audio=0,
+        prepare=prepare,
+    )
+    source, output = probe(path), tmp_path / "out.mp4"
+    written = plan_output(source, output, encode=EncodeOptions(encoder_preset="ultrafast", crf=30))
+    batches = [nearest(FrameBatch.of([frame])) for frame in read_frames(source)]
+    encode_part(tmp_path / "part.nut", batches, source, written.target)
+    assert join([tmp_path / "part.nut"], written) == ()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])

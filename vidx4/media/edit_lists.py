@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from math import floor, lcm
 
 from av.audio.stream import AudioStream
@@ -29,10 +30,21 @@ def set_movie_timescale(container: OutputContainer, starts: Mapping[int, Fractio
     if container.format.name in ("mp4", "mov"):
         clocks = {stream.index: _timescale(container, stream) for stream in container.streams}
         times = [_rounded(starts.get(index), timescale) for index, timescale in clocks.items()]
-        container.container_options["movie_timescale"] = str(movie_timescale(times, clocks.values()))
+        timescale = movie_timescale(times, clocks.values(), _longest_chapter(container))
+        container.container_options["movie_timescale"] = str(timescale)
 
 
-def movie_timescale(starts: Iterable[Fraction], timescales: Iterable[int]) -> int:
+def _longest_chapter(container: OutputContainer) -> Fraction:
+    """Return the most seconds from a chapter's start to its end or to the next chapter's start."""
+    times = [Fraction(0)]
+    for chapter in container.chapters():
+        times += [chapter[name] * Fraction(chapter["time_base"] or 1) for name in ("start", "end")]
+    return max((stop - start for start, stop in pairwise(times)), default=Fraction(0))
+
+
+def movie_timescale(
+    starts: Iterable[Fraction], timescales: Iterable[int], longest_chapter: Fraction = Fraction(0)
+) -> int:
     """Return the ticks per second of the movie, in which edit lists count.
 
     They are the fewest that hold all starts exactly. If MP4 can't store so many, they are twice those of the
@@ -41,11 +53,13 @@ def movie_timescale(starts: Iterable[Fraction], timescales: Iterable[int]) -> in
     Args:
         starts: the time at which each track starts, a multiple of the track's own tick.
         timescales: ticks per second of each track.
+        longest_chapter: seconds that the track of chapters has to count in these ticks, of which
+            MP4 stores 31 bits.
     """
-    if exact := common_timescale([Fraction(1, _MILLISECONDS), *starts]):
-        return exact
-    finest = max(timescales)
-    return 2 * finest if 2 * finest <= MAX_TIMESCALE else finest
+    limit = floor(MAX_TIMESCALE / max(longest_chapter, Fraction(1)))
+    exact, finest = common_timescale([Fraction(1, _MILLISECONDS), *starts]), max(timescales)
+    candidates = (exact or MAX_TIMESCALE + 1, 2 * finest, finest)
+    return next((each for each in candidates if each <= limit), max(limit, 1))
 
 
 def _timescale(container: OutputContainer, stream: Stream) -> int:
