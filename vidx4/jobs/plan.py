@@ -178,9 +178,7 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
         what = "1 frame has" if source.num_respaced == 1 else f"{source.num_respaced} frames have"
         yield f"{what} the same time as the one before: they are spaced apart."
     if source.has_wrong_order:
-        yield (
-            "The frames' times are not in the order in which they are shown: they are given to them in order."
-        )
+        yield "The times of frames are not in the order in which these are shown: they are given out in order."
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

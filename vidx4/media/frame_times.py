@@ -72,8 +72,8 @@ class Sample:
         try:
             for frame in self._stream.decode(packet):
                 self.first_frame = self.first_frame or frame
-                packet = frame.opaque
-                self.returned.frames.append(packet if isinstance(packet, int) else number)
+                holder = frame.opaque
+                self.returned.frames.append(holder if isinstance(holder, int) else number)
         except FFmpegError:
             self.returned.failed.add(number)
 
@@ -163,12 +163,21 @@ def without_repeats(coded: Sequence[Coded], returned: Returned) -> list[Coded]:
 def without_fields(coded: Sequence[Coded], returned: Returned) -> list[Coded]:
     """Return packets without the times of those that a decoder used, but made no frame of.
 
+    Such a packet is the second field of the frame before, which lasts as long as both.
+
     Args:
         coded: the packets of the video.
         returned: what a decoder made of all of them.
     """
     held = {*returned.frames, *returned.failed}
-    return [packet if number in held else replace(packet, pts=None) for number, packet in enumerate(coded)]
+    joined = list(coded)
+    for number, packet in enumerate(coded):
+        if number not in held:
+            joined[number] = replace(packet, pts=None)
+            if number - 1 in held:
+                first = coded[number - 1]
+                joined[number - 1] = replace(first, duration=first.duration + packet.duration)
+    return joined
 
 
 def frame_times(coded: Sequence[Coded], returned: Returned, *, has_order: bool) -> FrameTimes:
