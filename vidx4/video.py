@@ -1,5 +1,6 @@
 """A video file and its properties, and a range of it in time."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -9,6 +10,8 @@ from typing import Annotated, Any
 from vidx4.option import Option, Panel
 from vidx4.syntax import TIME
 
+_SLIVER = Fraction(1, 1000)
+"""Seconds for which a frame at the edge of a range has to be shown."""
 UNSPECIFIED = 2
 """The code that ITU-T H.273 gives a colour property that a file doesn't specify."""
 
@@ -118,6 +121,8 @@ class StreamInfo:
     """Whether the stream is encrypted."""
     is_described: bool = True
     """Whether the headers hold what every container needs, such as the size or rate."""
+    start: float | None = None
+    """Seconds on the file's clock at which the stream begins; None if the file doesn't tell."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +245,28 @@ class TimeRange:
     start: Annotated[Fraction | None, Option("Start here.", Panel.INPUT, syntax=TIME, is_common=True)] = None
     stop: Annotated[Fraction | None, Option("Stop here.", Panel.INPUT, syntax=TIME, is_common=True)] = None
 
-    def pts_bounds(self, source: Source) -> tuple[int, int]:
-        """Return the bounds `[start, stop)` in the source's pts."""
+    def bounds(self, source: Source) -> tuple[int, int]:
+        """Return the time that is shown, `[start, stop)` in the source's pts.
+
+        Bounds between two ticks are rounded up. They move to the next frame, or to the one before, if less
+        than a millisecond of a frame is left: containers that count in milliseconds could not show it.
+        """
         first = source.pts[0]
-        start = first if self.start is None else first + _ceil(self.start / source.time_base)
+        start = first if self.start is None else max(first, first + _ceil(self.start / source.time_base))
         stop = source.stop_pts if self.stop is None else first + _ceil(self.stop / source.time_base)
-        return start, min(stop, source.stop_pts)
+        return _without_end_of_frame(start, source), _without_begin_of_frame(stop, source)
+
+    def frames(self, source: Source) -> range:
+        """Return the indices of the frames on display in the range, the one at its start included."""
+        start, stop = self.bounds(source)
+        if start >= stop:
+            return range(0)
+        return range(bisect_right(source.pts, start) - 1, bisect_left(source.pts, stop))
+
+    def pts_bounds(self, source: Source) -> tuple[int, int]:
+        """Return bounds `[start, stop)` of the pts of its frames; the first may begin before the range."""
+        frames, (start, stop) = self.frames(source), self.bounds(source)
+        return (source.pts[frames.start], stop) if frames else (start, start)
 
     @property
     def is_whole(self) -> bool:
@@ -255,6 +276,24 @@ class TimeRange:
 
 WHOLE = TimeRange()
 """The range of a whole video."""
+
+
+def _without_end_of_frame(start: int, source: Source) -> int:
+    """Return the end of the frame on display at a pts if only a sliver of it is left, otherwise the pts."""
+    end = _at(bisect_left(source.pts, start), source)
+    return end if end - start < _SLIVER / source.time_base else start
+
+
+def _without_begin_of_frame(stop: int, source: Source) -> int:
+    """Return the start of the frame that a pts cuts off after a sliver, otherwise the pts."""
+    index = bisect_left(source.pts, stop)
+    start, stop, end = source.pts[max(0, index - 1)], min(stop, source.stop_pts), _at(index, source)
+    return start if stop < end and 0 < stop - start < _SLIVER / source.time_base else stop
+
+
+def _at(index: int, source: Source) -> int:
+    """Return the start of a frame; the end of the video for the one after the last."""
+    return source.pts[index] if index < source.num_frames else source.stop_pts
 
 
 def _ceil(value: Fraction) -> int:

@@ -107,6 +107,12 @@ EVENTS = (
     Event(
         "plan", "batch", "Before the work.", (_list("files", _LOOK, "What will be done about each file."),)
     ),
+    Event(
+        "passed_over",
+        "batch",
+        "Before the plan, if there are such files; with `--watch`, again for new ones.",
+        (_list("files", _STRING, "Paths in the folder of files that are neither videos nor pictures."),),
+    ),
     Event("note", "", "At any time.", (_text("message", "Information for people."),)),
     Event("warning", "", "At any time.", (_text("message", "What falls short, for people."),)),
     Event(
@@ -175,7 +181,10 @@ EVENTS = (
         "done",
         "batch",
         "At the end.",
-        _optional(*(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome)),
+        _optional(
+            *(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome),
+            _count("passed_over", "Number of files that are neither videos nor pictures."),
+        ),
     ),
     Event(
         "done",

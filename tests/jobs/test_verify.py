@@ -24,6 +24,7 @@ from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.checks import check_kept, verify_output
 from vidx4.media.container import AnyPacket
+from vidx4.media.edit_lists import set_movie_timescale
 from vidx4.media.headers import muxer_options
 from vidx4.media.options import EncodeOptions
 from vidx4.video import WHOLE, TimeRange
@@ -55,6 +56,7 @@ def remuxed(
         with av.open(str(path), "w", container_options=options) as bad:
             streams = _copied(good, bad)
             change(bad, streams)
+            set_movie_timescale(bad, {})
             for packet in _faulty(good, fault, set(streams)):
                 packet.stream = streams[packet.stream.index]
                 bad.mux(packet)

@@ -92,6 +92,37 @@ def test_a_span_starts_at_zero(make_video: MakeVideo, tmp_path: Path) -> None:
     assert probe(tmp_path / "out.mp4").pts == tuple(512 * index for index in range(6))
 
 
+SECOND = 12800
+SLOW = [1280, 1280 + 2 * SECOND, *(1280 + 2 * SECOND + step for step in (512, 700, 1536, 2048))]
+"""Times of frames: the first is shown for two seconds."""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
+@pytest.mark.parametrize(
+    ("start", "stop", "times"),
+    [
+        ("1", "1.5", [0, "0.5"]),
+        ("1", "2.05", [0, 1, "1.04", "1.05"]),
+        ("1.99951", "2.1", [0, "0.04", "0.0546875", "0.1"]),
+        ("1.90001", "2.05", [0, "0.09992", "0.13992", "0.14992"]),
+        ("2.01", "2.1", [0, "0.03", "0.0446875", "0.09"]),
+    ],
+)
+def test_a_span_may_begin_and_end_within_frames(
+    make_video: MakeVideo, tmp_path: Path, suffix: str, start: str, stop: str, times: list[str]
+) -> None:
+    source, output = probe(make_video(pts=SLOW, num_b_frames=0, num_audio=0)), tmp_path / f"out{suffix}"
+    enlarge(source, output, TimeRange(Fraction(start), Fraction(stop)))
+    result = probe(output)
+    assert result.num_frames == len(times) - 1
+    found = [float(result.seconds_of(pts)) for pts in result.pts]
+    tolerance = float(result.time_base) + 1 / SECOND
+    assert found == pytest.approx([float(time) for time in times[:-1]], abs=tolerance)
+    with av.open(str(output)) as container:
+        if suffix != ".ts":
+            assert (container.duration or 0) / av.time_base == pytest.approx(float(times[-1]), abs=0.1)
+
+
 def test_a_span_keeps_the_audio_in_time(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video(num_frames=25))
     start, stop = Fraction(5, 25), Fraction(15, 25)

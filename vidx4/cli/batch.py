@@ -75,13 +75,16 @@ def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Termina
     from vidx4.jobs.folder.files import summary
     from vidx4.jobs.report import write_report
 
+    view = BatchView(terminal)
     if job.dry_run:
-        show_plan(terminal, todo.look_at(todo.selection.find()))
+        found = todo.selection.survey()
+        view.passed_over(found.passed_over)
+        show_plan(terminal, todo.look_at(found.paths))
         return
-    reports, is_stopped = _reports(todo, watch, terminal)
+    reports, is_stopped = _reports(todo, watch, view)
     if job.report is not None:
-        write_report(job.report, summary(reports))
-    show_reports(terminal, reports)
+        write_report(job.report, summary(reports, view.names_passed_over))
+    show_reports(terminal, reports, len(view.names_passed_over))
     num_left = sum(each.outcome == "left" for each in reports)
     if is_stopped and not watch:
         error = StoppedError("Stopped.")
@@ -91,15 +94,15 @@ def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Termina
         raise typer.Exit(FAILED)
 
 
-def _reports(todo: "Batch", watch: bool, terminal: Terminal) -> tuple[list["FileReport"], bool]:
+def _reports(todo: "Batch", watch: bool, view: BatchView) -> tuple[list["FileReport"], bool]:
     """Return the outcomes of the files, and whether the user stopped the batch."""
     from vidx4.jobs.folder import passes
     from vidx4.jobs.folder.selection import check_not_empty
 
-    view = BatchView(terminal)
     with view.display() as stop:
         if watch:
             return passes.watch(todo, view, stop), stop.is_set()
-        paths = todo.selection.find()
-        check_not_empty(todo.selection, paths)
-        return passes.Pass(todo, view, stop).run(paths), stop.is_set()
+        found = todo.selection.survey()
+        view.passed_over(found.passed_over)
+        check_not_empty(todo.selection, found.paths)
+        return passes.Pass(todo, view, stop).run(found.paths), stop.is_set()

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal, printable
+from vidx4.jobs.folder.selection import name_passed_over
 from vidx4.syntax import format_disk, format_seconds
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class BatchView:
         self._terminal = terminal
         self._show: Callable[[Item, Progress, Total], None] = lambda *_: None
         self._hide: Callable[[FileReport], None] = lambda _: None
+        self.names_passed_over: list[str] = []
 
     @contextmanager
     def display(self) -> Iterator[Event]:
@@ -55,6 +57,13 @@ class BatchView:
                     lambda: f"{_overall(total)} · {item.path}: {describe(progress)}"
                 )
             yield stop
+
+    def passed_over(self, names: "Sequence[str]") -> None:
+        """Show which files are neither videos nor pictures."""
+        self.names_passed_over += names
+        if names:
+            self._terminal.event("passed_over", files=names)
+            self._terminal.tell(name_passed_over(names, show_all=self._terminal.verbose))
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
         """Show how much there is to do."""
@@ -139,11 +148,13 @@ def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
         raise typer.Exit(FAILED)
 
 
-def show_reports(terminal: Terminal, reports: "Sequence[FileReport]") -> None:
+def show_reports(terminal: Terminal, reports: "Sequence[FileReport]", num_passed_over: int = 0) -> None:
     """Show the outcomes of all files."""
     if not terminal.quiet:
         rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
         terminal.table(["", "source", "output", ""], rows)
     counts = Counter(report.outcome.value for report in reports)
+    counts |= {"passed_over": num_passed_over} if num_passed_over else {}
     terminal.event("done", **counts)
-    terminal.tell(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
+    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    terminal.tell(text.replace("_", " "))

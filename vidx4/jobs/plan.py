@@ -1,9 +1,7 @@
 """What a job will do, decided before any work."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.rehearse import Rehearsal, rehearse
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
+from vidx4.syntax import format_seconds
 from vidx4.video import Fields, Source, TimeRange
 
 _TREATED = {
@@ -59,8 +58,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Duration of the part to enlarge."""
-        start, stop = map(self.source.seconds_of, self.request.span.pts_bounds(self.source))
-        return float(stop - max(start, Fraction()))
+        start, stop = map(self.source.seconds_of, self.request.span.bounds(self.source))
+        return float(stop - start)
 
     @property
     def work_folder(self) -> Path:
@@ -117,7 +116,7 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     written = plan_output(
         source, output, request.span, request.encode, request.streams, overwrite=may_replace
     )
-    frames = range(*(bisect_left(source.pts, pts) for pts in request.span.pts_bounds(source)))
+    frames = request.span.frames(source)
     if not frames:
         raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
     rehearsal = rehearse(written)
@@ -127,6 +126,8 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
 def _why_empty(source: Source, span: TimeRange) -> str:
     if span.start is not None and span.stop is not None and span.stop <= span.start:
         return f"--stop ({float(span.stop):g} s) must be later than --start ({float(span.start):g} s)"
+    if (span.start or 0) < source.duration:
+        return "it is shorter than its clock can measure"
     return f"it is {float(source.duration):.3f} s long"
 
 
@@ -141,6 +142,7 @@ def default_output(path: Path, suffix: str) -> Path:
 def _warnings(written: Output) -> Iterator[str]:
     source, depth = written.source, written.target.encoder.bit_depth
     yield from _warnings_of_times(source.untreated or source)
+    yield from _warnings_of_clock(written)
     yield from _warnings_of_fields(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
@@ -156,6 +158,12 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "The video is HDR, and the output has 8 bits per colour: expect banding in gradients."
     elif source.bit_depth > depth:
         yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
+
+
+def _warnings_of_clock(written: Output) -> Iterator[str]:
+    if written.starts_late:
+        begin = format_seconds(float(written.cut.origin))
+        yield f"The source's clock begins at {begin}; in this container it begins at 0."
 
 
 def _warnings_of_times(source: Source) -> Iterator[str]:

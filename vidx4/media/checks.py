@@ -22,6 +22,7 @@ from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
 from vidx4.media.tracks.chapters import Chapter, chapters_of
 from vidx4.media.tracks.digest import StreamDigest, digests
+from vidx4.media.tracks.timeline import shown_times
 from vidx4.video import Fields, Source
 
 _logger = logging.getLogger(__name__)
@@ -163,8 +164,9 @@ def _pictures(output: Output, copy: Source, missing: Sequence[int]) -> list[Chec
 
 def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Check]:
     source, cut, absent = output.source, output.cut, set(missing)
-    pts = [each for each in output.frames if each not in absent]
-    expected = [each * source.time_base - cut.origin for each in pts]
+    shown = shown_times(source, cut)
+    pts = [each for each in shown if each not in absent]
+    expected = [shown[each][0] * source.time_base - cut.origin for each in pts]
     found = [each * copy.time_base for each in copy.pts]
     yield Check.of("number of frames", len(expected), len(found))
     if output.muxer in _EXACT:
@@ -172,14 +174,13 @@ def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Ch
         yield Check("time base", str(source.time_base), str(copy.time_base), finer)
     yield _times("time of frame", expected, found, copy.time_base / 2)
     # A frame lasts until the next that the source has, whether that could be decoded or not.
-    ends = dict(zip(source.pts, (*source.pts[1:], source.stop_pts), strict=True))
     has_durations = output.muxer not in ("mpegts", "webm")
     if expected and found and not absent and has_durations:
-        last = ends[pts[-1]] * source.time_base - cut.origin
+        last = shown[pts[-1]][1] * source.time_base - cut.origin
         tolerance = copy.time_base
         if output.muxer in _EXACT:
             # MP4 holds the times between decoded frames, and the last one shown need not be decoded last.
-            steps = [stop - start for start, stop in pairwise(expected)] or [Fraction(0)]
+            steps = [stop - start for start, stop in pairwise([*expected, last])]
             tolerance += max(steps) - min(steps)
         yield _times("end of the last frame", [last], [copy.stop_pts * copy.time_base], tolerance)
 

@@ -1,10 +1,8 @@
 """The streams and the metadata of an output: everything but its packets."""
 
-from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
-from math import lcm
 from pathlib import Path
 
 import av
@@ -18,6 +16,7 @@ from vidx4.media.container import BITEXACT, open_source, read_frame_packets, rea
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
+from vidx4.media.edit_lists import common_timescale
 from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
@@ -30,10 +29,7 @@ from vidx4.media.tracks.chapters import chapters_of, set_chapters
 from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
 
-_MAX_TIMESCALE = 2**31 - 1
-"""The largest number of ticks per second that MP4 can store."""
-_MILLISECONDS = 1000
-_ROUNDING = Fraction(2, _MILLISECONDS)
+_ROUNDING = Fraction(2, 1000)
 """Seconds by which durations may differ only because both ends were rounded to milliseconds."""
 
 
@@ -50,25 +46,19 @@ def open_output(path: Path, output: Output, original: InputContainer) -> OutputC
 
 
 def muxer_options(output: Output, original: InputContainer) -> dict[str, str]:
-    """Return the options with which a muxer keeps every timestamp exactly, if the container can."""
+    """Return the options with which a muxer keeps every timestamp exactly, if the container can.
+
+    `set_movie_timescale` adds that of edit lists.
+    """
     if output.muxer not in ("mp4", "mov"):
         return BITEXACT | ({"mpegts_copyts": "1"} if output.muxer == "mpegts" else {})
     tags = "" if has_mp4_names(original.metadata) else "+use_metadata_tags"
     time_base = output.source.time_base
     videos = (time_base, *(stream.time_base for stream in original.streams.video))
-    # Edit lists, which hold the start of a stream, count in the timescale of the movie.
-    starts = (Fraction(stream.start_time or 0) * (stream.time_base or 1) for stream in original.streams)
     return BITEXACT | {
         "movflags": f"+faststart{tags}",
-        "video_track_timescale": str(_common_timescale(videos, time_base.denominator)),
-        "movie_timescale": str(_common_timescale((Fraction(1, _MILLISECONDS), *starts), _MILLISECONDS)),
+        "video_track_timescale": str(common_timescale(videos) or time_base.denominator),
     }
-
-
-def _common_timescale(times: Iterable[Fraction | None], fallback: int) -> int:
-    """Return the fewest ticks per second that hold some times exactly; a fallback if they are too many."""
-    timescale = lcm(*(time.denominator for time in times if time))
-    return timescale if timescale <= _MAX_TIMESCALE else fallback
 
 
 def add_video(

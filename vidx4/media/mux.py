@@ -1,9 +1,10 @@
 """Write parts and every other stream of the source to the output."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -15,15 +16,19 @@ from vidx4.errors import SourceError
 from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
 from vidx4.media.tracks.convert import converted, part_of
+from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
-from vidx4.video import STEADY
+from vidx4.video import STEADY, Source
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
+_NUM_AHEAD = 64
+"""Packets to look through for the first of each copied stream."""
 _SEEK_MARGIN = 10
 """Seconds to read before and after a span: subtitles last, and streams are interleaved loosely."""
 
@@ -34,7 +39,7 @@ def join(
     """Write the frames of the parts, and everything else that an output should hold.
 
     Streams are copied as they are, or converted as the output says. A whole video keeps its timestamps,
-    except in MPEG-TS; a span begins at 0, with the packets that overlap it.
+    unless its container needs others (`Output.cut`); a span begins at 0, with the packets that overlap it.
 
     Args:
         parts: files of `encode_part`, in ascending order of pts.
@@ -74,15 +79,8 @@ def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
 def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
-    time_base = output.source.time_base
-
-    def noting_pts() -> Iterator[AnyPacket]:
-        for packet in _part_packets(parts):
-            present.add(round((packet.pts or 0) * packet.time_base / time_base))
-            yield packet
-
     with write_whole_folder(output.path.parent) as unfinished:
-        write_sequence(noting_pts(), unfinished, output.path.name)
+        write_sequence(_part_packets(parts, output.source, present), unfinished, output.path.name)
     return present
 
 
@@ -108,7 +106,7 @@ def write_streams(parts: Sequence[Path], output: Output, path: Path) -> set[int]
 def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
     """Write all packets, and return the pts of the frames on the source's clock."""
     source, cut = output.source, output.cut
-    present = set()
+    present: set[int] = set()
     with (
         open_source(source.path) as original,
         open_source(parts[0]) as part,
@@ -119,43 +117,69 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         video = add_video(container, template, parts[0], original.streams[source.video_index], output)
         copies = add_copies(container, original, output)
         describe_output(container, original, output)
-        frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
-        packets = [frames, *_others(original, output, copies, stack)]
+        parts_packets = _part_packets(parts, source, present)
+        frames = time_frames(parts_packets, source, cut, template.codec_context.reorder_depth)
+
+        def stream_of(packet: AnyPacket) -> Stream:
+            if packet.stream.container is original:
+                return copies[packet.stream.index]
+            return packet.stream if packet.stream.container is container else video
+
+        starts: dict[int, Fraction] = {}
+        several = [(frames, 1), *_others(original, output, copies, stack)]
+        packets = [_noting_starts(each, number, starts, stream_of) for each, number in several]
+        set_movie_timescale(container, starts)
         container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
-            if packet.stream.container is original:
-                packet.stream = copies[packet.stream.index]
-            elif packet.stream.container is not container:
-                present.add(round(((packet.pts or 0) * packet.time_base + cut.origin) / source.time_base))
-                packet.stream = video
+            packet.stream = stream_of(packet)
             container.mux(packet)
     return present
 
 
+def _noting_starts(
+    packets: Iterator[AnyPacket],
+    number: int,
+    starts: dict[int, Fraction],
+    stream_of: Callable[[AnyPacket], Stream],
+) -> Iterator[AnyPacket]:
+    """Read some packets ahead; note when the first of each stream of the output begins, by its index."""
+    head = list(islice(packets, number))
+    for packet in head:
+        starts.setdefault(stream_of(packet).index, begin_of(packet))
+    return chain(head, packets)
+
+
 def _others(
     original: InputContainer, output: Output, copies: Mapping[int, Stream], stack: ExitStack
-) -> Iterator[Iterator[AnyPacket]]:
-    """Yield the packets of all streams that are just copied, then those of each that is converted or cut."""
+) -> Iterator[tuple[Iterator[AnyPacket], int]]:
+    """Yield the packets of all streams that are just copied, then those of each that is converted or cut.
+
+    With them comes the number that may be read before the header is written.
+    """
     cut, apart = output.cut, {}
     for each in output.streams.carried:
         if each.codec:
             apart[each.stream.index] = converted
         elif each.stream.kind in _CUT_KINDS and not cut.is_whole:
             apart[each.stream.index] = part_of
-    yield time_copies(_source_packets(original, tuple(copies.keys() - apart.keys()), cut), cut)
+    yield time_copies(_source_packets(original, tuple(copies.keys() - apart.keys()), cut), cut), _NUM_AHEAD
     for index, packets_of in sorted(apart.items()):
         again = stack.enter_context(open_source(output.source.path))
-        yield packets_of(again, again.streams[index], copies[index], cut)
+        # Those of converted audio come from an encoder, which is not open yet.
+        yield packets_of(again, again.streams[index], copies[index], cut), int(packets_of is part_of)
 
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
     return (packet.dts or 0) * packet.time_base
 
 
-def _part_packets(parts: Sequence[Path]) -> Iterator[AnyPacket]:
+def _part_packets(parts: Sequence[Path], source: Source, present: set[int]) -> Iterator[AnyPacket]:
+    """Yield the packets of parts; add the pts of their frames to a set."""
     for path in parts:
         with open_source(path) as part:
-            yield from read_packets(part, part.streams.video[0])
+            for packet in read_packets(part, part.streams.video[0]):
+                present.add(round((packet.pts or 0) * packet.time_base / source.time_base))
+                yield packet
 
 
 def _source_packets(original: InputContainer, indices: Sequence[int], cut: Cut) -> Iterator[AnyPacket]:

@@ -18,6 +18,9 @@ from vidx4.video import WHOLE, HdrMetadata, Source, TimeRange
 _TS_START = Fraction(1)
 """The earliest beginning of a video in MPEG-TS, in seconds: decoding times can't be negative there."""
 
+_MAX_OFFSET = Fraction(10)
+"""The latest beginning of a video in MP4 and QuickTime that is kept, in seconds."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -56,13 +59,31 @@ class Output:
         if self.muxer == "mpegts" and cut.start - cut.origin < _TS_START:
             # Whole seconds are exact in every time base.
             return replace(cut, origin=Fraction(floor(cut.start)) - _TS_START)
+        if self.starts_late:
+            ticks = floor(self._start / self.source.time_base)  # whole ones: frames keep their exact times
+            return replace(cut, origin=ticks * self.source.time_base)
         return cut
+
+    @property
+    def starts_late(self) -> bool:
+        """Whether the source's clock begins so late that the container's own has to begin anew.
+
+        Players of MP4 and QuickTime show the time before the first frame, in a recording maybe hours.
+        """
+        return self.muxer in ("mp4", "mov") and self.span.is_whole and self._start > _MAX_OFFSET
+
+    @property
+    def _start(self) -> Fraction:
+        """Second at which the first frame is shown or the first sound is heard."""
+        streams = (each.stream for each in self.streams.carried)
+        starts = (each.start for each in streams if each.kind in ("audio", "video") and not each.is_cover)
+        first = self.source.pts[0] * self.source.time_base
+        return min([first, *(Fraction(start) for start in starts if start is not None)])
 
     @property
     def frames(self) -> tuple[int, ...]:
         """The pts of the source's frames that it holds."""
-        start, stop = self.span.pts_bounds(self.source)
-        return tuple(pts for pts in self.source.pts if start <= pts < stop)
+        return tuple(self.source.pts[index] for index in self.span.frames(self.source))
 
     def of_pieces(self, path: Path, first: Source) -> "Output":
         """Return the output that holds several like this one, one after another.

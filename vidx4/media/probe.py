@@ -140,6 +140,7 @@ def _describe(stream: Stream, *, is_protected: bool) -> StreamInfo:
         is_cover=bool(stream.disposition & Disposition.attached_pic),
         is_protected=is_protected,
         is_described=_is_described(stream),
+        start=None if stream.start_time is None else float(stream.start_time * (stream.time_base or 1)),
     )
 
 

@@ -53,6 +53,9 @@ class Recorder:
         self.begun_paths: list[Path] = []
         self.on_part: Callable[[Part], object] = lambda part: None
 
+    def passed_over(self, names: Sequence[str]) -> None:
+        pass
+
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         self.looks = looks
 
@@ -285,6 +288,9 @@ def test_the_command_reports_on_every_file(folder: Path, tmp_path: Path) -> None
     assert "new\\nline.mp4" in result.output
     facts = json.loads(report.read_text())
     assert facts["num_files"] == {"done": 8, "skipped": 0, "failed": 1, "left": 0}
+    assert facts["passed_over"] == ["notes.txt"]
+    assert "1 file is passed over, neither videos nor pictures: notes.txt" in result.stderr
+    assert "1 passed over" in result.stderr.splitlines()[-1]
     failed = next(each for each in facts["files"] if each["outcome"] == "failed")
     assert failed["path"].endswith("broken.mp4")
     assert failed["message"]
@@ -311,6 +317,19 @@ def test_events_name_their_file(tmp_path: Path) -> None:
     assert {"plan", "estimate", "progress", "part", "file", "done"} <= set(kinds)
     assert kinds["progress"]["file"] == kinds["part"]["file"] == str(folder / "film.mp4")
     assert kinds["done"]["done"] == 1
+
+
+def test_events_name_what_is_passed_over(tmp_path: Path) -> None:
+    folder = one_film(tmp_path)
+    (folder / "sub").mkdir()
+    for name in ("notes.txt", "sub/film.srt", "vidx4.toml", ".hidden.txt"):
+        (folder / name).write_text("")
+    for flags in ((), ("--dry-run",)):
+        result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--json", *flags)
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        kinds = {event["event"]: event for event in events}
+        assert kinds["passed_over"]["files"] == ["notes.txt", "sub/film.srt"]
+        assert flags or kinds["done"]["passed_over"] == 2
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
@@ -377,6 +396,7 @@ def test_new_files_in_a_watched_folder_are_upscaled(tmp_path: Path) -> None:
     folder = one_film(tmp_path)
     with started(folder, "--watch") as process:
         wait_for(process, "file")
+        (folder / "late.txt").write_text("")
         new = tmp_path / "new.mp4"
         write_video(new, num_frames=2, **SMALL)  # type: ignore[arg-type]
         os.utime(new, (1e9, 1e9))
@@ -386,7 +406,8 @@ def test_new_files_in_a_watched_folder_are_upscaled(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert json.loads(output.splitlines()[-1])["done"] == 2
+    done = json.loads(output.splitlines()[-1])
+    assert (done["done"], done["passed_over"]) == (2, 1)
     assert probe(tmp_path / "out" / "new_x4.mp4").num_frames == 2
 
 

@@ -175,12 +175,29 @@ def test_clips_are_joined_without_a_gap(suffix: str, film: Path, tmp_path: Path)
             replace(FAST, span=TimeRange(Fraction(start), Fraction(start + 1))),
         )
         run(Job(plan, LocalExecutor(upscale_nearest), 4))
-        pieces.append(plan.output)
-    concatenate(pieces, tmp_path / f"both{suffix}", plan.written)
+        pieces.append(plan.written)
+    concatenate(pieces, tmp_path / f"both{suffix}")
     both = probe(tmp_path / f"both{suffix}")
     assert [both.seconds_of(pts) for pts in both.pts] == [Fraction(i, 25) for i in range(50)]
-    frames = torch.cat([read_all(probe(piece)).data for piece in pieces])
+    frames = torch.cat([read_all(probe(piece.path)).data for piece in pieces])
     assert torch.equal(read_all(both).data, frames)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
+def test_joined_clips_last_as_long_as_was_asked(suffix: str, make_video: MakeVideo, tmp_path: Path) -> None:
+    second = 12800
+    slow = make_video(pts=[*(512 * index for index in range(25)), second, 3 * second, 4 * second])
+    pieces = []
+    for start in ("0.5", "2", "2.9"):
+        span = TimeRange(Fraction(start), Fraction(start) + Fraction("0.61"))
+        plan = plan_video(slow, tmp_path / f"{start}{suffix}", replace(FAST, span=span))
+        run(Job(plan, LocalExecutor(upscale_nearest), 4))
+        pieces.append(plan.written)
+    concatenate(pieces, tmp_path / f"all{suffix}")
+    joined = probe(tmp_path / f"all{suffix}")
+    times = [float(joined.seconds_of(pts)) for pts in joined.pts]
+    begin = [0, *(0.02 + 0.04 * index for index in range(13))]
+    assert times == pytest.approx([*begin, 0.61, 1.22, 1.32], abs=0.0006)
 
 
 def test_a_range_without_frames_is_refused(film: Path) -> None:

@@ -290,11 +290,17 @@ def _is_larger_video(plan: Plan) -> bool:
     return all(check.is_kept for check in verify_output(plan.written, plan.output))
 
 
-def summary(reports: Sequence[FileReport]) -> dict[str, Any]:
-    """Return what became of all files, as values that JSON can hold."""
+def summary(reports: Sequence[FileReport], passed_over: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what became of all files, as values that JSON can hold.
+
+    Args:
+        reports: what became of each video and picture.
+        passed_over: paths in the folder of the files that are neither.
+    """
     return {
         "num_files": {outcome.value: sum(each.outcome == outcome for each in reports) for outcome in Outcome},
         "num_frames": sum(each.num_frames for each in reports),
         "seconds": sum(each.seconds for each in reports),
         "files": [asdict(each) for each in reports],
+        "passed_over": list(passed_over),
     }

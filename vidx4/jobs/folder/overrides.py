@@ -10,11 +10,10 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.folder.files import FileOptions
 from vidx4.jobs.folder.options import file_options
-from vidx4.jobs.folder.selection import matches
+from vidx4.jobs.folder.selection import OVERRIDES, matches
 from vidx4.jobs.request import Request
 from vidx4.option import OptionField, as_typed, build
 
-FILE = "vidx4.toml"
 FILES = "files"
 
 Values = Mapping[str, Any]
@@ -43,7 +42,7 @@ class Overrides:
         Raises:
             OptionError: the file can't be read, or gives what is not an option or its value.
         """
-        path = folder / FILE
+        path = folder / OVERRIDES
         try:
             content = tomllib.loads(path.read_text("utf-8"))
         except FileNotFoundError:

@@ -46,6 +46,9 @@ class Total:
 class Observer(Protocol):
     """Is notified of the events of a batch, by one thread at a time."""
 
+    def passed_over(self, names: Sequence[str]) -> None:
+        """Receive the files that are neither videos nor pictures, by their paths in it; maybe none."""
+
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         """Receive what is left to do of each file."""
 
@@ -206,8 +209,12 @@ def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_
     """Make passes over a folder until stopped; a file is done again only after it has changed."""
     seen: dict[Path, Stamp | None] = {}
     reports: dict[Path, FileReport] = {}
+    known: set[str] = set()
     while not stop.is_set():
-        paths = [path for path in batch.selection.find() if seen.get(path) != stamp(path)]
+        found = batch.selection.survey()
+        observer.passed_over([name for name in found.passed_over if name not in known])
+        known.update(found.passed_over)
+        paths = [path for path in found.paths if seen.get(path) != stamp(path)]
         stamps = {path: stamp(path) for path in paths}
         for report in Pass(batch, observer, stop).run(paths):
             reports[report.path] = report

@@ -7,21 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from vidx4.errors import OutputError, SourceError
+from vidx4.media.formats.signatures import holds_video
+from vidx4.media.formats.suffixes import OTHER_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES
 
 # fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mj2",
-    ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts",
-    ".vob", ".webm", ".wmv", ".y4m",
-})
 PICTURE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".ico", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pcx", ".pgm", ".png", ".ppm", ".tga",
     ".tif", ".tiff", ".webp",
 })
 # fmt: on
+OVERRIDES = "vidx4.toml"
+"""The file that gives options to the files of its folder."""
+NUM_NAMED = 5
+"""Files passed over that are named."""
 
 FRESH_SECONDS = 10.0
 """A file that changed this recently may still be growing."""
@@ -30,6 +32,16 @@ SETTLING_SECONDS = 1.0
 
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a folder that match patterns, in order."""
+
+    paths: tuple[Path, ...]
+    """The videos and pictures."""
+    passed_over: tuple[str, ...]
+    """Everything else, except hidden files and those of vidx4 itself, by its path in the folder."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,20 @@ class Selection:
         return path.relative_to(self.folder).as_posix()
 
     def find(self) -> list[Path]:
-        """Return the videos and pictures in the folder and all folders below it, by suffix, in order."""
-        return sorted(path for path in _walk(self.folder) if self._is_wanted(path))
+        """Return the videos and pictures in the folder and all folders below it, in order."""
+        return list(self.survey().paths)
+
+    def survey(self) -> Found:
+        """Return the videos and pictures, and the files that are passed over since they are neither.
+
+        The suffix tells what a file is; where it does not, as in a file without one, the first bytes do.
+        """
+        wanted = sorted(path for path in _walk(self.folder) if self._is_wanted(path))
+        looks = {path: _is_video_or_picture(path) for path in wanted}
+        names = (self.name(path) for path in wanted if not looks[path])
+        return Found(
+            tuple(path for path in wanted if looks[path]), tuple(name for name in names if name != OVERRIDES)
+        )
 
     def _is_wanted(self, path: Path) -> bool:
         name = self.name(path)
@@ -82,6 +106,14 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
 
 
+def name_passed_over(names: Sequence[str], *, show_all: bool = False) -> str:
+    """Return a sentence on the files that are passed over; it names some of them, or all."""
+    named = names if show_all or len(names) <= NUM_NAMED + 1 else names[:NUM_NAMED]
+    more = f" and {len(names) - len(named)} more" if len(named) < len(names) else ""
+    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    return f"{count} passed over, neither videos nor pictures: {', '.join(named)}{more}"
+
+
 def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
     """Make sure that there is something to do.
 
@@ -93,13 +125,23 @@ def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files that may be videos or pictures; hidden ones and links to folders are skipped."""
+    """Yield files; hidden ones, those of unfinished work and links to folders are skipped."""
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".vidx4")]
-        for name in files:
-            path = Path(root, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES and not name.startswith("."):
-                yield path
+        yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def _is_video_or_picture(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in SHARED_SUFFIXES or suffix not in VIDEO_SUFFIXES | PICTURE_SUFFIXES | OTHER_SUFFIXES:
+        return _holds_video(path, stamp(path))
+    return suffix not in OTHER_SUFFIXES
+
+
+@lru_cache(maxsize=1 << 16)
+def _holds_video(path: Path, stamp: Stamp | None) -> bool:
+    """Return whether a file begins like a video; it is read again only after it has changed."""
+    return stamp is not None and holds_video(path)
 
 
 def stamp(path: Path) -> Stamp | None:

@@ -101,7 +101,7 @@ def make_clip(
             series.run(Job(plan, LocalExecutor(composer), size))
             for plan, composer in zip(plans, composers, strict=True)
         ]
-        concatenate(pieces, video, plans[0].written)
+        concatenate([plan.written for plan in plans], video)
     pairs = tuple(composer.pair for composer in composers if composer.pair is not None)
     # The encoder works beside the model: the slower of the two decides.
     return Clip(pairs, max(stopwatch.seconds_per_frame, _encoder_seconds(reports)))

@@ -58,7 +58,7 @@ class PreviewPlan:
     @property
     def num_frames(self) -> int:
         """Number of frames to upscale, of all variants together."""
-        frames = (len(_frames(self.scenes.source, span)) for span in self.scenes.spans)
+        frames = (len(span.frames(self.scenes.source)) for span in self.scenes.spans)
         return len(self.variants) * sum(frames)
 
     def facts(self) -> dict[str, Any]:
@@ -145,30 +145,32 @@ def _with_label(output: Path, label: str) -> Path:
 
 
 def _middle(source: Source, span: TimeRange) -> tuple[TimeRange, int]:
-    frames = _frames(source, span)
+    frames = span.frames(source)
     return span, min((frames.start + frames.stop) // 2, source.num_frames - 1)
-
-
-def _frames(source: Source, span: TimeRange) -> range:
-    return range(*(bisect_left(source.pts, pts) for pts in span.pts_bounds(source)))
 
 
 def _samples(source: Source, within: TimeRange, shown: PreviewOptions) -> list[tuple[TimeRange, int]]:
     """Return spans around moments of a part of a film, with those; no two spans overlap."""
-    frames = _frames(source, within)
+    frames = within.frames(source)
     if not frames:
         raise OptionError(f"{source.path} has no frame between --start and --stop.")
-    begin, end = (source.seconds_of(pts) for pts in within.pts_bounds(source))
+    begin, end = (source.seconds_of(pts) for pts in within.bounds(source))
     duration = shown.duration or Fraction(1)
     num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
     moments = choose_moments(source, num_samples, frames)
     times = [source.seconds_of(source.pts[index]) for index in moments]
-    borders = [begin, *((a + b) / 2 for a, b in pairwise(times)), end]
+    borders = [begin, *(_first_frame_after(source, (a + b) / 2) for a, b in pairwise(times)), end]
     spans = []
     for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
-        start = max(first, min(when - duration / 2, last - duration))
+        start = _first_frame_after(source, max(first, min(when - duration / 2, last - duration)))
         spans.append((TimeRange(start, min(start + duration, last)), moment))
     return spans
+
+
+def _first_frame_after(source: Source, seconds: Fraction) -> Fraction:
+    """Return when the first frame begins that begins at a time or after it."""
+    start, _ = TimeRange(seconds).bounds(source)
+    return source.seconds_of(source.pts[bisect_left(source.pts, start)])
 
 
 def run_preview(
@@ -186,7 +188,7 @@ def run_preview(
         StoppedError: the control stopped it; videos that are done are kept.
     """
     series = JobSeries(control or Control(), plan.num_frames)
-    estimate = cache(partial(estimate_film, plan.scenes.source, _frames(plan.scenes.source, plan.within)))
+    estimate = cache(partial(estimate_film, plan.scenes.source, plan.within.frames(plan.scenes.source)))
     upscalers = [upscaler.with_options(estimated(each.options, estimate)) for each in plan.variants]
     clips = [
         make_clip(plan.scenes, video, each, batch_size, series)
@@ -214,7 +216,7 @@ def _name(variant: Variant) -> str:
 
 
 def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
-    num_frames, each = len(_frames(plan.scenes.source, plan.within)), clip.seconds_per_frame
+    num_frames, each = len(plan.within.frames(plan.scenes.source)), clip.seconds_per_frame
     is_estimated = isinstance(variant.options.noise_level, AutoLevel)
     return Cost(variant.label, each, each * num_frames, upscaler.settings.noise_level, is_estimated)
 

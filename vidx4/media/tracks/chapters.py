@@ -34,9 +34,13 @@ def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapt
         time_base = Fraction(chapter["time_base"] or 1)
         start, stop = chapter["start"] * time_base, chapter["end"] * time_base
         metadata = chapter["metadata"]
-        if cut is None or cut.holds(start, stop):
-            start, stop = (start, stop) if cut is None else (t - cut.origin for t in cut.clip(start, stop))
-            found.append(Chapter(start, stop, metadata.get("title", ""), tuple(metadata.items())))
+        if cut is not None:
+            # One may begin before the first frame, or even end before it.
+            start = max(start, cut.origin) if cut.origin else start
+            if not cut.holds(start, stop) or start > stop:
+                continue
+            start, stop = (time - cut.origin for time in cut.clip(start, stop))
+        found.append(Chapter(start, stop, metadata.get("title", ""), tuple(metadata.items())))
     return found
 
 

@@ -1,8 +1,7 @@
 """Give the packets of an output their times of display (pts) and of decoding (dts)."""
 
 import heapq
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -18,11 +17,11 @@ class Cut:
     """The part of a source that is kept, in seconds of its clock."""
 
     start: Fraction
-    """Second at which the first kept frame is shown."""
+    """Second at which the first kept frame is shown; it may have begun earlier."""
     stop: Fraction
-    """Second at which the last kept frame ends."""
+    """Second until which the last kept frame is shown."""
     span: TimeRange
-    """The part that the user asked for; `start` and `stop` are at frames."""
+    """The part that the user asked for; `start` and `stop` are at ticks of the video."""
     origin: Fraction
     """Second of the source's clock that becomes 0 in the output; a whole video keeps its clock."""
     clock: Clock = STEADY
@@ -33,11 +32,8 @@ class Cut:
     @classmethod
     def of(cls, source: Source, span: TimeRange) -> "Cut":
         """Return the cut that holds the frames of a span."""
-        start, stop = span.pts_bounds(source)
-        first = source.pts[min(bisect_left(source.pts, start), source.num_frames - 1)]
-        begin = first * source.time_base
-        origin = Fraction(0) if span.is_whole else begin
-        return cls(begin, stop * source.time_base, span, origin, source.clock)
+        start, stop = (pts * source.time_base for pts in span.bounds(source))
+        return cls(start, stop, span, Fraction(0) if span.is_whole else start, source.clock)
 
     @property
     def is_whole(self) -> bool:
@@ -95,7 +91,8 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
     """Yield the packets of parts with the source's pts, moved to the output's clock, and matching dts.
 
     A packet's dts is the time at which the frame `delay` places before it, in order of display, is shown. So
-    dts ascend across the border between two parts, at any frame rate, and no dts is later than its pts.
+    dts ascend across the border between two parts, at any frame rate, and no dts is later than its pts. A
+    frame that is on display when the cut begins is shown from there on.
 
     Args:
         packets: packets of the parts in decoding order, in any time base that holds the source's times.
@@ -106,17 +103,18 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
     # A time base that holds the times of the source relative to the origin exactly.
     unit = _common_unit(source.time_base, cut.origin)
     scale, origin = int(source.time_base / unit), int(cut.origin / unit)
-    durations = dict(zip(source.pts, _durations(source), strict=True))
+    shown = shown_times(source, cut)
     # A heap of the pts that no packet has taken as its dts yet. `delay` made-up times before the first frame
     # keep it filled, so the smallest is `delay` frames behind the packets that were seen.
+    lead = _lead(shown, delay)
     pending: list[int] = []
     for packet in packets:
-        pts = round((packet.pts or 0) * packet.time_base / source.time_base)
-        pending = pending or [pts - count * durations[pts] for count in range(delay, 0, -1)]
+        pts, stop = shown[round((packet.pts or 0) * packet.time_base / source.time_base)]
+        pending = pending or [pts - each for each in lead]
         heapq.heappush(pending, pts)
         packet.time_base = unit
         packet.pts, packet.dts = scale * pts - origin, scale * heapq.heappop(pending) - origin
-        packet.duration = scale * durations[pts]
+        packet.duration = scale * (stop - pts)
         yield packet
 
 
@@ -126,7 +124,25 @@ def _common_unit(time_base: Fraction, origin: Fraction) -> Fraction:
     return Fraction(gcd(int(time_base * denominator), int(origin * denominator)), denominator)
 
 
-def _durations(source: Source) -> Iterator[int]:
-    """Yield for how long each frame is shown, in units of the source's time base."""
-    stops = (*source.pts[1:], source.stop_pts)
-    return (stop - start for start, stop in zip(source.pts, stops, strict=True))
+def _lead(shown: Mapping[int, tuple[int, int]], delay: int) -> list[int]:
+    """Return how long before the first frame the decoding of the first frames begins, longest first.
+
+    All in all, frames are decoded for as long as they are shown: the last dts is `delay` frames before the
+    last pts, so the first one is as long before the first pts. In MP4, the length of a video is that of its
+    dts.
+    """
+    times = [start for start, _ in shown.values()]
+    number = min(delay, len(times) - 1)
+    if not number:
+        start, stop = next(iter(shown.values()))
+        return [count * (stop - start) for count in range(delay, 0, -1)]
+    return [count * (times[-1] - times[-1 - number]) // number for count in range(delay, 0, -1)]
+
+
+def shown_times(source: Source, cut: Cut) -> dict[int, tuple[int, int]]:
+    """Return from when until when each frame of a cut is shown, by its pts, in the source's time base."""
+    first, last = int(cut.start / source.time_base), int(cut.stop / source.time_base)
+    bounds = zip(source.pts, (*source.pts[1:], source.stop_pts), strict=True)
+    return {
+        start: (max(start, first), min(stop, last)) for start, stop in bounds if start < last and stop > first
+    }
