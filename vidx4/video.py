@@ -1,7 +1,7 @@
 """A video file and its properties, and a range of it in time."""
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +58,53 @@ class Margins:
 
     def __bool__(self) -> bool:
         return self != Margins()
+
+
+class Projection(IntEnum):
+    """How a picture covers a sphere, an `AVSphericalProjection`."""
+
+    EQUIRECTANGULAR = 0
+    CUBEMAP = 1
+    EQUIRECTANGULAR_TILE = 2
+    """A part of the sphere, which `Sphere.bounds` tells."""
+    RECTILINEAR = 4
+    """Not at all: the picture is flat."""
+    OTHER = 255
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """How the picture of a 360-degree video covers a sphere."""
+
+    projection: Projection
+    orientation: tuple[int, int, int] = (0, 0, 0)
+    """Yaw, pitch and roll in degrees (16.16 fixed point)."""
+    bounds: tuple[int, ...] = (0, 0, 0, 0)
+    """What the tile lacks of the sphere at the left, top, right and bottom (0.32 fixed point)."""
+    padding: int = 0
+    """Pixels at the edges of a cube's faces that are not shown."""
+
+
+class StereoLayout(IntEnum):
+    """Where a picture holds the views of both eyes, an `AVStereo3DType`."""
+
+    MONO = 0
+    SIDE_BY_SIDE = 1
+    TOP_BOTTOM = 2
+    FRAME_SEQUENCE = 3
+    CHECKERBOARD = 4
+    LINES = 6
+    COLUMNS = 7
+    OTHER = 255
+
+
+@dataclass(frozen=True)
+class Stereo:
+    """The views of a stereoscopic video in its pictures."""
+
+    layout: StereoLayout
+    is_inverted: bool = False
+    """Whether the right eye's view comes first."""
 
 
 class Fields(StrEnum):
@@ -139,6 +186,12 @@ class Source:
     """How a player rotates and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
     margins: Margins = Margins()
     """Pixels that the container tells players to crop."""
+    has_captions: bool = False
+    """Whether there are closed captions in the frames of the video."""
+    sphere: Sphere | None = None
+    """How pictures cover a sphere; None if they are flat."""
+    stereo: Stereo | None = None
+    """How pictures hold the views of both eyes; None if they hold one view."""
 
     @property
     def num_frames(self) -> int:
@@ -184,6 +237,9 @@ class Source:
             "full_range": color.full_range,
             "chroma_location": color.chroma_location,
             "hdr_metadata": self._hdr,
+            "closed_captions": self.has_captions,
+            "sphere": self.sphere.projection.name.lower() if self.sphere else "none",
+            "stereo": self.stereo.layout.name.lower() if self.stereo else "none",
             "is_interlaced": self.is_interlaced,
             "fields": self.fields.value,
             "streams": [asdict(stream) for stream in self.streams],

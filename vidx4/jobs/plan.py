@@ -143,6 +143,12 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "A .ts file can't store chapters, titles or covers."
     if source.margins and not written.target.margins:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
+    if source.sphere and not written.target.sphere:
+        yield f"The video's 360-degree mapping is dropped: a {written.suffix} file can't store it."
+    if source.stereo and not written.target.stereo:
+        yield f"The video's stereoscopic layout is dropped: a {written.suffix} file can't store it."
+    if source.has_captions and not written.keeps_captions:
+        yield "The closed captions in the video's frames are dropped: only h264 and hevc can hold them."
     if source.has_alpha:
         yield "Transparency is dropped."
     for name in source.hdr.dropped:

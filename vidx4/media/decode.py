@@ -65,6 +65,17 @@ def read_frames(
         raise SourceError(f"No frame of {source.path} can be decoded in the requested range.")
 
 
+def stored_frames(source: Source, start: int, stop: int) -> Iterator[VideoFrame]:
+    """Yield all that a decoder returns from a pts on, for what frames hold beside pixels; some may be earlier.
+
+    Args:
+        source: the video with its frames as they are stored.
+        start: the pts of the first wanted frame, or one before it.
+        stop: where the caller will end.
+    """
+    return _frames_from(source, range(start, stop), _Monitor(Damage(), lambda: None))
+
+
 @dataclass(frozen=True)
 class _Monitor:
     """Callees that are notified while packets are decoded."""

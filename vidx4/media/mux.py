@@ -18,6 +18,7 @@ from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
+from vidx4.media.tracks.captions import add_captions
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
 
@@ -101,7 +102,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         video = add_video(container, template, parts[0], original.streams[source.video_index], output)
         copies = add_copies(container, original, output)
         describe_output(container, original, output)
-        frames = time_frames(_part_packets(parts), source, cut, template.codec_context.reorder_depth)
+        frames = time_frames(_frame_packets(parts, output), source, cut, template.codec_context.reorder_depth)
         packets = [frames, *_others(original, output, copies, stack)]
         container.start_encoding()  # opens the encoders of converted streams before they are used
         for packet in heapq.merge(*packets, key=_decoding_time):
@@ -132,6 +133,15 @@ def _others(
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
     return (packet.dts or 0) * packet.time_base
+
+
+def _frame_packets(parts: Sequence[Path], output: Output) -> Iterator[AnyPacket]:
+    """Return the packets of parts, with the source's closed captions if the output holds them."""
+    if not output.keeps_captions:
+        return _part_packets(parts)
+    return add_captions(
+        lambda: _part_packets(parts), output.source, output.span, output.target.encoder.bitstream
+    )
 
 
 def _part_packets(parts: Sequence[Path]) -> Iterator[AnyPacket]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
 from vidx4.media.formats.containers import PICTURES, format_of
+from vidx4.media.formats.sei import CAPTIONED
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import Streams, choose_streams
@@ -44,6 +45,11 @@ class Output:
     def is_pictures(self) -> bool:
         """Whether numbered pictures are written; `path` is their pattern then."""
         return self.suffix == PICTURES
+
+    @property
+    def keeps_captions(self) -> bool:
+        """Whether there are closed captions in the source's video that the output's holds too."""
+        return self.source.has_captions and self.target.encoder.bitstream in CAPTIONED
 
     @property
     def cut(self) -> Cut:

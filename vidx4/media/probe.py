@@ -1,7 +1,7 @@
 """Find out what a file holds."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -25,6 +25,8 @@ from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
+from vidx4.media.display.immersive import read_sphere, read_stereo
+from vidx4.media.formats.sei import caption_marks
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
@@ -49,6 +51,7 @@ class _Scan:
     """The duration of each frame by its pts; 0 if unknown."""
     protected: frozenset[int]
     """Indices of other streams that are encrypted."""
+    has_captions: bool
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -113,6 +116,9 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
         margins=margins_of(stream) if _may_have_margins(container) else Margins(),
+        has_captions=scan.has_captions,
+        sphere=read_sphere(frame),
+        stereo=read_stereo(frame),
     )
 
 
@@ -178,17 +184,24 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pul
     first_frame: VideoFrame | None = None
     durations: dict[int, int] = {}
     protected: set[int] = set()
+    marks, has_captions = caption_marks(stream.codec_context.codec.canonical_name), False
     for index, packet in enumerate(_frame_packets(container, stream, protected)):
         pulse.beat()
         if packet.has_sidedata("encryption_info"):
             raise SourceError(f"{path} is protected: its video is encrypted.")
         first_frame = first_frame or _first_frame(stream, packet)
+        has_captions = has_captions or _holds_any(packet, marks)
         if not packet.is_discard:
             durations.setdefault(packet_pts(container, packet, index), packet.duration or 0)
     first_frame = first_frame or _first_frame(stream, None)
     if first_frame is None or not durations:
         raise SourceError(f"No frame of {path} can be decoded.")
-    return _Scan(first_frame, durations, frozenset(protected))
+    return _Scan(first_frame, durations, frozenset(protected), has_captions)
+
+
+def _holds_any(packet: AnyPacket, marks: Sequence[bytes]) -> bool:
+    data = bytes(packet) if marks else b""
+    return any(mark in data for mark in marks)
 
 
 def _frame_packets(
