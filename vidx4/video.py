@@ -192,6 +192,8 @@ class Source:
     """How pictures cover a sphere; None if they are flat."""
     stereo: Stereo | None = None
     """How pictures hold the views of both eyes; None if they hold one view."""
+    lost_metadata: tuple[str, ...] = ()
+    """Names of metadata of the first frame that an enlarged copy can't carry, besides that of HDR."""
 
     @property
     def num_frames(self) -> int:

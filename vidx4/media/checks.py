@@ -184,13 +184,12 @@ def _captions(output: Output, path: Path, copy: Source) -> Iterator[Check]:
         return
     given = list(read_captions(output.source, output.span))
     kept = written_captions(path, copy.video_index)
-    contents = [b"".join(caption.triplets for caption in captions) for captions in (given, kept)]
-    yield Check(
-        "closed captions", *(f"{len(content)} bytes" for content in contents), contents[0] == contents[1]
-    )
+    expected, found = (b"".join(caption.triplets for caption in captions) for captions in (given, kept))
+    sizes = f"{len(expected)} bytes", f"{len(found)} bytes"
+    yield Check("closed captions", *sizes, expected == found)
     late = list(delays(given, kept, output.cut.origin, copy))
     worst = max(late, key=abs, default=Fraction(0))
-    is_near = 0 <= min(late, default=0) and worst <= _CAPTION_DELAY
+    is_near = min(late, default=0) >= 0 and worst <= _CAPTION_DELAY
     most = f"at most {_seconds(_CAPTION_DELAY)}"
     yield Check("delay of closed captions", most, _seconds(worst), is_near)
 

@@ -66,7 +66,7 @@ def read_frames(
 
 
 def stored_frames(source: Source, start: int, stop: int) -> Iterator[VideoFrame]:
-    """Yield all that a decoder returns from a pts on, for what frames hold beside pixels; some may be earlier.
+    """Yield all that a decoder returns from about a pts on, for what frames hold beside pixels.
 
     Args:
         source: the video with its frames as they are stored.

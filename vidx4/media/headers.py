@@ -14,8 +14,8 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidx4.media.display import immersive
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets, read_packets
+from vidx4.media.display import immersive
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes

@@ -26,6 +26,7 @@ from vidx4.media.display.chroma import chroma_location
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.display.immersive import read_sphere, read_stereo
+from vidx4.media.display.side_data import lost_metadata
 from vidx4.media.formats.sei import caption_marks
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
@@ -119,6 +120,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         has_captions=scan.has_captions,
         sphere=read_sphere(frame),
         stereo=read_stereo(frame),
+        lost_metadata=lost_metadata(frame),
     )
 
 

@@ -102,9 +102,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         margins=Margins()
         if format_of(suffix) in WITHOUT_MATRIX
         else enlarged(source.margins, *_factors(source, size)),
-        sphere=held_sphere(
-            source.sphere, suffix, _factors(source, size)[0], is_turned=matrix is not None
-        ),
+        sphere=held_sphere(source.sphere, suffix, _factors(source, size)[0], is_turned=matrix is not None),
         stereo=held_stereo(source.stereo, suffix),
     )
 

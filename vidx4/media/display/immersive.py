@@ -4,16 +4,14 @@ Boxes are those of Google's Spherical Video V2 RFC.
 """
 
 import struct
-from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import cast
 
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
 from vidx4.media.display.rotation import WITHOUT_MATRIX
+from vidx4.media.display.side_data import side_data_of
 from vidx4.media.formats.containers import MATROSKA, format_of
 from vidx4.video import Projection, Sphere, Stereo, StereoLayout
 
@@ -47,7 +45,7 @@ _SHARED_HEIGHT = frozenset({StereoLayout.TOP_BOTTOM, StereoLayout.LINES})
 
 def read_sphere(frame: VideoFrame) -> Sphere | None:
     """Return how a decoded frame covers a sphere; None if it is flat, or in a way that no container tells."""
-    data = _side_data(frame, SideDataType.SPHERICAL)
+    data = side_data_of(frame).get(SideDataType.SPHERICAL)
     if data is None:
         return None
     kind, yaw, pitch, roll, *bounds, padding = _SPHERE_LAYOUT.unpack_from(data)
@@ -61,7 +59,7 @@ def read_sphere(frame: VideoFrame) -> Sphere | None:
 
 def read_stereo(frame: VideoFrame) -> Stereo | None:
     """Return how a decoded frame holds two views; None if it holds one."""
-    data = _side_data(frame, SideDataType.STEREO3D)
+    data = side_data_of(frame).get(SideDataType.STEREO3D)
     if data is None:
         return None
     kind, flags = _STEREO_LAYOUT.unpack_from(data)
@@ -69,14 +67,6 @@ def read_stereo(frame: VideoFrame) -> Stereo | None:
         return None
     layout = StereoLayout(kind) if kind in set(StereoLayout) else StereoLayout.OTHER
     return Stereo(layout, is_inverted=bool(flags & _INVERTED))
-
-
-def _side_data(frame: VideoFrame, kind: SideDataType) -> bytes | None:
-    try:
-        found = cast(Mapping[SideDataType, SideData], frame.side_data).get(kind)
-    except ValueError:  # PyAV lacks a name for some kinds, such as the EXIF of a JPEG
-        return None
-    return None if found is None else bytes(found)
 
 
 def held_sphere(sphere: Sphere | None, suffix: str, across: Fraction, *, is_turned: bool) -> Sphere | None:

@@ -103,7 +103,7 @@ def add_to_sample_entry(mp4: bytes, boxes: bytes) -> bytes:
 
 
 def append_to_sample_entry(path: Path, boxes: bytes) -> None:
-    """Add boxes to the description of the first track's samples in a finished file; see `add_to_sample_entry`.
+    """Add boxes to the description of the first track's samples in a file; see `add_to_sample_entry`.
 
     Only the header, `moov`, is read and written again.
     """

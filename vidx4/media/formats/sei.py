@@ -1,12 +1,12 @@
 """Closed captions in the bitstream of H.264 and HEVC: messages of supplemental enhancement information (SEI).
 
 A stream is a sequence of NAL units. In MPEG-TS and in the parts of a job each follows a start code (Annex B);
-in MP4 and Matroska, its length. A message of ITU-T T.35 that precedes the slices of a frame holds its captions
-(ATSC A/53 part 4, 6.2.3): up to 31 triplets of a kind and two bytes (CTA-708).
+in MP4 and Matroska, its length. A message of ITU-T T.35 that precedes the slices of a frame holds its
+captions (ATSC A/53 part 4, 6.2.3): up to 31 triplets of a kind and two bytes (CTA-708).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 TRIPLET = 3
@@ -176,5 +176,5 @@ def _triplets(payload: bytes) -> bytes:
 
 
 def caption_marks(codec: str) -> tuple[bytes, ...]:
-    """Return bytes with which captions begin in packets of a codec; none if FFmpeg knows of no captions there."""
+    """Return bytes with which captions begin in packets of a codec; none if FFmpeg finds none there."""
     return _MARKS.get(codec, ())
