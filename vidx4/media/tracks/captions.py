@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 
 from vidx4.media.container import AnyPacket, open_source, read_frame_packets
 from vidx4.media.decode import stored_frames
-from vidx4.media.formats.sei import MAX_TRIPLETS, TRIPLET, captions_in, with_captions
+from vidx4.media.formats.sei import CAPTIONED, MAX_TRIPLETS, TRIPLET, captions_in, with_captions
 from vidx4.video import Source, TimeRange
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +66,9 @@ def _triplets(source: Source, frame: VideoFrame) -> bytes:
 
 
 def written_captions(path: Path, video_index: int) -> list[Caption]:
-    """Read the captions of an H.264 or HEVC video out of its packets, without decoding; in order of display.
+    """Read the captions of an H.264 or HEVC video out of its packets, without decoding, in order of display.
+
+    Those of a video of another codec are not found.
 
     Raises:
         SourceError: the file can't be read.
@@ -74,6 +76,8 @@ def written_captions(path: Path, video_index: int) -> list[Caption]:
     with open_source(path) as container:
         stream = container.streams[video_index]
         codec, description = stream.codec_context.name, bytes(stream.codec_context.extradata or b"")
+        if codec not in CAPTIONED:
+            return []
         found = (
             Caption((packet.pts or 0) * packet.time_base, captions_in(bytes(packet), codec, description))
             for packet in read_frame_packets(container, stream)
