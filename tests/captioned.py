@@ -66,7 +66,8 @@ def decoded_captions(path: Path) -> list[tuple[Fraction, bytes]]:
     """Return the second of each frame and the closed captions that FFmpeg's decoder finds in it."""
     with av.open(str(path)) as container:
         return [
-            ((frame.pts or 0) * (frame.time_base or 0), _captions(frame)) for frame in container.decode(video=0)
+            ((frame.pts or 0) * (frame.time_base or 0), _captions(frame))
+            for frame in container.decode(video=0)
         ]
 
 

@@ -39,7 +39,14 @@ def contents(path: Path) -> list[bytes]:
 
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("h264", ".mp4"), ("h264", ".ts"), ("h264", ".mkv"), ("hevc", ".mp4"), ("hevc", ".mkv"), ("hevc", ".ts")],
+    [
+        ("h264", ".mp4"),
+        ("h264", ".ts"),
+        ("h264", ".mkv"),
+        ("hevc", ".mp4"),
+        ("hevc", ".mkv"),
+        ("hevc", ".ts"),
+    ],
 )
 def test_every_frame_keeps_its_captions(tmp_path: Path, codec: str, suffix: str) -> None:
     source = captioned(tmp_path / "a.mpg")
@@ -91,7 +98,9 @@ def test_captions_of_a_whole_group_are_spread(tmp_path: Path) -> None:
     assert max(map(len, found)) == 3 * MAX_TRIPLETS
 
 
-@pytest.mark.parametrize(("codec", "name"), [("ffv1", "out.mkv"), ("vp9", "out.mp4"), ("auto", "out/%03d.png")])
+@pytest.mark.parametrize(
+    ("codec", "name"), [("ffv1", "out.mkv"), ("vp9", "out.mp4"), ("auto", "out/%03d.png")]
+)
 def test_a_codec_that_holds_none_is_told_of(tmp_path: Path, codec: str, name: str) -> None:
     source = captioned(tmp_path / "a.mpg", 2)
     assert any(DROPPED in warning for warning in planned(source, tmp_path / name, codec).warnings)
