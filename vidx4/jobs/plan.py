@@ -162,7 +162,7 @@ def _warnings_of_fields(source: Source) -> Iterator[str]:
 def _warnings_of_metadata(written: Output) -> Iterator[str]:
     source, target = written.source, written.target
     if source.has_captions and not written.keeps_captions:
-        yield "The closed captions in the video's frames are dropped: only h264 and hevc can hold them."
+        yield "The closed captions in the video's frames are dropped: only h264, hevc and av1 can hold them."
     if source.sphere and not target.sphere:
         yield f"The video's 360-degree mapping is dropped: a {written.suffix} file can't store it."
     if source.stereo and not target.stereo:

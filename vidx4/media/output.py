@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
+from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
-from vidx4.media.formats.sei import CAPTIONED
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import Streams, choose_streams

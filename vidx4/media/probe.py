@@ -27,7 +27,7 @@ from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.display.immersive import read_sphere, read_stereo
 from vidx4.media.display.side_data import lost_metadata
-from vidx4.media.formats.sei import caption_marks
+from vidx4.media.formats.cc_data import caption_marks
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 

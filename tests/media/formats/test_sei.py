@@ -1,6 +1,7 @@
 import pytest
 
-from vidx4.media.formats.sei import MAX_TRIPLETS, caption_marks, captions_in, with_captions
+from vidx4.media.formats.cc_data import MAX_TRIPLETS, caption_marks
+from vidx4.media.formats.sei import add_captions, captions_in
 
 START = b"\0\0\0\1"
 PARAMETERS = START + b"\x09\xf0" + START + b"\x67\x42" + b"\0\0\1" + b"\x68\xce"
@@ -16,7 +17,7 @@ HELLO = b"\xfc\xc8\xe5" + b"\xfd\x80\x80"
 def test_captions_stand_between_parameters_and_the_first_slice(
     codec: str, before: bytes, after: bytes
 ) -> None:
-    packet = with_captions(before + after, HELLO, codec)
+    packet = add_captions(before + after, HELLO, codec)
     assert packet.startswith(before)
     assert packet.endswith(after)
     assert captions_in(packet, codec, b"") == HELLO
@@ -25,7 +26,7 @@ def test_captions_stand_between_parameters_and_the_first_slice(
 
 @pytest.mark.parametrize("triplets", [b"\0\0\0" * 5, b"\4\0\0\5\0\0", b"\0\0\1\0\0\2\0\0\3", b"\xfc\0\0"])
 def test_no_caption_looks_like_a_start_code(triplets: bytes) -> None:
-    packet = with_captions(SLICE, triplets, "h264")
+    packet = add_captions(SLICE, triplets, "h264")
     message = packet.removesuffix(SLICE).removeprefix(START)
     assert not any(bytes([0, 0, code]) in message for code in range(3))
     assert captions_in(packet, "h264", b"") == triplets
@@ -33,13 +34,13 @@ def test_no_caption_looks_like_a_start_code(triplets: bytes) -> None:
 
 def test_more_than_one_message_holds_are_several_messages() -> None:
     triplets = bytes(range(3 * (2 * MAX_TRIPLETS + 1)))
-    packet = with_captions(SLICE, triplets, "h264")
+    packet = add_captions(SLICE, triplets, "h264")
     assert packet.count(b"GA94") == 3
     assert captions_in(packet, "h264", b"") == triplets
 
 
 def test_units_are_found_by_their_lengths() -> None:
-    packet = with_captions(SLICE, HELLO, "h264")
+    packet = add_captions(SLICE, HELLO, "h264")
     units = [unit for unit in packet.replace(START, b"\0\0\1").split(b"\0\0\1") if unit]
     stored = b"".join(len(unit).to_bytes(2) + unit for unit in units)
     assert captions_in(stored, "h264", b"\1\x64\0\x28\xfd") == HELLO
@@ -47,15 +48,15 @@ def test_units_are_found_by_their_lengths() -> None:
 
 def test_other_messages_are_no_captions() -> None:
     unregistered = b"\0\0\1\6" + b"\5\x11" + bytes(range(1, 17)) + b"x\x80"
-    packet = unregistered + with_captions(SLICE, HELLO, "h264")
+    packet = unregistered + add_captions(SLICE, HELLO, "h264")
     assert captions_in(packet, "h264", b"") == HELLO
     assert captions_in(unregistered + SLICE, "h264", b"") == b""
 
 
 def test_a_damaged_packet_has_no_captions() -> None:
-    whole = with_captions(SLICE, HELLO, "h264")
+    whole = add_captions(SLICE, HELLO, "h264")
     for length in range(len(whole)):
         assert len(captions_in(whole[:length], "h264", b"")) <= len(HELLO)
         captions_in(whole[:length], "h264", b"\1\0\0\0\3")
     with pytest.raises(ValueError, match="no slice"):
-        with_captions(PARAMETERS, HELLO, "h264")
+        add_captions(PARAMETERS, HELLO, "h264")

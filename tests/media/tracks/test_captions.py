@@ -14,7 +14,7 @@ from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
-from vidx4.media.formats.sei import MAX_TRIPLETS
+from vidx4.media.formats.cc_data import MAX_TRIPLETS
 from vidx4.media.options import EncodeOptions, ReadOptions
 from vidx4.media.probe import probe
 from vidx4.media.tracks.captions import Caption, place_captions
@@ -24,7 +24,7 @@ DROPPED = "closed captions"
 
 
 def planned(path: Path, output: Path, codec: str = "h264", **request: object) -> Plan:
-    preset = "ultrafast" if codec in ("h264", "hevc") else None
+    preset = {"h264": "ultrafast", "hevc": "ultrafast", "av1": "10"}.get(codec)
     return plan_video(path, output, Request(encode=EncodeOptions(codec, encoder_preset=preset), **request))  # type: ignore[arg-type]
 
 
@@ -46,6 +46,8 @@ def contents(path: Path) -> list[bytes]:
         ("hevc", ".mp4"),
         ("hevc", ".mkv"),
         ("hevc", ".ts"),
+        ("av1", ".mp4"),
+        ("av1", ".webm"),
     ],
 )
 def test_every_frame_keeps_its_captions(tmp_path: Path, codec: str, suffix: str) -> None:

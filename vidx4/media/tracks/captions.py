@@ -16,7 +16,8 @@ from av.video.frame import VideoFrame
 
 from vidx4.media.container import AnyPacket, open_source, read_frame_packets
 from vidx4.media.decode import stored_frames
-from vidx4.media.formats.sei import CAPTIONED, MAX_TRIPLETS, TRIPLET, captions_in, with_captions
+from vidx4.media.formats.captions import CAPTIONED, captions_in, with_captions
+from vidx4.media.formats.cc_data import MAX_TRIPLETS, TRIPLET
 from vidx4.video import Source, TimeRange
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def written_captions(path: Path, video_index: int) -> list[Caption]:
     """
     with open_source(path) as container:
         stream = container.streams[video_index]
-        codec, description = stream.codec_context.name, bytes(stream.codec_context.extradata or b"")
+        context = stream.codec_context
+        codec, description = context.codec.canonical_name, bytes(context.extradata or b"")
         if codec not in CAPTIONED:
             return []
         found = (
