@@ -1,16 +1,17 @@
 """Videos with closed captions in their frames, and the captions that FFmpeg finds in a video."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from tests.video_builder import frames, scene, write
+from vidx4.media.display.side_data import side_data_of
 
 NTSC = Fraction(30000, 1001)
 _SLICE = b"\0\0\1\1"
@@ -66,11 +67,6 @@ def decoded_captions(path: Path) -> list[tuple[Fraction, bytes]]:
     """Return the second of each frame and the closed captions that FFmpeg's decoder finds in it."""
     with av.open(str(path)) as container:
         return [
-            ((frame.pts or 0) * (frame.time_base or 0), _captions(frame))
+            ((frame.pts or 0) * Fraction(frame.time_base or 1), side_data_of(frame).get(Type.A53_CC, b""))
             for frame in container.decode(video=0)
         ]
-
-
-def _captions(frame: VideoFrame) -> bytes:
-    found: Iterator[bytes] = (bytes(each) for each in frame.side_data if each.type.name == "A53_CC")
-    return b"".join(found)

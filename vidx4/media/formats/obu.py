@@ -1,6 +1,7 @@
 """Closed captions in AV1: metadata among the open bitstream units (OBU) of a frame.
 
-A packet is a temporal unit: frames that are only referred to, then one that is shown (AV1 specification, 5.3).
+A packet is a temporal unit: frames that are only referred to, then one that is shown (AV1 specification,
+chapter 7.5).
 """
 
 from collections.abc import Iterator
