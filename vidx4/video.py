@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +61,53 @@ class Margins:
 
     def __bool__(self) -> bool:
         return self != Margins()
+
+
+class Projection(IntEnum):
+    """How a picture covers a sphere, an `AVSphericalProjection`."""
+
+    EQUIRECTANGULAR = 0
+    CUBEMAP = 1
+    EQUIRECTANGULAR_TILE = 2
+    """A part of the sphere, which `Sphere.bounds` tells."""
+    RECTILINEAR = 4
+    """Not at all: the picture is flat."""
+    OTHER = 255
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """How the picture of a 360-degree video covers a sphere."""
+
+    projection: Projection
+    orientation: tuple[int, int, int] = (0, 0, 0)
+    """Yaw, pitch and roll in degrees (16.16 fixed point)."""
+    bounds: tuple[int, ...] = (0, 0, 0, 0)
+    """What the tile lacks of the sphere at the left, top, right and bottom (0.32 fixed point)."""
+    padding: int = 0
+    """Pixels at the edges of a cube's faces that are not shown."""
+
+
+class StereoLayout(IntEnum):
+    """Where a picture holds the views of both eyes, an `AVStereo3DType`."""
+
+    MONO = 0
+    SIDE_BY_SIDE = 1
+    TOP_BOTTOM = 2
+    FRAME_SEQUENCE = 3
+    CHECKERBOARD = 4
+    LINES = 6
+    COLUMNS = 7
+    OTHER = 255
+
+
+@dataclass(frozen=True)
+class Stereo:
+    """The views of a stereoscopic video in its pictures."""
+
+    layout: StereoLayout
+    is_inverted: bool = False
+    """Whether the right eye's view comes first."""
 
 
 class Fields(StrEnum):
@@ -182,6 +229,14 @@ class Source:
     there; `pts` is without them."""
     num_respaced: int = 0
     """Number of frames that the file shows at the same time as another; `pts` spaces them apart."""
+    has_captions: bool = False
+    """Whether there are closed captions in the frames of the video."""
+    sphere: Sphere | None = None
+    """How pictures cover a sphere; None if they are flat."""
+    stereo: Stereo | None = None
+    """How pictures hold the views of both eyes; None if they hold one view."""
+    lost_metadata: tuple[str, ...] = ()
+    """Names of metadata of the first frame that an enlarged copy can't carry, besides that of HDR."""
 
     @property
     def num_frames(self) -> int:
@@ -227,6 +282,9 @@ class Source:
             "full_range": color.full_range,
             "chroma_location": color.chroma_location,
             "hdr_metadata": self._hdr,
+            "closed_captions": self.has_captions,
+            "sphere": self.sphere.projection.name.lower() if self.sphere else "none",
+            "stereo": self.stereo.layout.name.lower() if self.stereo else "none",
             "is_interlaced": self.is_interlaced,
             "fields": self.fields.value,
             "streams": [asdict(stream) for stream in self.streams],

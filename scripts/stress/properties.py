@@ -12,10 +12,14 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from tests.captioned import captioned, decoded_captions
 from tests.video_builder import chapters, frames, scene, text_packet, with_aperture, write
 from vidx4.frames import SCALE
 from vidx4.media.display.hdr import is_same_hdr
+from vidx4.media.display.immersive import to_boxes
+from vidx4.media.formats.boxes import append_to_sample_entry
 from vidx4.media.probe import probe
+from vidx4.video import Projection, Sphere, Stereo, StereoLayout
 
 HDR10 = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 MILLISECOND = Fraction(1, 1000)
@@ -136,6 +140,15 @@ def _hdr(path: Path, output: Path) -> str:
     return "kept" if is_same_hdr(probe(path).hdr, probe(output).hdr) else LOST
 
 
+def _sphere_and_stereo(path: Path) -> object:
+    source = probe(path)
+    return source.sphere, source.stereo
+
+
+def _captions(path: Path) -> object:
+    return [triplets for _, triplets in decoded_captions(path)]
+
+
 def _plain(folder: Path, name: str = "plain.mp4", **options: object) -> Path:
     return write(folder / name, frames(scene(8)), **{"num_audio": 0, **options})  # type: ignore[arg-type]
 
@@ -226,6 +239,17 @@ def _with_hdr10(folder: Path, suffix: str) -> Path:
     )  # fmt: skip
 
 
+def _immersive(folder: Path, suffix: str) -> Path:
+    path = _plain(folder, "immersive.mp4")
+    sphere = Sphere(Projection.EQUIRECTANGULAR, orientation=(90 << 16, 0, 0))
+    append_to_sample_entry(path, to_boxes(sphere, Stereo(StereoLayout.TOP_BOTTOM)))
+    return path
+
+
+def _with_captions(folder: Path, suffix: str) -> Path:
+    return captioned(folder / "captioned.mpg")
+
+
 def _anamorphic(folder: Path, suffix: str) -> Path:
     return _plain(folder, "shape.mp4", sample_aspect_ratio=Fraction(16, 15))
 
@@ -253,4 +277,6 @@ PROPERTIES: list[Property] = [
     ("rotation, mirror", _rotated, _rotation),
     ("colour tags, range", _with_color_tags, partial(_equal, _colors)),
     ("HDR10 metadata", _with_hdr10, _hdr),
+    ("360 degrees, stereo", _immersive, partial(_equal, _sphere_and_stereo)),
+    ("closed captions", _with_captions, partial(_equal, _captions)),
 ]  # fmt: skip

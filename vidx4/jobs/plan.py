@@ -152,8 +152,7 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
     if source.has_alpha:
         yield "Transparency is dropped."
-    for name in source.hdr.dropped:
-        yield f"The video's {name} metadata is dropped: it describes single frames of the source."
+    yield from _warnings_of_metadata(written)
     if source.color.is_hdr and depth < 10:
         yield "The video is HDR, and the output has 8 bits per colour: expect banding in gradients."
     elif source.bit_depth > depth:
@@ -178,7 +177,7 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
         what = "1 frame has" if source.num_respaced == 1 else f"{source.num_respaced} frames have"
         yield f"{what} the same time as the one before: they are spaced apart."
     if source.has_wrong_order:
-        yield "The times of frames are not in the order in which these are shown: they are given out in order."
+        yield "The file states the times of frames in a wrong order: they are given to the frames in order."
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:
@@ -186,3 +185,17 @@ def _warnings_of_fields(source: Source) -> Iterator[str]:
         yield "The video is telecined film: the pulldown is removed, which leaves 24000/1001 frames a second."
     elif source.is_interlaced or source.fields != Fields.KEEP:
         yield f"The video is interlaced: {_TREATED[source.fields]}."
+
+
+def _warnings_of_metadata(written: Output) -> Iterator[str]:
+    source, target = written.source, written.target
+    if source.has_captions and not written.keeps_captions:
+        yield "The closed captions in the video's frames are dropped: only h264, hevc and av1 can hold them."
+    if source.sphere and not target.sphere:
+        yield f"The video's 360-degree mapping is dropped: a {written.suffix} file can't store it."
+    if source.stereo and not target.stereo:
+        yield f"The video's stereoscopic layout is dropped: a {written.suffix} file can't store it."
+    for name in source.hdr.dropped:
+        yield f"The video's {name} metadata is dropped: it describes single frames of the source."
+    for name in source.lost_metadata:
+        yield f"The video's {name} is dropped."

@@ -20,6 +20,7 @@ from vidx4.media.frame_count import count_decoded, count_packets
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
+from vidx4.media.tracks.captions import delays, read_captions, written_captions
 from vidx4.media.tracks.chapters import Chapter, chapters_of
 from vidx4.media.tracks.digest import StreamDigest, digests
 from vidx4.media.tracks.timeline import shown_times
@@ -31,6 +32,8 @@ _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
 """Codecs of subtitles that are pictures."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
 """Seconds by which a chapter may be off; MP4 stores milliseconds."""
+_CAPTION_DELAY = Fraction(1, 2)
+"""Seconds by which closed captions may be late because several frames' were too much for one."""
 _EXACT = frozenset({"mp4", "mov"})
 """Muxers that keep the time base of a video."""
 
@@ -109,6 +112,7 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
         *_counts(output, path, copy, missing),
         *_frames(output, copy, missing),
         *_picture(output, copy),
+        *_captions(output, path, copy),
         *_streams(output, path, copy),
         *_description(output, path),
     )
@@ -208,9 +212,27 @@ def _picture(output: Output, copy: Source) -> Iterator[Check]:
     for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
         yield Check.of(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
     yield Check.of("bit depth", target.encoder.bit_depth, copy.bit_depth)
+    yield Check.of("360-degree mapping", target.sphere, copy.sphere)
+    yield Check.of("stereoscopic layout", target.stereo, copy.stereo)
     if target.hdr.mastering_display or target.hdr.content_light:
         is_kept = is_same_hdr(target.hdr, copy.hdr)
         yield Check("HDR metadata", "as the source's", "the same" if is_kept else "another", is_kept)
+
+
+def _captions(output: Output, path: Path, copy: Source) -> Iterator[Check]:
+    """Compare closed captions as decoded from the source with those in the packets of the copy."""
+    if not output.keeps_captions:
+        return
+    given = list(read_captions(output.source, output.made_span))
+    kept = written_captions(path, copy.video_index)
+    expected, found = (b"".join(caption.triplets for caption in captions) for captions in (given, kept))
+    sizes = f"{len(expected)} bytes", f"{len(found)} bytes"
+    yield Check("closed captions", *sizes, expected == found)
+    late = list(delays(given, kept, output.cut.origin, copy))
+    worst = max(late, key=abs, default=Fraction(0))
+    is_near = min(late, default=0) >= 0 and worst <= _CAPTION_DELAY
+    most = f"at most {_seconds(_CAPTION_DELAY)}"
+    yield Check("delay of closed captions", most, _seconds(worst), is_near)
 
 
 def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:

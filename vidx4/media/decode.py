@@ -72,6 +72,17 @@ def unreadable_frames(source: Source, frames: Sequence[int]) -> tuple[int, ...]:
     return tuple(pts for pts in frames if pts not in read)
 
 
+def stored_frames(source: Source, start: int, stop: int) -> Iterator[VideoFrame]:
+    """Yield all that a decoder returns from about a pts on, for what frames hold beside pixels.
+
+    Args:
+        source: the video with its frames as they are stored.
+        start: the pts of the first wanted frame, or one before it.
+        stop: where the caller will end.
+    """
+    return _frames_from(source, range(start, stop), _Monitor(Damage(), lambda: None))
+
+
 @dataclass(frozen=True)
 class _Monitor:
     """Callees that are notified while packets are decoded."""

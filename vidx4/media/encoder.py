@@ -41,6 +41,11 @@ class EncoderSettings:
     num_threads: int = NUM_THREADS
 
     @property
+    def bitstream(self) -> str:
+        """FFmpeg's name of the codec, whatever encodes it."""
+        return self.codec.removesuffix("_nvenc")
+
+    @property
     def bit_depth(self) -> int:
         """Bits per component."""
         return max(component.bits for component in VideoFormat(self.pix_fmt).components)

@@ -13,11 +13,13 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets, read_packets
+from vidx4.media.display import immersive
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
+from vidx4.media.display.immersive import STEREO_TAG, shape_of_view, sphere_box, stereo_tag
 from vidx4.media.edit_lists import common_timescale
-from vidx4.media.formats.boxes import add_to_sample_entry
+from vidx4.media.formats.boxes import add_to_sample_entry, append_to_sample_entry
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.formats.tags import has_mp4_names, lasting
@@ -55,8 +57,10 @@ def muxer_options(output: Output, original: InputContainer) -> dict[str, str]:
     tags = "" if has_mp4_names(original.metadata) else "+use_metadata_tags"
     time_base = output.source.time_base
     videos = (time_base, *(stream.time_base for stream in original.streams.video))
+    # The boxes that `finish_layout` adds move all that comes after them.
+    place = "-faststart" if _late_boxes(output) else "+faststart"
     return BITEXACT | {
-        "movflags": f"+faststart{tags}",
+        "movflags": place + tags,
         "video_track_timescale": str(common_timescale(videos) or time_base.denominator),
     }
 
@@ -67,7 +71,10 @@ def add_video(
     """Add the enlarged video to an output; `template` is the stream of `part`, one of its parts."""
     source, target = output.source, output.target
     video = container.add_stream_from_template(template, opaque=True)
-    add_boxes(video, part, to_boxes(target.hdr) + to_box(target.margins, target.width, target.height))
+    boxes = to_boxes(target.hdr) + to_box(target.margins, target.width, target.height)
+    if target.sphere and output.muxer in MATROSKA:
+        boxes += sphere_box(target.sphere)
+    add_boxes(video, part, boxes)
     video.time_base = source.time_base
     context = video.codec_context
     context.sample_aspect_ratio = target.sample_aspect_ratio
@@ -78,9 +85,17 @@ def add_video(
         context.codec_tag = "hvc1"  # Apple's players refuse the default, hev1
     video.set_display_matrix(target.display_matrix)
     _describe(video, original, output.suffix)
+    if target.stereo and output.muxer in MATROSKA:
+        video.metadata[STEREO_TAG] = stereo_tag(target.stereo)
     if _has_late_shape(output):
         leave_room(video)
     return video
+
+
+def _late_boxes(output: Output) -> bytes:
+    """Return boxes that FFmpeg's muxer of MP4 can't write so that its demuxer reads the same."""
+    target = output.target
+    return immersive.to_boxes(target.sphere, target.stereo) if output.muxer in ("mp4", "mov") else b""
 
 
 def _has_late_shape(output: Output) -> bool:
@@ -92,7 +107,10 @@ def _has_late_shape(output: Output) -> bool:
 def finish_layout(path: Path, output: Output) -> None:
     """Write what can only be written when a file is otherwise complete."""
     if _has_late_shape(output):
-        write_shape(path, output.target.sample_aspect_ratio)
+        target = output.target
+        write_shape(path, shape_of_view(target.sample_aspect_ratio, target.stereo))
+    if boxes := _late_boxes(output):
+        append_to_sample_entry(path, boxes)
 
 
 def _is_steady(source: Source) -> bool:

@@ -20,6 +20,7 @@ from vidx4.media.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence
+from vidx4.media.tracks.captions import add_captions
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
@@ -117,8 +118,8 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
         video = add_video(container, template, parts[0], original.streams[source.video_index], output)
         copies = add_copies(container, original, output)
         describe_output(container, original, output)
-        parts_packets = _part_packets(parts, source, present)
-        frames = time_frames(parts_packets, source, cut, template.codec_context.reorder_depth)
+        enlarged = _frame_packets(parts, output, present)
+        frames = time_frames(enlarged, source, cut, template.codec_context.reorder_depth)
 
         def stream_of(packet: AnyPacket) -> Stream:
             if packet.stream.container is original:
@@ -171,6 +172,19 @@ def _others(
 
 def _decoding_time(packet: AnyPacket) -> Fraction:
     return (packet.dts or 0) * packet.time_base
+
+
+def _frame_packets(parts: Sequence[Path], output: Output, present: set[int]) -> Iterator[AnyPacket]:
+    """Return the packets of parts, with the source's closed captions if the output holds them."""
+    source = output.source
+    if not output.keeps_captions:
+        return _part_packets(parts, source, present)
+    return add_captions(
+        lambda: _part_packets(parts, source, present),
+        source,
+        output.made_span,
+        output.target.encoder.bitstream,
+    )
 
 
 def _part_packets(parts: Sequence[Path], source: Source, present: set[int]) -> Iterator[AnyPacket]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
+from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
@@ -51,6 +52,18 @@ class Output:
     def is_pictures(self) -> bool:
         """Whether numbered pictures are written; `path` is their pattern then."""
         return self.suffix == PICTURES
+
+    @property
+    def made_span(self) -> TimeRange:
+        """The part of the source whose frames are made: in a rehearsal, the first frame."""
+        if self.max_packets is None or len(self.frames) < 2:
+            return self.span
+        return TimeRange(self.span.start, self.source.seconds_of(self.frames[1]))
+
+    @property
+    def keeps_captions(self) -> bool:
+        """Whether there are closed captions in the source's video that the output's holds too."""
+        return self.source.has_captions and self.target.encoder.bitstream in CAPTIONED
 
     @property
     def cut(self) -> Cut:

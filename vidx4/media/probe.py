@@ -22,6 +22,8 @@ from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
+from vidx4.media.display.immersive import read_sphere, read_stereo
+from vidx4.media.display.side_data import lost_metadata
 from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import STEADY, UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
@@ -103,6 +105,10 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         has_wrong_order=times.is_ordered_by_decoder and knows_order(container),
         num_leading=times.num_leading,
         num_respaced=times.num_respaced,
+        has_captions=found.has_captions,
+        sphere=read_sphere(frame),
+        stereo=read_stereo(frame),
+        lost_metadata=lost_metadata(frame),
     )
 
 

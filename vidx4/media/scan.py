@@ -20,6 +20,7 @@ from vidx4.media.container import (
     read_frame_packets,
     read_packets,
 )
+from vidx4.media.formats.cc_data import caption_marks
 from vidx4.media.frame_times import (
     Coded,
     FrameTimes,
@@ -50,6 +51,8 @@ class Scan:
     clock: Clock
     protected: frozenset[int]
     """Indices of other streams that are encrypted."""
+    has_captions: bool
+    """Whether there are closed captions in the frames of the video."""
 
 
 def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pulse) -> Scan:
@@ -84,7 +87,7 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
     clock = found.clock.clock(stream.index)
     coded = _moved(coded, found.numbers, clock, stream)
     times = frame_times(coded, returned, has_order=knows_order(container))
-    return Scan(first_frame, times, clock, frozenset(found.protected))
+    return Scan(first_frame, times, clock, frozenset(found.protected), found.has_captions)
 
 
 class _Pass:
@@ -100,6 +103,8 @@ class _Pass:
         """For each packet of a frame, the number of packets of its stream before it."""
         self.protected: set[int] = set()
         self.is_encrypted = False
+        self.has_captions = False
+        self._caption_marks = caption_marks(stream.codec_context.codec.canonical_name)
 
     def add(self, packet: AnyPacket) -> None:
         """Add the next packet."""
@@ -113,12 +118,17 @@ class _Pass:
             self._add_frame(packet)
 
     def _add_frame(self, packet: AnyPacket) -> None:
+        self.has_captions = self.has_captions or self._has_captions(packet)
         pts, duration = packet_pts(self._container, packet, len(self.coded)), packet.duration or 0
         is_discarded, is_tiny = packet.is_discard, self._is_mpeg4 and packet.size <= _MAX_EMPTY_VOP
         if not self.is_encrypted:
             self.sample.add(packet)
         is_shown = self._holds_frame(packet) and not is_discarded
         self.coded.append(Coded(pts if is_shown else None, duration, is_tiny))
+
+    def _has_captions(self, packet: AnyPacket) -> bool:
+        data = bytes(packet) if self._caption_marks else b""
+        return any(mark in data for mark in self._caption_marks)
 
 
 def _frame_test(stream: VideoStream) -> Callable[[AnyPacket], bool]:

@@ -9,13 +9,14 @@ from vidx4.errors import ContainerError, OptionError
 from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
 from vidx4.media.display.hdr import encoder_options
+from vidx4.media.display.immersive import held_sphere, held_stereo
 from vidx4.media.display.rotation import WITHOUT_MATRIX, Turn, needed_turn, output_matrix
 from vidx4.media.encoder import EncoderSettings, merged, resolve, try_out
 from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, held_codecs
 from vidx4.media.formats.encoders import CODECS
 from vidx4.media.formats.matroska import holds_shape
 from vidx4.media.options import EncodeOptions
-from vidx4.video import ColorDescription, HdrMetadata, Margins, Source
+from vidx4.video import ColorDescription, HdrMetadata, Margins, Source, Sphere, Stereo
 
 _MAX_RATIO = 1 << 15
 """The largest term of a pixel's shape; H.264 and HEVC write terms of up to 16 bits."""
@@ -48,12 +49,17 @@ class Target:
     hdr: HdrMetadata
     margins: Margins
     """The edges of the picture that the container tells players to hide."""
+    sphere: Sphere | None = None
+    """How pictures cover a sphere, as the container tells players."""
+    stereo: Stereo | None = None
+    """How pictures hold the views of both eyes, as the container tells players."""
 
     def side_by_side(self, num_pictures: int) -> "Target":
-        """Return the target of several pictures side by side, with no edges hidden."""
+        """Return the target of several pictures side by side, with no edges hidden, and shown flat."""
+        flat = replace(self, margins=Margins(), sphere=None, stereo=None)
         if self.turn.is_transposed:
-            return replace(self, height=num_pictures * self.height, margins=Margins())
-        return replace(self, width=num_pictures * self.width, margins=Margins())
+            return replace(flat, height=num_pictures * self.height)
+        return replace(flat, width=num_pictures * self.width)
 
 
 def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
@@ -81,6 +87,7 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
             "with --width and --height."
         )
     color = _color(source.color, settings)
+    matrix = output_matrix(source.display_matrix, suffix, *_factors(source, size))
     if options.encoder_options or "nvenc" in settings.encoder:
         try_out(settings, *size)
     return Target(
@@ -89,12 +96,14 @@ def target_of(source: Source, suffix: str, options: EncodeOptions) -> Target:
         height=size[1],
         sample_aspect_ratio=ratio,
         turn=turn,
-        display_matrix=output_matrix(source.display_matrix, suffix, *_factors(source, size)),
+        display_matrix=matrix,
         color=color,
         hdr=source.hdr,
         margins=Margins()
         if format_of(suffix) in WITHOUT_MATRIX
         else enlarged(source.margins, *_factors(source, size)),
+        sphere=held_sphere(source.sphere, suffix, _factors(source, size)[0], is_turned=matrix is not None),
+        stereo=held_stereo(source.stereo, suffix),
     )
 
 

@@ -1,15 +1,14 @@
 """Metadata of an HDR master for displays: read from frames, written by encoders and containers."""
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
 
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
+from vidx4.media.display.side_data import side_data_of
 from vidx4.video import HdrMetadata
 
 _DYNAMIC = {
@@ -41,22 +40,11 @@ class _Mastering:
 
 def read_hdr(frame: VideoFrame) -> HdrMetadata:
     """Return the HDR metadata of a decoded frame."""
-    found = dict(_side_data(frame))
+    found = side_data_of(frame)
     mastering = found.get(SideDataType.MASTERING_DISPLAY_METADATA)
     light = found.get(SideDataType.CONTENT_LIGHT_LEVEL)
     names = (name for kind, name in _DYNAMIC.items() if kind in found)
     return HdrMetadata(mastering, light, tuple(dict.fromkeys(names)))
-
-
-def _side_data(frame: VideoFrame) -> Iterator[tuple[SideDataType, bytes]]:
-    try:
-        container = cast(Mapping[SideDataType, SideData], frame.side_data)
-    except ValueError:  # PyAV lacks a name for some kinds, such as the EXIF of a JPEG
-        return
-    for kind in SideDataType:
-        data = container.get(kind)
-        if data is not None:
-            yield kind, bytes(data)
 
 
 def _mastering(hdr: HdrMetadata) -> _Mastering | None:

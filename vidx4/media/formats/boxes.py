@@ -3,10 +3,12 @@
 A box is its size with this header, its kind (four letters), and its content, which may be boxes again.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 _HEADER, _LARGE_HEADER = struct.Struct(">I4s"), struct.Struct(">I4sQ")
@@ -98,3 +100,16 @@ def add_to_sample_entry(mp4: bytes, boxes: bytes) -> bytes:
     for box in nested:
         _HEADER.pack_into(data, box.start, box.stop - box.start + len(boxes), box.kind)
     return bytes(data)
+
+
+def append_to_sample_entry(path: Path, boxes: bytes) -> None:
+    """Add boxes to the description of the first track's samples in a file; see `add_to_sample_entry`.
+
+    Only the header, `moov`, is read and written again.
+    """
+    with path.open("r+b") as file:
+        *_, header = read_boxes(file, 0, file.seek(0, os.SEEK_END))
+        file.seek(header.start)
+        changed = add_to_sample_entry(file.read(), boxes)
+        file.seek(header.start)
+        file.write(changed)
