@@ -93,6 +93,19 @@ class StreamInfo:
     """Whether the stream is encrypted."""
     is_described: bool = True
     """Whether the headers hold what every container needs, such as the size or rate."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """The metadata as it is stored, keys and values."""
+    stretches: tuple[tuple[Fraction, Fraction], ...] | None = None
+    """Where its packets are, `[start, stop)` in seconds of the file's clock; None if that is unknown."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is known to have no packet."""
+        return self.stretches == ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the stream, as JSON values."""
+        return {key: value for key, value in asdict(self).items() if key not in ("tags", "stretches")}
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,8 @@ class Source:
     """How a player rotates and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
     margins: Margins = Margins()
     """Pixels that the container tells players to crop."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """The metadata of the file as it is stored, keys and values."""
 
     @property
     def num_frames(self) -> int:
@@ -186,7 +201,7 @@ class Source:
             "hdr_metadata": self._hdr,
             "is_interlaced": self.is_interlaced,
             "fields": self.fields.value,
-            "streams": [asdict(stream) for stream in self.streams],
+            "streams": [stream.facts() for stream in self.streams],
         }
 
     @property

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,11 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that the output will lack or change, known before the work."""
-        return (*self.written.streams.warnings, *_warnings(self.written))
+        return (
+            *self.written.streams.warnings,
+            *self.written.description.warnings,
+            *_warnings(self.written),
+        )
 
     @property
     def seconds(self) -> float:
@@ -77,8 +81,8 @@ class Plan:
             "codec": target.encoder.encoder,
             "pixel_format": target.encoder.pix_fmt,
             "fields": self.source.fields.value,
-            "kept": [asdict(stream) for stream in streams.kept],
-            "lost": [asdict(stream) for stream, _ in streams.lost],
+            "kept": [stream.facts() for stream in streams.kept],
+            "lost": [stream.facts() for stream, _ in streams.lost],
         }
 
 

@@ -15,12 +15,14 @@ from vidx4.errors import OutputError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_matrix
-from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
+from vidx4.media.formats.held_tags import read_tags
+from vidx4.media.formats.tags import is_same_value, written_dispositions
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
 from vidx4.media.streams import Carried
 from vidx4.media.tracks.chapters import Chapter, chapters_of
 from vidx4.media.tracks.digest import StreamDigest, digests
+from vidx4.media.tracks.timecode import is_timecode
 from vidx4.video import Source
 
 _logger = logging.getLogger(__name__)
@@ -192,7 +194,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
             yield from _tags(stream, twin, output)
-        yield from _surplus(pairs, written.streams, copy.video_index)
+        yield from _surplus(pairs, written.streams, copy.video_index, output)
 
 
 def _pairs(
@@ -209,9 +211,14 @@ def _pairs(
 
 
 def _surplus(
-    pairs: Sequence[tuple[Carried, Stream, Stream | None]], written: StreamContainer, video_index: int
+    pairs: Sequence[tuple[Carried, Stream, Stream | None]],
+    written: StreamContainer,
+    video_index: int,
+    output: Output,
 ) -> Iterator[Check]:
     known = {video_index, *(twin.index for *_, twin in pairs if twin is not None)}
+    if output.description.has_timecode and output.muxer in _EXACT:
+        known |= {stream.index for stream in written if is_timecode(stream.type, stream.metadata)}
     extra = [s for s in written if s.index not in known and not is_chapter_track(s)]
     yield Check.of("further streams", 0, len(extra))
 
@@ -247,11 +254,9 @@ def _packets(
 
 def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     name = f"{stream.type} {stream.index}"
-    found = {key.lower(): value for key, value in twin.metadata.items()}
-    for key, value in written_of_stream(stream.metadata, output.muxer).items():
+    found = read_tags(twin)
+    for key, value in output.description.of_stream(stream.index).items():
         yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
-    if (title := stream.metadata.get("title")) and output.muxer in _EXACT:
-        yield Check.of(f"{name}: title", title, found.get("handler_name", ""))
     written = written_dispositions(output.muxer)
     wanted = stream.disposition & written
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
@@ -263,8 +268,8 @@ def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
 def _description(output: Output, path: Path) -> Iterator[Check]:
     with open_source(output.source.path) as original, open_source(path) as written:
         if output.muxer != "mpegts":
-            found = {key.lower(): value for key, value in written.metadata.items()}
-            for key, value in lasting(original.metadata).items():
+            found = read_tags(written)
+            for key, value in output.description.file.kept.items():
                 other = found.get(key.lower(), "")
                 yield Check(f"metadata {key}", value, other, is_same_value(key, value, other))
             given, kept = chapters_of(original, output.cut), chapters_of(written)

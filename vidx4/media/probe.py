@@ -25,7 +25,10 @@ from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
+from vidx4.media.formats.codec_name import codec_name
+from vidx4.media.formats.held_tags import read_tags
 from vidx4.media.stall import Pulse, watched
+from vidx4.media.tracks.presence import Presence
 from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
 
 _FULL_RANGE = 2
@@ -49,6 +52,8 @@ class _Scan:
     """The duration of each frame by its pts; 0 if unknown."""
     protected: frozenset[int]
     """Indices of other streams that are encrypted."""
+    presence: Presence
+    """Where streams have packets."""
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -97,11 +102,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         pts=pts,
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
-        streams=tuple(
-            _describe(each, is_protected=each.index in scan.protected)
-            for each in container.streams
-            if not is_chapter_track(each)
-        ),
+        streams=tuple(_describe(each, scan) for each in container.streams if not is_chapter_track(each)),
         color=_color(stream, frame),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
@@ -113,6 +114,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
         margins=margins_of(stream) if _may_have_margins(container) else Margins(),
+        tags=tuple(container.metadata.items()),
     )
 
 
@@ -137,19 +139,20 @@ def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
     return there[number]
 
 
-def _describe(stream: Stream, *, is_protected: bool) -> StreamInfo:
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else getattr(stream, "name", "")
+def _describe(stream: Stream, scan: _Scan) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
-        codec="" if stream.type == "attachment" else codec or "",
+        codec="" if stream.type == "attachment" else codec_name(stream),
         details=_details(stream),
         language=stream.language or "",
-        title=stream.metadata.get("title", ""),
+        title=read_tags(stream).get("title", ""),
         is_default=bool(stream.disposition & Disposition.default),
         is_cover=bool(stream.disposition & Disposition.attached_pic),
-        is_protected=is_protected,
+        is_protected=stream.index in scan.protected,
         is_described=_is_described(stream),
+        tags=tuple(stream.metadata.items()),
+        stretches=scan.presence.of(stream),
     )
 
 
@@ -157,9 +160,9 @@ def _is_described(stream: Stream) -> bool:
     """Return whether the file describes a stream well enough to be written again."""
     match stream:
         case VideoStream():
-            return bool(stream.codec_context and stream.width and stream.height)
+            return stream.codec_context is None or bool(stream.width and stream.height)
         case AudioStream():
-            return bool(stream.codec_context and stream.sample_rate and stream.channels)
+            return stream.codec_context is None or bool(stream.sample_rate and stream.channels)
     return True
 
 
@@ -178,7 +181,8 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pul
     first_frame: VideoFrame | None = None
     durations: dict[int, int] = {}
     protected: set[int] = set()
-    for index, packet in enumerate(_frame_packets(container, stream, protected)):
+    presence = Presence()
+    for index, packet in enumerate(_frame_packets(container, stream, protected, presence)):
         pulse.beat()
         if packet.has_sidedata("encryption_info"):
             raise SourceError(f"{path} is protected: its video is encrypted.")
@@ -188,14 +192,15 @@ def _scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pul
     first_frame = first_frame or _first_frame(stream, None)
     if first_frame is None or not durations:
         raise SourceError(f"No frame of {path} can be decoded.")
-    return _Scan(first_frame, durations, frozenset(protected))
+    return _Scan(first_frame, durations, frozenset(protected), presence)
 
 
 def _frame_packets(
-    container: InputContainer, stream: VideoStream, protected: set[int]
+    container: InputContainer, stream: VideoStream, protected: set[int], presence: Presence
 ) -> Iterator[AnyPacket]:
-    """Yield one packet for each frame that is shown; add the indices of other encrypted streams to a set."""
-    packets = _of_stream(read_packets(container, *container.streams), stream, protected)
+    """Yield one packet for each frame that is shown; take note of all packets, and of encrypted streams."""
+    packets = presence.watch(read_packets(container, *container.streams))
+    packets = _of_stream(packets, stream, protected)
     if stream.codec_context.codec.canonical_name != "vp9":
         return packets
     # VP9 has frames that are only referred to; the filter joins them with the next one that is shown.
