@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 
 _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
 """Codecs of subtitles that are pictures."""
+_CLOCKED = frozenset({"dvb_teletext"})
+"""Codecs whose packets FFmpeg moves to the clock of the file when it reads them."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
 """Seconds by which a chapter may be off; MP4 stores milliseconds."""
 _EXACT = frozenset({"mp4", "mov"})
@@ -242,7 +244,8 @@ def _packets(
         if given.has_packets and kept.has_packets:
             yield Check.of(f"{name}: number of packets", len(given.times), len(kept.times))
             tolerance = (kept.time_base + given.rounding) / 2
-            yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
+            if each.stream.codec not in _CLOCKED:
+                yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
             yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
     elif each.stream.kind == "audio":
         yield Check.of(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])

@@ -14,8 +14,11 @@ from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 _OPTIONS = {"audio": "audio", "subtitle": "subtitles"}
 """The option that selects streams, by their kind."""
-_WITHOUT_EMPTY = frozenset({"mp4", "mov"})
-"""Muxers that leave out streams without packets."""
+_WITHOUT_EMPTY = {
+    **dict.fromkeys(("mp4", "mov"), ("audio", "data", "subtitle", "video")),  # the muxer leaves them out
+    "mpegts": ("audio",),  # only packets tell the sample rate
+}
+"""Kinds of streams that a muxer can't write without packets."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +116,19 @@ def _reason_to_drop(source: Source, stream: StreamInfo, suffix: str, span: TimeR
         return "its description in the file is damaged"
     if stream.is_protected and stream.kind not in _OPTIONS:
         return "it is protected"
-    if format_of(suffix) in _WITHOUT_EMPTY and (where := _emptiness(source, stream, span)):
-        return f"it is empty{where}, and a {suffix} file can't hold it then"
+    if stream.kind in _WITHOUT_EMPTY.get(format_of(suffix), ()):
+        return _emptiness(source, stream, span)
     return ""
 
 
 def _emptiness(source: Source, stream: StreamInfo, span: TimeRange) -> str:
-    """Return where a stream has no packet, an empty string if it has some where they are wanted."""
+    """Return why a stream would be empty, an empty string if it has packets where they are wanted."""
     if stream.is_empty:
-        return " in the source"
+        return "it is empty"
     cut = Cut.of(source, span)
     if stream.stretches is None or any(cut.holds(*stretch) for stretch in stream.stretches):
         return ""
-    return " in this range"
+    return "it is empty in this range"
 
 
 def _wanted(source: Source, options: StreamOptions) -> Iterator[StreamInfo]:
