@@ -144,7 +144,7 @@ def _warnings(written: Output) -> Iterator[str]:
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
-        yield "A .ts file can't store chapters, titles or covers."
+        yield "A .ts file can't store chapters, titles, tags or covers."
     if source.margins and not written.target.margins:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
     if source.has_alpha:

@@ -54,28 +54,33 @@ def describe(source: Source, kept: Sequence[StreamInfo], span: TimeRange, suffix
         suffix: the suffix that names the output's container.
     """
     muxer = format_of(suffix)
-    timecode = first_timecode(source, span)
     if muxer == "image2":
-        return Description(warnings=tuple(_about_timecode(source, HeldTags(), suffix)))
+        return Description(warnings=tuple(_about_timecode(source, span, HeldTags(), suffix)))
     file = tags_of_file(dict(source.tags), muxer)
     (video,) = (stream for stream in source.streams if stream.index == source.video_index)
     rate = source.frame_rate if is_steady(source) else None
-    # Without a rate, MP4 and QuickTime files can't count frames; Matroska holds the text.
-    timecode = timecode if rate or muxer in MATROSKA else ""
+    # MP4 and QuickTime files count frames, which needs a constant rate; Matroska holds the text.
+    timecode = first_timecode(source, span) if rate or muxer in MATROSKA else ""
     streams = {each.index: tags_of_stream(each.kind, dict(each.tags), muxer) for each in kept}
     streams[video.index] = tags_of_stream("video", dict(video.tags), muxer, timecode, rate, source.time_base)
     warnings = [
-        *_about_timecode(source, streams[video.index], suffix),
+        *_about_timecode(source, span, streams[video.index], suffix),
         *(sentence for each in (video, *kept) for sentence in _about_language(each, streams, suffix)),
         *_about_tags(file, streams, (video, *kept), suffix),
     ]
     return Description(file, streams, tuple(warnings))
 
 
-def _about_timecode(source: Source, video: HeldTags, suffix: str) -> Iterator[str]:
-    if (timecode := stated_timecode(source)) and "timecode" not in video.kept:
-        why = "" if is_steady(source) else ", at this frame rate" if source.frame_rate else ""
-        yield f"The timecode {_short(timecode)} is dropped: a {suffix} file can't hold it{why}."
+def _about_timecode(source: Source, span: TimeRange, video: HeldTags, suffix: str) -> Iterator[str]:
+    timecode = stated_timecode(source)
+    if not timecode or "timecode" in video.kept:
+        return
+    why = f"a {suffix} file can't hold it"
+    if not first_timecode(source, span):
+        why = "it isn't one for the frame rate of the video"
+    elif suffix in (".mp4", ".m4v", ".mov") and not is_steady(source):
+        why = f"in a {suffix} file it needs a constant frame rate"
+    yield f"The timecode {_short(timecode)} is dropped: {why}."
 
 
 def _about_language(stream: StreamInfo, streams: Mapping[int, HeldTags], suffix: str) -> Iterator[str]:

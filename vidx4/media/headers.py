@@ -130,7 +130,7 @@ def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """Add a stream with the parameters of another."""
     codec = codec_name(stream)
     is_riff = output.format.name == "matroska" and codec in RIFF_AUDIO
-    if not is_riff and (stream.type == "data" or stream.codec_context):
+    if not is_riff and (stream.type in ("attachment", "data") or stream.codec_context):
         return output.add_stream_from_template(stream, opaque=True)
     # PyAV refuses codecs that the muxer doesn't list, and streams without a decoder. So a stream of a codec
     # that it lists is added, and a bitstream filter that changes no packet gives it the parameters.

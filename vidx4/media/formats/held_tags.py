@@ -26,6 +26,8 @@ _MAX_SERVICE_NAME = 255
 """Bytes of the longest name of a service in MPEG-TS (ETSI EN 300 468, 6.2.35), for which a title is taken."""
 _NAMED_IN_TS = frozenset({"audio", "subtitle"})
 """Kinds of streams that the muxer of MPEG-TS writes a language for."""
+_MAX_HANDLER_NAME = 255
+"""Bytes of the longest name of a track in QuickTime files, whose length is stored in one byte."""
 _SIZE = 16
 """Width and height of the picture in a file that is only written to be read."""
 
@@ -96,9 +98,15 @@ def _is_found(key: str, value: str, found: Mapping[str, str]) -> bool:
 def read_tags(described: Stream | Container) -> dict[str, str]:
     """Return the metadata of a file or a stream with keys in lower case."""
     found = {key.lower(): value for key, value in described.metadata.items()}
-    if isinstance(described, Stream) and "name" in found:
-        found.setdefault("title", found["name"])  # FFmpeg's name of the title of a track in QuickTime files
+    if isinstance(described, Stream) and (title := _title(found)):
+        found["title"] = title
     return found
+
+
+def _title(tags: Mapping[str, str]) -> str:
+    """Return the title of a stream; FFmpeg calls it a name in QuickTime files, and garbles all but ASCII."""
+    name = tags.get("name", "")
+    return tags.get("title", name if name.isascii() else "")
 
 
 def tags_of_file(metadata: Mapping[str, str], muxer: str) -> HeldTags:
@@ -108,7 +116,7 @@ def tags_of_file(metadata: Mapping[str, str], muxer: str) -> HeldTags:
         metadata: as it is read from the source.
         muxer: FFmpeg's name of the output's container.
     """
-    wanted = _distinct(lasting(metadata), muxer)
+    wanted, doubled = _distinct(lasting(metadata), muxer)
     if muxer == "mpegts":
         title = wanted.get("title", "")
         return HeldTags({"title": title} if 0 < len(title.encode()) <= _MAX_SERVICE_NAME else {})
@@ -118,7 +126,7 @@ def tags_of_file(metadata: Mapping[str, str], muxer: str) -> HeldTags:
     held = _Probe(muxer).held(wanted)
     if held.lost and muxer in _QUICKTIME:
         held = min(held, _Probe(muxer, _WITH_KEYS).held(wanted), key=lambda each: len(each.lost))
-    return HeldTags({**held.kept, **held_time.kept}, (*held_time.lost, *held.lost), held.options)
+    return HeldTags({**held.kept, **held_time.kept}, (*held_time.lost, *held.lost, *doubled), held.options)
 
 
 def tags_of_stream(
@@ -141,25 +149,34 @@ def tags_of_stream(
     """
     wanted = lasting(metadata)
     wanted.pop(CREATION_TIME, None)  # that of the file counts: most containers store no other
-    title = wanted.get("title", wanted.pop("name", ""))
-    wanted |= {"title": title} if title else {}
+    wanted |= {"title": title} if (title := _title(wanted)) else {}
     language = written_language(wanted.pop("language", ""), muxer)
-    if muxer in _QUICKTIME and "title" in wanted:
-        wanted["handler_name"] = wanted["title"]  # the name that most players show
+    if muxer in _QUICKTIME:
+        wanted.pop("name", None)
+        wanted |= {"handler_name": title} if title else {}  # the name that most players show
     wanted |= {"timecode": timecode} if timecode else {}
     wanted |= {"language": language} if language not in ("", UNDETERMINED) else {}
     if muxer == "mpegts":
         is_named = "language" in wanted and kind in _NAMED_IN_TS
         named = {"language": wanted.pop("language")} if is_named else {}
         return HeldTags(named, tuple(wanted))
-    return _Probe(muxer, {}, True, rate, time_base).held(_distinct(wanted, muxer))
+    if muxer == "mov" and len(wanted.get("handler_name", "").encode()) > _MAX_HANDLER_NAME:
+        del wanted["handler_name"]  # it would spoil what follows it
+    wanted, doubled = _distinct(wanted, muxer)
+    held = _Probe(muxer, {}, True, rate, time_base).held(wanted)
+    has_title = title and title in (held.kept.get("title"), held.kept.get("handler_name"))
+    lost = [key for key in (*held.lost, *doubled) if not (key == "title" and has_title)]
+    return HeldTags(held.kept, tuple(lost))
 
 
-def _distinct(tags: Mapping[str, str], muxer: str) -> dict[str, str]:
-    """Return tags under keys that stay apart, and stay the same, in a container; the first counts."""
+def _distinct(tags: Mapping[str, str], muxer: str) -> tuple[dict[str, str], list[str]]:
+    """Return tags under keys that a container doesn't change, and the keys of those that would be doubles."""
     found: dict[str, str] = {}
+    doubled = []
     for key, value in tags.items():
-        key = key.replace(" ", "_") if muxer in MATROSKA else key
-        if key.lower() not in map(str.lower, found):
-            found[key] = value
-    return found
+        stored = key.replace(" ", "_") if muxer in MATROSKA else key
+        if stored.lower() in map(str.lower, found):
+            doubled.append(key)
+        else:
+            found[stored] = value
+    return found, doubled
