@@ -73,7 +73,8 @@ class StreamDigest:
         if cut is not None and not cut.is_whole and packet.stream.type == "subtitle":
             pts = round(max(pts * self.time_base, cut.start) / self.time_base)
         self._pts.append(pts)
-        self._stop = max(self._stop, (pts + (packet.duration or 0)) * self.time_base)
+        lasts = packet.duration or pts - self._pts[max(0, len(self._pts) - 2)]  # as long as the one before
+        self._stop = max(self._stop, (pts + lasts) * self.time_base)
 
     @property
     def content(self) -> str:
