@@ -1,6 +1,6 @@
 """A video file and its properties, and a range of it in time."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +73,10 @@ class Fields(StrEnum):
     """The 3:2 pulldown of film is removed: every five frames become four."""
 
 
+_INTERNAL = {"is_internal": True}
+"""Mark of fields that no JSON shows."""
+
+
 @dataclass(frozen=True)
 class StreamInfo:
     """One stream of a file."""
@@ -93,9 +97,9 @@ class StreamInfo:
     """Whether the stream is encrypted."""
     is_described: bool = True
     """Whether the headers hold what every container needs, such as the size or rate."""
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = field(default=(), metadata=_INTERNAL)
     """The metadata as it is stored, keys and values."""
-    stretches: tuple[tuple[Fraction, Fraction], ...] | None = None
+    stretches: tuple[tuple[Fraction, Fraction], ...] | None = field(default=None, metadata=_INTERNAL)
     """Where its packets are, `[start, stop)` in seconds of the file's clock; None if that is unknown."""
 
     @property
@@ -105,7 +109,8 @@ class StreamInfo:
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the stream, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if key not in ("tags", "stretches")}
+        shown = {each.name for each in fields(self) if not each.metadata}
+        return {key: value for key, value in asdict(self).items() if key in shown}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ MILLISECOND = Fraction(1, 1000)
 TELETEXT_UNIT = b"\x02\x2c\xe7\xe4" + bytes(range(42))
 
 
-def described(folder: Path, name: str, language: str = "", num_frames: int = 20, **tags: str) -> Path:
+def described(folder: Path, name: str, language: str = "", **tags: str) -> Path:
     """Write a video with sound whose language and whose file has some tags."""
 
     def prepare(container: OutputContainer, video: VideoStream) -> list[Stream]:
@@ -41,7 +41,7 @@ def described(folder: Path, name: str, language: str = "", num_frames: int = 20,
         return []
 
     time_base = MILLISECOND if name.endswith(".mkv") else Fraction(1, 12800)
-    return write(folder / name, frames(scene(num_frames)), prepare=prepare, time_base=time_base)
+    return write(folder / name, frames(scene(20)), prepare=prepare, time_base=time_base)
 
 
 def video_tags(path: Path) -> dict[str, str]:
