@@ -1,11 +1,10 @@
 """Files whose timestamps restart, jump, repeat or come in the wrong order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.packet import Packet
 
 from tests.video_files import write_video
 
@@ -58,17 +57,14 @@ def retimed(path: Path, source: Path, time_of: Callable[[int, int], int], muxer:
     return path
 
 
-def remuxed(
-    path: Path, source: Path, pts: Callable[[int, "Packet"], int], codecs: Sequence[str] = ()
-) -> Path:  # type: ignore[type-arg]
-    """Copy the video of a file with another pts for each packet, which counts in order of decoding."""
+def remuxed(path: Path, source: Path, pts: Callable[[int], int]) -> Path:
+    """Copy the video of a file; `pts` returns the time of a packet from its place in order of decoding."""
     with av.open(str(source)) as original, av.open(str(path), "w") as copy:
         stream = original.streams.video[0]
         written = copy.add_stream_from_template(stream)
         packets = [packet for packet in original.demux(stream) if packet.size]
         for index, packet in enumerate(packets):
-            time = pts(index, packet)
-            packet.pts = packet.dts = time
+            packet.pts = packet.dts = pts(index)
             packet.stream = written
             copy.mux(packet)
     return path

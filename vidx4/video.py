@@ -1,7 +1,7 @@
 """A video file and its properties, and a range of it in time."""
 
 from bisect import bisect_left, bisect_right
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -123,6 +123,10 @@ class Fields(StrEnum):
     """The 3:2 pulldown of film is removed: every five frames become four."""
 
 
+_INTERNAL = {"is_internal": True}
+"""Mark of fields that no JSON shows."""
+
+
 @dataclass(frozen=True)
 class Jump:
     """A place where the timestamps of one stream restart or jump."""
@@ -170,6 +174,20 @@ class StreamInfo:
     """Whether the headers hold what every container needs, such as the size or rate."""
     start: float | None = None
     """Seconds on the file's clock at which the stream begins; None if the file doesn't tell."""
+    tags: tuple[tuple[str, str], ...] = field(default=(), metadata=_INTERNAL)
+    """The metadata as it is stored, keys and values."""
+    stretches: tuple[tuple[Fraction, Fraction], ...] | None = field(default=None, metadata=_INTERNAL)
+    """Where its packets are, `[start, stop)` in seconds of the file's clock; None if that is unknown."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is known to have no packet."""
+        return self.stretches == ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the stream, as JSON values."""
+        shown = {each.name for each in fields(self) if not each.metadata}
+        return {key: value for key, value in asdict(self).items() if key in shown}
 
 
 @dataclass(frozen=True)
@@ -237,6 +255,8 @@ class Source:
     """How pictures hold the views of both eyes; None if they hold one view."""
     lost_metadata: tuple[str, ...] = ()
     """Names of metadata of the first frame that an enlarged copy can't carry, besides that of HDR."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """The metadata of the file as it is stored, keys and values."""
 
     @property
     def num_frames(self) -> int:
@@ -287,7 +307,7 @@ class Source:
             "stereo": self.stereo.layout.name.lower() if self.stereo else "none",
             "is_interlaced": self.is_interlaced,
             "fields": self.fields.value,
-            "streams": [asdict(stream) for stream in self.streams],
+            "streams": [stream.facts() for stream in self.streams],
         }
 
     @property

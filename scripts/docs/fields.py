@@ -61,7 +61,7 @@ def fields_of(cls: type, *names: str) -> list[Field]:
     """Return the fields of a dataclass, or some of them, as JSON holds them; properties count when named."""
     hints, texts = get_type_hints(cls), attribute_docstrings(cls)
     hints |= {name: get_type_hints(each.fget)["return"] for name, each in _properties(cls).items()}
-    chosen = names or [each.name for each in fields(cls)]
+    chosen = names or [each.name for each in fields(cls) if "is_internal" not in each.metadata]
     return [Field(name, schema_of(hints[name]), texts.get(name) or OBVIOUS.get(name, "")) for name in chosen]
 
 

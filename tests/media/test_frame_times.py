@@ -18,7 +18,7 @@ FRAME = 40
 def naive(folder: Path) -> Path:
     """Write B-frames whose pts count in order of decoding."""
     film = recording(folder / "film.mkv", 40, num_audio=0, options={"bf": "3", "b_strategy": "0"})
-    return remuxed(folder / "naive.mkv", film, lambda index, packet: FRAME * index)
+    return remuxed(folder / "naive.mkv", film, lambda index: FRAME * index)
 
 
 def test_times_out_of_order_are_given_out_in_order(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_times_out_of_order_are_given_out_in_order(tmp_path: Path) -> None:
 
 def test_frames_shown_at_one_time_are_spaced_apart(tmp_path: Path) -> None:
     film = recording(tmp_path / "film.mkv", 20, num_audio=0, num_b_frames=0)
-    double = remuxed(tmp_path / "double.mkv", film, lambda index, packet: FRAME * (index - (index % 4 == 3)))
+    double = remuxed(tmp_path / "double.mkv", film, lambda index: FRAME * (index - (index % 4 == 3)))
     source = probe(double)
     assert source.num_frames == 20
     assert source.num_respaced == 5

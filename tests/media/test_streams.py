@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,38 @@ def test_the_container_follows(
 def test_suffix_of_unknown_kind(make_video: MakeVideo) -> None:
     with pytest.raises(OutputError, match=r"\.avi.*\.mkv"):
         choose_streams(probe(make_video()), Path("a.avi").suffix)
+
+
+@pytest.mark.parametrize("codec", ["cook", "ra_288", "sipr", "atrac3"])
+def test_sound_that_no_container_holds_is_converted(make_video: MakeVideo, codec: str) -> None:
+    source = holding(probe(make_video()), ("audio", codec))
+    for suffix in (".mp4", ".mov", ".mkv", ".ts"):
+        assert carried(source, suffix, StreamOptions(audio="2")) == [(2, "aac")]
+    assert carried(source, ".webm", StreamOptions(audio="2")) == [(2, "opus")]
+
+
+def test_lossless_sound_stays_lossless(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("audio", "ralf"))
+    assert carried(source, ".mkv", StreamOptions(audio="2")) == [(2, "flac")]
+    assert carried(source, ".mp4", StreamOptions(audio="2")) == [(2, "alac")]
+
+
+def test_streams_without_a_known_codec_are_dropped(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), ("audio", ""), ("subtitle", "dvb_teletext"))
+    for suffix in (".mp4", ".mkv"):
+        assert [stream.index for stream, _ in choose_streams(source, suffix).lost] == [2, 3]
+
+
+def test_a_track_of_timecodes_is_not_lost(make_video: MakeVideo) -> None:
+    source = probe(make_video())
+    track = StreamInfo(2, "data", "", tags=(("timecode", "01:00:00:00"),))
+    assert choose_streams(replace(source, streams=(*source.streams, track)), ".mp4").lost == ()
+
+
+def test_streams_are_found_where_their_packets_are(make_video: MakeVideo) -> None:
+    source = probe(make_video())
+    assert not any(stream.is_empty for stream in source.streams)
+    (stretch,) = source.streams[1].stretches or ()
+    assert stretch[0] <= 0
+    assert abs(stretch[1] - source.duration) < Fraction(1, 10)
+    assert not {"tags", "stretches"} & source.facts()["streams"][1].keys()

@@ -1,7 +1,7 @@
 """What a job will do, decided before any work."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,12 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that the output will lack or change, known before the work."""
-        return (*self.written.streams.warnings, *_warnings(self.written), *self.rehearsal.warnings)
+        return (
+            *self.written.streams.warnings,
+            *self.written.description.warnings,
+            *_warnings(self.written),
+            *self.rehearsal.warnings,
+        )
 
     @property
     def seconds(self) -> float:
@@ -79,8 +84,8 @@ class Plan:
             "codec": target.encoder.encoder,
             "pixel_format": target.encoder.pix_fmt,
             "fields": self.source.fields.value,
-            "kept": [asdict(stream) for stream in streams.kept],
-            "lost": [asdict(stream) for stream, _ in streams.lost],
+            "kept": [stream.facts() for stream in streams.kept],
+            "lost": [stream.facts() for stream, _ in streams.lost],
         }
 
 
@@ -147,7 +152,7 @@ def _warnings(written: Output) -> Iterator[str]:
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
-        yield "A .ts file can't store chapters, titles or covers."
+        yield "A .ts file can't store chapters, titles, tags or covers."
     if source.margins and not written.target.margins:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
     if source.has_alpha:

@@ -15,7 +15,8 @@ from vidx4.errors import OutputError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_matrix
-from vidx4.media.formats.tags import is_same_value, lasting, written_dispositions, written_of_stream
+from vidx4.media.formats.held_tags import read_tags
+from vidx4.media.formats.tags import is_same_value, written_dispositions
 from vidx4.media.frame_count import count_decoded, count_packets
 from vidx4.media.output import Output
 from vidx4.media.probe import is_chapter_track, probe
@@ -23,6 +24,7 @@ from vidx4.media.streams import Carried
 from vidx4.media.tracks.captions import delays, read_captions, written_captions
 from vidx4.media.tracks.chapters import Chapter, chapters_of
 from vidx4.media.tracks.digest import StreamDigest, digests
+from vidx4.media.tracks.timecode import is_timecode
 from vidx4.media.tracks.timeline import shown_times
 from vidx4.video import Fields, Source
 
@@ -30,6 +32,8 @@ _logger = logging.getLogger(__name__)
 
 _DRAWN = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"})
 """Codecs of subtitles that are pictures."""
+_CLOCKED = frozenset({"dvb_teletext"})
+"""Codecs whose packets FFmpeg moves to the clock of the file when it reads them."""
 _CHAPTER_TOLERANCE = Fraction(1, 1000)
 """Seconds by which a chapter may be off; MP4 stores milliseconds."""
 _CAPTION_DELAY = Fraction(1, 2)
@@ -255,7 +259,7 @@ def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
                 continue
             yield from _packets(name, each, given[stream.index], kept[twin.index], is_cut=is_cut)
             yield from _tags(stream, twin, output)
-        yield from _surplus(pairs, written.streams, copy.video_index)
+        yield from _surplus(pairs, written.streams, copy.video_index, output)
 
 
 def _pairs(
@@ -272,9 +276,14 @@ def _pairs(
 
 
 def _surplus(
-    pairs: Sequence[tuple[Carried, Stream, Stream | None]], written: StreamContainer, video_index: int
+    pairs: Sequence[tuple[Carried, Stream, Stream | None]],
+    written: StreamContainer,
+    video_index: int,
+    output: Output,
 ) -> Iterator[Check]:
     known = {video_index, *(twin.index for *_, twin in pairs if twin is not None)}
+    if output.description.has_timecode and output.muxer in _EXACT:
+        known |= {stream.index for stream in written if is_timecode(stream.type, stream.metadata)}
     extra = [s for s in written if s.index not in known and not is_chapter_track(s)]
     yield Check.of("further streams", 0, len(extra))
 
@@ -298,7 +307,8 @@ def _packets(
         if given.has_packets and kept.has_packets:
             yield Check.of(f"{name}: number of packets", len(given.times), len(kept.times))
             tolerance = (kept.time_base + given.rounding) / 2
-            yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
+            if each.stream.codec not in _CLOCKED:
+                yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
             yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
     elif each.stream.kind == "audio":
         yield Check.of(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
@@ -310,13 +320,10 @@ def _packets(
 
 def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     name = f"{stream.type} {stream.index}"
-    found = {key.lower(): value for key, value in twin.metadata.items()}
-    for key, value in written_of_stream(stream.metadata, output.muxer).items():
+    found = read_tags(twin)
+    for key, value in output.description.of_stream(stream.index).items():
         kept = found.get(key.lower(), "")
         yield Check(f"{name}: {key}", value, kept, value == kept, is_minor=True)
-    if (title := stream.metadata.get("title")) and output.muxer in _EXACT:
-        kept = found.get("handler_name", "")
-        yield Check(f"{name}: title", title, kept, title == kept, is_minor=True)
     written = written_dispositions(output.muxer)
     wanted = stream.disposition & written
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
@@ -328,8 +335,8 @@ def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
 def _description(output: Output, path: Path) -> Iterator[Check]:
     with open_source(output.source.path) as original, open_source(path) as written:
         if output.muxer != "mpegts":
-            found = {key.lower(): value for key, value in written.metadata.items()}
-            for key, value in lasting(original.metadata).items():
+            found = read_tags(written)
+            for key, value in output.description.file.kept.items():
                 other = found.get(key.lower(), "")
                 yield Check(f"metadata {key}", value, other, is_same_value(key, value, other), is_minor=True)
             given, kept = chapters_of(original, output.cut), chapters_of(written)

@@ -1,8 +1,6 @@
 """The streams and the metadata of an output: everything but its packets."""
 
-from fractions import Fraction
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -13,6 +11,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets, read_packets
+from vidx4.media.description import is_steady
 from vidx4.media.display import immersive
 from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
@@ -20,9 +19,9 @@ from vidx4.media.display.hdr import to_boxes
 from vidx4.media.display.immersive import STEREO_TAG, shape_of_view, sphere_box, stereo_tag
 from vidx4.media.edit_lists import common_timescale
 from vidx4.media.formats.boxes import add_to_sample_entry, append_to_sample_entry
-from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO, format_of
+from vidx4.media.formats.codec_name import codec_name
+from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
-from vidx4.media.formats.tags import has_mp4_names, lasting
 from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
 from vidx4.media.tracks.audio import name_channels
@@ -30,9 +29,6 @@ from vidx4.media.tracks.audio_delay import declare_delay
 from vidx4.media.tracks.chapters import chapters_of, set_chapters
 from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
-
-_ROUNDING = Fraction(2, 1000)
-"""Seconds by which durations may differ only because both ends were rounded to milliseconds."""
 
 
 def open_output(path: Path, output: Output, original: InputContainer) -> OutputContainer:
@@ -54,7 +50,7 @@ def muxer_options(output: Output, original: InputContainer) -> dict[str, str]:
     """
     if output.muxer not in ("mp4", "mov"):
         return BITEXACT | ({"mpegts_copyts": "1"} if output.muxer == "mpegts" else {})
-    tags = "" if has_mp4_names(original.metadata) else "+use_metadata_tags"
+    tags = output.description.file.options.get("movflags", "")
     time_base = output.source.time_base
     videos = (time_base, *(stream.time_base for stream in original.streams.video))
     # The boxes that `finish_layout` adds move all that comes after them.
@@ -78,13 +74,13 @@ def add_video(
     video.time_base = source.time_base
     context = video.codec_context
     context.sample_aspect_ratio = target.sample_aspect_ratio
-    if source.frame_rate and _is_steady(source):
+    if source.frame_rate and is_steady(source):
         context.framerate = source.frame_rate  # Matroska states it, and players trust it
     tag_colors(context, target.color)
     if context.name == "hevc" and output.muxer in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players refuse the default, hev1
     video.set_display_matrix(target.display_matrix)
-    _describe(video, original, output.suffix)
+    _describe(video, original, output)
     if target.stereo and output.muxer in MATROSKA:
         video.metadata[STEREO_TAG] = stereo_tag(target.stereo)
     if _has_late_shape(output):
@@ -113,12 +109,6 @@ def finish_layout(path: Path, output: Output) -> None:
         append_to_sample_entry(path, boxes)
 
 
-def _is_steady(source: Source) -> bool:
-    """Return whether all frames last equally long, apart from rounding."""
-    steps = [stop - start for start, stop in pairwise(source.pts)] or [0]
-    return (max(steps) - min(steps)) * source.time_base <= _ROUNDING
-
-
 def add_copies(container: OutputContainer, original: InputContainer, output: Output) -> dict[int, Stream]:
     """Add the other streams of a source; return those with packets by their index in the source."""
     copies: dict[int, Stream] = {}
@@ -136,7 +126,7 @@ def add_copies(container: OutputContainer, original: InputContainer, output: Out
                     name_channels(copy)
                 declare_delay(copy, output.source.path, stream.index, output.cut)
         copies[stream.index] = copy
-        _describe(copy, stream, output.suffix)
+        _describe(copy, stream, output)
         if copy.type == "video":
             copy.disposition &= ~Disposition.default  # players should choose the enlarged one
     return copies
@@ -144,12 +134,13 @@ def add_copies(container: OutputContainer, original: InputContainer, output: Out
 
 def _add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """Add a stream with the parameters of another."""
-    codec = stream.codec_context and stream.codec_context.codec.canonical_name
-    if output.format.name != "matroska" or codec not in RIFF_AUDIO:
+    codec = codec_name(stream)
+    is_riff = output.format.name == "matroska" and codec in RIFF_AUDIO
+    if not is_riff and (stream.type in ("attachment", "data") or stream.codec_context):
         return output.add_stream_from_template(stream, opaque=True)
-    # PyAV refuses codecs that the muxer doesn't list. So a stream of a codec that it lists is added, and a
-    # bitstream filter that changes no packet gives it the parameters of the other.
-    copy = output.add_mux_stream("pcm_s16le")
+    # PyAV refuses codecs that the muxer doesn't list, and streams without a decoder. So a stream of a codec
+    # that it lists is added, and a bitstream filter that changes no packet gives it the parameters.
+    copy = output.add_mux_stream("pcm_s16le" if is_riff else codec)
     copy.time_base = stream.time_base
     BitStreamFilterContext("null", stream, copy)
     return copy
@@ -164,18 +155,15 @@ def _attach(output: OutputContainer, cover: Stream, source: Source) -> None:
     output.add_attachment(name, cover.metadata.get("mimetype", f"image/{kind}"), picture)
 
 
-def _describe(stream: Stream, original: Stream, suffix: str) -> None:
-    """Copy disposition and metadata of a stream."""
+def _describe(stream: Stream, original: Stream, output: Output) -> None:
+    """Give a stream of an output the disposition and the metadata of the original."""
     stream.disposition = original.disposition
-    stream.metadata.update(lasting(original.metadata))
-    title = original.metadata.get("title")
-    if title and format_of(suffix) in ("mp4", "mov"):
-        stream.metadata["handler_name"] = title  # MP4 has no title of streams; players show this name
+    stream.metadata.update(output.description.of_stream(original.index))
 
 
 def describe_output(container: OutputContainer, original: InputContainer, output: Output) -> None:
     """Copy the metadata and the chapters of a source."""
-    container.metadata.update(lasting(original.metadata))
+    container.metadata.update(output.description.file.kept)
     if output.muxer != "mpegts":
         set_chapters(container, chapters_of(original, output.cut))
 

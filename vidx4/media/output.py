@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import floor
 from pathlib import Path
 
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
+from vidx4.media.description import Description, describe
 from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.options import EncodeOptions, StreamOptions
@@ -52,6 +54,11 @@ class Output:
     def is_pictures(self) -> bool:
         """Whether numbered pictures are written; `path` is their pattern then."""
         return self.suffix == PICTURES
+
+    @cached_property
+    def description(self) -> Description:
+        """The metadata that it holds, and what of the source's it can't hold."""
+        return describe(self.source, self.streams.kept, self.span, self.suffix)
 
     @property
     def made_span(self) -> TimeRange:

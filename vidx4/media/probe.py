@@ -24,6 +24,8 @@ from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.display.immersive import read_sphere, read_stereo
 from vidx4.media.display.side_data import lost_metadata
+from vidx4.media.formats.codec_name import codec_name
+from vidx4.media.formats.held_tags import read_tags
 from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import STEADY, UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
@@ -83,11 +85,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         pts=pts,
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
-        streams=tuple(
-            _describe(each, is_protected=each.index in found.protected)
-            for each in container.streams
-            if not is_chapter_track(each)
-        ),
+        streams=tuple(_describe(each, scan) for each in container.streams if not is_chapter_track(each)),
         color=_color(stream, frame),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
@@ -109,6 +107,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         sphere=read_sphere(frame),
         stereo=read_stereo(frame),
         lost_metadata=lost_metadata(frame),
+        tags=tuple(container.metadata.items()),
     )
 
 
@@ -133,20 +132,21 @@ def _numbered(container: InputContainer, path: Path, number: int) -> Stream:
     return there[number]
 
 
-def _describe(stream: Stream, *, is_protected: bool) -> StreamInfo:
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else getattr(stream, "name", "")
+def _describe(stream: Stream, found: Scan) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
-        codec="" if stream.type == "attachment" else codec or "",
+        codec="" if stream.type == "attachment" else codec_name(stream),
         details=_details(stream),
         language=stream.language or "",
-        title=stream.metadata.get("title", ""),
+        title=read_tags(stream).get("title", ""),
         is_default=bool(stream.disposition & Disposition.default),
         is_cover=bool(stream.disposition & Disposition.attached_pic),
-        is_protected=is_protected,
+        is_protected=stream.index in found.protected,
         is_described=_is_described(stream),
         start=None if stream.start_time is None else float(stream.start_time * (stream.time_base or 1)),
+        tags=tuple(stream.metadata.items()),
+        stretches=found.presence.of(stream),
     )
 
 
@@ -154,9 +154,9 @@ def _is_described(stream: Stream) -> bool:
     """Return whether the file describes a stream well enough to be written again."""
     match stream:
         case VideoStream():
-            return bool(stream.codec_context and stream.width and stream.height)
+            return stream.codec_context is None or bool(stream.width and stream.height)
         case AudioStream():
-            return bool(stream.codec_context and stream.sample_rate and stream.channels)
+            return stream.codec_context is None or bool(stream.sample_rate and stream.channels)
     return True
 
 

@@ -33,7 +33,8 @@ from vidx4.media.frame_times import (
     without_repeats,
 )
 from vidx4.media.stall import Pulse
-from vidx4.video import Clock
+from vidx4.media.tracks.presence import Presence
+from vidx4.video import STEADY, Clock
 
 _VP8_SHOWN = 0x10
 """Bit of the first byte of a VP8 frame that is shown (RFC 6386, 9.1)."""
@@ -53,6 +54,8 @@ class Scan:
     """Indices of other streams that are encrypted."""
     has_captions: bool
     """Whether there are closed captions in the frames of the video."""
+    presence: Presence
+    """Where streams have packets, on the continuous clock."""
 
 
 def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Pulse) -> Scan:
@@ -69,8 +72,8 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
     Raises:
         SourceError: the video is encrypted, or none of its frames can be decoded.
     """
-    found = _Pass(container, stream)
-    for packet in read_packets(container, *container.streams):
+    found, presence = _Pass(container, stream), Presence()
+    for packet in presence.watch(read_packets(container, *container.streams)):
         pulse.beat()
         found.add(packet)
     found.sample.finish()
@@ -85,9 +88,19 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         coded = without_fields(coded, returned)
     coded = without_repeats(coded, returned)
     clock = found.clock.clock(stream.index)
+    if clock != STEADY:
+        presence = _presence(path, clock)
     coded = _moved(coded, found.numbers, clock, stream)
     times = frame_times(coded, returned, has_order=knows_order(container))
-    return Scan(first_frame, times, clock, frozenset(found.protected), found.has_captions)
+    return Scan(first_frame, times, clock, frozenset(found.protected), found.has_captions, presence)
+
+
+def _presence(path: Path, clock: Clock) -> Presence:
+    presence = Presence()
+    with open_source(path) as container:
+        for _ in presence.watch(read_packets(container, *container.streams, clock=clock)):
+            pass
+    return presence
 
 
 class _Pass:

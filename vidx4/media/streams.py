@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vidx4.errors import ContainerError, OptionError, OutputError
+from vidx4.media.formats.codec_name import can_decode
 from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
 from vidx4.media.options import ALL, NONE, StreamOptions
-from vidx4.media.tracks.convert import conversion
+from vidx4.media.tracks.convert import Conversion, compression, conversion
+from vidx4.media.tracks.timecode import is_timecode
+from vidx4.media.tracks.timeline import Cut
 from vidx4.video import WHOLE, Source, StreamInfo, TimeRange
 
 _OPTIONS = {"audio": "audio", "subtitle": "subtitles"}
 """The option that selects streams, by their kind."""
+_WITHOUT_EMPTY = {
+    **dict.fromkeys(("mp4", "mov"), ("audio", "data", "subtitle", "video")),  # the muxer leaves them out
+    "mpegts": ("audio",),  # only packets tell the sample rate
+}
+"""Kinds of streams that a muxer can't write without packets."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +74,61 @@ def choose_streams(
     carried: list[Carried] = []
     lost: list[tuple[StreamInfo, str]] = []
     for stream in _wanted(source, options):
-        if why := _reason_to_drop(stream, suffix, span):
+        if why := _reason_to_drop(source, stream, suffix, span):
             lost.append((stream, why))
         elif stream.is_protected:
             raise OutputError(_protection(source, stream))
         elif holds(suffix, source, stream):
             carried.append(Carried(stream))
-        elif found := conversion(stream.codec, format_of(suffix)):
+        elif found := _conversion(source, stream, suffix):
             carried.append(Carried(stream, found.codec, found.note))
-        elif stream.kind in _OPTIONS:
+        elif stream.kind in _OPTIONS and can_decode(stream.codec):
             raise ContainerError(_refusal(source, stream, suffix))
         else:
             lost.append((stream, f"{suffix} can't hold it"))
     return Streams(tuple(carried), tuple(lost))
 
 
-def _reason_to_drop(stream: StreamInfo, suffix: str, span: TimeRange) -> str:
+def _conversion(source: Source, stream: StreamInfo, suffix: str) -> Conversion | None:
+    """Return what a stream becomes in a container that can't hold it; None if too much would be lost."""
+    muxer = format_of(suffix)
+    if not can_decode(stream.codec):
+        return None
+    if found := conversion(stream.codec, muxer):
+        return found
+    return None if stream.kind != "audio" or _takers(source, stream) else compression(muxer)
+
+
+def _takers(source: Source, stream: StreamInfo) -> list[str]:
+    """Return the suffixes of the containers that can hold a stream as it is."""
+    return [each for each in FORMATS if each != ".m4v" and holds(each, source, stream)]
+
+
+def _reason_to_drop(source: Source, stream: StreamInfo, suffix: str, span: TimeRange) -> str:
     """Return why a stream is dropped whatever the container can hold; an empty string to keep it."""
     if stream.kind == "video" and not span.is_whole:
         return "a range is written with one video stream"
     if suffix == PICTURES:
         return "pictures have no other streams"
+    if not stream.codec and stream.kind in ("audio", "subtitle", "video"):
+        return "its codec is unknown to FFmpeg"
     if not stream.is_described:
         return "its description in the file is damaged"
     if stream.is_protected and stream.kind not in _OPTIONS:
         return "it is protected"
+    if stream.kind in _WITHOUT_EMPTY.get(format_of(suffix), ()):
+        return _emptiness(source, stream, span)
     return ""
+
+
+def _emptiness(source: Source, stream: StreamInfo, span: TimeRange) -> str:
+    """Return why a stream would be empty, an empty string if it has packets where they are wanted."""
+    if stream.is_empty:
+        return "it is empty"
+    cut = Cut.of(source, span)
+    if stream.stretches is None or any(cut.holds(*stretch) for stretch in stream.stretches):
+        return ""
+    return "it is empty in this range"
 
 
 def _wanted(source: Source, options: StreamOptions) -> Iterator[StreamInfo]:
@@ -100,7 +137,9 @@ def _wanted(source: Source, options: StreamOptions) -> Iterator[StreamInfo]:
         "subtitle": _numbers(source, "subtitle", options.subtitles),
     }
     for stream in source.streams:
-        if stream.index != source.video_index and stream.index in chosen.get(stream.kind, {stream.index}):
+        if stream.index == source.video_index or is_timecode(stream.kind, dict(stream.tags)):
+            continue
+        if stream.index in chosen.get(stream.kind, {stream.index}):
             yield stream
 
 
@@ -132,7 +171,7 @@ def _protection(source: Source, stream: StreamInfo) -> str:
 
 
 def _refusal(source: Source, stream: StreamInfo, suffix: str) -> str:
-    takers = [each for each in FORMATS if each != ".m4v" and holds(each, source, stream)]
+    takers = _takers(source, stream)
     use = f"use {' or '.join(takers)}, or exclude" if takers else "exclude"
     option = f"--{_OPTIONS[stream.kind]}"
     return f"A {suffix} file can't hold {_named(stream, 's')} of {source.path}: {use} it with {option}."
@@ -154,6 +193,8 @@ def choose_suffix(source: Source, codec: str = "auto", options: StreamOptions = 
     candidates = [".mp4", ".mov", ".mkv"]
     if any(stream.codec.startswith("pcm_") for stream in source.streams):
         candidates = [".mov", ".mp4", ".mkv"]  # few players support uncompressed sound in MP4
+    if source.container == "mpegts":
+        candidates.append(".ts")  # it moves the beginning, so only if it alone keeps all
     return next((each for each in candidates if _keeps_all(source, each, codec, options)), ".mkv")
 
 
@@ -161,4 +202,8 @@ def _keeps_all(source: Source, suffix: str, codec: str, options: StreamOptions) 
     if codec != "auto" and codec not in held_codecs(suffix):
         return False
     wanted = (stream for stream in _wanted(source, options) if stream.kind != "data")
-    return all(holds(suffix, source, stream) for stream in wanted)
+    return all(
+        holds(suffix, source, stream)
+        for stream in wanted
+        if stream.kind == "attachment" or (stream.codec and not stream.is_empty)
+    )

@@ -56,13 +56,17 @@ RIFF_AUDIO = frozenset(
 """Audio codecs that Matroska holds by their tag of AVI and WMV (`A_MS/ACM`), though its muxer lists none."""
 _RIFF_TAGGED = frozenset({"asf", "avi", "matroska,webm"})
 """Demuxers that give such tags; the muxer refuses others, such as QuickTime's."""
-_REFUSED = {"mov": frozenset({"av1", "flac", "opus", "vp9"})}
+_REFUSED = {
+    "matroska": frozenset({"atrac3", "cook", "ra_288", "rv10", "rv20", "sipr"}),
+    "mov": frozenset({"av1", "flac", "opus", "truehd", "vp9"}),
+    "mp4": frozenset({"truehd"}),
+}
 """Codecs that a muxer lists, but fails to write."""
 _COVERS = frozenset({"matroska", "mp4"})
 """Muxers that can write covers."""
 _TS_CODECS = frozenset(
     {
-        *("aac", "ac3", "dca", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
+        *("aac", "aac_latm", "ac3", "dca", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
         *("dvb_subtitle", "dvb_teletext"),
         *("klv", "scte_35", "timed_id3"),
         *("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"),

@@ -1,31 +1,26 @@
-"""Metadata and dispositions: what of them stays true, and what containers write."""
+"""Metadata and dispositions: what of them stays true, and how containers store it."""
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from av.stream import Disposition
 
+CREATION_TIME = "creation_time"
+"""A key that muxers only understand in this spelling; Matroska files have it in capital letters."""
 _STALE_KEYS = frozenset(
-    {"compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software", "vendor_id"}
+    {
+        *("compatible_brands", "duration", "encoder", "major_brand", "minor_version", "software"),
+        *("timecode", "vendor_id"),  # the timecode depends on the part that is kept: it is written apart
+    }
 )
 _STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 """Beginnings of the keys that mkvmerge writes about the packets of a stream."""
-_MP4_KEYS = frozenset(
-    {
-        *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
-        *("description", "genre", "grouping", "lyrics", "show", "synopsis", "title"),
-    }
-)
-_CREATION_TIME = "creation_time"
-"""A key that muxers only understand in this spelling; Matroska files have it in capital letters."""
-_NO_TIME = ("1904-01-01T00:00:00", "1970-01-01T00:00:00")
-"""The creation times that are read from MP4 and QuickTime files without one: zero on their clocks."""
-_STREAM_KEYS = {
-    "mp4": frozenset({"language"}),
-    "mov": frozenset({"language"}),
-    "mpegts": frozenset({"language"}),
-}
-"""The keys of a stream that a muxer writes; Matroska's and WebM's write all."""
+_LOCALE = re.compile("-[a-z]{2,3}$")
+"""The end of a key whose value is in one language, as in `title-eng`."""
+_NO_TIME = ("1601-01-01", "1904-01-01T00:00:00", "1970-01-01T00:00:00")
+"""The creation times that are read from ASF, MP4 and QuickTime files without one: zero on their clocks."""
 _ALL_DISPOSITIONS = Disposition.default | Disposition.forced | Disposition.attached_pic
 _DISPOSITIONS = {
     "mp4": Disposition.default | Disposition.attached_pic,
@@ -39,29 +34,14 @@ _DISPOSITIONS = {
 def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the metadata that stays true when packets are replaced, under the keys that muxers know."""
     return {
-        _CREATION_TIME if key == _CREATION_TIME.upper() else key: value
+        CREATION_TIME if key == CREATION_TIME.upper() else key: value
         for key, value in metadata.items()
-        if key.lower() not in _STALE_KEYS
-        and not key.lower().startswith(_STALE_PREFIXES)
-        and not value.startswith(_NO_TIME)
+        if value and not _is_stale(key.lower()) and not value.startswith(_NO_TIME)
     }
 
 
-def has_mp4_names(metadata: Mapping[str, str]) -> bool:
-    """Return whether MP4 has names for all lasting metadata that every player reads."""
-    return lasting(metadata).keys() <= _MP4_KEYS
-
-
-def written_of_stream(metadata: Mapping[str, str], muxer: str) -> dict[str, str]:
-    """Return the metadata of a stream that one of FFmpeg's muxers writes."""
-    keys = _STREAM_KEYS.get(muxer)
-    return {
-        key: value
-        for key, value in lasting(metadata).items()
-        if value
-        and (key.lower() in keys if keys else key != _CREATION_TIME)
-        and (key.lower(), value) != ("language", "und")  # "undetermined" is the same as no language
-    }
+def _is_stale(key: str) -> bool:
+    return _LOCALE.sub("", key) in _STALE_KEYS or key.startswith(_STALE_PREFIXES)
 
 
 def written_dispositions(muxer: str) -> Disposition:
@@ -75,8 +55,16 @@ def is_same_value(key: str, value: str, other: str) -> bool:
 
 
 def _as_stored(key: str, value: str) -> str:
-    if key == _CREATION_TIME:
-        return value[:19].replace(" ", "T")  # to the second
-    if key.startswith("location"):
-        return " ".join(f"{float(number):.3f}" for number in re.findall(r"[+-][\d.]+", value))
-    return value
+    if key == CREATION_TIME:
+        return _to_the_second(value)
+    numbers = re.findall(r"[+-]\d+(?:\.\d+)?", value) if key.startswith("location") else []
+    return " ".join(f"{float(number):.3f}" for number in numbers) or value
+
+
+def _to_the_second(time: str) -> str:
+    """Return a time without its fraction, in UTC if it states a time zone; anything else as it is."""
+    with suppress(ValueError, OverflowError):
+        parsed = datetime.fromisoformat(time)
+        parsed = parsed.astimezone(UTC) if parsed.tzinfo else parsed
+        return parsed.strftime("%Y-%m-%dT%H:%M:%S")
+    return time

@@ -13,7 +13,7 @@ from vidx4.media.tracks.audio import AAC_RATE, OPUS_RATE, add_sound_stream, conv
 from vidx4.media.tracks.audio_trim import trim_sound
 from vidx4.media.tracks.subtitle_trim import clip_subtitles, read_around
 from vidx4.media.tracks.subtitles import add_text_stream, convert_text
-from vidx4.media.tracks.timeline import Cut
+from vidx4.media.tracks.timeline import Cut, time_copies
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,12 @@ _WIDE: dict[str, str] = {
     **dict.fromkeys(("pcm_f64be", "pcm_f64le"), "pcm_f64le"),
 }
 """Codecs whose samples have more bits than FLAC and ALAC hold, and the PCM that holds the same samples."""
-_PACKED = frozenset({"alac", "ape", "flac", "shorten", "tak", "tta", "wmalossless"})
+_PACKED = frozenset(
+    {"alac", "ape", "flac", "osq", "ralf", "shorten", "sonicls", "tak", "tta", "wavarc", "wmalossless"}
+)
 """Codecs that compress audio losslessly."""
+_BROADCAST = frozenset({"aac_latm"})
+"""Lossy codecs that are converted all the same: only MPEG-TS holds them, which few other programs take."""
 _LOSSLESS = _EIGHT_BITS | _PACKED | _PLAIN.keys() | _WIDE.keys()
 
 
@@ -66,16 +70,27 @@ def conversion(codec: str, container: str) -> Conversion | None:
     """
     if codec in _TEXTS:
         return _TEXT_CODECS.get(container)
+    if codec in _BROADCAST:
+        return compression(container)
     if codec not in _LOSSLESS:
         return None
     match container:
-        case "mpegts":
-            return Conversion("aac", f"compressed with AAC at {AAC_RATE // 1000} kbit/s per channel")
-        case "webm":
-            return Conversion("opus", f"compressed with Opus at {OPUS_RATE // 1000} kbit/s per channel")
+        case "mpegts" | "webm":
+            return compression(container)
         case "matroska":
             return Conversion(_WIDE.get(codec, "flac"), "loses nothing")
     return Conversion((_PLAIN | _WIDE).get(codec, "alac"), "loses nothing")
+
+
+def compression(container: str) -> Conversion:
+    """Return the codec that any sound is compressed with in a container.
+
+    Args:
+        container: FFmpeg's name of the muxer.
+    """
+    if container == "webm":
+        return Conversion("opus", f"compressed with Opus at {OPUS_RATE // 1000} kbit/s per channel")
+    return Conversion("aac", f"compressed with AAC at {AAC_RATE // 1000} kbit/s per channel")
 
 
 def add_converted(output: OutputContainer, stream: Stream, codec: str) -> Stream:
@@ -120,6 +135,8 @@ def part_of(original: InputContainer, stream: Stream, copy: Stream, cut: Cut) ->
     if isinstance(stream, AudioStream):
         yield from trim_sound(packets, stream, copy, cut)
         return
-    for packet in clip_subtitles(packets, stream, cut):
+    # What has no decoder, such as teletext, can only be moved.
+    clip = clip_subtitles(packets, stream, cut) if stream.codec_context else time_copies(packets, cut)
+    for packet in clip:
         packet.stream = copy
         yield packet

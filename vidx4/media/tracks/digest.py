@@ -12,6 +12,7 @@ from av.stream import AttachmentStream, Stream
 from av.subtitles.stream import SubtitleStream
 
 from vidx4.media.container import AnyPacket, read_packets
+from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.tracks.timeline import Cut
 from vidx4.video import STEADY
 
@@ -37,8 +38,7 @@ class StreamDigest:
     """
 
     def __init__(self, stream: Stream, origin: Fraction = Fraction(0)) -> None:
-        context = stream.codec_context
-        codec: str = context.codec.canonical_name if context else stream.type
+        codec = codec_name(stream) or stream.type
         self.codec = _LAYERS.get(codec, codec)
         self.time_base = Fraction(stream.time_base or 1)
         self.parameters = _parameters(stream)
@@ -74,7 +74,8 @@ class StreamDigest:
         if cut is not None and not cut.is_whole and packet.stream.type == "subtitle":
             pts = round(max(pts * self.time_base, cut.start) / self.time_base)
         self._pts.append(pts)
-        self._stop = max(self._stop, (pts + (packet.duration or 0)) * self.time_base)
+        lasts = packet.duration or pts - self._pts[max(0, len(self._pts) - 2)]  # as long as the one before
+        self._stop = max(self._stop, (pts + lasts) * self.time_base)
 
     @property
     def content(self) -> str:
@@ -166,7 +167,9 @@ def _adts_length(payload: bytes) -> int:
 def _texts_of(packet: AnyPacket) -> list[str]:
     """Return the lines of a packet of text subtitles, without style; none for other streams."""
     stream = packet.stream
-    if not isinstance(stream, SubtitleStream) or not stream.codec_context.codec.text_sub:
+    if not isinstance(stream, SubtitleStream) or not stream.codec_context:
+        return []
+    if not stream.codec_context.codec.text_sub:
         return []
     try:
         subtitles = stream.codec_context.decode2(packet)
