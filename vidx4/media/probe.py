@@ -85,7 +85,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         pts=pts,
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
-        streams=tuple(_describe(each, scan) for each in container.streams if not is_chapter_track(each)),
+        streams=tuple(_describe(each, found) for each in container.streams if not is_chapter_track(each)),
         color=_color(stream, frame),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
