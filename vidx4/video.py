@@ -116,6 +116,7 @@ class Source:
     """Average frames per second; None for a single frame without a duration."""
     streams: tuple[StreamInfo, ...]
     color: ColorDescription
+    """How colours are encoded, with what the file doesn't state filled in."""
     bit_depth: int
     """Bits per colour component, 8 or more."""
     sample_aspect_ratio: Fraction
@@ -139,6 +140,8 @@ class Source:
     """How a player rotates and mirrors the picture, nine numbers in FFmpeg's layout; None for upright."""
     margins: Margins = Margins()
     """Pixels that the container tells players to crop."""
+    odd_colors: tuple[str, ...] = ()
+    """Colour properties that the file states by codes without a meaning, such as `matrix 0`."""
 
     @property
     def num_frames(self) -> int:

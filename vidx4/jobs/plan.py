@@ -143,6 +143,11 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "A .ts file can't store chapters, titles or covers."
     if source.margins and not written.target.margins:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
+    if source.odd_colors:
+        yield (
+            f"The video states colours that don't exist ({', '.join(source.odd_colors)}, as codes of H.273): "
+            f"it is read as one that doesn't state them ({_assumed(source)})."
+        )
     if source.has_alpha:
         yield "Transparency is dropped."
     for name in source.hdr.dropped:
@@ -151,6 +156,12 @@ def _warnings(written: Output) -> Iterator[str]:
         yield "The video is HDR, and the output has 8 bits per colour: expect banding in gradients."
     elif source.bit_depth > depth:
         yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
+
+
+def _assumed(source: Source) -> str:
+    """Return what is taken in place of the colour properties that have no meaning."""
+    names = (odd.partition(" ")[0] for odd in source.odd_colors)
+    return ", ".join(f"{name} {getattr(source.color, name)}" for name in names)
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

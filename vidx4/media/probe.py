@@ -17,12 +17,14 @@ from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.container import AnyPacket, open_source, packet_pts, read_packets
 from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
+from vidx4.media.display.codes import RGB_MATRIX, is_gray, is_yuv, odd_codes, understood
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.stall import Pulse, watched
@@ -30,6 +32,8 @@ from vidx4.video import UNSPECIFIED, ColorDescription, Margins, Source, StreamIn
 
 _FULL_RANGE = 2
 """`AVColorRange` of the full range."""
+_BT601_YCC = ColorDescription(matrix=5, full_range=True)
+"""Colours of a TIFF picture in YCbCr (TIFF 6.0, section 21)."""
 _INTERLACED_ORDERS = range(2, 6)
 """Values of `AVFieldOrder` for interlaced video; 0 is unknown, 1 progressive."""
 _TOP_FIRST_ORDERS = (2, 5)
@@ -85,6 +89,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
     frame = scan.first_frame
     time_base = Fraction(stream.time_base or 1)
     rate = stream.average_rate or stream.guessed_rate
+    stated = _color(stream, frame)
     pts = tuple(sorted(scan.durations))
     stop_pts = pts[-1] + (scan.durations[pts[-1]] or _usual_duration(pts, rate, time_base))
     return Source(
@@ -102,7 +107,8 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, scan: _S
             for each in container.streams
             if not is_chapter_track(each)
         ),
-        color=_color(stream, frame),
+        color=complete(understood(stated, frame.format.name), frame.format.name, frame.height),
+        odd_colors=odd_codes(stated, frame.format.name),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         rotation=frame.rotation % 360,
@@ -258,14 +264,17 @@ def _frame_rate(num_frames: int, duration: Fraction, nominal: Fraction | None) -
 def _color(stream: VideoStream, frame: VideoFrame) -> ColorDescription:
     context = stream.codec_context
     is_full = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
-    stated = ColorDescription(
+    if context.name == "tiff" and is_yuv(frame.format):
+        return _BT601_YCC
+    # A grey picture is RGB of one channel; a video in grey, whose matrix is not that of RGB, is one of luma.
+    is_luma = is_yuv(frame.format) or (is_gray(frame.format) and frame.colorspace != RGB_MATRIX)
+    return ColorDescription(
         matrix=_stated(context.colorspace, frame.colorspace),
         primaries=_stated(context.color_primaries, frame.color_primaries),
         transfer=_stated(context.color_trc, frame.color_trc),
-        full_range=is_full and not frame.format.is_rgb,
+        full_range=is_full and is_luma,
         chroma_location=chroma_location(frame),
     )
-    return complete(stated, frame.format.name, frame.height)
 
 
 def _stated(*codes: int) -> int:
@@ -279,8 +288,11 @@ def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
 def _has_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
     if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9: FFmpeg decodes them without their alpha
         return True
-    names = ("ya", "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "pal8")
-    return frame.format.name.startswith(names) and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
+    if not frame.format.has_palette and not any(component.is_alpha for component in frame.format.components):
+        return False
+    # Alpha depends on no matrix, but the scaler refuses some.
+    rgba = frame.reformat(format="rgba", src_colorspace=Colorspace.ITU601)
+    return int(rgba.to_ndarray()[..., 3].min()) < 255
 
 
 def _top_field_first(stream: VideoStream) -> bool | None:

@@ -188,7 +188,7 @@ def test_a_picture_that_changes_while_reading_is_an_error(tmp_path: Path) -> Non
 
 def test_pictures_of_another_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"GIF89a")
-    with pytest.raises(SourceError, match=r"1\.png.*PNG, JPEG, TIFF or WebP"):
+    with pytest.raises(SourceError, match=r"1\.png.*PNG, JPEG, TIFF, BMP or WebP"):
         open_sequence(tmp_path)
 
 

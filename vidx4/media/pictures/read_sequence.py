@@ -23,12 +23,18 @@ _logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)
 """Numbered pictures per second, by default."""
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of files that may be numbered pictures, in lower case."""
 PATTERN = re.compile(r"%(?:0\d+)?d(?![A-Za-z])")
 """The place of the number in a pattern; not `%days`, which is part of a name."""
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
-_CODECS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
+_CODECS = {
+    b"\x89PNG": b"png ",
+    b"\xff\xd8\xff": b"jpeg",
+    b"II*\0": b"tiff",
+    b"MM\0*": b"tiff",
+    b"BM": b"WRLE",
+}
 """QuickTime's names of picture codecs, by the first bytes of a file."""
 _WEBP = b"webp"
 
@@ -195,7 +201,7 @@ def _codec_of(file: Path) -> bytes:
     for magic, codec in _CODECS.items():
         if start.startswith(magic):
             return codec
-    raise SourceError(f"{file} is not a PNG, JPEG, TIFF or WebP picture.")
+    raise SourceError(f"{file} is not a PNG, JPEG, TIFF, BMP or WebP picture.")
 
 
 def _size_of(file: Path) -> int:
