@@ -37,6 +37,7 @@ _SMOOTH = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Scaler flags for resampling chroma; FFmpeg's default is bilinear and rounds down."""
 _SHARP = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Scaler flags for resizing a picture."""
+_BYTE = 8
 _TRIAL_SIDE = 16
 """Width and height of the frame by which a conversion is tried out."""
 
@@ -122,10 +123,8 @@ class Converter:
 
     def to_rgb(self, frame: VideoFrame, color: ColorDescription, pix_fmt: str) -> VideoFrame:
         """Return a frame as RGB over the full range."""
-        if frame.format.has_palette:
-            return frame.reformat(format="rgb24").reformat(format=pix_fmt)  # FFmpeg rounds down to 16 bits
-        if frame.format.is_rgb:
-            return frame.reformat(format=pix_fmt)
+        if frame.format.is_rgb or frame.format.has_palette:
+            return _to_rgb_depth(frame, pix_fmt)
         if is_gray(frame.format):
             return gray_to_rgb(frame, pix_fmt)
         location = color.chroma_location if _is_subsampled(frame.format) else 0
@@ -175,6 +174,14 @@ class Converter:
         graph = self._graphs[key]
         graph.vpush(frame)
         return graph.vpull()
+
+
+def _to_rgb_depth(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """Return a frame of RGB, or of a palette, in another pixel format; FFmpeg is not exact from 8 to 16 bits."""
+    if pix_fmt != "rgb48le" or max(component.bits for component in frame.format.components) > _BYTE:
+        return frame.reformat(format=pix_fmt)
+    pixels = frame.reformat(format="rgb24").to_ndarray().astype(np.uint16)
+    return VideoFrame.from_ndarray(pixels * np.uint16(257), format=pix_fmt)
 
 
 def _make_graph(frame: VideoFrame, pix_fmt: str, size: tuple[int, int], options: dict[str, str]) -> Graph:
