@@ -137,17 +137,13 @@ def default_output(path: Path, suffix: str) -> Path:
 def _warnings(written: Output) -> Iterator[str]:
     source, depth = written.source, written.target.encoder.bit_depth
     yield from _warnings_of_fields(source)
+    yield from _warnings_of_tags(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
         yield "A .ts file can't store chapters, titles or covers."
     if source.margins and not written.target.margins:
         yield "The clean aperture can't be stored in this container: players will show the full frame."
-    if source.odd_colors:
-        yield (
-            f"The video states colours that don't exist ({', '.join(source.odd_colors)}, as codes of H.273): "
-            f"it is read as one that doesn't state them ({_assumed(source)})."
-        )
     if source.has_alpha:
         yield "Transparency is dropped."
     for name in source.hdr.dropped:
@@ -158,10 +154,14 @@ def _warnings(written: Output) -> Iterator[str]:
         yield f"The video's {source.bit_depth} bits per colour are reduced to {depth}."
 
 
-def _assumed(source: Source) -> str:
-    """Return what is taken in place of the colour properties that have no meaning."""
-    names = (odd.partition(" ")[0] for odd in source.odd_colors)
-    return ", ".join(f"{name} {getattr(source.color, name)}" for name in names)
+def _warnings_of_tags(source: Source) -> Iterator[str]:
+    if source.odd_colors:
+        names = (odd.partition(" ")[0] for odd in source.odd_colors)
+        assumed = ", ".join(f"{name} {getattr(source.color, name)}" for name in names)
+        yield (
+            f"The video is tagged with colours that it can't have ({', '.join(source.odd_colors)}, codes of "
+            f"H.273): the usual ones are assumed ({assumed})."
+        )
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

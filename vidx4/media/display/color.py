@@ -102,8 +102,8 @@ def check_colors(color: ColorDescription, pix_fmt: str, path: object) -> None:
     """
     if color.matrix not in _MATRICES:
         raise SourceError(
-            f"The colour matrix of {path}, {name_of_matrix(color.matrix)}, is not supported: convert the video "
-            "to another, such as BT.709, first."
+            f"The colour matrix of {path}, {name_of_matrix(color.matrix)}, is not supported: convert the "
+            "video to another first, such as BT.709."
         )
     try:
         Converter().to_rgb(VideoFrame(_TRIAL_SIDE, _TRIAL_SIDE, pix_fmt), color, "rgb48le")
@@ -177,7 +177,10 @@ class Converter:
 
 
 def _to_rgb_depth(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """Return a frame of RGB, or of a palette, in another pixel format; FFmpeg is not exact from 8 to 16 bits."""
+    """Return a frame of RGB, or of a palette, in `rgb24` or `rgb48le`.
+
+    From 8 to 16 bits, FFmpeg is off by up to a level.
+    """
     if pix_fmt != "rgb48le" or max(component.bits for component in frame.format.components) > _BYTE:
         return frame.reformat(format=pix_fmt)
     pixels = frame.reformat(format="rgb24").to_ndarray().astype(np.uint16)

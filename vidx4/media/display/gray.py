@@ -4,6 +4,7 @@ import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
 
 _LIMITED = 1
 """`AVColorRange` of the limited range."""
@@ -28,7 +29,7 @@ def gray_to_rgb(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     return rgb
 
 
-def _levels(frame: VideoFrame) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+def _levels(frame: VideoFrame) -> NDArray[np.float64]:
     """Return the grey values in [0, 1], (H, W)."""
     bits = min(16, max(8, frame.format.components[0].bits))  # of 1 bit, the scaler makes 0 and 255
     same = ColorRange.JPEG  # values must not be changed
@@ -36,8 +37,8 @@ def _levels(frame: VideoFrame) -> "np.ndarray[tuple[int, ...], np.dtype[np.float
         format="gray" if bits == 8 else f"gray{bits}le", src_color_range=same, dst_color_range=same
     ).planes[0]
     samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
-    values = samples.reshape(plane.height, -1)[:, : plane.width].astype(np.float64)
+    values: NDArray[np.float64] = samples.reshape(plane.height, -1)[:, : plane.width].astype(np.float64)
     if frame.color_range != _LIMITED or frame.format.components[0].bits == 1:
-        return values / (2**bits - 1)
-    step = 2 ** (bits - 8)
+        return values / ((1 << bits) - 1)
+    step = 1 << bits - 8
     return ((values - 16 * step) / (219 * step)).clip(0, 1)
