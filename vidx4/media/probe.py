@@ -290,8 +290,13 @@ def _has_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
         return True
     if not frame.format.has_palette and not any(component.is_alpha for component in frame.format.components):
         return False
-    # Alpha depends on no matrix, but the scaler refuses some.
-    rgba = frame.reformat(format="rgba", src_colorspace=Colorspace.ITU601)
+    if frame.format.name.startswith("yaf32"):
+        return True  # the scaler would end the process
+    try:
+        # Alpha depends on no matrix, but the scaler refuses some.
+        rgba = frame.reformat(format="rgba", src_colorspace=Colorspace.ITU601)
+    except FFmpegError:
+        return True  # a format that can't be read, as `read_source` says
     return int(rgba.to_ndarray()[..., 3].min()) < 255
 
 

@@ -152,3 +152,8 @@ def test_unstated_properties_are_filled_in(
 def test_an_unknown_matrix_is_refused(matrix: int) -> None:
     with pytest.raises(SourceError, match=rf"a\.mp4.*\b{matrix}\b"):
         check_colors(ColorDescription(matrix), "yuv420p", "a.mp4")
+
+
+def test_a_pixel_format_that_the_scaler_lacks_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"a\.mp4.*\bgbrap32le\b"):
+        check_colors(ColorDescription(1, 1, 1), "gbrap32le", "a.mp4")

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from tests.color_videos import gray_frame
@@ -46,3 +47,15 @@ def test_alpha_is_left_out() -> None:
     # Two samples of one byte are one of two bytes.
     frame = gray_frame(stored.view("<u2")[..., 0], "ya8")
     assert np.array_equal(gray_to_rgb(frame, "rgb24").to_ndarray()[..., 1], stored[..., 0])
+
+
+@pytest.mark.parametrize("pix_fmt", ["grayf32le", "grayf32be", "yaf32le"])
+def test_floating_point_is_cut_to_the_range(pix_fmt: str) -> None:
+    levels = np.array([[-1, 0, 0.25, 1, 7, np.nan]]).repeat(4, axis=0)
+    num_channels = 1 + pix_fmt.startswith("ya")
+    frame = VideoFrame(6, 4, pix_fmt)
+    plane = frame.planes[0]
+    rows = np.zeros((4, plane.line_size // 4), ">f4" if pix_fmt.endswith("be") else "<f4")
+    rows[:, : 6 * num_channels : num_channels] = levels
+    plane.update(rows.tobytes())
+    assert gray_to_rgb(frame, "rgb24").to_ndarray()[2, :, 1].tolist() == [0, 0, 64, 255, 255, 0]

@@ -31,6 +31,8 @@ def gray_to_rgb(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
 
 def _levels(frame: VideoFrame) -> NDArray[np.float64]:
     """Return the grey values in [0, 1], (H, W)."""
+    if "f32" in frame.format.name:
+        return _floats(frame)
     bits = min(16, max(8, frame.format.components[0].bits))  # of 1 bit, the scaler makes 0 and 255
     same = ColorRange.JPEG  # values must not be changed
     plane = frame.reformat(
@@ -42,3 +44,11 @@ def _levels(frame: VideoFrame) -> NDArray[np.float64]:
         return values / ((1 << bits) - 1)
     step = 1 << bits - 8
     return ((values - 16 * step) / (219 * step)).clip(0, 1)
+
+
+def _floats(frame: VideoFrame) -> NDArray[np.float64]:
+    """Return the values of floating-point grey, cut to [0, 1]; with alpha, the scaler ends the process."""
+    dtype = "<f4" if frame.format.name.endswith("le") else ">f4"
+    step = len(frame.format.components)
+    rows = np.frombuffer(memoryview(frame.planes[0]), dtype).reshape(frame.height, -1)
+    return np.nan_to_num(rows[:, : frame.width * step : step].astype(np.float64)).clip(0, 1)
