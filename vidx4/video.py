@@ -211,6 +211,7 @@ class Source:
     """Average frames per second; None for a single frame without a duration."""
     streams: tuple[StreamInfo, ...]
     color: ColorDescription
+    """How colours are encoded, with what the file doesn't state filled in."""
     bit_depth: int
     """Bits per colour component, 8 or more."""
     sample_aspect_ratio: Fraction
@@ -257,6 +258,8 @@ class Source:
     """Names of metadata of the first frame that an enlarged copy can't carry, besides that of HDR."""
     tags: tuple[tuple[str, str], ...] = ()
     """The metadata of the file as it is stored, keys and values."""
+    odd_colors: tuple[str, ...] = ()
+    """Colour properties that the file states by codes without a meaning, such as `matrix 0`."""
 
     @property
     def num_frames(self) -> int:

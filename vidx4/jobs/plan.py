@@ -149,6 +149,7 @@ def _warnings(written: Output) -> Iterator[str]:
     yield from _warnings_of_times(source.untreated or source)
     yield from _warnings_of_clock(written)
     yield from _warnings_of_fields(source)
+    yield from _warnings_of_tags(source)
     if is_sequence(source.path):
         yield from find_sequence(source.path).warnings
     if written.suffix == ".ts":
@@ -183,6 +184,16 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
         yield f"{what} the same time as the one before: they are spaced apart."
     if source.has_wrong_order:
         yield "The file states the times of frames in a wrong order: they are given to the frames in order."
+
+
+def _warnings_of_tags(source: Source) -> Iterator[str]:
+    if source.odd_colors:
+        names = (odd.partition(" ")[0] for odd in source.odd_colors)
+        assumed = ", ".join(f"{name} {getattr(source.color, name)}" for name in names)
+        yield (
+            f"The video is tagged with colours that it can't have ({', '.join(source.odd_colors)}, codes of "
+            f"H.273): the usual ones are assumed ({assumed})."
+        )
 
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:

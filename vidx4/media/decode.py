@@ -24,7 +24,7 @@ from vidx4.media.container import (
     read_frame_packets,
 )
 from vidx4.media.damage import Damage
-from vidx4.media.display.color import Converter, check_matrix
+from vidx4.media.display.color import Converter, check_colors
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
 from vidx4.media.frame_index import frame_index
 from vidx4.video import WHOLE, Source, TimeRange
@@ -53,7 +53,7 @@ def read_frames(
     Raises:
         SourceError: no wanted frame can be decoded, or the picture changes its size.
     """
-    check_matrix(source.color, source.path)
+    check_colors(source.color, source.pix_fmt, source.path)
     start, stop = span.pts_bounds(source)
     monitor = _Monitor(Damage() if damage is None else damage, on_packet)
     converter, is_empty = Converter(), True

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import cast
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.container import knows_order, open_source
 from vidx4.media.display.aperture import margins_of
 from vidx4.media.display.chroma import chroma_location
+from vidx4.media.display.codes import RGB_MATRIX, is_gray, is_yuv, odd_codes, understood
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.display.immersive import read_sphere, read_stereo
@@ -32,6 +36,8 @@ from vidx4.video import STEADY, UNSPECIFIED, ColorDescription, Margins, Source, 
 
 _FULL_RANGE = 2
 """`AVColorRange` of the full range."""
+_BT601_YCC = ColorDescription(matrix=5, full_range=True)
+"""Colours of a TIFF picture in YCbCr (TIFF 6.0, section 21)."""
 _INTERLACED_ORDERS = range(2, 6)
 """Values of `AVFieldOrder` for interlaced video; 0 is unknown, 1 progressive."""
 _TOP_FIRST_ORDERS = (2, 5)
@@ -69,13 +75,12 @@ def is_chapter_track(stream: Stream) -> bool:
 
 
 def _source(path: Path, container: InputContainer, stream: VideoStream, found: Scan) -> Source:
-    frame, times = found.first_frame, found.times
+    frame, pts = found.first_frame, found.times.pts
     time_base = Fraction(stream.time_base or 1)
     rate = stream.average_rate or stream.guessed_rate
-    pts = times.pts
-    stop_pts = pts[-1] + (times.last_duration or _usual_duration(pts, rate, time_base))
-    has_own_times = not times.is_ordered_by_decoder and not times.num_respaced and found.clock == STEADY
-    return Source(
+    stop_pts = pts[-1] + (found.times.last_duration or _usual_duration(pts, rate, time_base))
+    stated = _color(stream, frame)
+    source = Source(
         path=path,
         container=container.format.name,
         video_index=stream.index,
@@ -86,7 +91,8 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         stop_pts=stop_pts,
         frame_rate=_frame_rate(len(pts), (stop_pts - pts[0]) * time_base, rate),
         streams=tuple(_describe(each, found) for each in container.streams if not is_chapter_track(each)),
-        color=_color(stream, frame),
+        color=complete(understood(stated, frame.format.name), frame.format.name, frame.height),
+        odd_colors=odd_codes(stated, frame.format.name),
         bit_depth=max(8, *(component.bits for component in frame.format.components)),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         rotation=frame.rotation % 360,
@@ -97,17 +103,27 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         hdr=read_hdr(frame),
         display_matrix=_display_matrix(frame),
         margins=margins_of(stream) if _may_have_margins(container) else Margins(),
-        clock=found.clock,
-        packet_frames=None if has_own_times else times.packet_frames,
-        is_ordered_by_decoder=times.is_ordered_by_decoder,
-        has_wrong_order=times.is_ordered_by_decoder and knows_order(container),
-        num_leading=times.num_leading,
-        num_respaced=times.num_respaced,
         has_captions=found.has_captions,
         sphere=read_sphere(frame),
         stereo=read_stereo(frame),
         lost_metadata=lost_metadata(frame),
         tags=tuple(container.metadata.items()),
+    )
+    return _with_order(source, found, knows_order(container))
+
+
+def _with_order(source: Source, found: Scan, has_order: bool) -> Source:
+    """Return a source with what tells which frame is which, and whether the container states their order."""
+    times = found.times
+    has_own_times = not times.is_ordered_by_decoder and not times.num_respaced and found.clock == STEADY
+    return replace(
+        source,
+        clock=found.clock,
+        packet_frames=None if has_own_times else times.packet_frames,
+        is_ordered_by_decoder=times.is_ordered_by_decoder,
+        has_wrong_order=times.is_ordered_by_decoder and has_order,
+        num_leading=times.num_leading,
+        num_respaced=times.num_respaced,
     )
 
 
@@ -188,14 +204,17 @@ def _frame_rate(num_frames: int, duration: Fraction, nominal: Fraction | None) -
 def _color(stream: VideoStream, frame: VideoFrame) -> ColorDescription:
     context = stream.codec_context
     is_full = _FULL_RANGE in (context.color_range, frame.color_range) or frame.format.name.startswith("yuvj")
-    stated = ColorDescription(
+    if context.name == "tiff" and is_yuv(frame.format):
+        return _BT601_YCC
+    # A grey picture is RGB of one channel; a video in grey, whose matrix is not that of RGB, is one of luma.
+    is_luma = is_yuv(frame.format) or (is_gray(frame.format) and frame.colorspace != RGB_MATRIX)
+    return ColorDescription(
         matrix=_stated(context.colorspace, frame.colorspace),
         primaries=_stated(context.color_primaries, frame.color_primaries),
         transfer=_stated(context.color_trc, frame.color_trc),
-        full_range=is_full and not frame.format.is_rgb,
+        full_range=is_full and is_luma,
         chroma_location=chroma_location(frame),
     )
-    return complete(stated, frame.format.name, frame.height)
 
 
 def _stated(*codes: int) -> int:
@@ -209,8 +228,16 @@ def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
 def _has_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
     if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9: FFmpeg decodes them without their alpha
         return True
-    names = ("ya", "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "pal8")
-    return frame.format.name.startswith(names) and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
+    if not frame.format.has_palette and not any(component.is_alpha for component in frame.format.components):
+        return False
+    if frame.format.name.startswith("yaf32"):
+        return True  # the scaler would end the process
+    try:
+        # Alpha depends on no matrix, but the scaler refuses some.
+        rgba = frame.reformat(format="rgba", src_colorspace=Colorspace.ITU601)
+    except FFmpegError:
+        return True  # a format that can't be read, as `read_source` says
+    return int(rgba.to_ndarray()[..., 3].min()) < 255
 
 
 def _top_field_first(stream: VideoStream) -> bool | None:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidx4.errors import OptionError
+from vidx4.media.display.color import check_colors
 from vidx4.media.fields.choose import choose_fields, is_interlaced
 from vidx4.media.fields.deinterlace import treat
 from vidx4.media.fields.detect import measure_fields
@@ -27,10 +28,12 @@ def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
     """Return what a video file holds, and how its fields are treated; they are measured on a sample.
 
     Raises:
-        SourceError: the file can't be read, holds no video, or none of its frames can be decoded.
+        SourceError: the file can't be read, holds no video, none of its frames can be decoded, or its colours
+            can't be converted.
         OptionError: the video stream does not exist, or there are no fields or pulldown to undo.
     """
     source = _at_rate(probe(path, options.video_stream), options.frame_rate)
+    check_colors(source.color, source.pix_fmt, source.path)
     if options.keeps_fields:
         return source
     measure = measure_fields(source)

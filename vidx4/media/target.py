@@ -24,6 +24,10 @@ _LIMITED_RANGE_ONLY = frozenset({"prores"})
 """Codecs that can't signal the full range."""
 _WITHOUT_SHAPE = frozenset({"libsvtav1", "libvpx-vp9", "av1_nvenc", "ffv1"})
 """Encoders that don't write the shape of pixels into their stream: the container has to."""
+_WITHOUT_FCC = frozenset({"libvpx-vp9"})
+"""Encoders that can't signal the matrix of the FCC."""
+_FCC, _BT601 = 4, 6
+"""Codes of MatrixCoefficients (ITU-T H.273)."""
 _LEFT, _TOP_LEFT = 1, 3
 _SITINGS_OF = {"libx264": range(1, 7), "libx265": range(1, 7), "libsvtav1": (_LEFT, _TOP_LEFT)}
 """Chroma locations that an encoder can signal; others signal none."""
@@ -141,6 +145,8 @@ def _color(color: ColorDescription, settings: EncoderSettings) -> ColorDescripti
     can_tell = color.chroma_location in _SITINGS_OF.get(settings.encoder, ())
     is_subsampled = VideoFormat(settings.pix_fmt).chroma_width(16) < 16
     location = (color.chroma_location if can_tell else _LEFT) if is_subsampled else 0
+    if settings.encoder in _WITHOUT_FCC and color.matrix == _FCC:
+        color = replace(color, matrix=_BT601)  # pixels are converted to it
     is_full = color.full_range and settings.codec not in _LIMITED_RANGE_ONLY
     full_range = is_full or settings.pix_fmt.startswith("yuvj") or VideoFormat(settings.pix_fmt).is_rgb
     return replace(color, full_range=full_range, chroma_location=location)

@@ -7,7 +7,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
-from vidx4.media.display.color import Converter, check_matrix, complete
+from vidx4.media.display.color import Converter, check_colors, complete
 from vidx4.video import ColorDescription
 
 BARS = [
@@ -151,4 +151,9 @@ def test_unstated_properties_are_filled_in(
 @pytest.mark.parametrize("matrix", [8, 10, 14])
 def test_an_unknown_matrix_is_refused(matrix: int) -> None:
     with pytest.raises(SourceError, match=rf"a\.mp4.*\b{matrix}\b"):
-        check_matrix(ColorDescription(matrix), "a.mp4")
+        check_colors(ColorDescription(matrix), "yuv420p", "a.mp4")
+
+
+def test_a_pixel_format_that_the_scaler_lacks_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"a\.mp4.*\bgbrap32le\b"):
+        check_colors(ColorDescription(1, 1, 1), "gbrap32le", "a.mp4")

@@ -17,10 +17,12 @@ from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
 from vidx4.media.atomic import write_whole_folder
+from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
 from vidx4.media.pictures.write_sequence import check_folder, split_output, write_sequence
+from vidx4.media.source import read_source
 
 Pixels = NDArray[Any]
 
@@ -188,7 +190,7 @@ def test_a_picture_that_changes_while_reading_is_an_error(tmp_path: Path) -> Non
 
 def test_pictures_of_another_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"GIF89a")
-    with pytest.raises(SourceError, match=r"1\.png.*PNG, JPEG, TIFF or WebP"):
+    with pytest.raises(SourceError, match=r"1\.png.*PNG, JPEG, TIFF, BMP or WebP"):
         open_sequence(tmp_path)
 
 
@@ -375,3 +377,63 @@ def test_outputs_that_are_folders_are_recognised(tmp_path: Path) -> None:
     assert split_output(tmp_path / "a%d.mp4") is None
     with pytest.raises(OutputError, match="PNG"):
         split_output(tmp_path / "%04d.jpg")
+
+
+def one_of_each() -> list[Image.Image]:
+    """Return a picture of each kind that PNG has."""
+    rng = np.random.default_rng(1)
+    rgb, gray = rng.integers(0, 256, (24, 33, 3)), rng.integers(0, 256, (24, 33))
+    color, gray8 = Image.fromarray(rgb.astype(np.uint8)), Image.fromarray(gray.astype(np.uint8))
+    gray16 = Image.fromarray((gray * 257).astype(np.uint16))
+    return [
+        gray8,
+        gray8.convert("LA"),
+        gray8.convert("1"),
+        color.quantize(200),
+        color.quantize(4),
+        gray16,
+        color,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kinds"), [("png", range(7)), ("tif", (0, 1, 2, 3, 5)), ("bmp", (0, 2, 3, 4, 6))]
+)
+def test_pictures_of_all_kinds_are_read_exactly(suffix: str, kinds: Sequence[int], tmp_path: Path) -> None:
+    pictures = one_of_each()
+    for kind in kinds:
+        folder = tmp_path / str(kind)
+        folder.mkdir()
+        pictures[kind].save(folder / f"1.{suffix}")
+        check_pixels(folder, [pictures[kind]])
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_the_kind_may_change_from_picture_to_picture(first: int, tmp_path: Path) -> None:
+    """Programs that shrink PNG files store a grey frame as grey, and one of few colours with a palette."""
+    pictures = one_of_each()
+    pictures = [*pictures[first:], *pictures[:first]]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    check_pixels(tmp_path, pictures)
+
+
+def check_pixels(folder: Path, pictures: Sequence[Image.Image]) -> None:
+    """Check that frames hold the colours of pictures; those of 16 bits may become 8, and the reverse."""
+    source = read_source(folder)
+    assert (source.color.full_range, source.odd_colors) == (False, ())
+    for frame, picture in zip(read_frames(source), pictures, strict=True):
+        levels = (
+            np.asarray(picture, float) / 257
+            if picture.mode == "I;16"
+            else np.asarray(picture.convert("RGB"), float)
+        )
+        levels = levels if levels.ndim == 3 else levels[..., None].repeat(3, axis=2)
+        peak = np.iinfo(frame.data.numpy().dtype).max
+        assert np.array_equal(frame.data.permute(1, 2, 0).numpy(), np.rint(levels * (peak / 255)))
+
+
+def test_a_damaged_bmp_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "1.bmp").write_bytes(b"BM" + bytes(60))
+    with pytest.raises(SourceError, match="BMP"):
+        open_sequence(tmp_path)

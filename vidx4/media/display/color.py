@@ -5,6 +5,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
+from av.error import FFmpegError
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -14,15 +15,17 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
+from vidx4.media.display.codes import is_gray, is_yuv, name_of_matrix
+from vidx4.media.display.gray import gray_to_rgb
 from vidx4.video import UNSPECIFIED, ColorDescription
 
-_RGB_MATRIX, _BT709, _BT601_625, _BT601, _SMPTE_240M, _BT2020 = 0, 1, 5, 6, 7, 9
+_BT709, _BT601_625, _BT601, _SMPTE_240M, _BT2020 = 1, 5, 6, 7, 9
 """Codes of MatrixCoefficients (ITU-T H.273)."""
 _SMPTE_170M_CURVE, _BT2020_CURVE = 6, 14
 """Codes of TransferCharacteristics (ITU-T H.273)."""
 _PAL_LINES = 576
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
-"""FFmpeg's names of the matrices that its scaler implements; it silently takes any other for BT.601."""
+"""FFmpeg's names of the matrices that its scaler implements."""
 _MATRIX_OF_PRIMARIES = {1: _BT709, 5: _BT601_625, 6: _BT601, 7: _SMPTE_240M, 9: _BT2020}
 _PRIMARIES_OF_MATRIX = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9}
 _TRANSFER_OF_MATRIX = {1: 1, 4: 4, 5: _SMPTE_170M_CURVE, 6: _SMPTE_170M_CURVE, 7: 7, 9: _BT2020_CURVE}
@@ -34,6 +37,9 @@ _SMOOTH = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Scaler flags for resampling chroma; FFmpeg's default is bilinear and rounds down."""
 _SHARP = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Scaler flags for resizing a picture."""
+_BYTE = 8
+_TRIAL_SIDE = 16
+"""Width and height of the frame by which a conversion is tried out."""
 
 
 def tag_colors(target: VideoFrame | VideoCodecContext, color: ColorDescription) -> None:
@@ -44,17 +50,23 @@ def tag_colors(target: VideoFrame | VideoCodecContext, color: ColorDescription) 
     target.color_range = ColorRange.JPEG if color.full_range else ColorRange.MPEG
 
 
+def tag_pixels(frame: VideoFrame, color: ColorDescription) -> None:
+    """Tag a frame with what its conversion depends on, and with nothing that FFmpeg may refuse to convert."""
+    tag_colors(frame, replace(color, primaries=UNSPECIFIED, transfer=UNSPECIFIED))
+
+
 def complete(color: ColorDescription, pix_fmt: str, height: int) -> ColorDescription:
     """Return a colour description with the missing properties filled in as players do.
 
     Args:
-        color: what a video states; the RGB matrix is replaced by that of the YUV video it will become.
+        color: what a video states; for RGB and grey, a matrix that can't be used is replaced by that of the
+            YUV video it will become.
         pix_fmt: FFmpeg's name of the video's pixel format.
         height: lines of the picture: up to 576 mean BT.601, more mean BT.709.
     """
     stored = VideoFormat(pix_fmt)
     matrix = color.matrix
-    if matrix == UNSPECIFIED or (matrix == _RGB_MATRIX and stored.is_rgb):
+    if matrix == UNSPECIFIED or (matrix not in _MATRICES and not is_yuv(stored)):
         matrix = _MATRIX_OF_PRIMARIES.get(color.primaries, _matrix_by_height(height))
     is_subsampled = stored.chroma_width(16) < 16
     return replace(
@@ -77,14 +89,26 @@ def _or_usual(code: int, usual: int) -> int:
     return usual if code == UNSPECIFIED else code
 
 
-def check_matrix(color: ColorDescription, path: object) -> None:
-    """Check that colours can be converted to RGB.
+def check_colors(color: ColorDescription, pix_fmt: str, path: object) -> None:
+    """Check that the pixels of a video can be converted to RGB.
+
+    Args:
+        color: the video's colour description, complete.
+        pix_fmt: FFmpeg's name of the video's pixel format.
+        path: the path that errors name.
 
     Raises:
-        SourceError: their matrix is not supported.
+        SourceError: the matrix, or the pixel format, is not supported.
     """
     if color.matrix not in _MATRICES:
-        raise SourceError(f"The colour matrix of {path} (H.273 code {color.matrix}) is not supported.")
+        raise SourceError(
+            f"The colour matrix of {path}, {name_of_matrix(color.matrix)}, is not supported: convert the "
+            "video to another first, such as BT.709."
+        )
+    try:
+        Converter().to_rgb(VideoFrame(_TRIAL_SIDE, _TRIAL_SIDE, pix_fmt), color, "rgb48le")
+    except (FFmpegError, ValueError) as error:
+        raise SourceError(f"The pixel format of {path}, {pix_fmt}, is not supported.") from error
 
 
 class Converter:
@@ -99,15 +123,17 @@ class Converter:
 
     def to_rgb(self, frame: VideoFrame, color: ColorDescription, pix_fmt: str) -> VideoFrame:
         """Return a frame as RGB over the full range."""
-        if frame.format.is_rgb or frame.format.name == "pal8":
-            return frame.reformat(format=pix_fmt)
+        if frame.format.is_rgb or frame.format.has_palette:
+            return _to_rgb_depth(frame, pix_fmt)
+        if is_gray(frame.format):
+            return gray_to_rgb(frame, pix_fmt)
         location = color.chroma_location if _is_subsampled(frame.format) else 0
-        tag_colors(frame, color)
+        tag_pixels(frame, color)
         if color.full_range and frame.format.components[0].bits > 8:
             # FFmpeg widens full-range samples by a shift, so that the peak of 10 bits becomes 1023/1024 of
             # that of 16.
             frame, color = _compress(frame), replace(color, full_range=False)
-            tag_colors(frame, color)
+            tag_pixels(frame, color)
         options = _input_options(color, location) | {"out_range": "pc"}
         return self._convert(frame, pix_fmt, (frame.width, frame.height), _SMOOTH, options)
 
@@ -148,6 +174,17 @@ class Converter:
         graph = self._graphs[key]
         graph.vpush(frame)
         return graph.vpull()
+
+
+def _to_rgb_depth(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """Return a frame of RGB, or of a palette, in `rgb24` or `rgb48le`.
+
+    From 8 to 16 bits, FFmpeg is off by up to a level.
+    """
+    if pix_fmt != "rgb48le" or max(component.bits for component in frame.format.components) > _BYTE:
+        return frame.reformat(format=pix_fmt)
+    pixels = frame.reformat(format="rgb24").to_ndarray().astype(np.uint16)
+    return VideoFrame.from_ndarray(pixels * np.uint16(257), format=pix_fmt)
 
 
 def _make_graph(frame: VideoFrame, pix_fmt: str, size: tuple[int, int], options: dict[str, str]) -> Graph:

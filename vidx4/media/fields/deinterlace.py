@@ -12,7 +12,9 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from vidx4.video import Fields, Source
+from vidx4.media.display.codes import is_gray
+from vidx4.media.display.gray import gray_to_rgb
+from vidx4.video import UNSPECIFIED, Fields, Source
 
 CYCLE, FILM_PER_CYCLE = 5, 4
 """Telecined frames in a cycle of 3:2 pulldown, and the frames of film that they were made from."""
@@ -20,6 +22,7 @@ FILM_RATE = Fraction(24000, 1001)
 _CONTEXT = 2 * CYCLE
 """Stored frames to decode before the wanted ones, so that the filters give what they give in the whole
 video."""
+_BYTE = 8
 _MAX_TIMESCALE = 2**31 - 1
 """Largest denominator of a time base that containers can store."""
 
@@ -180,13 +183,21 @@ def _parity(source: Source) -> str:
 def filtered(frames: Iterable[VideoFrame], filters: list[tuple[str, str]]) -> Iterator[VideoFrame]:
     """Run frames through a chain of FFmpeg's filters, each a name and its arguments."""
     graph: Graph | None = None
-    for frame in frames:
+    for frame in map(_plain, frames):
         graph = graph or _make_graph(frame, filters)
         graph.push(frame)
         yield from _pull_ready(graph)
     if graph is not None:
         graph.push(None)
         yield from _pull_ready(graph)
+
+
+def _plain(frame: VideoFrame) -> VideoFrame:
+    """Return a frame that filters take: FFmpeg refuses some tags of colours where it has to convert."""
+    if is_gray(frame.format):
+        frame = gray_to_rgb(frame, "rgb24" if frame.format.components[0].bits <= _BYTE else "rgb48le")
+    frame.colorspace = frame.color_primaries = frame.color_trc = UNSPECIFIED
+    return frame
 
 
 def _pull_ready(graph: Graph) -> Iterator[VideoFrame]:

@@ -5,7 +5,7 @@ import os
 import re
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,20 +17,25 @@ from av.container import InputContainer
 
 from vidx4.errors import SourceError
 from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture
+from vidx4.media.pictures.bmp import Pixels, decode_bmp, is_bmp
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 
 _logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)
 """Numbered pictures per second, by default."""
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of files that may be numbered pictures, in lower case."""
 PATTERN = re.compile(r"%(?:0\d+)?d(?![A-Za-z])")
 """The place of the number in a pattern; not `%days`, which is part of a name."""
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _CODECS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
 """QuickTime's names of picture codecs, by the first bytes of a file."""
-_WEBP = b"webp"
+_PIXELS: dict[bytes, tuple[Callable[[bytes], Pixels], int]] = {
+    b"webp": (decode_webp, 4),
+    b"bmp": (decode_bmp, 3),
+}
+"""Functions that decode pictures of which QuickTime has no name, and the channels that they give."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +181,11 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
     found = find_sequence(path)
     count, first = len(found.names), found.file(0)
     codec, timing = _codec_of(first), Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
-    if codec == _WEBP:
-        # QuickTime has no name for WebP, so the track holds decoded pixels.
-        height, width, _ = decode_webp(read_picture(first)).shape
-        track = Track.of_pixels(width, height, 4, timing)
-        return open_track(path, track, lambda index: _read_pixels(found.file(index), (height, width)))
+    if codec in _PIXELS:
+        decode, num_channels = _PIXELS[codec]
+        height, width, _ = decode(read_picture(first)).shape
+        track = Track.of_pixels(width, height, num_channels, timing)
+        return open_track(path, track, lambda index: _read_pixels(found.file(index), decode, (height, width)))
     # An empty file counts as a frame that can't be decoded, and no sample of a track may be empty.
     sizes = array("Q", (max(1, _size_of(found.file(index))) for index in range(count)))
     track = Track(codec, 24, 0, 0, sizes, timing)
@@ -191,11 +196,13 @@ def _codec_of(file: Path) -> bytes:
     """Return QuickTime's name of a picture's codec, by content: a suffix may be wrong."""
     start = read_picture(file, 12)
     if is_webp(start):
-        return _WEBP
+        return b"webp"
+    if is_bmp(start):
+        return b"bmp"
     for magic, codec in _CODECS.items():
         if start.startswith(magic):
             return codec
-    raise SourceError(f"{file} is not a PNG, JPEG, TIFF or WebP picture.")
+    raise SourceError(f"{file} is not a PNG, JPEG, TIFF, BMP or WebP picture.")
 
 
 def _size_of(file: Path) -> int:
@@ -205,9 +212,9 @@ def _size_of(file: Path) -> int:
         raise SourceError(f"{file} can't be read: {error.strerror}.") from error
 
 
-def _read_pixels(file: Path, shape: tuple[int, int]) -> bytes:
-    """Return the RGBA pixels of a WebP picture, which must be (H, W) of the first."""
-    pixels = decode_webp(read_picture(file))
+def _read_pixels(file: Path, decode: Callable[[bytes], Pixels], shape: tuple[int, int]) -> bytes:
+    """Return the pixels of a picture, which must be (H, W) of the first."""
+    pixels = decode(read_picture(file))
     if pixels.shape[:2] != shape:
         raise SourceError(
             f"{file} differs in size from the first picture: enlarge pictures of several sizes one by one."
