@@ -24,7 +24,7 @@ from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.checks import check_kept, verify_output
 from vidx4.media.container import AnyPacket
-from vidx4.media.edit_lists import set_movie_timescale
+from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import muxer_options
 from vidx4.media.options import EncodeOptions
 from vidx4.video import WHOLE, TimeRange

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from vidx4.errors import SourceError
-from vidx4.media import frame_times
 from vidx4.media.probe import probe
 from vidx4.media.stall import Pulse, watched
+from vidx4.media.timing import frame_times
 
 LONDON = Path(__file__).parents[2] / "samples" / "london.mp4"
 

@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 
 from vidx4.media.atomic import write_whole
 from vidx4.media.container import AnyPacket, complete_times, open_source, read_packets
-from vidx4.media.edit_lists import set_movie_timescale
+from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.probe import probe

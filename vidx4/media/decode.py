@@ -26,7 +26,7 @@ from vidx4.media.container import (
 from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_colors
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
-from vidx4.media.frame_index import frame_index
+from vidx4.media.timing.frame_index import frame_index
 from vidx4.video import WHOLE, Source, TimeRange
 
 

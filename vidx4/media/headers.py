@@ -17,10 +17,10 @@ from vidx4.media.display.aperture import to_box
 from vidx4.media.display.color import tag_colors
 from vidx4.media.display.hdr import to_boxes
 from vidx4.media.display.immersive import STEREO_TAG, shape_of_view, sphere_box, stereo_tag
-from vidx4.media.edit_lists import common_timescale
 from vidx4.media.formats.boxes import add_to_sample_entry, append_to_sample_entry
 from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO
+from vidx4.media.formats.edit_lists import common_timescale
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output

@@ -16,7 +16,7 @@ from vidx4.errors import SourceError
 from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
-from vidx4.media.edit_lists import set_movie_timescale
+from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
 from vidx4.media.pictures.write_sequence import check_folder, write_sequence

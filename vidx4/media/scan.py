@@ -11,7 +11,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.errors import SourceError
-from vidx4.media.clock import ClockScan
 from vidx4.media.container import (
     AnyPacket,
     knows_order,
@@ -21,7 +20,9 @@ from vidx4.media.container import (
     read_packets,
 )
 from vidx4.media.formats.cc_data import caption_marks
-from vidx4.media.frame_times import (
+from vidx4.media.stall import Pulse
+from vidx4.media.timing.clock import ClockScan
+from vidx4.media.timing.frame_times import (
     Coded,
     FrameTimes,
     Returned,
@@ -32,7 +33,6 @@ from vidx4.media.frame_times import (
     without_fields,
     without_repeats,
 )
-from vidx4.media.stall import Pulse
 from vidx4.media.tracks.presence import Presence
 from vidx4.video import STEADY, Clock
 

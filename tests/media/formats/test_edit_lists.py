@@ -13,8 +13,8 @@ from tests.helpers import nearest
 from tests.video_builder import chapters, frames, scene, write
 from vidx4.frames import FrameBatch
 from vidx4.media.decode import read_frames
-from vidx4.media.edit_lists import MAX_TIMESCALE, movie_timescale
 from vidx4.media.encode import encode_part
+from vidx4.media.formats.edit_lists import MAX_TIMESCALE, movie_timescale
 from vidx4.media.mux import join
 from vidx4.media.options import EncodeOptions
 from vidx4.media.output import plan_output

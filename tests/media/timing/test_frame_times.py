@@ -8,8 +8,8 @@ from tests.clocks import recording, remuxed
 from tests.helpers import read_all
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_frames
-from vidx4.media.frame_times import Coded, Returned, frame_times, without_fields, without_repeats
 from vidx4.media.probe import probe
+from vidx4.media.timing.frame_times import Coded, Returned, frame_times, without_fields, without_repeats
 
 FRAME = 40
 """Milliseconds."""

@@ -8,10 +8,10 @@ import pytest
 from tests.clocks import TICKS, joined, recording, shifted
 from tests.helpers import read_all
 from vidx4.jobs.plan import plan_video
-from vidx4.media.clock import ClockScan
 from vidx4.media.container import open_source, read_packets
 from vidx4.media.decode import can_seek
 from vidx4.media.probe import probe
+from vidx4.media.timing.clock import ClockScan
 from vidx4.video import STEADY, Source
 
 DAY = 24 * 3600
