@@ -258,6 +258,8 @@ def _packets(
 def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     name = f"{stream.type} {stream.index}"
     found = read_tags(twin)
+    if output.muxer in _EXACT:  # other programs that rewrite the file keep only this one
+        found.setdefault("title", found.get("handler_name", ""))
     for key, value in output.description.of_stream(stream.index).items():
         yield Check.of(f"{name}: {key}", value, found.get(key.lower(), ""))
     written = written_dispositions(output.muxer)
