@@ -321,6 +321,8 @@ def _packets(
 def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     name = f"{stream.type} {stream.index}"
     found = read_tags(twin)
+    if output.muxer in _EXACT:  # other programs that rewrite the file keep only this one
+        found.setdefault("title", found.get("handler_name", ""))
     for key, value in output.description.of_stream(stream.index).items():
         kept = found.get(key.lower(), "")
         yield Check(f"{name}: {key}", value, kept, value == kept, is_minor=True)
