@@ -185,7 +185,7 @@ def _frames(output: Output, copy: Source, missing: Sequence[int]) -> Iterator[Ch
     has_durations = output.muxer not in ("mpegts", "webm")
     if expected and found and not absent and has_durations:
         last = shown[pts[-1]][1] * source.time_base - cut.origin
-        tolerance = copy.time_base
+        tolerance = 2 * copy.time_base  # both its start and its duration are rounded
         if output.muxer in _EXACT:
             # MP4 holds the times between decoded frames, and the last one shown need not be decoded last.
             steps = [stop - start for start, stop in pairwise([*expected, last])]
