@@ -28,9 +28,9 @@ def joined(path: Path, *pieces: Path) -> Path:
     return path
 
 
-def shifted(path: Path, source: Path, seconds: Fraction, *, bits: int = 33) -> Path:
-    """Copy a file to MPEG-TS with its clock moved; it wraps as 33 bits of ticks do."""
-    return retimed(path, source, lambda index, time: (time + round(seconds * TICKS)) % 2**bits)
+def shifted(path: Path, source: Path, seconds: Fraction) -> Path:
+    """Copy a file to MPEG-TS with its clock moved; the muxer keeps 33 bits of the ticks."""
+    return retimed(path, source, lambda index, time: time + round(seconds * TICKS))
 
 
 def retimed(path: Path, source: Path, time_of: Callable[[int, int], int], muxer: str = "mpegts") -> Path:

@@ -146,6 +146,8 @@ class Clock:
     jumps: tuple[Jump, ...] = ()
     places: tuple[Fraction, ...] = ()
     """Seconds on the continuous clock at which those of the video restart or jump."""
+    moved: int = 0
+    """Seconds by which all timestamps are later than stored, since the first ones are negative."""
 
 
 STEADY = Clock()

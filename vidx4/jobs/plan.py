@@ -175,6 +175,8 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
     if source.num_leading:
         what = "frame" if source.num_leading == 1 else f"{source.num_leading} frames"
         yield f"The first {what} can't be decoded: the video begins in the middle of a group of pictures."
+    if source.clock.moved:
+        yield f"The source's clock begins before 0: all times are moved by {source.clock.moved} s."
     if places := source.clock.places:
         first = ", ".join(f"{float(place - source.pts[0] * source.time_base):.2f} s" for place in places[:5])
         more = f" and {len(places) - 5} more places" if len(places) > 5 else ""

@@ -160,7 +160,7 @@ def read_packets(
     Args:
         container: an open file; at its beginning, unless its clock is steady.
         streams: the streams.
-        on_error: called at a place that can't be read; None to log a warning.
+        on_error: called at a place that can't be read; None to end there.
         clock: the clock that timestamps are moved to.
     """
     return _on_clock(_stored_packets(container, streams, on_error), clock)
@@ -198,10 +198,9 @@ def _stored_packets(
     except IndexError:
         return  # PyAV fails to flush a stream that appears in the middle of a file, such as MPEG-TS
     except FFmpegError as error:
+        _logger.debug("%s can't be read to the end: %s", container.name, error.strerror)
         if on_error is not None:
             on_error()
-        else:
-            _logger.warning("%s can't be read to the end: %s", container.name, error.strerror)
 
 
 def read_frame_packets(

@@ -1,5 +1,6 @@
 """One pass over the packets of a file: its clock, and the time of each frame."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -35,6 +36,8 @@ from vidx4.media.timing.frame_times import (
 )
 from vidx4.media.tracks.presence import Presence
 from vidx4.video import STEADY, Clock
+
+_logger = logging.getLogger(__name__)
 
 _VP8_SHOWN = 0x10
 """Bit of the first byte of a VP8 frame that is shown (RFC 6386, 9.1)."""
@@ -73,7 +76,8 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         SourceError: the video is encrypted, or none of its frames can be decoded.
     """
     found, presence = _Pass(container, stream), Presence()
-    for packet in presence.watch(read_packets(container, *container.streams)):
+    packets = read_packets(container, *container.streams, on_error=lambda: _warn(path))
+    for packet in presence.watch(packets):
         pulse.beat()
         found.add(packet)
     found.sample.finish()
@@ -93,6 +97,10 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
     coded = _moved(coded, found.numbers, clock, stream)
     times = frame_times(coded, returned, has_order=knows_order(container))
     return Scan(first_frame, times, clock, frozenset(found.protected), found.has_captions, presence)
+
+
+def _warn(path: Path) -> None:
+    _logger.warning("%s can't be read to the end: it is damaged or cut off.", path)
 
 
 def _presence(path: Path, clock: Clock) -> Presence:
@@ -169,8 +177,7 @@ def _decode_all(path: Path, index: int, pulse: Pulse) -> Returned:
     with open_source(path) as container:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
-        packets = read_frame_packets(container, stream, on_error=lambda: None)  # it has been logged already
-        return decode_all(stream, pulse.each(packets))
+        return decode_all(stream, pulse.each(read_frame_packets(container, stream)))
 
 
 def _moved(coded: list[Coded], numbers: list[int], clock: Clock, stream: VideoStream) -> list[Coded]:

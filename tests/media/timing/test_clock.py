@@ -93,6 +93,15 @@ def test_a_stray_timestamp_moves_nothing_after_it(tmp_path: Path) -> None:
     assert after.shift == 0
 
 
+def test_a_clock_that_wraps_begins_at_zero(tmp_path: Path) -> None:
+    film = recording(tmp_path / "film.ts", 60)
+    source = probe(shifted(tmp_path / "wrap.ts", film, Fraction(2**33, TICKS) - 1))
+    assert source.clock.moved == 1
+    assert 0 <= source.pts[0] * source.time_base < 1
+    assert source.duration == probe(film).duration
+    assert plan_video(source.path, tmp_path / "copy.mp4").rehearsal.lost == ()
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
 def test_an_ordinary_clock_is_steady(tmp_path: Path, suffix: str) -> None:
     source = probe(recording(tmp_path / f"film{suffix}", 30, num_b_frames=0 if suffix == ".avi" else 2))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil
 
 from vidx4.media.container import AnyPacket
 from vidx4.video import STEADY, Clock, Jump
@@ -121,20 +122,30 @@ class ClockScan:
 
     def clock(self, video: int) -> Clock:
         """Return the continuous clock; `video` is the stream whose time names the places."""
-        if len(self._segments) < 2:
+        moved = self._moved(video)
+        if len(self._segments) < 2 and not moved:
             return STEADY
-        shifts = self._shifts()
+        shifts = [shift + moved for shift in self._shifts()]
         jumps = tuple(
             Jump(index, extent.first_packet, shift)
-            for segment, shift in zip(self._segments[1:], shifts[1:], strict=True)
+            for segment, shift in zip(self._segments, shifts, strict=True)
             for index, extent in segment.extents.items()
+            if shift or segment is not self._segments[0]
         )
         places = (
             segment.extents[video].start + shift
             for segment, shift in zip(self._segments[1:], shifts[1:], strict=True)
             if video in segment.extents
         )
-        return Clock(jumps, tuple(places))
+        return Clock(jumps, tuple(places), moved)
+
+    def _moved(self, video: int) -> int:
+        """Return the whole seconds, exact in every time base, that bring the first frame to 0 or later.
+
+        Where the counter of a transport stream wraps, FFmpeg gives negative times to all before.
+        """
+        first = self._segments[0].extents.get(video) if self._segments else None
+        return max(0, ceil(-first.start)) if first else 0
 
     def _shifts(self) -> list[Fraction]:
         """Return the seconds that each segment is moved by, so that no dense stream overlaps itself."""
