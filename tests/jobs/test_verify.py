@@ -270,7 +270,7 @@ def _renamed_chapter(container: OutputContainer, streams: dict[int, Stream]) -> 
     ("change", "subject"),
     [
         (_without_chapter, "number of chapters"),
-        (_renamed_chapter, "chapter"),
+        (_renamed_chapter, "chapter 1"),
         (lambda container, streams: container.metadata.pop("ARTIST"), "metadata ARTIST"),
         (lambda container, streams: streams[1].metadata.update(language="ita"), "audio 1: language"),
         (lambda container, streams: streams[1].metadata.update(title="Other"), "audio 1: title"),

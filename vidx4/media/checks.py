@@ -75,7 +75,7 @@ def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, accep
 
 
 def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> None:
-    """Raise an error, or log warnings, about checks that failed.
+    """Raise an error about checks that failed; log a warning about each that is minor.
 
     Args:
         checks: checks of a file that is about to appear.
@@ -85,17 +85,14 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
     Raises:
         OutputError: something is lost, and `accept_loss` is not set.
     """
-    lost = [check for check in checks if not check.is_kept]
-    if lost and accept_loss:
-        for each in lost:
-            _logger.warning("%s: %s is %s but should be %s.", path, each.subject, each.found, each.expected)
-    elif lost:
+    failed = [check for check in checks if not check.is_kept]
+    lost = [check for check in failed if not check.is_minor]
+    for each in failed if accept_loss else (check for check in failed if check.is_minor):
+        _logger.warning("%s: %s is %s but should be %s.", path, each.subject, each.found, each.expected)
+    if lost and not accept_loss:
         what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise OutputError(
-            f"{path} could not be written so that it keeps everything: {what}{more}. --accept-loss writes it "
-            "anyway."
-        )
+        raise OutputError(f"{path} can't keep everything: {what}{more}. --accept-loss writes it anyway.")
 
 
 def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> list[Check]:
@@ -236,7 +233,7 @@ def _captions(output: Output, path: Path, copy: Source) -> Iterator[Check]:
     worst = max(late, key=abs, default=Fraction(0))
     is_near = min(late, default=0) >= 0 and worst <= _CAPTION_DELAY
     most = f"at most {_seconds(_CAPTION_DELAY)}"
-    yield Check("delay of closed captions", most, _seconds(worst), is_near)
+    yield Check("delay of closed captions", most, _seconds(worst), is_near, is_minor=True)
 
 
 def _streams(output: Output, path: Path, copy: Source) -> Iterator[Check]:
@@ -343,11 +340,13 @@ def _description(output: Output, path: Path) -> Iterator[Check]:
                 yield Check(f"metadata {key}", value, other, is_same_value(key, value, other), is_minor=True)
             given, kept = chapters_of(original, output.cut), chapters_of(written)
             yield Check.of("number of chapters", len(given), len(kept))
-            yield from (_chapter(*pair) for pair in zip(given, kept, strict=False))
+            pairs = zip(given, kept, strict=False)
+            yield from (_chapter(number, *pair) for number, pair in enumerate(pairs, start=1))
 
 
-def _chapter(given: Chapter, kept: Chapter) -> Check:
+def _chapter(number: int, given: Chapter, kept: Chapter) -> Check:
     is_kept = given.title == kept.title and all(
         abs(a - b) <= _CHAPTER_TOLERANCE for a, b in ((given.start, kept.start), (given.stop, kept.stop))
     )
-    return Check("chapter", str(given), str(kept), is_kept)
+    # MP4 has no gaps between chapters, and none before the first.
+    return Check(f"chapter {number}", str(given), str(kept), is_kept, is_minor=True)

@@ -28,6 +28,8 @@ class _Track:
     segment: int = 0
     last: Fraction | None = None
     """Timestamp of the last packet in seconds, as stored."""
+    step: Fraction = Fraction(0)
+    """Seconds between the last two packets, which tells how long one lasts that doesn't say."""
 
 
 @dataclass
@@ -79,12 +81,14 @@ class ClockScan:
         is_dense = packet.stream.type in _DENSE
         if not self._segments:
             self._segments.append(_Segment(time))
-        newest = len(self._segments) - 1
+        newest, before = len(self._segments) - 1, track.segment
         if track.segment < newest and self._belongs_to_newest(track, time):
             track.segment = newest
         elif track.segment == newest and is_dense and self._jumps(track, packet, time):
             self._segments.append(_Segment(time, self._resumed(time)))
             track.segment = newest + 1
+        if track.last is not None and time > track.last and track.segment == before:
+            track.step = time - track.last
         track.last = time
         if is_dense:
             self._segments[track.segment].now = time
@@ -114,7 +118,7 @@ class ClockScan:
     def _extend(self, track: _Track, packet: AnyPacket) -> None:
         extents = self._segments[track.segment].extents
         begin = ((packet.dts or 0) if packet.pts is None else packet.pts) * packet.time_base
-        end = begin + (packet.duration or 0) * packet.time_base
+        end = begin + ((packet.duration or 0) * packet.time_base or track.step or packet.time_base)
         is_dense = packet.stream.type in _DENSE
         new = _Extent(track.num_packets, begin, end, is_dense)
         known = extents.setdefault(packet.stream_index, new)

@@ -25,6 +25,8 @@ _PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
 segment that ends a set."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
 """Layers of MPEG audio, which MP4 and MPEG-TS don't distinguish: each frame states its own."""
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+"""Sample rates by their index in the header of AAC (ISO/IEC 14496-3, table 1.18)."""
 _SAME_EXTRADATA = frozenset({"alac", "flac", "vorbis"})
 """Codecs whose headers no container rewrites."""
 
@@ -113,8 +115,17 @@ def _parameters(stream: Stream) -> tuple[object, ...]:
     if isinstance(stream, AudioStream):
         context = stream.codec_context
         extradata = context.extradata if context.codec.canonical_name in _SAME_EXTRADATA else None
-        return extradata, stream.rate, stream.channels
+        return extradata, _rate_of_aac(stream) or stream.rate, stream.channels
     return ()
+
+
+def _rate_of_aac(stream: AudioStream) -> int | None:
+    """Return the sample rate in the header of AAC (ISO/IEC 14496-3, 1.6.2.1), since FLV may state another."""
+    header = stream.codec_context.extradata or b""
+    if stream.codec_context.codec.canonical_name != "aac" or len(header) < 2:
+        return None
+    index = (header[0] & 0x07) << 1 | header[1] >> 7
+    return _AAC_RATES[index] if index < len(_AAC_RATES) else None
 
 
 def digests(

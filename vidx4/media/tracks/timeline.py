@@ -74,10 +74,24 @@ class Cut:
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
     """Yield the packets that overlap a cut, moved to the output's clock."""
-    for packet in complete_times(packets):
+    for packet in _with_durations(complete_times(packets)):
         begin = (packet.pts or 0) * packet.time_base
         if cut.holds(begin, begin + (packet.duration or 1) * packet.time_base):
             yield _move(packet, round(-cut.origin / packet.time_base))
+
+
+def _with_durations(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield packets with a duration for sound that states none, such as that of FLV: the time since the last.
+
+    MP4 would give none to the very last packet, and players would leave it out.
+    """
+    last: dict[int, int] = {}
+    for packet in packets:
+        index, dts = packet.stream_index, packet.dts or 0
+        if packet.stream.type == "audio" and not packet.duration and index in last:
+            packet.duration = max(0, dts - last[index])
+        last[index] = dts
+        yield packet
 
 
 def _move(packet: AnyPacket, ticks: int) -> AnyPacket:
