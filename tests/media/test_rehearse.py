@@ -69,7 +69,7 @@ def test_a_stream_that_is_not_written_is_found(tmp_path: Path, monkeypatch: pyte
 
 def assert_refused_before_the_work(plan: Plan) -> None:
     with (
-        pytest.raises(OutputError, match="t keep everything"),
+        pytest.raises(OutputError, match="keep everything"),
         start(Job(plan, LocalExecutor(model=_unused), 4)),
     ):
         pass
