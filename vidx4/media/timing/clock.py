@@ -12,8 +12,6 @@ _RESTARTING = frozenset({"flv", "live_flv", "mpeg", "mpegts", "wtv"})
 """Demuxers of formats that are recorded from broadcasts or discs, whose timestamps jump ahead at a splice."""
 _MAX_GAP, _MAX_PAUSE = Fraction(10), Fraction(3600)
 """Seconds by which timestamps may jump ahead in such a format, and in others, and still be a pause."""
-_MAX_REORDERED = Fraction(16, 25)
-"""Seconds by which a pts may be earlier than that of a packet before it: 16 frames, at 25 a second."""
 _MAX_RETURN = Fraction(1, 4)
 """Seconds by which a dts may be earlier than that before it: some muxers are not exact."""
 _DENSE = frozenset({"audio", "video"})
@@ -56,8 +54,9 @@ class _Segment:
 class ClockScan:
     """Finds the places where timestamps restart or jump, from all packets of a file in its order.
 
-    A stream's own timestamps must go back further than a decoder reorders, or ahead further than a pause
-    lasts, to begin a new segment. Other streams follow it: one may lag behind by what a muxer interleaves.
+    A stream's own dts must go back, or ahead further than a pause lasts, to begin a new segment. Other streams
+    follow it: one may lag behind by what a muxer interleaves. The pts of reordered frames go back anyway, so
+    packets without a dts are not looked at: the first ones in Matroska, of which FFmpeg derives the others.
 
     Args:
         container: FFmpeg's name of the container.
@@ -73,14 +72,15 @@ class ClockScan:
         track = self._tracks.setdefault(packet.stream_index, _Track())
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is not None:
-            self._place(track, packet, stamp * packet.time_base)
+            self._segments = self._segments or [_Segment(stamp * packet.time_base)]
+            if packet.dts is not None:
+                self._place(track, packet, packet.dts * packet.time_base)
+            self._extend(track, packet)
         track.num_packets += 1
         return track.num_packets - 1
 
     def _place(self, track: _Track, packet: AnyPacket, time: Fraction) -> None:
         is_dense = packet.stream.type in _DENSE
-        if not self._segments:
-            self._segments.append(_Segment(time))
         newest, before = len(self._segments) - 1, track.segment
         if track.segment < newest and self._belongs_to_newest(track, time):
             track.segment = newest
@@ -92,7 +92,6 @@ class ClockScan:
         track.last = time
         if is_dense:
             self._segments[track.segment].now = time
-        self._extend(track, packet)
 
     def _belongs_to_newest(self, track: _Track, time: Fraction) -> bool:
         here, newest = self._segments[track.segment].now, self._segments[-1].now
@@ -102,12 +101,11 @@ class ClockScan:
         """Return whether a timestamp continues neither its own stream nor the others of its segment."""
         if track.last is None:
             return False
-        back = _MAX_REORDERED if packet.dts is None else _MAX_RETURN
         ahead = self._max_gap + (packet.duration or 0) * packet.time_base
-        if -back <= time - track.last <= ahead:
+        if -_MAX_RETURN <= time - track.last <= ahead:
             return False
         now = self._segments[-1].now
-        return time < track.last - back or not -self._max_gap <= time - now <= ahead
+        return time < track.last - _MAX_RETURN or not -self._max_gap <= time - now <= ahead
 
     def _resumed(self, time: Fraction) -> int | None:
         """Return the segment before the newest if a timestamp continues it: the newest was a stray."""
