@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ class Plan:
     request: Request
     frames: range
     """Indices in the source of the frames to enlarge, counted by packets."""
-    rehearsal: Rehearsal
-    """What writing a few packets of the output has shown."""
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal:
+        """What writing one frame and a few packets of the output shows; raises as `rehearse`."""
+        return rehearse(self.written)
 
     @property
     def source(self) -> Source:
@@ -52,7 +56,7 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Everything that the output will lack or change, known before the work."""
+        """Everything that the output will lack or change, known before the work; raises as `rehearse`."""
         return (
             *self.written.streams.warnings,
             *self.written.description.warnings,
@@ -124,8 +128,7 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     frames = request.span.frames(source)
     if not frames:
         raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
-    rehearsal = rehearse(written)
-    return Plan(rehearsal.output, request, frames, rehearsal)
+    return Plan(written, request, frames)
 
 
 def _why_empty(source: Source, span: TimeRange) -> str:

@@ -81,13 +81,14 @@ class Run:
 
     def _join(self) -> tuple[int, ...]:
         plan, folder, accept_loss = self._plan, self._folder, self._accept_loss
+        written = plan.rehearsal.output
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         overwrite = plan.request.overwrite
         if overwrite or not plan.output.exists():
-            return join(parts, plan.written, overwrite=overwrite, accept_loss=accept_loss)
+            return join(parts, written, overwrite=overwrite, accept_loss=accept_loss)
         # If an earlier run was killed after it wrote the output, joining its parts gives the same file again.
         twin = folder.twin_path(plan.output)
-        missing = join(parts, replace(plan.written, path=twin), overwrite=True, accept_loss=accept_loss)
+        missing = join(parts, replace(written, path=twin), overwrite=True, accept_loss=accept_loss)
         if not filecmp.cmp(twin, plan.output, shallow=False):
             check_writable(plan.output, plan.source.path, overwrite=False)
         return missing

@@ -25,7 +25,7 @@ from vidx4.jobs.run import start
 from vidx4.jobs.still.read import is_picture, stored_size
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept
-from vidx4.media.checks import verify_output
+from vidx4.media.checks import require_kept, verify_output
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
@@ -165,11 +165,17 @@ class Batch:
             suffix = choose_suffix(source, options.request.encode.codec, options.request.streams)
         item = self._item(path, options, wanted.with_name(wanted.name + suffix), source)
         if not item.output.exists() or options.request.overwrite:
+            self._rehearse(item)
             return item
         if item.num_kept and not item.num_left:
             return item  # an earlier run was stopped just before it removed the work folder
         message = self._check_done(item)
         return FileReport(path, Outcome.SKIPPED, item.output, message)
+
+    def _rehearse(self, item: Item) -> None:
+        """Raise what would go wrong after the work."""
+        if item.plan is not None and item.num_left:
+            require_kept(item.plan.rehearsal.lost, item.output, accept_loss=self._accept_loss)
 
     def _item(self, path: Path, options: FileOptions, output: Path, source: Source | None) -> Item:
         if source is None:
