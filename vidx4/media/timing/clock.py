@@ -54,9 +54,9 @@ class _Segment:
 class ClockScan:
     """Finds the places where timestamps restart or jump, from all packets of a file in its order.
 
-    A new segment begins where a stream's own dts goes back, or ahead further than a pause lasts. Other streams
-    follow: one may lag behind by what a muxer interleaves. The pts of reordered frames go back anyway, so
-    packets without a dts begin none: the first ones of Matroska, where FFmpeg derives the others.
+    A new segment begins where a stream's own dts goes back, or ahead further than a pause lasts. Other
+    streams follow: one may lag behind by what a muxer interleaves. The pts of reordered frames go back
+    anyway, so packets without a dts begin none: the first ones of Matroska, where FFmpeg derives the rest.
 
     Args:
         container: FFmpeg's name of the container.

@@ -51,7 +51,8 @@ class Cut:
         return max(start, self.start), min(stop, self.stop)
 
     def first_packets(self, packets: Iterable[AnyPacket], streams: Iterable[Stream]) -> Iterator[AnyPacket]:
-        """Yield packets until there are enough of each stream from the cut on."""
+        """Yield packets, with ascending dts, until there are enough of each stream from the cut on."""
+        packets = _ascending(packets)
         if self.max_packets is None:
             yield from packets
             return
@@ -70,6 +71,21 @@ class Cut:
     def ticks(self, time_base: Fraction) -> int:
         """Return by how many units of a time base the output's times are earlier than the source's."""
         return round(self.origin / time_base)
+
+
+def _ascending(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+    """Yield packets whose dts ascend within each stream, as muxers demand, though the source's may not.
+
+    One that comes too early is moved to just after the packet before it. Subtitles may begin together.
+    """
+    least: dict[int, int] = {}
+    for packet in packets:
+        if packet.dts is not None:
+            dts = max(packet.dts, least.get(packet.stream_index, packet.dts))
+            least[packet.stream_index] = dts + (packet.stream.type != "subtitle")
+            packet.pts = packet.pts if packet.pts is None else max(packet.pts, dts)
+            packet.dts = dts
+        yield packet
 
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
