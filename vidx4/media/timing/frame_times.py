@@ -78,10 +78,12 @@ class Sample:
             self.returned.failed.add(number)
 
     def _is_enough(self, num_packets: int) -> bool:
-        frames = self.returned.frames
-        if not self._stream.codec_context.reorder_depth and num_packets >= _FEW:
+        context = self._stream.codec_context
+        if context.codec.intra_only:
             return True
-        is_reordered = any(second < first for first, second in pairwise(frames))
+        if not context.reorder_depth and num_packets >= _FEW:
+            return True
+        is_reordered = any(second < first for first, second in pairwise(self.returned.frames))
         return num_packets >= (_ENOUGH if is_reordered else _MOST)
 
     def finish(self) -> None:
