@@ -15,10 +15,10 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vidx4.appearance import Margins
 from vidx4.media.display.aperture import to_box
 from vidx4.media.formats.boxes import add_to_sample_entry
 from vidx4.media.probe import probe
-from vidx4.video import Margins
 
 WIDTH, HEIGHT = 96, 64
 MARGINS = Margins(left=4, top=8, right=12, bottom=6)

@@ -14,12 +14,12 @@ from av.video.stream import VideoStream
 
 from tests.captioned import captioned, decoded_captions
 from tests.video_builder import chapters, frames, scene, text_packet, with_aperture, write
+from vidx4.appearance import Projection, Sphere, Stereo, StereoLayout
 from vidx4.frames import SCALE
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.immersive import to_boxes
 from vidx4.media.formats.boxes import append_to_sample_entry
 from vidx4.media.probe import probe
-from vidx4.video import Projection, Sphere, Stereo, StereoLayout
 
 HDR10 = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 MILLISECOND = Fraction(1, 1000)

@@ -6,6 +6,7 @@ from functools import cached_property
 from math import floor
 from pathlib import Path
 
+from vidx4.appearance import HdrMetadata
 from vidx4.errors import OutputError
 from vidx4.media.atomic import check_writable
 from vidx4.media.description import Description, describe
@@ -16,7 +17,7 @@ from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, s
 from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut
-from vidx4.video import WHOLE, HdrMetadata, Source, TimeRange
+from vidx4.video import WHOLE, Source, TimeRange
 
 _TS_START = Fraction(1)
 """The earliest beginning of a video in MPEG-TS, in seconds: decoding times can't be negative there."""

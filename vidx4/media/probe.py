@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
+from vidx4.appearance import UNSPECIFIED, ColorDescription, Margins
 from vidx4.errors import OptionError, SourceError
 from vidx4.media.container import knows_order, open_source
 from vidx4.media.display.aperture import margins_of
@@ -32,7 +33,7 @@ from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.held_tags import read_tags
 from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
-from vidx4.video import STEADY, UNSPECIFIED, ColorDescription, Margins, Source, StreamInfo
+from vidx4.video import STEADY, Source, StreamInfo
 
 _FULL_RANGE = 2
 """`AVColorRange` of the full range."""

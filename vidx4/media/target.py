@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from av.video.format import VideoFormat
 
+from vidx4.appearance import ColorDescription, HdrMetadata, Margins, Sphere, Stereo
 from vidx4.errors import ContainerError, OptionError
 from vidx4.frames import SCALE
 from vidx4.media.display.aperture import enlarged
@@ -16,7 +17,7 @@ from vidx4.media.formats.containers import MATROSKA, check_codec, format_of, hel
 from vidx4.media.formats.encoders import CODECS
 from vidx4.media.formats.matroska import holds_shape
 from vidx4.media.options import EncodeOptions
-from vidx4.video import ColorDescription, HdrMetadata, Margins, Source, Sphere, Stereo
+from vidx4.video import Source
 
 _MAX_RATIO = 1 << 15
 """The largest term of a pixel's shape; H.264 and HEVC write terms of up to 16 bits."""

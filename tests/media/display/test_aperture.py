@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import MakeVideo
 from tests.helpers import upscale_nearest
 from tests.video_builder import MARGINS, frames, scene, with_aperture, write
+from vidx4.appearance import Margins
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
@@ -17,7 +18,6 @@ from vidx4.jobs.run import run
 from vidx4.jobs.verify import verify
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
-from vidx4.video import Margins
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 from av.video.format import VideoFormat
 
+from vidx4.appearance import ColorDescription
 from vidx4.media.display.codes import is_gray, is_rgb, is_yuv, odd_codes, understood
-from vidx4.video import ColorDescription
 
 
 @pytest.mark.parametrize(

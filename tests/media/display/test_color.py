@@ -6,9 +6,9 @@ import pytest
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vidx4.appearance import ColorDescription
 from vidx4.errors import SourceError
 from vidx4.media.display.color import Converter, check_colors, complete
-from vidx4.video import ColorDescription
 
 BARS = [
     *((235, 20, 30), (30, 200, 40), (20, 40, 220), (200, 200, 20), (20, 200, 210), (210, 30, 200)),

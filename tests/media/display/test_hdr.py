@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers import upscale_nearest
 from tests.video_builder import frames, scene, write
+from vidx4.appearance import HdrMetadata
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import plan_video
@@ -16,7 +17,6 @@ from vidx4.jobs.run import run
 from vidx4.media.display.hdr import encoder_options, is_same_hdr, read_hdr, to_boxes
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
-from vidx4.video import HdrMetadata
 
 MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 PQ: dict[str, Any] = {"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}

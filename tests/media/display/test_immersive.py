@@ -11,6 +11,7 @@ from av.video.stream import VideoStream
 
 from tests.helpers import upscale_nearest
 from tests.video_builder import frames, scene, write
+from vidx4.appearance import Projection, Sphere, Stereo, StereoLayout
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
@@ -21,7 +22,6 @@ from vidx4.media.display.immersive import STEREO_TAG, to_boxes
 from vidx4.media.formats.boxes import append_to_sample_entry
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
-from vidx4.video import Projection, Sphere, Stereo, StereoLayout
 
 ORIENTATION = (45 << 16, -30 << 16, 15 << 16)
 WHOLE_SPHERE = Sphere(Projection.EQUIRECTANGULAR, ORIENTATION)

@@ -10,10 +10,10 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vidx4.appearance import Margins
 from vidx4.media.formats.boxes import find_sample_entry, read_boxes
 from vidx4.media.formats.matroska import read_margins
 from vidx4.media.formats.tiny_file import write_tiny_file
-from vidx4.video import Margins
 
 _CLAP = struct.Struct(">8i")
 """Content of `clap` (ISO/IEC 14496-12, 12.1.4): width and height of what is shown, and how far its middle is

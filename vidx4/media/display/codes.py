@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from av.video.format import VideoFormat
 
-from vidx4.video import UNSPECIFIED, ColorDescription
+from vidx4.appearance import UNSPECIFIED, ColorDescription
 
 RGB_MATRIX = 0
 _DERIVED_MATRIX = 12

@@ -14,10 +14,10 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
+from vidx4.appearance import UNSPECIFIED, ColorDescription
 from vidx4.errors import SourceError
 from vidx4.media.display.codes import is_gray, is_yuv, name_of_matrix
 from vidx4.media.display.gray import gray_to_rgb
-from vidx4.video import UNSPECIFIED, ColorDescription
 
 _BT709, _BT601_625, _BT601, _SMPTE_240M, _BT2020 = 1, 5, 6, 7, 9
 """Codes of MatrixCoefficients (ITU-T H.273)."""

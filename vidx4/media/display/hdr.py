@@ -8,8 +8,8 @@ from fractions import Fraction
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
+from vidx4.appearance import HdrMetadata
 from vidx4.media.display.side_data import side_data_of
-from vidx4.video import HdrMetadata
 
 _DYNAMIC = {
     SideDataType.DOVI_METADATA: "Dolby Vision",

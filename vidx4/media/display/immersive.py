@@ -10,10 +10,10 @@ from fractions import Fraction
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
+from vidx4.appearance import Projection, Sphere, Stereo, StereoLayout
 from vidx4.media.display.rotation import WITHOUT_MATRIX
 from vidx4.media.display.side_data import side_data_of
 from vidx4.media.formats.containers import MATROSKA, format_of
-from vidx4.video import Projection, Sphere, Stereo, StereoLayout
 
 STEREO_TAG = "stereo_mode"
 """Metadata of a stream from which FFmpeg's muxer of Matroska takes the layout of two views."""

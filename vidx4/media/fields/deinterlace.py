@@ -12,9 +12,10 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from vidx4.appearance import UNSPECIFIED
 from vidx4.media.display.codes import is_gray
 from vidx4.media.display.gray import gray_to_rgb
-from vidx4.video import UNSPECIFIED, Fields, Source
+from vidx4.video import Fields, Source
 
 CYCLE, FILM_PER_CYCLE = 5, 4
 """Telecined frames in a cycle of 3:2 pulldown, and the frames of film that they were made from."""

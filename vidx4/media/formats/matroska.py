@@ -13,8 +13,8 @@ from pathlib import Path
 
 from av.video.stream import VideoStream
 
+from vidx4.appearance import Margins
 from vidx4.media.formats.ebml import Element, enter, find_element, read_elements
-from vidx4.video import Margins
 
 SEGMENT, TRACKS, TRACK = (bytes.fromhex(name) for name in ("18538067", "1654ae6b", "ae"))
 _NAME, _VIDEO, _PIXEL_WIDTH, _PIXEL_HEIGHT = (bytes.fromhex(name) for name in ("536e", "e0", "b0", "ba"))

@@ -16,10 +16,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vidx4.appearance import ColorDescription
 from vidx4.errors import SourceError
 from vidx4.media.display.color import Converter
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
-from vidx4.video import ColorDescription
 
 _logger = logging.getLogger(__name__)
 
