@@ -80,7 +80,8 @@ def read_listing(path: Path) -> Listing:
     sound = []
     for index in range(sum(kind == "Audio" for _, kind in streams)):
         packets = _run(ffmpeg, "-i", str(path), "-map", f"0:a:{index}", "-c", "copy", "-f", "framemd5", "-")
-        sound.append(" ".join(line.split(",")[-1].strip() for line in packets if not line.startswith("#")))
+        # The column of the content; after it, how much to skip depends on how edit lists are rounded.
+        sound.append(" ".join(line.split(",")[5].strip() for line in packets if not line.startswith("#")))
     kinds = [
         f"{kind} {language if language != 'und' else ''}".strip()
         for language, kind in streams

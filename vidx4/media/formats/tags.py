@@ -37,6 +37,7 @@ def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
         CREATION_TIME if key == CREATION_TIME.upper() else key: value
         for key, value in metadata.items()
         if value and not _is_stale(key.lower()) and not value.startswith(_NO_TIME)
+        if (key.lower(), value) != ("language", "und")  # "undetermined" is the same as no language
     }
 
 

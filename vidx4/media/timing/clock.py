@@ -63,7 +63,8 @@ class ClockScan:
     """
 
     def __init__(self, container: str) -> None:
-        self._max_gap = _MAX_GAP if container in _RESTARTING else _MAX_PAUSE
+        self._is_counter = container in _RESTARTING
+        self._max_gap = _MAX_GAP if self._is_counter else _MAX_PAUSE
         self._tracks: dict[int, _Track] = {}
         self._segments: list[_Segment] = []
 
@@ -144,10 +145,11 @@ class ClockScan:
     def _moved(self, video: int) -> int:
         """Return the whole seconds, exact in every time base, that bring the first frame to 0 or later.
 
-        Where the counter of a transport stream wraps, FFmpeg gives negative times to all before.
+        Where the counter of a transport stream wraps, FFmpeg gives negative times to all before. In other
+        containers, frames before 0 are meant.
         """
         first = self._segments[0].extents.get(video) if self._segments else None
-        return max(0, ceil(-first.start)) if first else 0
+        return max(0, ceil(-first.start)) if first and self._is_counter else 0
 
     def _shifts(self) -> list[Fraction]:
         """Return the seconds that each segment is moved by, so that no dense stream overlaps itself."""
