@@ -27,6 +27,7 @@ from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_colors
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
 from vidx4.media.timing.frame_index import frame_index
+from vidx4.media.timing.frame_times import name_packets
 from vidx4.video import WHOLE, Source, TimeRange
 
 
@@ -242,13 +243,17 @@ def _decode_packets(
 ) -> Iterator[VideoFrame]:
     """Yield decoded frames with their times, and call with the times of packets that can't be decoded."""
     stream = _video_stream(container, source)
-    stream.codec_context.copy_opaque = True  # tells of each frame which packet holds it
+    is_indexed = source.packet_frames is not None
+    if is_indexed:
+        name_packets(stream)
     index = frame_index(source, stream.codec_context)
     number, pts = 0, 0
     for number, packet in enumerate(chain(packets, [None])):
         if packet is not None:
             index.feed(number)
-            packet.opaque, pts = number, _time_of(source, container, packet, number)
+            pts = _time_of(source, container, packet, number)
+            if is_indexed:
+                packet.opaque = number
         try:
             for frame in stream.decode(packet):
                 frame.pts = index.time_of(frame)

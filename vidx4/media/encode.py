@@ -1,8 +1,8 @@
 """Compress frames to a part file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,6 +22,8 @@ from vidx4.media.encoder import start
 from vidx4.media.target import Target
 from vidx4.video import Source
 
+_SHORT = 4
+"""Packets of a video that is longer than the delay of any encoder."""
 _MAX_RATE_DENOMINATOR = 1_000_000
 """The largest denominator of a frame rate that encoders are given."""
 
@@ -93,11 +96,29 @@ def _frames(batches: Iterable[FrameBatch], source: Source, target: Target) -> It
 
 def _encode(container: OutputContainer, stream: VideoStream, frames: Iterable[VideoFrame]) -> int:
     num_frames = 0
-    for frame in frames:
-        container.mux(stream.encode(frame))
-        num_frames += 1
-    container.mux(stream.encode(None))
+
+    def counted() -> Iterator[VideoFrame]:
+        nonlocal num_frames
+        for frame in frames:
+            num_frames += 1
+            yield frame
+
+    packets = (packet for frame in chain(counted(), (None,)) for packet in stream.encode(frame))
+    first = list(islice(packets, _SHORT))
+    if len(first) < _SHORT:
+        _set_dts(first)
+    for packet in chain(first, packets):
+        container.mux(packet)
     return num_frames
+
+
+def _set_dts(packets: Sequence["Packet[VideoStream]"]) -> None:
+    """Set the dts of all packets of a short video: x265 gives random ones if it is shorter than its delay."""
+    shown = sorted(packet.pts or 0 for packet in packets)
+    delay = max(number - shown.index(packet.pts or 0) for number, packet in enumerate(packets))
+    times = [*range(shown[0] - delay, shown[0]), *shown]
+    for packet, dts in zip(packets, times, strict=False):
+        packet.dts = dts
 
 
 def frame_sizes(part: Path) -> tuple[list[int], list[int]]:

@@ -42,6 +42,8 @@ _logger = logging.getLogger(__name__)
 _VP8_SHOWN = 0x10
 """Bit of the first byte of a VP8 frame that is shown (RFC 6386, 9.1)."""
 
+_FIRST = 32
+"""Packets among which the one is whose frame is shown first."""
 _MAX_EMPTY_VOP = 19
 """Most bytes of an MPEG-4 packet that only says that the picture stays as it is (`vop_coded` is 0)."""
 
@@ -91,7 +93,8 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         returned = _decode_all(path, stream.index, pulse)
         coded = without_fields(coded, returned)
     coded = without_repeats(coded, returned)
-    clock = found.clock.clock(stream.index)
+    first = min(pts for packet in coded[:_FIRST] if (pts := packet.pts) is not None)
+    clock = found.clock.clock(stream.index, first * Fraction(stream.time_base or 1))
     if clock != STEADY:
         presence = _presence(path, clock)
     coded = _moved(coded, found.numbers, clock, stream)

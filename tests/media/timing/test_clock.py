@@ -87,7 +87,7 @@ def test_a_stray_timestamp_moves_nothing_after_it(tmp_path: Path) -> None:
                 packet.pts = (packet.pts or 0) + 5000 * TICKS
                 packet.dts = (packet.dts or 0) + 5000 * TICKS
             scan.add(packet)
-    stray, after = scan.clock(0).jumps
+    stray, after = scan.clock(0, Fraction(0)).jumps
     assert (stray.packet, after.packet) == (14, 15)
     assert -5000 < stray.shift < -4998
     assert after.shift == 0

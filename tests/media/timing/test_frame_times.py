@@ -116,3 +116,12 @@ def test_spacing(times: tuple[int, ...], spaced: tuple[int, ...]) -> None:
 def test_the_order_of_the_container_counts_if_it_has_one(has_order: bool) -> None:
     times = frame_times(coded(0, 2, 1), Returned([0, 2, 1]), has_order=has_order)
     assert times.is_ordered_by_decoder is not has_order
+
+
+def test_decoders_with_threads_of_their_own_are_closed(tmp_path: Path) -> None:
+    """A thread of dav1d that waits for Python's lock, while the decoder is closed, would never end."""
+    film = recording(
+        tmp_path / "film.mkv", 12, num_audio=0, codec="libsvtav1", num_b_frames=0, width=256, height=192
+    )
+    for _ in range(100):
+        assert probe(film).num_frames == 12

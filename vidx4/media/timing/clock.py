@@ -63,8 +63,7 @@ class ClockScan:
     """
 
     def __init__(self, container: str) -> None:
-        self._is_counter = container in _RESTARTING
-        self._max_gap = _MAX_GAP if self._is_counter else _MAX_PAUSE
+        self._max_gap = _MAX_GAP if container in _RESTARTING else _MAX_PAUSE
         self._tracks: dict[int, _Track] = {}
         self._segments: list[_Segment] = []
 
@@ -123,9 +122,16 @@ class ClockScan:
         known = extents.setdefault(packet.stream_index, new)
         known.start, known.stop = min(known.start, begin), max(known.stop, end)
 
-    def clock(self, video: int) -> Clock:
-        """Return the continuous clock; `video` is the stream whose time names the places."""
-        moved = self._moved(video)
+    def clock(self, video: int, first: Fraction) -> Clock:
+        """Return the continuous clock, which is moved by whole seconds if frames were shown before 0.
+
+        So it is where the counter of a transport stream wraps: FFmpeg gives negative times to all before.
+
+        Args:
+            video: the stream whose time names the places.
+            first: the second at which its first frame is shown, as stored.
+        """
+        moved = max(0, ceil(-first))  # whole seconds are exact in every time base
         if len(self._segments) < 2 and not moved:
             return STEADY
         shifts = [shift + moved for shift in self._shifts()]
@@ -141,15 +147,6 @@ class ClockScan:
             if video in segment.extents
         )
         return Clock(jumps, tuple(places), moved)
-
-    def _moved(self, video: int) -> int:
-        """Return the whole seconds, exact in every time base, that bring the first frame to 0 or later.
-
-        Where the counter of a transport stream wraps, FFmpeg gives negative times to all before. In other
-        containers, frames before 0 are meant.
-        """
-        first = self._segments[0].extents.get(video) if self._segments else None
-        return max(0, ceil(-first.start)) if first and self._is_counter else 0
 
     def _shifts(self) -> list[Fraction]:
         """Return the seconds that each segment is moved by, so that no dense stream overlaps itself."""

@@ -54,8 +54,7 @@ class Sample:
         self._is_done = False
         self.first_frame: VideoFrame | None = None
         self.returned = Returned()
-        stream.thread_type = "NONE"
-        stream.codec_context.copy_opaque = True
+        name_packets(stream)
 
     def add(self, packet: AnyPacket) -> None:
         """Decode the next packet, unless the sample is large enough."""
@@ -91,6 +90,17 @@ class Sample:
         if not self._is_done:
             self._decode(None, self.returned.num_packets)
             self.returned.is_complete = True
+
+
+def name_packets(stream: VideoStream) -> None:
+    """Let the frames of a video tell which packet they are from: they keep its `opaque`.
+
+    The decoder gets no threads. PyAV frees what `opaque` refers to under Python's lock; a thread of dav1d
+    that waits for the lock would never end if the main thread closes the decoder meanwhile.
+    """
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    stream.codec_context.copy_opaque = True
 
 
 def decode_all(stream: VideoStream, packets: Iterable[AnyPacket]) -> Returned:
