@@ -106,7 +106,7 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
     Raises:
         SourceError: a file can't be read.
     """
-    copy = probe(path)
+    copy = probe(path, _enlarged_video(path))
     if output.is_pictures:
         return [*_counts(output, path, copy, missing), *_pictures(output, copy, missing)]
     checks = (
@@ -118,6 +118,14 @@ def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> li
         *_description(output, path),
     )
     return [check for check in checks if check.is_kept or check.subject not in output.unkept]
+
+
+def _enlarged_video(path: Path) -> int:
+    """Return the index of the enlarged video: the first one, though players may choose another of several."""
+    with open_source(path) as container:
+        covers = Disposition.attached_pic
+        videos = [each.index for each in container.streams.video if not each.disposition & covers]
+    return videos[0] if videos else 0
 
 
 def _counts(output: Output, path: Path, copy: Source, missing: Sequence[int]) -> Iterator[Check]:

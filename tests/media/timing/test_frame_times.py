@@ -5,10 +5,13 @@ import av
 import pytest
 
 from tests.clocks import recording, remuxed
-from tests.helpers import read_all
+from tests.helpers import nearest, read_all
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_frames
+from vidx4.media.encode import encode_part
+from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
+from vidx4.media.target import target_of
 from vidx4.media.timing.frame_times import Coded, Returned, frame_times, without_fields, without_repeats
 
 FRAME = 40
@@ -120,8 +123,8 @@ def test_the_order_of_the_container_counts_if_it_has_one(has_order: bool) -> Non
 
 def test_decoders_with_threads_of_their_own_are_closed(tmp_path: Path) -> None:
     """A thread of dav1d that waits for Python's lock, while the decoder is closed, would never end."""
-    film = recording(
-        tmp_path / "film.mkv", 12, num_audio=0, codec="libsvtav1", num_b_frames=0, width=256, height=192
-    )
+    source = probe(recording(tmp_path / "film.mp4", 12, num_audio=0))
+    target = target_of(source, ".mkv", EncodeOptions("av1", encoder_preset="10"))
+    encode_part(tmp_path / "film.nut", [nearest(read_all(source))], source, target)
     for _ in range(100):
-        assert probe(film).num_frames == 12
+        assert probe(tmp_path / "film.nut").num_frames == 12

@@ -92,6 +92,8 @@ class StillPicture:
 
 def is_picture(path: Path) -> bool:
     """Return whether a file holds a still picture, by its content; of several pages, the first counts."""
+    if not path.is_file():  # to open a pipe waits for its writer
+        return False
     try:
         with Image.open(path) as picture:
             is_animated = picture.format in _ANIMATIONS and getattr(picture, "n_frames", 1) > 1

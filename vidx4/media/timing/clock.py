@@ -13,7 +13,9 @@ _RESTARTING = frozenset({"flv", "live_flv", "mpeg", "mpegts", "wtv"})
 _MAX_GAP, _MAX_PAUSE = Fraction(10), Fraction(3600)
 """Seconds by which timestamps may jump ahead in such a format, and in others, and still be a pause."""
 _MAX_RETURN = Fraction(1, 4)
-"""Seconds by which a dts may be earlier than that before it: some muxers are not exact."""
+"""Seconds by which the dts of sound may be earlier than that before it: some muxers are not exact."""
+_DERIVED = "matroska,webm"
+"""The demuxer of a format without dts, for which FFmpeg derives one."""
 _DENSE = frozenset({"audio", "video"})
 """Kinds of streams without long pauses."""
 
@@ -63,6 +65,7 @@ class ClockScan:
     """
 
     def __init__(self, container: str) -> None:
+        self._container = container
         self._max_gap = _MAX_GAP if container in _RESTARTING else _MAX_PAUSE
         self._tracks: dict[int, _Track] = {}
         self._segments: list[_Segment] = []
@@ -102,10 +105,16 @@ class ClockScan:
         if track.last is None:
             return False
         ahead = self._max_gap + (packet.duration or 0) * packet.time_base
-        if -_MAX_RETURN <= time - track.last <= ahead:
+        back = self._max_return(track, packet)
+        if -back <= time - track.last <= ahead:
             return False
         now = self._segments[-1].now
-        return time < track.last - _MAX_RETURN or not -self._max_gap <= time - now <= ahead
+        return time < track.last - back or not -self._max_gap <= time - now <= ahead
+
+    def _max_return(self, track: _Track, packet: AnyPacket) -> Fraction:
+        """Return by how many seconds a dts may be earlier than the last; that of frames ascends."""
+        is_exact = packet.stream.type == "video" and self._container != _DERIVED
+        return track.step / 2 if is_exact else _MAX_RETURN
 
     def _resumed(self, time: Fraction) -> int | None:
         """Return the segment before the newest if a timestamp continues it: the newest was a stray."""

@@ -10,6 +10,7 @@ from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 from av.stream import Stream
 
 from vidx4.media.container import AnyPacket
+from vidx4.media.tracks.adts import without_header
 from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut
 
@@ -29,8 +30,6 @@ _FRAME_SIZES: Mapping[str, int] = {"ac3": 1536, "eac3": 1536, "opus": 960}
 _SKIP_LAYOUT_BYTES = 10
 """Size of `AV_PKT_DATA_SKIP_SAMPLES`: samples to skip at the start and at the end, 4 bytes each, and a byte
 for the reason of either."""
-_ADTS_SYNC, _ADTS_MASK = 0xFFF0, 0xFFF6
-"""First two bytes of an ADTS header, and the bits of them that are fixed (ISO/IEC 13818-7, 6.2.1)."""
 
 
 def trim_sound(
@@ -176,10 +175,10 @@ def _without_adts(packet: AnyPacket) -> AnyPacket:
     FFmpeg's Matroska muxer would remove it too, but then writes wrong parameters if it knew them before.
     """
     payload = bytes(packet)
-    if int.from_bytes(payload[:2], "big") & _ADTS_MASK != _ADTS_SYNC:
+    content = without_header(payload)
+    if content == payload:
         return packet
-    has_crc = not payload[1] & 1
-    raw = Packet(payload[9 if has_crc else 7 :])
+    raw = Packet(content)
     raw.pts, raw.dts, raw.duration = packet.pts, packet.dts, packet.duration
     raw.time_base, raw.is_keyframe = packet.time_base, True
     for side_data in packet.iter_sidedata():

@@ -1,5 +1,6 @@
 """Digest the packets of streams, in a few bytes for each, to compare a copy with its source."""
 
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -13,16 +14,17 @@ from av.subtitles.stream import SubtitleStream
 
 from vidx4.media.container import AnyPacket, read_packets
 from vidx4.media.formats.codec_name import codec_name
+from vidx4.media.tracks.adts import without_header
 from vidx4.media.tracks.timeline import Cut
 from vidx4.video import STEADY
 
-_ADTS_HEADER, _ADTS_CRC = 7, 2
-"""Bytes before each frame of AAC in MPEG-TS (ISO/IEC 13818-7, 6.2), which MP4 and Matroska don't store."""
 _EMPTY_TEXT = b"\0\0"
 """Payload of the packet that MP4 needs for a pause between two texts."""
 _PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
 """Codec whose pictures are sets of segments, in one packet each in Matroska and in many elsewhere; and the
 segment that ends a set."""
+_MARKUP = re.compile(r"\{[^}]*\}|</?[a-zA-Z][^<>]*>|\\[Nnh]")
+"""Styles of ASS, to which FFmpeg decodes all text, tags of HTML, and line breaks."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
 """Layers of MPEG audio, which MP4 and MPEG-TS don't distinguish: each frame states its own."""
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -163,16 +165,7 @@ def _payload_of(packet: AnyPacket) -> bytes:
     codec = packet.stream.codec_context and packet.stream.codec_context.codec.canonical_name
     if codec == "mov_text" and payload == _EMPTY_TEXT:
         return b""
-    if codec == "aac" and len(payload) > _ADTS_HEADER and _adts_length(payload) == len(payload):
-        has_crc = not payload[1] & 1
-        return payload[_ADTS_HEADER + _ADTS_CRC * has_crc :]
-    return payload
-
-
-def _adts_length(payload: bytes) -> int:
-    """Return the length of a packet that an ADTS header states; 0 if it doesn't begin with one."""
-    is_header = payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0
-    return (payload[3] & 3) << 11 | payload[4] << 3 | payload[5] >> 5 if is_header else 0
+    return without_header(payload) if codec == "aac" else payload
 
 
 def _texts_of(packet: AnyPacket) -> list[str]:
@@ -186,4 +179,12 @@ def _texts_of(packet: AnyPacket) -> list[str]:
         subtitles = stream.codec_context.decode2(packet)
     except FFmpegError:
         return []
-    return [rect.dialogue.decode("utf-8", "replace") for rect in subtitles or () if hasattr(rect, "dialogue")]
+    lines = (
+        rect.dialogue.decode("utf-8", "replace") for rect in subtitles or () if hasattr(rect, "dialogue")
+    )
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: str) -> str:
+    """Return the letters of a line without styles, tags and spaces, which formats write differently."""
+    return "".join(_MARKUP.sub("", line).split()).removeprefix("\ufeff")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
 
+from av.audio.stream import AudioStream
 from av.stream import Stream
 
 from vidx4.media.container import AnyPacket, complete_times
+from vidx4.media.tracks.adts import frame_length
 from vidx4.video import STEADY, Clock, Source, TimeRange
 
 
@@ -51,8 +53,8 @@ class Cut:
         return max(start, self.start), min(stop, self.stop)
 
     def first_packets(self, packets: Iterable[AnyPacket], streams: Iterable[Stream]) -> Iterator[AnyPacket]:
-        """Yield packets, with ascending dts, until there are enough of each stream from the cut on."""
-        packets = _ascending(packets)
+        """Yield whole packets, with ascending dts, until there are enough of each stream from the cut on."""
+        packets = _ascending(packet for packet in packets if not _is_broken(packet))
         if self.max_packets is None:
             yield from packets
             return
@@ -71,6 +73,16 @@ class Cut:
     def ticks(self, time_base: Fraction) -> int:
         """Return by how many units of a time base the output's times are earlier than the source's."""
         return round(self.origin / time_base)
+
+
+def _is_broken(packet: AnyPacket) -> bool:
+    """Return whether a packet is no frame of AAC though it should be: after damage, FFmpeg refuses such."""
+    stream = packet.stream
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        return False
+    # Where headers are in the packets, as in MPEG-TS, there is none for the stream.
+    has_headers = stream.codec_context.codec.canonical_name == "aac" and not stream.codec_context.extradata
+    return has_headers and frame_length(bytes(packet)) != packet.size
 
 
 def _ascending(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
