@@ -147,7 +147,9 @@ def _counts(output: Output, path: Path, copy: Source, missing: Sequence[int]) ->
         per_frame = output.source.num_frames // stored.num_frames
         num_kept = output.source.num_frames - len(missing)
         decoded = count_decoded(stored.path, stored.video_index)
-        at_least = per_frame * decoded.num_frames if decoded.is_whole else num_kept
+        # After damage, a decoder may repeat frames.
+        most = min(decoded.num_frames, stored.num_frames)
+        at_least = per_frame * most if decoded.is_whole else num_kept
         yield Check("frames that can be decoded", f"at least {at_least}", str(num_kept), num_kept >= at_least)
 
 

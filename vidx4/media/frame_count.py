@@ -4,7 +4,7 @@ What is compared with this must not come from here: a frame that the reader miss
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.container import open_source
+from vidx4.media.timing.frame_times import name_packets
 
 
 def count_packets(path: Path, index: int) -> int:
@@ -41,9 +42,15 @@ def count_packets(path: Path, index: int) -> int:
 class Decoded:
     """What a plain decoder gives of a video."""
 
-    num_frames: int = 0
+    packets: set[object] = field(default_factory=set)
+    """The packets that frames came from: after damage, a decoder may repeat a frame."""
     is_whole: bool = True
     """Whether nothing was damaged."""
+
+    @property
+    def num_frames(self) -> int:
+        """Number of different frames."""
+        return len(self.packets)
 
 
 def count_decoded(path: Path, index: int) -> Decoded:
@@ -59,10 +66,12 @@ def count_decoded(path: Path, index: int) -> Decoded:
     with open_source(path) as container:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
-        stream.thread_type = "NONE"  # with threads, what becomes of damaged packets depends on their timing
+        name_packets(stream)
         decoded = Decoded()
         packets = (packet for packet in _demuxed(stream) if packet.size)
-        for packet in chain(packets, (None,)):
+        for number, packet in enumerate(chain(packets, (None,))):
+            if packet is not None:
+                packet.opaque = number
             _decode(stream, packet, decoded)
         return decoded
 
@@ -77,7 +86,7 @@ def _demuxed(stream: Stream) -> Iterator["Packet[Stream]"]:
 def _decode(stream: VideoStream, packet: "Packet[Stream] | None", decoded: Decoded) -> None:
     try:
         for frame in stream.decode(packet):
-            decoded.num_frames += 1
+            decoded.packets.add(frame.opaque)
             decoded.is_whole &= not frame.is_corrupt
     except EndOfFileError:
         return

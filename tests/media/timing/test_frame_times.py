@@ -88,7 +88,7 @@ def coded(*times: int | None, duration: int = 1) -> list[Coded]:
 
 def test_second_fields_are_no_frames() -> None:
     fields = without_fields(coded(0, 1, 4, 5, 2, 3), Returned([0, 4, 2], num_packets=6, is_complete=True))
-    times = frame_times(fields, Returned([0, 4, 2]), has_order=True)
+    times = frame_times(fields, Returned([0, 4, 2], delay=1), has_order=True)
     assert times.pts == (0, 2, 4)
     assert times.last_duration == 2
     assert times.packet_frames == (0, -1, 2, -1, 1, -1)
@@ -117,7 +117,7 @@ def test_spacing(times: tuple[int, ...], spaced: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("has_order", [True, False])
 def test_the_order_of_the_container_counts_if_it_has_one(has_order: bool) -> None:
-    times = frame_times(coded(0, 2, 1), Returned([0, 2, 1]), has_order=has_order)
+    times = frame_times(coded(0, 2, 1), Returned([0, 2, 1], delay=1), has_order=has_order)
     assert times.is_ordered_by_decoder is not has_order
 
 

@@ -14,6 +14,8 @@ _MAX_GAP, _MAX_PAUSE = Fraction(10), Fraction(3600)
 """Seconds by which timestamps may jump ahead in such a format, and in others, and still be a pause."""
 _MAX_RETURN = Fraction(1, 4)
 """Seconds by which the dts of sound may be earlier than that before it: some muxers are not exact."""
+_RECENT = 4
+"""Segments before the last that stray timestamps may have interrupted."""
 _DERIVED = "matroska,webm"
 """The demuxer of a format without dts, for which FFmpeg derives one."""
 _DENSE = frozenset({"audio", "video"})
@@ -87,7 +89,7 @@ class ClockScan:
         newest, before = len(self._segments) - 1, track.segment
         if track.segment < newest and self._belongs_to_newest(track, time):
             track.segment = newest
-        elif track.segment == newest and is_dense and self._jumps(track, packet, time):
+        elif is_dense and self._jumps(track, packet, time):
             self._segments.append(_Segment(time, self._resumed(time)))
             track.segment = newest + 1
         if track.last is not None and time > track.last and track.segment == before:
@@ -98,7 +100,8 @@ class ClockScan:
 
     def _belongs_to_newest(self, track: _Track, time: Fraction) -> bool:
         here, newest = self._segments[track.segment].now, self._segments[-1].now
-        return abs(time - newest) < abs(time - (here if track.last is None else track.last))
+        distance = abs(time - newest)
+        return distance <= _MAX_GAP and distance < abs(time - (here if track.last is None else track.last))
 
     def _jumps(self, track: _Track, packet: AnyPacket, time: Fraction) -> bool:
         """Return whether a timestamp continues neither its own stream nor the others of its segment."""
@@ -117,10 +120,11 @@ class ClockScan:
         return track.step / 2 if is_exact else _MAX_RETURN
 
     def _resumed(self, time: Fraction) -> int | None:
-        """Return the segment before the newest if a timestamp continues it: the newest was a stray."""
-        before = len(self._segments) - 2
-        is_resumed = before >= 0 and 0 <= time - self._segments[before].now < 1
-        return before if is_resumed else None
+        """Return a recent segment that a timestamp continues: those after it were strays."""
+        is_far = abs(time - self._segments[-1].now) > _MAX_GAP
+        least = -_MAX_RETURN if is_far else 0  # other streams may have gone ahead
+        recent = range(len(self._segments) - 2, max(-1, len(self._segments) - 2 - _RECENT), -1)
+        return next((each for each in recent if least <= time - self._segments[each].now < 1), None)
 
     def _extend(self, track: _Track, packet: AnyPacket) -> None:
         extents = self._segments[track.segment].extents

@@ -1,7 +1,6 @@
 """Which frame of a source each decoded frame is, where its own pts doesn't tell."""
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from av.video.codeccontext import VideoCodecContext
@@ -68,18 +67,19 @@ class _ByPacket:
 
 
 class _ByOrder:
-    """A decoder returns frames in the order in which they are shown, so each takes the earliest time left.
+    """A decoder returns frames in the order in which they are shown, so each takes the next time.
 
-    The frame of a packet that is decoded, but not returned, is lost: the decoder holds back no more than it
-    needs to reorder frames. It takes its time with it.
+    A packet that can't be decoded takes the time of its frame with it. So does one that is decoded, but not
+    returned: the decoder holds back no more than it needs to reorder frames.
     """
 
     def __init__(self, source: Source, frames: tuple[int, ...], context: VideoCodecContext) -> None:
         self._source, self._frames, self._context = source, frames, context
-        self._left: list[int] = []
-        """A heap of the frames that were decoded and have not come out."""
+        self._next = 0
+        self._gone: dict[int, int] = {}
+        """Frames that will not come, by their packets."""
         self._waiting: deque[int] = deque()
-        """Their packets."""
+        """Packets whose frames have not come out."""
 
     def feed(self, packet: int) -> None:
         """Record that a packet goes to the decoder."""
@@ -87,25 +87,28 @@ class _ByOrder:
         while len(self._waiting) > (depth + 1 if depth else 0):
             self.fail(self._waiting[0])
         if packet < len(self._frames) and self._frames[packet] >= 0:
-            heappush(self._left, self._frames[packet])
             self._waiting.append(packet)
 
     def fail(self, packet: int) -> None:
         """Record that a packet can't be decoded: its frame takes its time with it."""
-        if packet not in self._waiting:
-            return
-        self._waiting.remove(packet)
-        index = self._frames[packet]
-        self._left.remove(index if index in self._left else min(self._left))
-        heapify(self._left)
+        if packet in self._waiting:
+            self._waiting.remove(packet)
+            # If another frame has its time already, that of the next one is left.
+            self._gone[packet] = max(self._frames[packet], self._next)
 
     def time_of(self, frame: VideoFrame) -> int | None:
-        """Return the earliest time that is left."""
+        """Return the next time."""
         packet = frame.opaque
-        if not isinstance(packet, int) or packet not in self._waiting:
+        if not isinstance(packet, int):
+            return None
+        if packet in self._waiting:
+            self._waiting.remove(packet)
+        elif self._gone.pop(packet, None) is None:  # otherwise it was given up too early
             return None  # the decoder repeats a frame
-        self._waiting.remove(packet)
-        return self._source.pts[heappop(self._left)]
+        while self._next in self._gone.values():
+            self._next += 1
+        self._next += 1
+        return self._source.pts[self._next - 1]
 
 
 def _of(frames: tuple[int, ...], frame: VideoFrame) -> int | None:

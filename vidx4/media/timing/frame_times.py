@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from itertools import pairwise
 
 from av.error import FFmpegError
@@ -37,6 +38,8 @@ class Returned:
     """The packet of each frame, in the order in which the decoder returned them."""
     failed: set[int] = field(default_factory=set)
     """Packets that could not be decoded."""
+    delay: int = 0
+    """Most places by which a frame is decoded earlier than it is shown."""
     num_packets: int = 0
     """Number of packets that were decoded; all of their frames are there if `is_complete`."""
     is_complete: bool = False
@@ -87,6 +90,7 @@ class Sample:
 
     def finish(self) -> None:
         """Get the last frames from the decoder, if the video ended within the sample."""
+        self.returned.delay = self._stream.codec_context.reorder_depth
         if not self._is_done:
             self._decode(None, self.returned.num_packets)
             self.returned.is_complete = True
@@ -211,14 +215,33 @@ def frame_times(coded: Sequence[Coded], returned: Returned, *, has_order: bool) 
     for index, (_, number) in enumerate(ordered):
         packet_frames[number] = index
     places = [packet_frames[number] for number in returned.frames if packet_frames[number] >= 0]
+    in_order = _are_shown_in_order([index for index in packet_frames if index >= 0], returned.delay)
     return FrameTimes(
         pts=pts,
         last_duration=coded[ordered[-1][1]].duration if ordered else 0,
         packet_frames=tuple(packet_frames),
-        is_ordered_by_decoder=not has_order or any(b < a for a, b in pairwise(places)),
+        is_ordered_by_decoder=not has_order or not in_order or any(b < a for a, b in pairwise(places)),
         num_leading=len(leading),
         num_respaced=sum(a[0] == b[0] for a, b in pairwise(ordered)),
     )
+
+
+def _are_shown_in_order(indices: Sequence[int], delay: int) -> bool:
+    """Return whether frames can be shown in the order of their times if a decoder holds back only so many.
+
+    Args:
+        indices: the places of frames in the order of their times, in the order of decoding.
+        delay: most frames that the decoder holds back.
+    """
+    held: list[int] = []
+    last = -1
+    for index in indices:
+        heappush(held, index)
+        if len(held) > delay:
+            if held[0] < last:
+                return False
+            last = heappop(held)
+    return True
 
 
 def _leading(shown: dict[int, int], returned: Returned, *, has_order: bool) -> set[int]:

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd, lcm
+from math import ceil, gcd, lcm
 
 from av.audio.stream import AudioStream
 from av.stream import Stream
@@ -94,10 +94,18 @@ def _ascending(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
     for packet in packets:
         if packet.dts is not None:
             dts = max(packet.dts, least.get(packet.stream_index, packet.dts))
-            least[packet.stream_index] = dts + (packet.stream.type != "subtitle")
+            least[packet.stream_index] = dts + _least_step(packet)
             packet.pts = packet.pts if packet.pts is None else max(packet.pts, dts)
             packet.dts = dts
         yield packet
+
+
+def _least_step(packet: AnyPacket) -> int:
+    """Return by how many units the next packet has to be later: MP4 rounds the times of sound to samples."""
+    stream = packet.stream
+    if isinstance(stream, AudioStream) and stream.codec_context is not None and stream.rate:
+        return ceil(1 / (stream.rate * packet.time_base))
+    return int(stream.type != "subtitle")
 
 
 def time_copies(packets: Iterable[AnyPacket], cut: Cut) -> Iterator[AnyPacket]:
