@@ -113,7 +113,7 @@ def _reason_to_drop(source: Source, stream: StreamInfo, suffix: str, span: TimeR
     if not stream.codec and stream.kind in ("audio", "subtitle", "video"):
         return "its codec is unknown to FFmpeg"
     if not stream.is_described:
-        return "its description in the file is damaged"
+        return "FFmpeg finds no description of it in the file"
     if stream.is_protected and stream.kind not in _OPTIONS:
         return "it is protected"
     if stream.kind in _WITHOUT_EMPTY.get(format_of(suffix), ()):

@@ -78,19 +78,23 @@ def test_the_places_are_reported(tmp_path: Path) -> None:
     assert "at 1.24 s, 2.07 s" in warning
 
 
-def test_a_stray_timestamp_moves_nothing_after_it(tmp_path: Path) -> None:
-    film = recording(tmp_path / "film.ts", 30, num_audio=0)
-    scan = ClockScan("mpegts")
+@pytest.mark.parametrize("seconds", [5000, 2, Fraction(-1, 2)])
+@pytest.mark.parametrize("stream", [0, 1])
+def test_a_stray_timestamp_moves_nothing_after_it(tmp_path: Path, stream: int, seconds: Fraction) -> None:
+    film = recording(tmp_path / "film.ts", 40)
+    scan, number = ClockScan("mpegts"), 0
     with open_source(film) as container:
-        for number, packet in enumerate(read_packets(container, *container.streams)):
-            if number == 14:
-                packet.pts = (packet.pts or 0) + 5000 * TICKS
-                packet.dts = (packet.dts or 0) + 5000 * TICKS
+        for packet in read_packets(container, *container.streams):
+            if packet.stream_index == stream and (number := number + 1) == 15:
+                ticks = round(seconds * TICKS)
+                packet.pts, packet.dts = (packet.pts or 0) + ticks, (packet.dts or 0) + ticks
             scan.add(packet)
-    stray, after = scan.clock(0, Fraction(0)).jumps
-    assert (stray.packet, after.packet) == (14, 15)
-    assert -5000 < stray.shift < -4998
-    assert after.shift == 0
+    clock = scan.clock(0, Fraction(0))
+    stray, *after = (jump for jump in clock.jumps if jump.stream == stream)
+    assert stray.packet == 14
+    assert abs(stray.shift + seconds) < 1
+    assert after[0].packet == 15
+    assert {jump.shift for jump in clock.jumps if jump != stray} == {0}
 
 
 def test_a_clock_that_wraps_begins_at_zero(tmp_path: Path) -> None:

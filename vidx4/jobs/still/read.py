@@ -90,9 +90,14 @@ class StillPicture:
         return has_alpha and int(self.channels[..., -1].min()) < opaque
 
 
+_STREAMS = frozenset({".mjpeg", ".mjpg", ".obu"})
+"""Suffixes of videos that are pictures one after another, without a container."""
+
+
 def is_picture(path: Path) -> bool:
     """Return whether a file holds a still picture, by its content; of several pages, the first counts."""
-    if not path.is_file():  # to open a pipe waits for its writer
+    # To open a pipe waits for its writer; and a stream of JPEG pictures begins like one of them.
+    if not path.is_file() or path.suffix.lower() in _STREAMS:
         return False
     try:
         with Image.open(path) as picture:

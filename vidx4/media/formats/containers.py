@@ -62,6 +62,8 @@ _REFUSED = {
     "mp4": frozenset({"truehd"}),
 }
 """Codecs that a muxer lists, but fails to write."""
+_ATTACHED = frozenset({"mjpeg", "png"})
+"""Codecs of covers that Matroska holds, as attached files."""
 _COVERS = frozenset({"matroska", "mp4"})
 """Muxers that can write covers."""
 _TS_CODECS = frozenset(
@@ -126,7 +128,8 @@ def holds(suffix: str, source: Source, stream: StreamInfo) -> bool:
         case "data":
             return container == "mpegts" and stream.codec in _TS_CODECS
         case "video" if stream.is_cover:
-            return container in _COVERS and stream.codec in _codecs(container)
+            is_attached = container == "matroska" and stream.codec in _ATTACHED
+            return is_attached or (container in _COVERS and stream.codec in _codecs(container))
         case "audio" if container == "matroska" and source.container in _RIFF_TAGGED:
             return stream.codec in _codecs(container) | RIFF_AUDIO
     return stream.codec in _codecs(container)

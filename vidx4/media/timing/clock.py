@@ -14,6 +14,8 @@ _MAX_GAP, _MAX_PAUSE = Fraction(10), Fraction(3600)
 """Seconds by which timestamps may jump ahead in such a format, and in others, and still be a pause."""
 _MAX_RETURN = Fraction(1, 4)
 """Seconds by which the dts of sound may be earlier than that before it: some muxers are not exact."""
+_ROUNDING = Fraction(1, 500)
+"""Seconds by which the distances of packets may differ through rounding to milliseconds."""
 _RECENT = 4
 """Segments before the last that stray timestamps may have interrupted."""
 _DERIVED = "matroska,webm"
@@ -30,6 +32,8 @@ class _Track:
     segment: int = 0
     last: Fraction | None = None
     """Timestamp of the last packet in seconds, as stored."""
+    before: tuple[Fraction, int] | None = None
+    """Timestamp and segment of the packet before the last."""
     step: Fraction = Fraction(0)
     """Seconds between the last two packets, which tells how long one lasts that doesn't say."""
 
@@ -86,17 +90,45 @@ class ClockScan:
 
     def _place(self, track: _Track, packet: AnyPacket, time: Fraction) -> None:
         is_dense = packet.stream.type in _DENSE
-        newest, before = len(self._segments) - 1, track.segment
+        newest, before = len(self._segments) - 1, (track.last, track.segment)
         if track.segment < newest and self._belongs_to_newest(track, time):
             track.segment = newest
+        elif is_dense and self._follows_stray(track, time):
+            self._set_apart(track, packet)
+            self._begin(track, time, track.before and track.before[1])
         elif is_dense and self._jumps(track, packet, time):
-            self._segments.append(_Segment(time, self._resumed(time)))
-            track.segment = newest + 1
-        if track.last is not None and time > track.last and track.segment == before:
+            self._begin(track, time, self._resumed(time))
+        if track.last is not None and 0 < time - track.last <= _MAX_RETURN and track.segment == before[1]:
             track.step = time - track.last
+        track.before = None if before[0] is None else (before[0], before[1])
         track.last = time
         if is_dense:
             self._segments[track.segment].now = time
+
+    def _begin(self, track: _Track, time: Fraction, resumed: int | None) -> None:
+        self._segments.append(_Segment(time, resumed))
+        track.segment = len(self._segments) - 1
+
+    def _follows_stray(self, track: _Track, time: Fraction) -> bool:
+        """Return whether a timestamp continues the one before the last, which is far from both."""
+        if track.before is None or track.last is None:
+            return False
+        before, _ = track.before
+        is_apart = min(abs(track.last - before), abs(time - track.last)) > _MAX_RETURN + track.step
+        return is_apart and 0 < time - before <= 2 * track.step + _ROUNDING
+
+    def _set_apart(self, track: _Track, packet: AnyPacket) -> None:
+        """Move the last packet of a stream, a stray, to a segment of its own."""
+        index, last = packet.stream_index, track.num_packets - 1
+        extent = self._segments[track.segment].extents[index]
+        if extent.first_packet == last:
+            return  # it jumped, and has one
+        stray = _Extent(last, extent.stop - track.step, extent.stop, extent.is_dense)
+        if (track.last or 0) < extent.start + track.step:
+            stray = _Extent(last, extent.start, extent.start + track.step, extent.is_dense)
+        assert track.before is not None
+        extent.stop = track.before[0] + track.step
+        self._segments.append(_Segment(track.before[0], extents={index: stray}))
 
     def _belongs_to_newest(self, track: _Track, time: Fraction) -> bool:
         here, newest = self._segments[track.segment].now, self._segments[-1].now
