@@ -27,7 +27,7 @@ from vidx4.media.damage import Damage
 from vidx4.media.display.color import Converter, check_colors
 from vidx4.media.fields.deinterlace import context_start, context_stop, treated_frames
 from vidx4.media.timing.frame_index import frame_index
-from vidx4.media.timing.frame_times import name_packets
+from vidx4.media.timing.frame_times import name_packets, set_number
 from vidx4.video import WHOLE, Source, TimeRange
 
 
@@ -253,7 +253,7 @@ def _decode_packets(
             index.feed(number)
             pts = _time_of(source, container, packet, number)
             if is_indexed:
-                packet.opaque = number
+                set_number(packet, number)
         try:
             for frame in stream.decode(packet):
                 frame.pts = index.time_of(frame)

@@ -16,7 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidx4.media.container import open_source
-from vidx4.media.timing.frame_times import name_packets
+from vidx4.media.timing.frame_times import name_packets, number_of, set_number
 
 
 def count_packets(path: Path, index: int) -> int:
@@ -71,7 +71,7 @@ def count_decoded(path: Path, index: int) -> Decoded:
         packets = (packet for packet in _demuxed(stream) if packet.size)
         for number, packet in enumerate(chain(packets, (None,))):
             if packet is not None:
-                packet.opaque = number
+                set_number(packet, number)
             _decode(stream, packet, decoded)
         return decoded
 
@@ -86,7 +86,7 @@ def _demuxed(stream: Stream) -> Iterator["Packet[Stream]"]:
 def _decode(stream: VideoStream, packet: "Packet[Stream] | None", decoded: Decoded) -> None:
     try:
         for frame in stream.decode(packet):
-            decoded.packets.add(frame.opaque)
+            decoded.packets.add(number_of(frame))
             decoded.is_whole &= not frame.is_corrupt
     except EndOfFileError:
         return

@@ -1,18 +1,29 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import av
 import pytest
 
 from tests.clocks import recording, remuxed
 from tests.helpers import nearest, read_all
+from vidx4.media.container import AnyPacket
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
-from vidx4.media.timing.frame_times import Coded, Returned, frame_times, without_fields, without_repeats
+from vidx4.media.timing.frame_times import (
+    Coded,
+    Returned,
+    frame_times,
+    name_packets,
+    number_of,
+    set_number,
+    without_fields,
+    without_repeats,
+)
 
 FRAME = 40
 """Milliseconds."""
@@ -128,3 +139,23 @@ def test_decoders_with_threads_of_their_own_are_closed(tmp_path: Path) -> None:
     encode_part(tmp_path / "film.nut", [nearest(read_all(source))], source, target)
     for _ in range(100):
         assert probe(tmp_path / "film.nut").num_frames == 12
+
+
+def test_decoders_at_once_don_t_mix_up_their_packets(tmp_path: Path) -> None:
+    """PyAV keeps what belongs to the packets of all decoders in one place."""
+    film = recording(tmp_path / "film.mp4", 20, num_audio=0)
+    with av.open(str(film)) as first, av.open(str(film)) as second:
+        streams = first.streams.video[0], second.streams.video[0]
+        for stream in streams:
+            name_packets(stream)
+        kept = []
+        for number, packets in enumerate(zip(first.demux(streams[0]), second.demux(streams[1]), strict=True)):
+            for packet, stream in zip(packets, streams, strict=True):
+                if packet.size:
+                    set_number(cast(AnyPacket, packet), number)
+                kept.append([number_of(frame) for frame in stream.decode(packet)])
+            del packet, packets
+    assert kept[::2] == kept[1::2]
+    assert sorted(number for numbers in kept[::2] for number in numbers if number is not None) == list(
+        range(20)
+    )

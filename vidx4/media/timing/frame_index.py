@@ -6,6 +6,7 @@ from typing import Protocol
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from vidx4.media.timing.frame_times import number_of
 from vidx4.video import Source
 
 
@@ -98,8 +99,8 @@ class _ByOrder:
 
     def time_of(self, frame: VideoFrame) -> int | None:
         """Return the next time."""
-        packet = frame.opaque
-        if not isinstance(packet, int):
+        packet = number_of(frame)
+        if packet is None:
             return None
         if packet in self._waiting:
             self._waiting.remove(packet)
@@ -113,7 +114,7 @@ class _ByOrder:
 
 def _of(frames: tuple[int, ...], frame: VideoFrame) -> int | None:
     """Return the index of the frame that a decoded frame is; None if it is none of the source's."""
-    packet = frame.opaque
-    if not isinstance(packet, int) or packet >= len(frames):
+    packet = number_of(frame)
+    if packet is None or packet >= len(frames):
         return None
     return frames[packet] if frames[packet] >= 0 else None

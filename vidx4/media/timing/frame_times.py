@@ -65,7 +65,7 @@ class Sample:
             return
         number, returned = self.returned.num_packets, self.returned
         returned.num_packets += 1
-        packet.opaque = number
+        set_number(packet, number)
         self._decode(packet, number)
         if returned.frames:
             self._is_done = self._is_enough(number + 1 - returned.frames[0])
@@ -74,8 +74,8 @@ class Sample:
         try:
             for frame in self._stream.decode(packet):
                 self.first_frame = self.first_frame or frame
-                holder = frame.opaque
-                self.returned.frames.append(holder if isinstance(holder, int) else number)
+                holder = number_of(frame)
+                self.returned.frames.append(number if holder is None else holder)
         except FFmpegError:
             self.returned.failed.add(number)
 
@@ -97,7 +97,7 @@ class Sample:
 
 
 def name_packets(stream: VideoStream) -> None:
-    """Let the frames of a video tell which packet they are from: they keep its `opaque`.
+    """Let the frames of a video tell which packet they are from, by the number that `set_number` gave it.
 
     The decoder gets no threads. PyAV frees what `opaque` refers to under Python's lock; a thread of dav1d
     that waits for the lock would never end if the main thread closes the decoder meanwhile.
@@ -105,6 +105,21 @@ def name_packets(stream: VideoStream) -> None:
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     stream.codec_context.copy_opaque = True
+
+
+def set_number(packet: AnyPacket, number: int) -> None:
+    """Give a packet a number, which `number_of` returns for its frame."""
+    # PyAV keeps what `opaque` refers to in one dictionary for all decoders, by its `id`: only a new object will
+    # do, since small numbers are the same objects everywhere.
+    packet.opaque = (number,)
+
+
+def number_of(frame: VideoFrame) -> int | None:
+    """Return the number of the packet that a frame is from; None if its decoder doesn't tell."""
+    match frame.opaque:
+        case (int(number),):
+            return number
+    return None
 
 
 def decode_all(stream: VideoStream, packets: Iterable[AnyPacket]) -> Returned:
