@@ -109,8 +109,8 @@ def name_packets(stream: VideoStream) -> None:
 
 def set_number(packet: AnyPacket, number: int) -> None:
     """Give a packet a number, which `number_of` returns for its frame."""
-    # PyAV keeps what `opaque` refers to in one dictionary for all decoders, by its `id`: only a new object will
-    # do, since small numbers are the same objects everywhere.
+    # PyAV keeps what `opaque` refers to in one dictionary for all decoders, by its `id`: only a new object
+    # will do, since small numbers are the same objects everywhere.
     packet.opaque = (number,)
 
 
