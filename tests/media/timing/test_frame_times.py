@@ -1,6 +1,5 @@
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import av
 import pytest
@@ -8,7 +7,6 @@ from av.packet import Packet
 
 from tests.clocks import recording, remuxed
 from tests.helpers import nearest, read_all
-from vidx4.media.container import AnyPacket
 from vidx4.media.damage import Damage
 from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
@@ -141,8 +139,8 @@ def test_decoders_with_threads_of_their_own_are_closed(tmp_path: Path) -> None:
 
 
 def test_packets_of_several_decoders_may_have_one_number() -> None:
-    """PyAV keeps what belongs to all packets in one place, and drops it with the first of two equal objects."""
-    first, second = (cast(AnyPacket, Packet(b"frame")) for _ in range(2))
+    """PyAV keeps what belongs to packets in one place, and drops it with the first of equal objects."""
+    first, second = (Packet(b"frame") for _ in range(2))
     set_number(first, 5)
     set_number(second, 5)
     del first
