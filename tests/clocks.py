@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -14,9 +15,9 @@ _FLV_HEADER = 13
 """Bytes before the first tag of an FLV file."""
 
 
-def recording(path: Path, num_frames: int = 30, **options: object) -> Path:
+def recording(path: Path, num_frames: int = 30, **options: Any) -> Path:
     """Write a short video with sound, for `joined` and `shifted`."""
-    write_video(path, num_frames=num_frames, **options)  # type: ignore[arg-type]
+    write_video(path, num_frames=num_frames, **options)
     return path
 
 

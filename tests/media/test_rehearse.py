@@ -11,7 +11,7 @@ from av.stream import Stream
 from tests.clocks import recording
 from tests.hard_videos import attachments_and_ass
 from tests.video_builder import frames, scene, write
-from vidx4.errors import OutputError
+from vidx4.errors import DiskFullError, OutputError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
@@ -107,3 +107,12 @@ def test_pictures_are_rehearsed_without_a_container(tmp_path: Path) -> None:
     plan = plan_video(with_sound(tmp_path), tmp_path / "frames" / "%06d.png")
     assert plan.rehearsal.lost == ()
     assert not (tmp_path / "frames").exists()
+
+
+def test_a_full_folder_of_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*args: Any) -> None:
+        raise DiskFullError("part can't be written: No space left on device.")
+
+    monkeypatch.setattr(rehearse, "encode_part", no_room)
+    with pytest.raises(DiskFullError, match="folder of temporary files, is full"):
+        _ = plan_video(with_sound(tmp_path), tmp_path / "copy.mp4").warnings

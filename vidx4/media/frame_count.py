@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
 from av.error import EOFError as EndOfFileError
 from av.error import FFmpegError
 from av.packet import Packet
@@ -31,7 +32,7 @@ def count_packets(path: Path, index: int) -> int:
     """
     with open_source(path) as container:
         stream = container.streams[index]
-        packets = (packet for packet in _demuxed(stream) if packet.size and not packet.is_discard)
+        packets = (each for each in _demuxed(container, stream) if each.size and not each.is_discard)
         if stream.codec_context.name.startswith(("vp9", "libvpx-vp9")):
             join_hidden = BitStreamFilterContext("vp9_superframe", stream)
             return sum(len(join_hidden.filter(packet)) for packet in packets)
@@ -68,7 +69,7 @@ def count_decoded(path: Path, index: int) -> Decoded:
         assert isinstance(stream, VideoStream)
         name_packets(stream)
         decoded = Decoded()
-        packets = (packet for packet in _demuxed(stream) if packet.size)
+        packets = (packet for packet in _demuxed(container, stream) if packet.size)
         for number, packet in enumerate(chain(packets, (None,))):
             if packet is not None:
                 set_number(packet, number)
@@ -76,9 +77,9 @@ def count_decoded(path: Path, index: int) -> Decoded:
         return decoded
 
 
-def _demuxed(stream: Stream) -> Iterator["Packet[Stream]"]:
+def _demuxed(container: InputContainer, stream: Stream) -> Iterator["Packet[Stream]"]:
     try:
-        yield from stream.container.demux(stream)  # type: ignore[attr-defined]  # the stubs lack it
+        yield from container.demux(stream)
     except (FFmpegError, IndexError):  # PyAV fails to flush a stream that appears in the middle of a file
         return
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import torch
 from av.error import FFmpegError
 
-from vidx4.errors import OutputError
+from vidx4.errors import DiskFullError, OutputError
 from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.media.checks import Check, source_checks, verify_output
 from vidx4.media.encode import encode_part
@@ -38,10 +38,11 @@ def rehearse(output: Output) -> Rehearsal:
     """Write a file like an output, with one made frame of its size, and verify it as the output will be.
 
     Raises:
-        OutputError: the encoder, the container or the disk refuses it.
+        DiskFullError: the folder of temporary files has no room for it.
+        OutputError: the encoder or the container refuses it, or there is no such folder.
         SourceError: the source can't be read.
     """
-    with TemporaryDirectory(prefix="vidx4-") as folder:
+    with _temporary_folder() as folder:
         failed = [check for check in _checks(output, Path(folder)) if not check.is_kept]
     minor = [check for check in failed if check.is_minor]
     return Rehearsal(
@@ -49,6 +50,13 @@ def rehearse(output: Output) -> Rehearsal:
         tuple(map(_warning, minor)),
         tuple(check for check in failed if not check.is_minor),
     )
+
+
+def _temporary_folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="vidx4-")
+    except OSError as error:
+        raise OutputError("There is no folder for temporary files: set TMPDIR to one.") from error
 
 
 def _checks(output: Output, folder: Path) -> Sequence[Check]:
@@ -60,6 +68,10 @@ def _checks(output: Output, folder: Path) -> Sequence[Check]:
         if output.is_pictures:
             return list(source_checks(output.source))
         write_streams([part], small, small.path)
+    except DiskFullError as error:
+        raise DiskFullError(
+            f"{gettempdir()}, the folder of temporary files, is full: make room, or set TMPDIR to another."
+        ) from error
     except (OutputError, FFmpegError, ValueError) as error:
         raise OutputError(f"{output.path} can't be written: {_reason(error)}.") from error
     return verify_output(small, small.path, others)
