@@ -1,0 +1,1 @@
+"""Open, lock and write files whose names or contents come from others."""
