@@ -16,9 +16,9 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import StoppedError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run
-from vidx4.jobs.work_folder import Part
 from vidx4.media.decode import read_frames
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import WHOLE, Source, TimeRange

@@ -108,7 +108,7 @@ def _read(clip: Path, output: Path) -> float:
     plan = plan_video(clip, output)
     job = Job(plan, LocalExecutor(upscale_nearest), 1)
     begun = time.perf_counter()
-    with work_folder(plan.work_folder, job.identity) as folder:
+    with work_folder(plan, job.identity) as folder:
         monitor = Monitor(Control(), lambda _: None)
         with closing(missing_chunks(job, folder, monitor)) as chunks:
             for _ in chunks:

@@ -10,10 +10,10 @@ from vidx4.diffusion.models.registry import KnownModel
 from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import FileReport, Outcome
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.preview.run import Cost
 from vidx4.jobs.progress import Progress, StageSeconds, WorkerStats
 from vidx4.jobs.report import Report
-from vidx4.jobs.work_folder import Part
 from vidx4.media.checks import Check
 from vidx4.video import Fields, StreamInfo
 

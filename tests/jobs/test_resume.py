@@ -17,12 +17,13 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend, LocalExecutor
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
-from vidx4.jobs.work_folder import PLAN, Part
+from vidx4.jobs.work_folder import PLAN
 from vidx4.media.options import EncodeOptions
 from vidx4.video import TimeRange
 

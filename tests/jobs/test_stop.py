@@ -18,6 +18,7 @@ import pytest
 from scripts.stress.kills import make_clip
 from tests.helpers import upscale_nearest
 from vidx4.errors import DiskFullError
+from vidx4.files import write as whole
 from vidx4.jobs.estimate import check_disk
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -26,7 +27,6 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
 from vidx4.jobs.work_folder import PLAN
-from vidx4.media import atomic as whole
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 

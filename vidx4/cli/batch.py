@@ -46,11 +46,11 @@ def batch(
 
     A file vidx4.toml in the folder may give options, for all files or for those that match a pattern.
     """
+    from vidx4.files.write import check_writable
     from vidx4.jobs.cluster.model_loader import loader
     from vidx4.jobs.folder.files import Batch
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.folder.selection import Selection
-    from vidx4.media.atomic import check_writable
 
     if job.report is not None:
         check_writable(job.report, folder, overwrite=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vidx4.jobs.estimate import Estimate
     from vidx4.jobs.folder.files import FileReport, Item
     from vidx4.jobs.folder.passes import Total
+    from vidx4.jobs.part_record import Part
     from vidx4.jobs.progress import Progress
-    from vidx4.jobs.work_folder import Part
 
 
 class BatchView:

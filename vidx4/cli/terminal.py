@@ -19,8 +19,8 @@ from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
+    from vidx4.jobs.part_record import Part
     from vidx4.jobs.progress import Control, Progress
-    from vidx4.jobs.work_folder import Part
 
 BAD_INPUT, FAILED = 2, 1
 """Exit codes."""

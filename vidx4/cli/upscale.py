@@ -56,7 +56,7 @@ def upscale(
         _refuse_for_picture(typed)
         written = plan_picture(source, output, overwrite=request.overwrite)
         with loader(cluster, options.device) as load:
-            upscale_picture(source, written, load(options))
+            upscale_picture(source, written, load(options), overwrite=request.overwrite)
         terminal.done(written)
         return
     plan = plan_video(source, output, request)
@@ -75,10 +75,10 @@ def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
 
 
 def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:
+    from vidx4.files.write import check_writable
     from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import write_report
     from vidx4.jobs.run import start
-    from vidx4.media.atomic import check_writable
 
     if job_options.report is not None:
         check_writable(job_options.report, plan.source.path, plan.request.overwrite)

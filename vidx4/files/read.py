@@ -11,6 +11,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from vidx4.files.flags import BINARY, NO_FOLLOW, NO_WAIT
+
 MAX_TEXT_SIZE = 1 << 20
 """Most bytes of a file of settings that people write."""
 MAX_RECORDS_SIZE = 256 << 20
@@ -28,22 +30,29 @@ def open_file(path: Path, *, follows_links: bool = True) -> BufferedReader:
         OSError: it is missing, can't be read, or is not a regular file: a pipe would block until somebody
             writes to it, and a device may have no end.
     """
-    # A pipe that is opened without waiting, and a device that acts when it is opened for I/O, do no harm.
-    flags = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_CLOEXEC") | _flag("O_NOCTTY") | _flag("O_BINARY")
+    return os.fdopen(open_regular(path, os.O_RDONLY, follows_links=follows_links), "rb")
+
+
+def open_regular(path: Path, flags: int, *, follows_links: bool = False) -> int:
+    """Return the descriptor of a regular file, opened without waiting; see `open_file`.
+
+    Args:
+        path: the file.
+        flags: those of `os.open`.
+        follows_links: whether the file may be a link to another.
+
+    Raises:
+        OSError: it can't be opened, is a link, or is not a regular file.
+    """
     if not follows_links:
-        flags |= _flag("O_NOFOLLOW")
+        flags |= NO_FOLLOW
         if path.is_symlink():
             raise OSError(errno.ELOOP, "it is a link", str(path))
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, flags | NO_WAIT | BINARY, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
-
-
-def _flag(name: str) -> int:
-    """Return a flag of `os.open`; 0 if the system lacks it."""
-    return int(getattr(os, name, 0))
+    return descriptor
 
 
 def is_regular(path: Path) -> bool:

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
+from vidx4.files.read import file_digest
 from vidx4.jobs.plan import Plan
-from vidx4.media.atomic import file_digest
 from vidx4.media.pictures.read_sequence import is_sequence, sequence_digest
 
 Identity: TypeAlias = Mapping[str, str | int | float | None]

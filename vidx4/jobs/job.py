@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
-from vidx4.jobs.work_folder import Part, WorkFolder
+from vidx4.jobs.work_folder import WorkFolder
 from vidx4.temporal.cuts import REACH
 
 CHUNK_FRAMES = 64

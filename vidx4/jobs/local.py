@@ -12,12 +12,13 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import NOTHING, Identity, identify
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.parts import Gap, gaps, make_part
 from vidx4.jobs.pipeline import Model, TwoStageModel, buffered, decoded, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.shots import ShotBatch
-from vidx4.jobs.work_folder import Part, WorkFolder, recorded_identity
+from vidx4.jobs.work_folder import WorkFolder, recorded_identity
 from vidx4.temporal.state import ShotState, Upscaled
 
 

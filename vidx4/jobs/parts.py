@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.files.read import file_digest
 from vidx4.frames import FrameBatch
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.pipeline import Place, one_chunk
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, StageSeconds, used_memory
 from vidx4.jobs.shots import ShotBatch
-from vidx4.jobs.work_folder import Part, WorkFolder
-from vidx4.media.atomic import file_digest
+from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.encode import encode_part
 from vidx4.temporal.state import ShotState, Upscaled
 

@@ -1,8 +1,10 @@
 """What a job will do, decided before any work."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from vidx4.media.streams import choose_suffix
 from vidx4.syntax import format_seconds
 from vidx4.video import Fields, Source, TimeRange
 
+_WORK_SUFFIX = ".vidx4"
+_MAX_NAME_SIZE = 255
+"""Most bytes of a name on common file systems."""
 _TREATED = {
     Fields.KEEP: "frames are enlarged as they are, combing included",
     Fields.FRAME: "each frame is deinterlaced (bwdif); --deinterlace field keeps all motion",
@@ -96,7 +101,11 @@ class Plan:
 def work_folder_of(output: Path) -> Path:
     """Return the folder in which the parts of an output are kept until it is complete."""
     output = output.parent if split_output(output) else output  # a folder of pictures is one output
-    return output.with_name(output.name + ".vidx4")
+    name = os.fsencode(output.name + _WORK_SUFFIX)
+    if len(name) > _MAX_NAME_SIZE:
+        mark = os.fsencode(f"~{sha256(name).hexdigest()[:16]}{_WORK_SUFFIX}")
+        name = name[: _MAX_NAME_SIZE - len(mark)] + mark
+    return output.with_name(os.fsdecode(name))
 
 
 def plan_video(path: Path, output: Path | None = None, request: Request = Request()) -> Plan:

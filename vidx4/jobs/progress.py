@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from vidx4.errors import StoppedError
-from vidx4.jobs.work_folder import Part
+from vidx4.jobs.part_record import Part
 from vidx4.media.damage import Damage
 
 Item = TypeVar("Item")

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.files.write import write_whole
 from vidx4.jobs.progress import StageSeconds, WorkerStats
-from vidx4.media.atomic import write_whole
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
+from vidx4.files.write import check_writable
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend
@@ -19,7 +20,6 @@ from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
-from vidx4.media.atomic import check_writable
 from vidx4.media.checks import require_kept
 from vidx4.media.mux import join
 from vidx4.syntax import format_disk
@@ -145,7 +145,7 @@ def start(
     """
     plan = job.plan
     require_kept(plan.rehearsal.lost, plan.output, accept_loss=accept_loss)
-    with work_folder(plan.work_folder, job.identity, restart=restart, is_trial=is_trial) as folder:
+    with work_folder(plan, job.identity, restart=restart, is_trial=is_trial) as folder:
         if folder.num_done < plan.num_frames:
             check_writable(plan.output, plan.source.path, plan.request.overwrite)
         work = Run(job, folder, control or Control(), accept_loss=accept_loss)

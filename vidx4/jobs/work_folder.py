@@ -1,55 +1,46 @@
-"""The folder beside an output that holds its parts until the output is finished."""
+"""The folder beside an output that holds its parts until the output is finished.
 
-import fcntl
+The folder may come from anywhere: no link in it is followed, nothing is believed that can't be true, and only
+files are removed that vidx4 makes in such a folder.
+"""
+
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from vidx4.errors import OptionError, OutputError
+from vidx4.errors import OptionError
+from vidx4.files.own_folder import own_files, own_folder, remove_files, remove_folder
+from vidx4.files.read import file_digest, is_regular, read_json
+from vidx4.files.write import write_whole
 from vidx4.jobs.identity import Identity, differences
-from vidx4.media.atomic import UNFINISHED, file_digest, write_whole
+from vidx4.jobs.part_record import Part, Record
+from vidx4.jobs.plan import Plan
+from vidx4.temporal.state import is_state
 
 _logger = logging.getLogger(__name__)
 
-LOCK, PLAN = "lock", "plan.json"
+PLAN = "plan.json"
 _NUMBERED = "[0-9]" * 8
 PART, RECORD, STATE = ".nut", ".json", ".state"
 """Suffixes of a part's files: its packets, its record, and the state for the frames after it."""
-_OURS = (
-    LOCK,
-    PLAN,
-    UNFINISHED,
-    "sample.nut",
-    "output.*",
-    *(f"{_NUMBERED}{suffix}" for suffix in (PART, RECORD, STATE)),
+_SAMPLE, _TWIN = "sample.nut", "output"
+_OURS = re.compile(
+    rf"{re.escape(PLAN)}|{re.escape(_SAMPLE)}|{_TWIN}(\.\w{{1,8}})?|\..*\.unfinished"
+    rf"|{_NUMBERED}({re.escape(PART)}|{re.escape(RECORD)}|{re.escape(STATE)})"
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """A finished chunk of a shot: frames `[start, stop)` of the source, enlarged and encoded."""
-
-    start: int
-    stop: int
-    num_frames: int
-    """Number of frames held; fewer than `stop - start` if some can't be decoded."""
-    num_reused: float
-    """Work that was reused from earlier frames, in frames."""
-    starts_shot: bool
-    ends_shot: bool
-    seconds: float
-    """Seconds the part took to make."""
-    size: int
-    """Size of the part file in bytes."""
-    digest: str
-    """SHA-256 of the part file."""
+"""Names of the files that vidx4 makes in a work folder, beside the lock."""
+_NUMBERED_NAME = re.compile(_NUMBERED)
+_REMAINS = re.compile(r"\..*\.unfinished")
+"""Names of files that were being written when a run was killed."""
+_MAX_RECORD_SIZE = 1 << 20
+"""Most bytes of a plan or a record."""
 
 
 class WorkFolder:
@@ -58,50 +49,73 @@ class WorkFolder:
     A part counts once its record exists, which is written last and holds the digests of the other files.
 
     Args:
-        path: the folder, locked by this process.
+        plan: the plan of the job, whose folder is locked by this process.
         identity: the identity of the job.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
-        self.path = path
+    def __init__(self, plan: Plan, identity: Identity) -> None:
+        self.path = plan.work_folder
         self._job = _job_digest(identity)
+        self._plan = plan
         self.parts: dict[int, Part] = {}
         """Finished parts by the index of their first frame."""
 
     def load_parts(self) -> None:
         """Find the finished parts, and remove the remains of others."""
-        for path in sorted(self.path.glob(f"{_NUMBERED}{RECORD}")):
+        frames = self._plan.frames
+        stop = frames.start
+        for path in self._files(RECORD):
             part = self._read(path)
-            if part is None:
-                _remove_files(self.path, [path.name])
+            if part is None or not stop <= part.start < part.stop <= frames.stop:
+                path.unlink()
             else:
                 self.parts[part.start] = part
-        _remove_files(self.path, [UNFINISHED])
+                stop = part.stop
+        remove_files(self.path, _REMAINS)
 
-    def _read(self, record: Path) -> Part | None:
+    def _files(self, suffix: str) -> list[Path]:
+        """Return the numbered files of a kind, in order; links are none."""
+        return sorted(
+            path
+            for path in own_files(self.path)
+            if _NUMBERED_NAME.fullmatch(path.stem) and path.suffix == suffix
+        )
+
+    def _read(self, path: Path) -> Part | None:
         """Return a part if it belongs to this job and its file is intact, else None."""
-        facts = read_json(record)
-        try:
-            part = Part(**facts["part"])
-            packets = self.part_path(part.start)
-            is_whole = packets.stat().st_size == part.size and file_digest(packets) == part.digest
-        except (KeyError, TypeError, OSError):
+        record = _read_record(path)
+        if record is None or record.job != self._job:
             return None
-        return part if is_whole and facts.get("job") == self._job else None
+        part, packets = record.part, self.part_path(record.part.start)
+        try:
+            is_whole = (
+                path == self._record_path(part)
+                and not packets.is_symlink()
+                and packets.stat().st_size == part.size
+                and file_digest(packets) == part.digest
+            )
+        except OSError:
+            return None
+        return part if is_whole else None
+
+    @property
+    def has_records(self) -> bool:
+        """Whether the folder holds a record of a part, of whatever job."""
+        return bool(self._files(RECORD))
 
     def holds_other_jobs(self) -> bool:
         """Return whether the folder holds records of another job's parts."""
-        records = map(read_json, self.path.glob(f"{_NUMBERED}{RECORD}"))
-        return any("job" in facts and facts["job"] != self._job for facts in records)
+        records = map(_read_record, self._files(RECORD))
+        return any(record is not None and record.job != self._job for record in records)
 
     @property
     def sample_path(self) -> Path:
         """Path of a file of sample frames, encoded only to see how large they get."""
-        return self.path / "sample.nut"
+        return self.path / _SAMPLE
 
     def twin_path(self, output: Path) -> Path:
         """Return the path of an output that is written only to be compared with an existing one."""
-        return self.path / f"output{output.suffix}"
+        return self.path / f"{_TWIN}{output.suffix}"
 
     def part_path(self, start: int) -> Path:
         """Return the path of the part that starts at a frame."""
@@ -128,7 +142,7 @@ class WorkFolder:
     def _remove_states(self, last: Part) -> None:
         """Remove the states that no work can resume from: all but those at the last part and before gaps."""
         needed = {last.start} | {part.stop for part in self.parts.values() if part.stop not in self.parts}
-        for path in self.path.glob(f"{_NUMBERED}{STATE}"):
+        for path in self._files(STATE):
             if int(path.stem) not in needed:
                 path.unlink()
 
@@ -139,12 +153,18 @@ class WorkFolder:
             LookupError: the file is gone or damaged.
         """
         path = self._state_path(part.stop)
-        digest = read_json(self._record_path(part)).get("state")
-        if digest is None:
+        record = _read_record(self._record_path(part))
+        if record is not None and record.state is None:
             return None
-        if not path.is_file() or file_digest(path) != digest:
+        if record is None or not self._is_intact_state(path, record.state):
             raise LookupError(path)
         return path
+
+    def _is_intact_state(self, path: Path, digest: str | None) -> bool:
+        if path.is_symlink() or not is_regular(path) or file_digest(path) != digest:
+            return False
+        source = self._plan.source
+        return is_state(path, source.width, source.height)
 
     def _record_path(self, part: Part) -> Path:
         return self.path / f"{part.start:08}{RECORD}"
@@ -165,45 +185,46 @@ class WorkFolder:
     @property
     def size_of_state(self) -> int:
         """Size of the largest state file in bytes."""
-        return max((path.stat().st_size for path in self.path.glob(f"{_NUMBERED}{STATE}")), default=0)
+        return max((path.stat().st_size for path in self._files(STATE)), default=0)
 
     @property
     def size(self) -> int:
         """Size of all files in bytes."""
-        return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())
+        return sum(path.stat().st_size for path in own_files(self.path))
 
     def clear(self) -> None:
         """Remove all files of the job but the lock."""
         self.parts.clear()
-        _remove_files(self.path, _OURS[1:])
+        remove_files(self.path, _OURS)
 
 
 def num_kept(path: Path) -> int:
     """Return how many frames are kept in a work folder according to its records, whatever the job."""
-    parts = (read_json(record).get("part", {}) for record in path.glob(f"{_NUMBERED}{RECORD}"))
-    return sum(part.get("num_frames", 0) for part in parts)
+    records = map(_read_record, own_files(path))
+    return sum(record.part.num_frames for record in records if record is not None)
 
 
 @contextmanager
 def work_folder(
-    path: Path, identity: Identity, *, restart: bool = False, is_trial: bool = False
+    plan: Plan, identity: Identity, *, restart: bool = False, is_trial: bool = False
 ) -> Iterator[WorkFolder]:
     """Lock a folder for this process, and find the parts that an earlier run of the job has left.
 
     After the block the folder is removed if it holds no parts.
 
     Args:
-        path: the folder, created if necessary.
+        plan: the plan of the job, whose folder is created if necessary.
         identity: the identity of the job.
         restart: whether existing parts are removed, whatever their job.
         is_trial: whether this is only an estimate, whose parts any later job may discard.
 
     Raises:
-        OutputError: another process uses the folder, or it can't be created.
+        OutputError: another process uses the folder, it can't be created, or vidx4 did not make it.
         OptionError: it holds parts of another job.
     """
-    with _locked(path):
-        folder = WorkFolder(path, identity)
+    path = plan.work_folder
+    with own_folder(path):
+        folder = WorkFolder(plan, identity)
         if restart:
             folder.clear()
         try:
@@ -211,26 +232,45 @@ def work_folder(
             folder.load_parts()
             yield folder
         finally:
-            if not any(path.glob(f"{_NUMBERED}{RECORD}")):
-                _remove_folder(path)
+            if not folder.has_records and not remove_folder(path, _OURS):
+                _logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
 
 
 def recorded_identity(path: Path) -> Identity:
     """Return the identity of the job whose work folder this is; empty if there is none."""
-    identity = read_json(path / PLAN).get("identity")
-    return identity if isinstance(identity, dict) else {}
+    identity = _read_plan(path).get("identity")
+    return identity if isinstance(identity, dict) and all(map(_is_plain, identity.values())) else {}
+
+
+def _read_plan(folder: Path) -> Mapping[str, Any]:
+    return read_json(folder / PLAN, _MAX_RECORD_SIZE, follows_links=False)
+
+
+def _read_record(path: Path) -> Record | None:
+    """Return the record of a part; None if the file is not one."""
+    if path.suffix != RECORD or not _NUMBERED_NAME.fullmatch(path.stem):
+        return None
+    with suppress(ValueError):
+        return Record.of(read_json(path, _MAX_RECORD_SIZE, follows_links=False))
+    return None
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value may be part of an identity."""
+    return (
+        value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    )
 
 
 def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
     """Make sure that the parts in a folder belong to the job, and record its identity."""
-    facts = read_json(folder.path / PLAN)
-    was = facts.get("identity")
-    if was is None and folder.holds_other_jobs():
+    facts, was = _read_plan(folder.path), recorded_identity(folder.path)
+    if not was and folder.holds_other_jobs():
         raise OptionError(
             f"{folder.path} holds parts of an unknown job: its {PLAN} is missing or damaged. Use "
             "--restart to discard them."
         )
-    if was is not None and (found := differences(was, identity)):
+    if was and (found := differences(was, identity)):
         if not facts.get("is_trial"):
             raise OptionError(
                 f"{folder.path} holds an unfinished job with other settings or versions: {found}. Use the "
@@ -243,54 +283,5 @@ def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
             unfinished.write_text(json.dumps(plan, indent=1))
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("w")
-    except OSError as error:
-        raise OutputError(f"{path} can't be created: {error.strerror}.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
-        # Between `open` and `flock`, the job that held the lock may have removed the folder.
-        if not _is_at(lock, path / LOCK):
-            raise OutputError(f"Another job has just finished in {path}: try again.")
-        yield
-
-
-def _is_at(file: IO[Any], path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
-    with suppress(OSError):
-        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
-    return False
-
-
-def _remove_folder(path: Path) -> None:
-    """Remove a work folder, but no file that vidx4 didn't create."""
-    _remove_files(path, _OURS)
-    try:
-        path.rmdir()
-    except OSError:
-        _logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
-
-
-def _remove_files(path: Path, patterns: Sequence[str]) -> None:
-    for file in chain.from_iterable(path.glob(pattern) for pattern in patterns):
-        if file.is_file():
-            file.unlink()
-
-
 def _job_digest(identity: Identity) -> str:
     return sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file; empty if the file is missing or damaged."""
-    try:
-        facts = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}

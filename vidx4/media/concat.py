@@ -7,7 +7,7 @@ from pathlib import Path
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vidx4.media.atomic import write_whole
+from vidx4.files.write import write_whole
 from vidx4.media.container import AnyPacket, complete_times, open_source, read_packets
 from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
@@ -28,7 +28,7 @@ def concatenate(pieces: Sequence[Output], path: Path) -> None:
         OutputError: the file can't be written.
     """
     written = pieces[0].of_pieces(path, probe(pieces[0].path))
-    with write_whole(path) as unfinished:
+    with write_whole(path, like=pieces[0].path) as unfinished:
         _write(pieces, written, unfinished)
         finish_layout(unfinished, written)
 

@@ -14,8 +14,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vidx4.files.write import write_whole
 from vidx4.frames import FrameBatch
-from vidx4.media.atomic import write_whole
 from vidx4.media.container import BITEXACT, open_source, read_frame_packets
 from vidx4.media.display.color import Converter, tag_colors
 from vidx4.media.encoder import start

@@ -13,7 +13,7 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from vidx4.errors import SourceError
-from vidx4.media.atomic import check_writable, write_whole, write_whole_folder
+from vidx4.files.write import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_source, read_packets
 from vidx4.media.formats.edit_lists import set_movie_timescale
@@ -64,10 +64,10 @@ def join(
     if not parts:
         raise SourceError(f"No frame of {source.path} could be decoded.")
     if output.is_pictures:
-        missing = _missing(output, _write_pictures(parts, output))
+        missing = _missing(output, _write_pictures(parts, output, overwrite))
         check_kept(output, output.path, missing, accept_loss=accept_loss)
         return missing
-    with write_whole(output.path) as unfinished:
+    with write_whole(output.path, overwrite=overwrite, like=source.path) as unfinished:
         missing = _missing(output, write_streams(parts, output, unfinished))
         check_kept(output, unfinished, missing, accept_loss=accept_loss)
     return missing
@@ -77,11 +77,13 @@ def _missing(output: Output, present: set[int]) -> tuple[int, ...]:
     return tuple(pts for pts in output.frames if pts not in present)
 
 
-def _write_pictures(parts: Sequence[Path], output: Output) -> set[int]:
+def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> set[int]:
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
-    with write_whole_folder(output.path.parent) as unfinished:
-        write_sequence(_part_packets(parts, output.source, present), unfinished, output.path.name)
+    folder, pattern = output.path.parent, output.path.name
+    with write_whole_folder(folder, like=output.source.path) as unfinished:
+        write_sequence(_part_packets(parts, output.source, present), unfinished, pattern)
+        check_folder(folder, pattern, overwrite=overwrite)  # again: files may have appeared meanwhile
     return present
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidx4.appearance import HdrMetadata
 from vidx4.errors import OutputError
-from vidx4.media.atomic import check_writable
+from vidx4.files.write import check_writable
 from vidx4.media.description import Description, describe
 from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of

@@ -33,11 +33,11 @@ from vidx4.jobs.cluster.task_queue import NO_WORK, QUEUED_PER_WORKER, Task, Work
 from vidx4.jobs.cluster.worker import JobSpec, Worker, _ReadWriteLock
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
 from vidx4.jobs.local import LocalBackend
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
-from vidx4.jobs.work_folder import Part
 from vidx4.media.options import EncodeOptions
 
 FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)

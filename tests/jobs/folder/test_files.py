@@ -31,9 +31,9 @@ from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcom
 from vidx4.jobs.folder.passes import Pass, Total
 from vidx4.jobs.folder.records import Records
 from vidx4.jobs.folder.selection import Selection
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.request import Request
-from vidx4.jobs.work_folder import Part
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 

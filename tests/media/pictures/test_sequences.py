@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
-from vidx4.media.atomic import write_whole_folder
+from vidx4.files.write import write_whole_folder
 from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png

@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
 
+from vidx4.files.write import write_whole
 from vidx4.jobs.cluster.chunks import Chunk, Entry, Frames, missing_chunks
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 from vidx4.jobs.cluster.task_queue import (
@@ -21,10 +22,10 @@ from vidx4.jobs.cluster.task_queue import (
 from vidx4.jobs.cluster.worker import JobSpec, PartResult, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle
 from vidx4.jobs.job import Job
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Advance, Control, Monitor, WorkerStats
 from vidx4.jobs.threads import join_thread, next_item, poll
-from vidx4.jobs.work_folder import Part, WorkFolder
-from vidx4.media.atomic import write_whole
+from vidx4.jobs.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)

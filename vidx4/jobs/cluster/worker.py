@@ -23,11 +23,11 @@ from vidx4.jobs.cluster.model_files import ModelSpec, received
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 from vidx4.jobs.identity import Identity, differences, program
 from vidx4.jobs.job import Pixels
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.parts import make_part
 from vidx4.jobs.pipeline import EnlargeFollowed, TwoStageModel, buffered, enlarged
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
-from vidx4.jobs.work_folder import Part
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled

@@ -232,8 +232,9 @@ class Batch:
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
         backend = self._backend(item)
         if item.plan is None:
-            plan_picture(item.path, item.output, overwrite=item.options.request.overwrite)
-            upscale_picture(item.path, item.output, backend, control)
+            overwrite = item.options.request.overwrite
+            plan_picture(item.path, item.output, overwrite=overwrite)
+            upscale_picture(item.path, item.output, backend, control, overwrite=overwrite)
             self._record(item, self._identity(item))
             return FileReport(item.path, Outcome.DONE, item.output, num_frames=1)
         plan = replace(item.plan, request=item.options.request)

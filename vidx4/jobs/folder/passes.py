@@ -11,9 +11,9 @@ from vidx4.errors import StoppedError
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.threads import poll, result_of
-from vidx4.jobs.work_folder import Part
 
 WATCH_SECONDS = 5.0
 """Seconds between two looks at a watched folder."""

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.files.read import file_digest, read_json
+from vidx4.files.write import write_whole
 from vidx4.jobs.folder.selection import Stamp, stamp
 from vidx4.jobs.identity import NOTHING, Identity, differences
-from vidx4.jobs.work_folder import read_json
-from vidx4.media.atomic import file_digest, write_whole
 
 FILE = ".vidx4-batch.json"
 

@@ -15,6 +15,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
+from vidx4.files.write import check_writable
 from vidx4.jobs.moments import choose_moments, timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
 from vidx4.jobs.plan import plan_source
@@ -24,7 +25,6 @@ from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
-from vidx4.media.atomic import check_writable
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
 
@@ -195,10 +195,10 @@ def run_preview(
         for video, each in zip(plan.videos, upscalers, strict=True)
     ]
     comparisons = [_comparison(plan, clips, i) for i in range(len(plan.scenes.moments))]
-    write_crops(plan.crops, comparisons)
+    write_crops(plan.crops, comparisons, plan.scenes.source.path)
     costs = tuple(map(partial(_cost, plan), plan.variants, upscalers, clips))
     if plan.page is not None:
-        write_page(plan.page, _page(plan, upscaler, costs, comparisons))
+        write_page(plan.page, _page(plan, upscaler, costs, comparisons), plan.scenes.source.path)
     return Preview(plan.videos, plan.crops, plan.page, costs)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidx4.errors import OutputError
+from vidx4.files.write import check_writable, write_whole
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
@@ -15,7 +16,6 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.still.channels import enlarged_alpha, num_colors
 from vidx4.jobs.still.read import StillPicture, read_enlarged, read_picture
 from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, picture_format, write_picture
-from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.checks import Check, require_kept
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,14 @@ def plan_picture(path: Path, output: Path | None = None, *, overwrite: bool = Fa
     return output
 
 
-def upscale_picture(path: Path, output: Path, backend: Backend, control: Control | None = None) -> None:
+def upscale_picture(
+    path: Path,
+    output: Path,
+    backend: Backend,
+    control: Control | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
     """Make a still picture four times larger, and turn it upright.
 
     Transparency, the colour profile, EXIF data and the number of pixels per inch are kept as far as the
@@ -61,6 +68,7 @@ def upscale_picture(path: Path, output: Path, backend: Backend, control: Control
         output: the file to write.
         backend: the model.
         control: stops it before it begins, and is notified when others may begin beside it.
+        overwrite: whether a file that exists at its end is replaced.
 
     Raises:
         SourceError: the picture is damaged.
@@ -72,7 +80,7 @@ def upscale_picture(path: Path, output: Path, backend: Backend, control: Control
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
     enlarged = _enlarge(still.channels, backend, control or Control())
-    with write_whole(output) as unfinished:
+    with write_whole(output, overwrite=overwrite, like=path) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
         require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, accept_loss=True)

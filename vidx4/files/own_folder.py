@@ -1,0 +1,132 @@
+"""Folders that vidx4 makes for itself, in places where others may have put something first."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from vidx4.errors import OutputError
+from vidx4.files.lock import locked
+
+LOCK = "lock"
+_SIGNATURE = b"made by vidx4\n"
+"""Content of the lock file, which shows that vidx4 made the folder."""
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[None]:
+    """Make a folder, or take one that vidx4 made, and lock it for this process.
+
+    Only the user can read what is in it.
+
+    Raises:
+        OutputError: another process uses the folder, it can't be created, it is a link or belongs to another
+            user, or vidx4 did not make it.
+    """
+    try:
+        _make(path)
+        with locked(path / LOCK) as descriptor:
+            # Between opening and locking, the process that held the lock may have removed the folder.
+            if not _is_at(descriptor, path / LOCK):
+                raise OutputError(f"Another job has just finished in {path}: try again.")
+            _sign(path, descriptor)
+            yield
+    except BlockingIOError as error:
+        raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
+
+
+def _make(path: Path) -> None:
+    """Create a folder, or make sure that the one that is there can be used.
+
+    Raises:
+        OutputError: it is a link or belongs to another user, or vidx4 did not make it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(0o700)
+            return
+        if path.is_symlink() or not path.is_dir():
+            raise OutputError(f"{path} is not a folder but a link or a file: remove it.")
+        if not _is_own(path):
+            raise OutputError(f"{path} belongs to another user: choose another output.")
+        if any(path.iterdir()) and not os.path.lexists(path / LOCK):
+            raise _not_ours(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be created: {error.strerror}.") from error
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a folder belongs to the user, or to whom all belongs that is created on this share."""
+    owner = path.stat().st_uid
+    if not hasattr(os, "geteuid") or owner == os.geteuid():
+        return True
+    probe = path / f".{token_hex(8)}.unfinished"
+    probe.touch(exist_ok=False)
+    try:
+        return probe.stat().st_uid == owner
+    finally:
+        probe.unlink()
+
+
+def _sign(path: Path, lock: int) -> None:
+    """Make sure that vidx4 made a folder, as its lock file says; a new one is marked as such.
+
+    Raises:
+        OutputError: it did not.
+    """
+    if os.pread(lock, len(_SIGNATURE) + 1, 0) == _SIGNATURE:
+        return
+    if (
+        os.fstat(lock).st_size
+        or os.fstat(lock).st_nlink != 1
+        or [each.name for each in path.iterdir()] != [LOCK]
+    ):
+        raise _not_ours(path)
+    os.pwrite(lock, _SIGNATURE, 0)
+
+
+def _not_ours(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} was not made by this version of vidx4: move it away, or choose another output."
+    )
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    return False
+
+
+def own_files(path: Path) -> list[Path]:
+    """Return the regular files in a folder; none if it is a link or missing."""
+    with suppress(OSError):
+        if not path.is_symlink():
+            with os.scandir(path) as entries:
+                return [Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+    return []
+
+
+def remove_files(path: Path, names: re.Pattern[str]) -> None:
+    """Remove the regular files in a folder whose whole names match."""
+    for file in own_files(path):
+        if names.fullmatch(file.name):
+            file.unlink()
+
+
+def remove_folder(path: Path, names: re.Pattern[str]) -> bool:
+    """Remove a folder with its lock and the files whose whole names match, but not if it holds others.
+
+    Returns:
+        Whether it is gone.
+    """
+    remove_files(path, names)
+    try:
+        (path / LOCK).unlink(missing_ok=True)
+        path.rmdir()
+    except OSError:
+        return False
+    return True
