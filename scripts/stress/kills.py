@@ -131,9 +131,15 @@ def _arm(kill: Kill) -> None:
             deadly = _fatal(Converter.to_yuv, int(kill.count), before=die)
             Converter.to_yuv = deadly  # type: ignore[method-assign]
         case "before rename":
-            Path.replace = _fatal(Path.replace, int(kill.count), before=die)  # type: ignore[method-assign]
+            _arm_renames(int(kill.count), before=die)
         case "after rename":
-            Path.replace = _fatal(Path.replace, int(kill.count), after=die)  # type: ignore[method-assign]
+            _arm_renames(int(kill.count), after=die)
+
+
+def _arm_renames(count: int, **deaths: Callable[[], None]) -> None:
+    """Change both functions that give a file its final name, after so many calls of one of them."""
+    for function in (Path.replace, Path.hardlink_to):
+        setattr(Path, function.__name__, _fatal(function, count, **deaths))
 
 
 def _fatal(

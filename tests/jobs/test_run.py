@@ -17,6 +17,7 @@ from tests.helpers import as_frames, upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.files.own_folder import LOCK, SIGNATURE
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend, LocalExecutor
@@ -214,8 +215,9 @@ def test_a_second_job_on_the_same_output_is_refused(tmp_path: Path) -> None:
 def test_remains_of_a_killed_job_are_replaced_and_other_files_kept(tmp_path: Path) -> None:
     plan = plan_video(BEAR, tmp_path / "out.mkv", Request(encode=FAST))
     plan.work_folder.mkdir()
-    for name in ("lock", "00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
+    for name in ("00000000.nut", ".00000000.nut.unfinished", "mine.txt"):
         (plan.work_folder / name).write_text("left")
+    (plan.work_folder / LOCK).write_bytes(SIGNATURE)
     run(Job(plan, LocalExecutor(upscale_nearest), 8))
     assert probe(plan.output).num_frames == 82
     assert [path.name for path in plan.work_folder.iterdir()] == ["mine.txt"]

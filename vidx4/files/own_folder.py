@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -11,7 +11,7 @@ from vidx4.errors import OutputError
 from vidx4.files.lock import locked
 
 LOCK = "lock"
-_SIGNATURE = b"made by vidx4\n"
+SIGNATURE = b"made by vidx4\n"
 """Content of the lock file, which shows that vidx4 made the folder."""
 
 
@@ -25,16 +25,19 @@ def own_folder(path: Path) -> Iterator[None]:
         OutputError: another process uses the folder, it can't be created, it is a link or belongs to another
             user, or vidx4 did not make it.
     """
-    try:
-        _make(path)
-        with locked(path / LOCK) as descriptor:
+    with ExitStack() as stack:
+        try:
+            _make(path)
+            descriptor = stack.enter_context(locked(path / LOCK))
             # Between opening and locking, the process that held the lock may have removed the folder.
             if not _is_at(descriptor, path / LOCK):
                 raise OutputError(f"Another job has just finished in {path}: try again.")
             _sign(path, descriptor)
-            yield
-    except BlockingIOError as error:
-        raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
+        except BlockingIOError as error:
+            raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
+        except OSError as error:
+            raise OutputError(f"{path} can't be used ({LOCK}: {error.strerror}).") from error
+        yield
 
 
 def _make(path: Path) -> None:
@@ -77,7 +80,7 @@ def _sign(path: Path, lock: int) -> None:
     Raises:
         OutputError: it did not.
     """
-    if os.pread(lock, len(_SIGNATURE) + 1, 0) == _SIGNATURE:
+    if os.pread(lock, len(SIGNATURE) + 1, 0) == SIGNATURE:
         return
     if (
         os.fstat(lock).st_size
@@ -85,7 +88,7 @@ def _sign(path: Path, lock: int) -> None:
         or [each.name for each in path.iterdir()] != [LOCK]
     ):
         raise _not_ours(path)
-    os.pwrite(lock, _SIGNATURE, 0)
+    os.pwrite(lock, SIGNATURE, 0)
 
 
 def _not_ours(path: Path) -> OutputError:

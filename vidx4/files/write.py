@@ -67,7 +67,7 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
     """
     with _errors_about(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(path, "unfinished", Path.unlink)
+        remove_remains(path)
         unfinished = path.with_name(_hidden_name(path.name, "unfinished"))
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, _permissions(like))
         try:
@@ -123,7 +123,7 @@ def write_whole_folder(folder: Path, *, like: Path | None = None) -> Iterator[Pa
     with _errors_about(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         for state in ("unfinished", "old"):
-            _remove_remains(folder, state, shutil.rmtree)
+            remove_remains(folder, state, shutil.rmtree)
         permissions = _permissions(like)
         unfinished.mkdir(permissions | (permissions & 0o444) >> 2)  # whoever may read it may enter it
         descriptor = os.open(unfinished, os.O_RDONLY)
@@ -176,7 +176,9 @@ def _mark(descriptor: int) -> None:
         try_lock(descriptor)
 
 
-def _remove_remains(path: Path, state: str, remove: Callable[[Path], None]) -> None:
+def remove_remains(
+    path: Path, state: str = "unfinished", remove: Callable[[Path], None] = Path.unlink
+) -> None:
     """Remove what killed runs have left of a file or a folder; a run that still works has locked it."""
     for remains in path.parent.glob(f".{_digest(path.name)}.*.{state}"):
         with suppress(OSError):

@@ -1,5 +1,6 @@
 """The identity of a job: all that affects a pixel or a packet of its output, and how two jobs differ."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from importlib.metadata import version
@@ -24,7 +25,8 @@ _DIGESTS = {
     "weights": "the weights of the model have changed",
 }
 """Messages for values that mean nothing to people."""
-_MAX_DIFFERENCES = 4
+_MAX_DIFFERENCES, _MAX_SHOWN = 4, 80
+"""Differences that are named, and characters of a value that are shown."""
 
 
 def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = NOTHING) -> Identity:
@@ -90,4 +92,4 @@ def _differences(was: Identity, is_: Identity) -> Iterator[str]:
 
 
 def _shown(value: str | float | None) -> str:
-    return "not set" if value in (None, "") else str(value)
+    return "not set" if value in (None, "") else textwrap.shorten(str(value), _MAX_SHOWN)

@@ -10,7 +10,7 @@ from typing import Any
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
-from vidx4.files.write import check_writable
+from vidx4.files.write import check_writable, remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend
@@ -91,6 +91,7 @@ class Run:
         missing = join(parts, replace(written, path=twin), overwrite=True, accept_loss=accept_loss)
         if not filecmp.cmp(twin, plan.output, shallow=False):
             check_writable(plan.output, plan.source.path, overwrite=False)
+        remove_remains(plan.output)  # it may have been killed before its last step
         return missing
 
     def _report(self, missing: tuple[int, ...]) -> Report:

@@ -1,0 +1,141 @@
+"""Files and folders appear whole or not at all, and never through a link."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from vidx4.errors import OutputError
+from vidx4.files.write import check_writable, write_whole, write_whole_folder
+
+
+def write(path: Path, text: str = "new", *, overwrite: bool = True, like: Path | None = None) -> None:
+    with write_whole(path, overwrite=overwrite, like=like) as unfinished:
+        unfinished.write_text(text)
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    path = tmp_path / "home" / "thesis.txt"
+    path.parent.mkdir()
+    path.write_text("precious")
+    return path
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(victim: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to(victim)
+    write(tmp_path / "film.mp4")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "film.mp4").is_symlink()
+
+
+def test_an_unfinished_file_has_a_name_that_nobody_can_foresee(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(2):
+        with write_whole(tmp_path / "film.mp4") as unfinished:
+            names.add(unfinished.name)
+            unfinished.touch()
+    assert len(names) == 2
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with write_whole(tmp_path / "film.mp4") as unfinished:
+            unfinished.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+
+    def write_while_others_write() -> None:
+        with write_whole(path, overwrite=False) as unfinished:
+            unfinished.write_text("new")
+            path.write_text("of somebody else")
+
+    with pytest.raises(OutputError, match="has appeared meanwhile"):
+        write_while_others_write()
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [
+        ("film.mp4", "of somebody else")
+    ]
+
+
+def test_a_dangling_link_counts_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to("nowhere")
+    with pytest.raises(OutputError, match="appeared meanwhile"):
+        write(tmp_path / "film.mp4", overwrite=False)
+    with pytest.raises(OutputError, match="already exists"):
+        check_writable(tmp_path / "film.mp4", tmp_path, overwrite=False)
+
+
+def test_it_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(tmp_path / "film.mp4", overwrite=False)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["new"]
+    with pytest.raises(OutputError, match="appeared meanwhile"):
+        write(tmp_path / "film.mp4", overwrite=False)
+
+
+def test_remains_of_a_killed_run_are_removed_and_those_of_a_living_one_kept(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with write_whole(path) as living:
+        remains = living.with_name(living.name.replace(living.suffixes[0], ".0123456789abcdef"))
+        remains.touch()
+        write(path, "of another run")
+        assert living.exists()
+        assert not remains.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o644, 0o644)]
+)
+def test_nobody_reads_the_output_who_may_not_read_the_source(
+    source: int, output: int, tmp_path: Path
+) -> None:
+    (tmp_path / "film.mp4").touch()
+    (tmp_path / "film.mp4").chmod(source)
+    before = os.umask(0o022)
+    try:
+        write(tmp_path / "film_x4.mp4", like=tmp_path / "film.mp4")
+        with write_whole_folder(tmp_path / "frames", like=tmp_path / "film.mp4"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "film_x4.mp4").stat().st_mode & 0o777 == output
+    assert (tmp_path / "frames").stat().st_mode & 0o777 == output | (output & 0o444) >> 2
+
+
+@pytest.mark.parametrize("write_any", [write_whole, write_whole_folder])
+def test_a_long_name_can_be_written(
+    write_any: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
+) -> None:
+    path = tmp_path / ("x" * 255)
+    with write_any(path) as unfinished:
+        unfinished.touch()
+    assert path.exists()
+    with pytest.raises(OutputError, match="name too long"), write_any(path.with_name("x" * 256)):
+        pass
+
+
+def test_a_link_to_a_folder_is_replaced_and_its_content_kept(victim: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").symlink_to(victim.parent)
+    with write_whole_folder(tmp_path / "frames") as unfinished:
+        (unfinished / "1.png").touch()
+    assert victim.read_text() == "precious"
+    assert [each.name for each in (tmp_path / "frames").iterdir()] == ["1.png"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["frames", "home"]
+
+
+@pytest.mark.parametrize("device", [Path("/dev/null"), Path("/dev/stdout")])
+def test_a_device_is_not_replaced(device: Path) -> None:
+    with pytest.raises(OutputError, match=r"device or a pipe|folder|can't be written"):
+        check_writable(device, Path("film.mp4"), overwrite=True)
