@@ -9,6 +9,7 @@ undisturbed run; then a new job begins, until there were enough kills.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import random
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -128,7 +129,7 @@ def _arm(kill: Kill) -> None:
 
     match kill.moment:
         case "encode":
-            deadly = _fatal(Converter.to_yuv, int(kill.count), before=die)
+            deadly = _fatal(Converter.to_yuv, int(kill.count), itertools.count(1), before=die)
             Converter.to_yuv = deadly  # type: ignore[method-assign]
         case "before rename":
             _arm_renames(int(kill.count), before=die)
@@ -137,27 +138,27 @@ def _arm(kill: Kill) -> None:
 
 
 def _arm_renames(count: int, **deaths: Callable[[], None]) -> None:
-    """Change both functions that give a file its final name, after so many calls of one of them."""
+    """Change both functions that give a file its final name; their calls are counted together."""
+    calls = itertools.count(1)
     for function in (Path.replace, Path.hardlink_to):
-        setattr(Path, function.__name__, _fatal(function, count, **deaths))
+        setattr(Path, function.__name__, _fatal(function, count, calls, **deaths))
 
 
 def _fatal(
     function: Callable[..., Any],
     count: int,
+    calls: Iterator[int],
     before: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> Callable[..., Any]:
     """Wrap a function so that calls after the first `count` do something else before and after."""
-    num_calls = 0
 
     def fatal(*args: Any, **kwargs: Any) -> Any:
-        nonlocal num_calls
-        num_calls += 1
-        if num_calls > count:
+        is_late = next(calls) > count
+        if is_late:
             before()
         result = function(*args, **kwargs)
-        if num_calls > count:
+        if is_late:
             after()
         return result
 

@@ -2,7 +2,7 @@
 
     python -m scripts.stress.work_folders [--cases 300] [--seed 0]
 
-A job is stopped after its first part. Each case copies its work folder, does one to three hostile things to
+A job is stopped after its second part. Each case copies its work folder, does one to three hostile things to
 the copy (links, pipes, other types and ranges, truncations, foreign and forged files), and resumes. Files
 outside of the output's folder are the victims: they must stay as they are.
 """
@@ -18,32 +18,32 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from scripts.stress.kills import make_clip
-from tests.helpers import upscale_nearest
+from tests.helpers import stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import StoppedError, Vidx4Error
+from vidx4.errors import Vidx4Error
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend, LocalExecutor
 from vidx4.jobs.plan import Plan, plan_video
-from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
-from vidx4.jobs.run import run, start
+from vidx4.jobs.run import run
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
+NUM_PARTS = 2
+"""Parts that are made before the job is stopped."""
 LIMIT = 60
 """Seconds for a case."""
-NAMES = ("lock", "plan.json", "00000000.json", "00000000.nut", "00000064.state", "00000064.nut", "output.mkv")
+OTHER_NAMES = ("00000072.nut", "00000072.json", "00000090.state", "sample.nut", "output.mkv")
+"""Names that vidx4 will use, beside those in the folder."""
 NUMBERS: tuple[Any, ...] = (
     -1,
     0,
@@ -77,13 +77,11 @@ class Template:
 
 
 def make_template(folder: Path, plan: Plan, job: Job) -> Template:
-    """Run a job to its end, and again to its first part."""
+    """Run a job to its end, and again to its second part, in the middle of a shot."""
     run(job)
     num_frames = probe(plan.output).num_frames
     plan.output.unlink()
-    stop = Event()
-    with suppress(StoppedError), start(job, Control(on_part=lambda _: stop.set(), stop=stop)) as stopped:
-        stopped.finish()
+    stop_after(job, NUM_PARTS)
     work = folder / "template"
     shutil.move(plan.work_folder, work)
     return Template(job, work, num_frames)
@@ -120,7 +118,8 @@ class Hostility:
 
     def _any(self) -> Path:
         """Return a path at a name that vidx4 uses, with nothing there."""
-        path = self._work / self._rng.choice(NAMES)
+        names = (each.name for each in self._work.iterdir())
+        path = self._work / self._rng.choice(sorted({*names, *OTHER_NAMES}))
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
@@ -133,6 +132,11 @@ class Hostility:
             if (fitting := [each for each in files if not suffixes or each.suffix in suffixes])
             else None
         )
+
+    def _record(self) -> Path:
+        """Return the path of a record, or one where it was."""
+        records = sorted(self._work.glob("0*.json"))
+        return self._rng.choice(records) if records else self._work / "00000000.json"
 
     def link_file(self) -> None:
         """Replace a file by a link, symbolic or hard."""
@@ -187,15 +191,15 @@ class Hostility:
 
     def record(self) -> None:
         """Add a record of other frames, made of one that is there."""
-        path = self._work / "00000000.json"
+        path = self._record()
         try:
             facts = json.loads(_content(path))
-            start = self._rng.choice([0, 1, 32, 64, 96, 128, 99_999_999])
+            start = self._rng.choice([0, 1, 8, 40, 72, 96, 128, 99_999_999])
             facts["part"] |= {"start": start, "stop": self._rng.choice([start, start + 1, 129, 10**9])}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         (self._work / f"{start:08}.json").write_text(json.dumps(facts))
-        packets = self._work / "00000000.nut"
+        packets = path.with_suffix(".nut")
         if start and _is_small(packets):
             shutil.copy(packets, self._work / f"{start:08}.nut")
 
@@ -224,7 +228,8 @@ class Hostility:
 
     def forge(self) -> None:
         """Change a part, and its record to match."""
-        packets, path = self._work / "00000000.nut", self._work / "00000000.json"
+        path = self._record()
+        packets = path.with_suffix(".nut")
         try:
             data, facts = bytearray(_content(packets)), json.loads(_content(path))
             part = facts["part"]
@@ -236,14 +241,14 @@ class Hostility:
                 )
             part |= {"size": len(data), "digest": sha256(data).hexdigest()}
             part["num_frames"] = self._rng.choice([part["num_frames"], 0, 1, 5])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         packets.write_bytes(data)
         path.write_text(json.dumps(facts))
 
     def state(self) -> None:
         """Replace a state by other tensors, and its record to match."""
-        path, record = self._work / "00000064.state", self._work / "00000000.json"
+        record = self._record()
         names = ["low_res", "upscaled", "hidden", "noise.latents", "particles.places", "evil"]
         chosen = self._rng.sample(names, self._rng.randrange(1, 6))
         sides = [0, 1, 3, 16, 24, 64, 96]
@@ -255,10 +260,11 @@ class Hostility:
         }
         try:
             facts = json.loads(_content(record))
+            path = self._work / f"{facts['part']['stop']:08}.state"
             path.unlink(missing_ok=True)
             save_file(tensors, path)
             facts["state"] = sha256(path.read_bytes()).hexdigest()
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         record.write_text(json.dumps(facts))
 
