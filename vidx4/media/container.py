@@ -22,6 +22,7 @@ from vidx4.media.formats import ebml
 from vidx4.media.formats.boxes import read_boxes
 from vidx4.media.formats.demuxers import DECODER_OPTIONS, file_url, reading_options
 from vidx4.media.formats.matroska import SEGMENT
+from vidx4.media.formats.sample_tables import MAX_ENTRIES, num_entries
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 from vidx4.video import STEADY, Clock
@@ -127,13 +128,22 @@ def _check_readable(path: Path) -> None:
             raise SourceError(f"{path} is not a file.")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty.")
-        if path.suffix.lower() == _PLANE:
-            raise SourceError(f"{path} holds one plane of a picture, not a video.")
-        with open_file(path) as file:
-            if file.read(32).startswith(_LISTS):
-                raise SourceError(f"{path} is a list of other files or a document, not a video.")
+        _check_content(path)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _check_content(path: Path) -> None:
+    if path.suffix.lower() == _PLANE:
+        raise SourceError(f"{path} holds one plane of a picture, not a video.")
+    with open_file(path) as file:
+        if file.read(32).startswith(_LISTS):
+            raise SourceError(f"{path} is a list of other files or a document, not a video.")
+        if num_entries(file) > MAX_ENTRIES:
+            raise SourceError(
+                f"{path} claims to hold more than {MAX_ENTRIES:,} samples: if that is true, divide it into "
+                "pieces."
+            )
 
 
 def knows_order(container: InputContainer) -> bool:

@@ -28,6 +28,7 @@ from vidx4.media.display.immersive import read_sphere, read_stereo
 from vidx4.media.display.side_data import SideDataOf, SideDataReader, lost_metadata
 from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.held_tags import read_tags
+from vidx4.media.formats.limits import check_size
 from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import STEADY, Source, StreamInfo
@@ -131,6 +132,7 @@ def _video_stream(container: InputContainer, path: Path, number: int | None) -> 
         raise SourceError(f"{path} holds no video.")
     if best.codec_context is None:
         raise SourceError(f"The video of {path} can't be decoded: its codec is unknown, or it is protected.")
+    check_size(best.width, best.height, path)
     return best
 
 

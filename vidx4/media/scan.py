@@ -21,6 +21,7 @@ from vidx4.media.container import (
     read_packets,
 )
 from vidx4.media.formats.cc_data import caption_marks
+from vidx4.media.formats.limits import MAX_FRAMES, MAX_PIXELS
 from vidx4.media.stall import Pulse
 from vidx4.media.timing.clock import ClockScan
 from vidx4.media.timing.frame_times import (
@@ -77,7 +78,7 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
     Raises:
         SourceError: the video is encrypted, or none of its frames can be decoded.
     """
-    found, presence = _Pass(container, stream), Presence()
+    found, presence = _Pass(container, stream, path), Presence()
     packets = read_packets(container, *container.streams, on_error=lambda: _warn(path))
     for packet in presence.watch(packets):
         pulse.beat()
@@ -87,7 +88,10 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         raise SourceError(f"{path} is protected: its video is encrypted.")
     first_frame, coded = found.sample.first_frame, found.coded
     if first_frame is None or all(packet.pts is None for packet in coded):
-        raise SourceError(f"No frame of {path} can be decoded.")
+        raise SourceError(
+            f"No frame of {path} can be decoded: it is damaged, or its picture has more than {MAX_PIXELS:,} "
+            "pixels."
+        )
     returned = found.sample.returned
     if _may_have_fields(stream, first_frame, coded, returned):
         returned = _decode_all(path, stream.index, pulse)
@@ -117,7 +121,8 @@ def _presence(path: Path, clock: Clock) -> Presence:
 class _Pass:
     """What is known of a file after some of its packets."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, path: Path) -> None:
+        self._path = path
         self._container, self._stream = container, stream
         self._holds_frame = _frame_test(stream)
         self._is_mpeg4 = stream.codec_context.codec.canonical_name == "mpeg4"
@@ -147,6 +152,8 @@ class _Pass:
         is_discarded, is_tiny = packet.is_discard, self._is_mpeg4 and packet.size <= _MAX_EMPTY_VOP
         if not self.is_encrypted:
             self.sample.add(packet)
+        if len(self.coded) == MAX_FRAMES:
+            raise SourceError(f"{self._path} holds more than {MAX_FRAMES:,} frames: divide it into pieces.")
         is_shown = self._holds_frame(packet) and not is_discarded
         self.coded.append(Coded(pts if is_shown else None, duration, is_tiny))
 

@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.container import AnyPacket
+from vidx4.media.formats.demuxers import DECODER_OPTIONS
 
 _FEW, _ENOUGH, _MOST = 8, 32, 300
 """Packets to decode as a sample: of a video without reordered frames, of others, and until a reordered frame
@@ -18,7 +19,7 @@ _MAX_DELAY = 16
 """Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Coded:
     """What a packet of a video states."""
 
@@ -141,7 +142,7 @@ class _Whole(Sample):
 
     def __init__(self, stream: VideoStream) -> None:
         super().__init__(stream)
-        stream.codec_context.options = {"skip_loop_filter": "all"}
+        stream.codec_context.options = DECODER_OPTIONS | {"skip_loop_filter": "all"}
 
     def _is_enough(self, num_packets: int) -> bool:
         return False
