@@ -159,6 +159,7 @@ def _describe(stream: Stream, found: Scan) -> StreamInfo:
         start=None if stream.start_time is None else float(stream.start_time * (stream.time_base or 1)),
         tags=tuple(stream.metadata.items()),
         stretches=found.presence.of(stream),
+        most_at_once=found.presence.most_at_once(stream),
     )
 
 

@@ -21,7 +21,7 @@ from vidx4.media.container import (
     read_packets,
 )
 from vidx4.media.formats.cc_data import caption_marks
-from vidx4.media.formats.limits import MAX_FRAMES, MAX_PIXELS
+from vidx4.media.formats.limits import MAX_FRAMES, MAX_JUMPS, MAX_PIXELS
 from vidx4.media.stall import Pulse
 from vidx4.media.timing.clock import ClockScan
 from vidx4.media.timing.frame_times import (
@@ -138,6 +138,11 @@ class _Pass:
     def add(self, packet: AnyPacket) -> None:
         """Add the next packet."""
         number = self.clock.add(packet)
+        if self.clock.num_jumps > MAX_JUMPS:
+            raise SourceError(
+                f"The timestamps of {self._path} jump more than {MAX_JUMPS:,} times: it is damaged. Copying "
+                "its streams to a new file may mend it."
+            )
         if packet.stream_index != self._stream.index:
             if packet.has_sidedata("encryption_info"):
                 self.protected.add(packet.stream_index)

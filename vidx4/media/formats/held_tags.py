@@ -17,6 +17,7 @@ from av.stream import Stream
 
 from vidx4.media.formats.containers import MATROSKA
 from vidx4.media.formats.languages import UNDETERMINED, written_language
+from vidx4.media.formats.limits import MAX_TAGS
 from vidx4.media.formats.tags import CREATION_TIME, is_same_value, lasting
 
 _QUICKTIME = frozenset({"mp4", "mov"})
@@ -170,13 +171,15 @@ def tags_of_stream(
 
 
 def _distinct(tags: Mapping[str, str], muxer: str) -> tuple[dict[str, str], list[str]]:
-    """Return tags under keys that a container doesn't change, and the keys of those that would be doubles."""
+    """Return tags under keys that a container doesn't change, and the keys of doubles and of too many."""
     found: dict[str, str] = {}
+    known: set[str] = set()
     doubled = []
     for key, value in tags.items():
         stored = key.replace(" ", "_") if muxer in MATROSKA else key
-        if stored.lower() in map(str.lower, found):
+        if stored.lower() in known or len(known) == MAX_TAGS:
             doubled.append(key)
         else:
             found[stored] = value
+            known.add(stored.lower())
     return found, doubled

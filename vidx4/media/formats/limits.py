@@ -4,8 +4,20 @@ from vidx4.errors import SourceError
 
 MAX_PIXELS = 40_000_000
 """Pixels of a frame: 8K fits. The RGB of 16 times as many has to be less than 2 GiB, FFmpeg's limit."""
-MAX_FRAMES = 4_000_000
-"""Frames of a video: 37 hours at 30 a second. To know the time of each takes about 300 bytes."""
+MAX_FRAMES = 3_000_000
+"""Frames of a video: 27 hours at 30 a second. To know the time of each takes about 400 bytes."""
+MAX_JUMPS = 10_000
+"""Places of a file at which timestamps restart or jump; a disc has some hundreds."""
+MAX_STRETCHES = 100_000
+"""Separate stretches of a stream, such as subtitles, that are told apart."""
+MAX_TEXTS_AT_ONCE = 50
+"""Subtitles that are shown at the same time where each combination is stored; no screen has room for more."""
+MAX_STREAMS = 128
+"""Streams beside the video, without attached files: a disc has up to 64. Some have to be read one by one."""
+MAX_CHAPTERS = 10_000
+"""Chapters that are kept. MP4 stores each as a packet and some players read them all at the start."""
+MAX_TAGS = 1_000
+"""Tags of a file or of a stream that are kept: FFmpeg compares each with all others."""
 MAX_PICTURE_SIZE = 1 << 29
 """Bytes of a file of one picture, or of an animation that has to be in memory as a whole."""
 MAX_DRAWN_PIXELS = 1 << 32

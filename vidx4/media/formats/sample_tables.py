@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from vidx4.media.formats.boxes import Box, read_boxes
 
-MAX_ENTRIES = 20_000_000
-"""Entries of all tables of a file: a day at 50 frames a second, with three streams of sound, has 17 million.
+MAX_ENTRIES = 12_000_000
+"""Entries of all tables of a file: a day at 30 frames a second, with two streams of sound, has 11 million.
 FFmpeg takes up to 40 bytes for each."""
 _TOP = frozenset(
     [*b"ediw free ftyp junk mdat moof moov pict pnot prfl skip styp udta uuid wide".split(), b"jP  "]

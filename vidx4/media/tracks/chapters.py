@@ -1,12 +1,17 @@
 """Read the chapters of a file, and write them into another."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 from av.container import InputContainer, OutputContainer
 
+from vidx4.media.formats.limits import MAX_CHAPTERS
 from vidx4.media.tracks.timeline import Cut
+
+_logger = logging.getLogger(__name__)
 
 _NANOSECOND = Fraction(1, 10**9)
 
@@ -28,9 +33,12 @@ class Chapter:
 
 
 def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapter]:
-    """Return the chapters of a file: all of them, or those inside a cut, on the clock of its output."""
-    found = []
-    for chapter in container.chapters():
+    """Return the chapters of a file: all of them, or those inside a cut, on the clock of its output.
+
+    Those after the first `MAX_CHAPTERS` are left out.
+    """
+    found: list[Chapter] = []
+    for chapter in islice(container.chapters(), MAX_CHAPTERS):
         time_base = Fraction(chapter["time_base"] or 1)
         start, stop = chapter["start"] * time_base, chapter["end"] * time_base
         metadata = chapter["metadata"]
@@ -46,6 +54,8 @@ def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapt
 
 def set_chapters(container: OutputContainer, chapters: Sequence[Chapter]) -> None:
     """Set the chapters of an output."""
+    if len(chapters) == MAX_CHAPTERS:
+        _logger.warning("%s: only the first %d chapters are kept.", container.name, MAX_CHAPTERS)
     container.set_chapters(
         [
             {
