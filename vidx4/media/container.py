@@ -21,6 +21,7 @@ from vidx4.files.read import open_file
 from vidx4.media.formats import ebml
 from vidx4.media.formats.boxes import read_boxes
 from vidx4.media.formats.demuxers import DECODER_OPTIONS, file_url, reading_options
+from vidx4.media.formats.limits import MAX_TAGS
 from vidx4.media.formats.matroska import SEGMENT
 from vidx4.media.formats.sample_tables import MAX_ENTRIES, num_entries
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
@@ -73,6 +74,9 @@ def open_source(path: Path) -> InputContainer:
     if _is_protected(container):
         container.close()
         raise SourceError(f"{path} is protected and can't be decoded without its key.")
+    if max(len(each.metadata) for each in (container, *container.streams)) > MAX_TAGS:
+        container.close()
+        raise SourceError(f"{path} holds more than {MAX_TAGS:,} tags: copy its streams to a new file.")
     return container
 
 

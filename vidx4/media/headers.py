@@ -1,5 +1,6 @@
 """The streams and the metadata of an output: everything but its packets."""
 
+import logging
 from io import BytesIO
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO
 from vidx4.media.formats.demuxers import file_url
 from vidx4.media.formats.edit_lists import common_timescale
+from vidx4.media.formats.limits import MAX_CHAPTERS
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
@@ -30,6 +32,8 @@ from vidx4.media.tracks.audio_delay import declare_delay
 from vidx4.media.tracks.chapters import chapters_of, set_chapters
 from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
+
+_logger = logging.getLogger(__name__)
 
 
 def open_output(path: Path, output: Output, original: InputContainer) -> OutputContainer:
@@ -166,6 +170,10 @@ def describe_output(container: OutputContainer, original: InputContainer, output
     """Copy the metadata and the chapters of a source."""
     container.metadata.update(output.description.file.kept)
     if output.muxer != "mpegts":
+        if output.max_packets and len(original.chapters()) > MAX_CHAPTERS:  # said once, before the work
+            _logger.warning(
+                "%s: only the first %s chapters are kept.", output.source.path, f"{MAX_CHAPTERS:,}"
+            )
         set_chapters(container, chapters_of(original, output.cut))
 
 

@@ -41,6 +41,8 @@ _INTERLACED_ORDERS = range(2, 6)
 """Values of `AVFieldOrder` for interlaced video; 0 is unknown, 1 progressive."""
 _TOP_FIRST_ORDERS = (2, 5)
 """Values of `AVFieldOrder` if the top field is shown first, whichever is coded first."""
+_UNCHANGED = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+"""The display matrix of a picture that is shown as it is stored."""
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -243,5 +245,7 @@ def _top_field_first(stream: VideoStream) -> bool | None:
 
 
 def _display_matrix(found: SideDataOf) -> tuple[int, ...] | None:
-    matrix = found.get(SideDataType.DISPLAYMATRIX)
-    return None if matrix is None else tuple(array("i", matrix))
+    """Return the display matrix of a frame, given its side data; None if it changes nothing."""
+    stored = found.get(SideDataType.DISPLAYMATRIX)
+    matrix = None if stored is None else tuple(array("i", stored))
+    return None if matrix == _UNCHANGED else matrix

@@ -17,7 +17,6 @@ from av.stream import Stream
 
 from vidx4.media.formats.containers import MATROSKA
 from vidx4.media.formats.languages import UNDETERMINED, written_language
-from vidx4.media.formats.limits import MAX_TAGS
 from vidx4.media.formats.tags import CREATION_TIME, is_same_value, lasting
 
 _QUICKTIME = frozenset({"mp4", "mov"})
@@ -171,13 +170,13 @@ def tags_of_stream(
 
 
 def _distinct(tags: Mapping[str, str], muxer: str) -> tuple[dict[str, str], list[str]]:
-    """Return tags under keys that a container doesn't change, and the keys of doubles and of too many."""
+    """Return tags under keys that a container doesn't change, and the keys of those that would be doubles."""
     found: dict[str, str] = {}
     known: set[str] = set()
     doubled = []
     for key, value in tags.items():
         stored = key.replace(" ", "_") if muxer in MATROSKA else key
-        if stored.lower() in known or len(known) == MAX_TAGS:
+        if stored.lower() in known:
             doubled.append(key)
         else:
             found[stored] = value

@@ -16,8 +16,8 @@ MAX_STREAMS = 128
 """Streams beside the video, without attached files: a disc has up to 64. Some have to be read one by one."""
 MAX_CHAPTERS = 10_000
 """Chapters that are kept. MP4 stores each as a packet and some players read them all at the start."""
-MAX_TAGS = 1_000
-"""Tags of a file or of a stream that are kept: FFmpeg compares each with all others."""
+MAX_TAGS = 5_000
+"""Tags of a file or of a stream; FFmpeg compares each with all others whenever it opens the file."""
 MAX_PICTURE_SIZE = 1 << 29
 """Bytes of a file of one picture, or of an animation that has to be in memory as a whole."""
 MAX_DRAWN_PIXELS = 1 << 32

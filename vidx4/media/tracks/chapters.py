@@ -1,6 +1,5 @@
 """Read the chapters of a file, and write them into another."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,8 +9,6 @@ from av.container import InputContainer, OutputContainer
 
 from vidx4.media.formats.limits import MAX_CHAPTERS
 from vidx4.media.tracks.timeline import Cut
-
-_logger = logging.getLogger(__name__)
 
 _NANOSECOND = Fraction(1, 10**9)
 
@@ -54,8 +51,6 @@ def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapt
 
 def set_chapters(container: OutputContainer, chapters: Sequence[Chapter]) -> None:
     """Set the chapters of an output."""
-    if len(chapters) == MAX_CHAPTERS:
-        _logger.warning("%s: only the first %d chapters are kept.", container.name, MAX_CHAPTERS)
     container.set_chapters(
         [
             {

@@ -25,8 +25,8 @@ _PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
 segment that ends a set."""
 _MARKUP = re.compile(r"\{[^{}]*\}|</?[a-zA-Z][^<>]*>|\\h")
 """Styles of ASS, to which FFmpeg decodes all text, tags of HTML, and hard spaces."""
-_BREAK = re.compile(r"\\[Nn]")
-"""A line break of ASS."""
+_BREAK = re.compile(r"\\[Nn]|[\r\n]")
+"""A line break: of ASS, and what PyAV makes of it."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
 """Layers of MPEG audio, which MP4 and MPEG-TS don't distinguish: each frame states its own."""
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
