@@ -1,7 +1,8 @@
 """One pass over the packets of a file: its clock, and the time of each frame."""
 
 import logging
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -128,7 +129,7 @@ class _Pass:
         self._is_mpeg4 = stream.codec_context.codec.canonical_name == "mpeg4"
         self.clock, self.sample = ClockScan(container.format.name), Sample(stream)
         self.coded: list[Coded] = []
-        self.numbers: list[int] = []
+        self.numbers = array("q")
         """For each packet of a frame, the number of packets of its stream before it."""
         self.protected: set[int] = set()
         self.is_encrypted = False
@@ -195,7 +196,7 @@ def _decode_all(path: Path, index: int, pulse: Pulse) -> Returned:
         return decode_all(stream, pulse.each(read_frame_packets(container, stream)))
 
 
-def _moved(coded: list[Coded], numbers: list[int], clock: Clock, stream: VideoStream) -> list[Coded]:
+def _moved(coded: list[Coded], numbers: Sequence[int], clock: Clock, stream: VideoStream) -> list[Coded]:
     """Return packets with their times on the continuous clock."""
     jumps = [jump for jump in reversed(clock.jumps) if jump.stream == stream.index]
     if not jumps:

@@ -4,8 +4,8 @@ from vidx4.errors import SourceError
 
 MAX_PIXELS = 40_000_000
 """Pixels of a frame: 8K fits. The RGB of 16 times as many has to be less than 2 GiB, FFmpeg's limit."""
-MAX_FRAMES = 3_000_000
-"""Frames of a video: 27 hours at 30 a second. To know the time of each takes about 400 bytes."""
+MAX_FRAMES = 2_700_000
+"""Frames of a video: 25 hours at 30 a second. To know the time of each takes about 500 bytes."""
 MAX_JUMPS = 10_000
 """Places of a file at which timestamps restart or jump; a disc has some hundreds."""
 MAX_STRETCHES = 100_000

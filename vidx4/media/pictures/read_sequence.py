@@ -188,7 +188,7 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
     codec, timing = _codec_of(first), Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
     if codec in _PIXELS:
         decode, num_channels = _PIXELS[codec]
-        height, width, _ = decode(read_picture(first)).shape
+        height, width, _ = _decoded(first, decode).shape
         track = Track.of_pixels(width, height, num_channels, timing)
         return open_track(path, track, lambda index: _read_pixels(found.file(index), decode, (height, width)))
     # An empty file counts as a frame that can't be decoded, and no sample of a track may be empty.
@@ -224,9 +224,17 @@ def _size_of(file: Path) -> int:
 
 def _read_pixels(file: Path, decode: Callable[[bytes], Pixels], shape: tuple[int, int]) -> bytes:
     """Return the pixels of a picture, which must be (H, W) of the first."""
-    pixels = decode(read_picture(file))
+    pixels = _decoded(file, decode)
     if pixels.shape[:2] != shape:
         raise SourceError(
             f"{file} differs in size from the first picture: enlarge pictures of several sizes one by one."
         )
     return pixels.tobytes()
+
+
+def _decoded(file: Path, decode: Callable[[bytes], Pixels]) -> Pixels:
+    content = read_picture(file)
+    try:
+        return decode(content)
+    except SourceError as error:
+        raise SourceError(f"{file}: {error}") from error

@@ -15,6 +15,8 @@ from vidx4.media.formats.demuxers import DECODER_OPTIONS
 _FEW, _ENOUGH, _MOST = 8, 32, 300
 """Packets to decode as a sample: of a video without reordered frames, of others, and until a reordered frame
 is seen."""
+_HOPELESS = 100_000
+"""Packets of which none can be decoded, after which none of the rest is tried: an hour."""
 _MAX_DELAY = 16
 """Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 
@@ -68,7 +70,9 @@ class Sample:
         returned.num_packets += 1
         set_number(packet, number)
         self._decode(packet, number)
-        if returned.frames:
+        if not returned.frames:
+            self._is_done = number == _HOPELESS
+        else:
             self._is_done = self._is_enough(number + 1 - returned.frames[0])
 
     def _decode(self, packet: "AnyPacket | None", number: int) -> None:
