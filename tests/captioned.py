@@ -11,7 +11,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Stream
 
 from tests.video_builder import frames, scene, write
-from vidx4.media.display.side_data import side_data_of
+from vidx4.media.display.side_data import SideDataReader
 
 NTSC = Fraction(30000, 1001)
 _SLICE = b"\0\0\1\1"
@@ -65,8 +65,9 @@ def recoded(path: Path, copy: Path, codec: str) -> Path:
 
 def decoded_captions(path: Path) -> list[tuple[Fraction, bytes]]:
     """Return the second of each frame and the closed captions that FFmpeg's decoder finds in it."""
+    reader = SideDataReader()
     with av.open(str(path)) as container:
         return [
-            ((frame.pts or 0) * Fraction(frame.time_base or 1), side_data_of(frame).get(Type.A53_CC, b""))
+            ((frame.pts or 0) * Fraction(frame.time_base or 1), reader.read(frame).get(Type.A53_CC, b""))
             for frame in container.decode(video=0)
         ]

@@ -85,6 +85,8 @@ class StreamInfo:
     """The metadata as it is stored, keys and values."""
     stretches: tuple[tuple[Fraction, Fraction], ...] | None = field(default=None, metadata=_INTERNAL)
     """Where its packets are, `[start, stop)` in seconds of the file's clock; None if that is unknown."""
+    most_at_once: int = field(default=0, metadata=_INTERNAL)
+    """The most subtitles of the stream that are shown at the same time."""
 
     @property
     def is_empty(self) -> bool:

@@ -2,13 +2,18 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.conftest import MakeVideo
+from tests.media.tracks.test_subtitles import write_cues
+from tests.video_builder import frames, scene, write
 from vidx4.errors import ContainerError, OptionError, OutputError
+from vidx4.media.container import read_packets
 from vidx4.media.options import StreamOptions
 from vidx4.media.probe import probe
 from vidx4.media.streams import choose_streams, choose_suffix
+from vidx4.media.tracks.presence import Presence
 from vidx4.video import Source, StreamInfo
 
 
@@ -129,3 +134,27 @@ def test_streams_are_found_where_their_packets_are(make_video: MakeVideo) -> Non
     assert stretch[0] <= 0
     assert abs(stretch[1] - source.duration) < Fraction(1, 10)
     assert not {"tags", "stretches"} & source.facts()["streams"][1].keys()
+
+
+def test_too_many_streams_are_refused(make_video: MakeVideo) -> None:
+    source = holding(probe(make_video()), *[("audio", "mp3")] * 200)
+    with pytest.raises(ContainerError, match=r"holds 201 streams.*128.*--audio"):
+        choose_streams(source, ".mkv")
+    assert len(carried(source, ".mkv", StreamOptions(audio="1,2,3"))) == 3
+
+
+def test_texts_that_no_screen_has_room_for_are_not_combined(tmp_path: Path) -> None:
+    """MP4 shows one text at once: each combination of those that overlap would be a text of its own."""
+    path = write_cues(tmp_path / "a.mkv", "subrip", [(n, 100_000, f"text {n}") for n in range(60)])
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.subtitles
+        presence = Presence()
+        for _ in presence.watch(read_packets(container, stream)):
+            pass
+        assert presence.most_at_once(stream) == 60
+    info = StreamInfo(2, "subtitle", "subrip", most_at_once=60)
+    source = probe(write(tmp_path / "b.mkv", frames(scene(2)), num_audio=0))
+    source = replace(source, streams=(*source.streams, info))
+    ((_, why),) = choose_streams(source, ".mp4").lost
+    assert "more than 50 texts at once" in why
+    assert carried(source, ".mkv") == [(2, None)]

@@ -152,13 +152,13 @@ def frames_size(plan: Plan, folder: WorkFolder) -> int:
     starts = sorted(folder.parts)
     if len(starts) >= ENOUGH_PARTS:
         return folder.size_of_parts * plan.num_frames // folder.num_done
-    made = _sum(frame_sizes(folder.part_path(start)) for start in starts)
+    made = _sum(frame_sizes(folder.part_path(start), plan.written.target) for start in starts)
     places = list(_places(plan))
     if not places:
         return _extrapolate(made, plan.num_frames)
     first = folder.parts[starts[0]]
     plain = _total(_plain(plan, folder, first.start, first.num_frames))
-    growth = _total(frame_sizes(folder.part_path(first.start))) / max(plain, 1)
+    growth = _total(frame_sizes(folder.part_path(first.start), plan.written.target)) / max(plain, 1)
     sampled = _sum(_plain(plan, folder, place, NUM_FRAMES) for place in places)
     return round(min(max(growth, 1.0), MAX_GROWTH) * _extrapolate(sampled, plan.num_frames))
 
@@ -175,7 +175,7 @@ def _plain(plan: Plan, folder: WorkFolder, start: int, num_frames: int) -> Sizes
     frames = islice(read_frames(source, TimeRange(start=source.seconds_of(source.pts[start]))), num_frames)
     batches = (enlarge_frames(FrameBatch.of([frame])) for frame in frames)
     encode_part(folder.sample_path, batches, source, plan.written.target)
-    return frame_sizes(folder.sample_path)
+    return frame_sizes(folder.sample_path, plan.written.target)
 
 
 def _sum(sizes: Iterable[Sizes]) -> Sizes:

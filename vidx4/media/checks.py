@@ -321,7 +321,8 @@ def _packets(
         yield Check.of(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
         yield _times(f"{name}: length", [given.length], [kept.length], Fraction(1, 10))
     else:
-        lost = [text for text in given.texts if not any(text in other for other in kept.texts)]
+        there = set(kept.texts)
+        lost = [text for text in given.texts if text not in there]
         yield Check(f"{name}: texts", f"{len(given.texts)}", f"{len(given.texts) - len(lost)}", not lost)
 
 

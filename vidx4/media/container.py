@@ -17,9 +17,13 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from vidx4.errors import SourceError
+from vidx4.files.read import open_file
 from vidx4.media.formats import ebml
 from vidx4.media.formats.boxes import read_boxes
+from vidx4.media.formats.demuxers import DECODER_OPTIONS, file_url, reading_options
+from vidx4.media.formats.limits import MAX_TAGS
 from vidx4.media.formats.matroska import SEGMENT
+from vidx4.media.formats.sample_tables import MAX_ENTRIES, num_entries
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.read_sequence import is_sequence, open_sequence
 from vidx4.video import STEADY, Clock
@@ -37,8 +41,8 @@ _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 """Demuxers of containers without presentation times."""
 _PATIENCE = 120.0
 """Seconds to wait for a file to be opened, or for its next bytes."""
-_NOT_VIDEOS = frozenset({"tty"})
-"""Demuxers that accept anything: `tty` draws a text file as a picture."""
+_PLANE = ".y"
+"""The suffix of files of one plane of a picture: FFmpeg looks for the others beside them."""
 _LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
 """First bytes of files that make FFmpeg open others, even pipes that block: concat, HLS, DASH (XML)."""
 _BOXES = frozenset(
@@ -61,19 +65,54 @@ def open_source(path: Path) -> InputContainer:
     if is_animation(path):
         return open_animation(path)
     try:
-        # FFmpeg takes what precedes a colon for a protocol, and a file may be called `http:x.mp4`.
-        container = av.open(str(path.absolute()), metadata_errors="replace", timeout=_PATIENCE)
+        container = _open(path)
     except FFmpegError as error:
         raise SourceError(
             f"{path} can't be read as a video: it is something else, or is cut off before its index "
             f"({error.strerror})."
         ) from error
-    if container.format.name in _NOT_VIDEOS:
-        container.close()
-        raise SourceError(f"{path} is not a video.")
     if _is_protected(container):
         container.close()
         raise SourceError(f"{path} is protected and can't be decoded without its key.")
+    if max(len(each.metadata) for each in (container, *container.streams)) > MAX_TAGS:
+        container.close()
+        raise SourceError(f"{path} holds more than {MAX_TAGS:,} tags: copy its streams to a new file.")
+    return container
+
+
+def open_part(path: Path, demuxer: str) -> InputContainer:
+    """Open a file that vidx4 has written: as what it is, whatever may have taken its place.
+
+    Args:
+        path: the file.
+        demuxer: FFmpeg's name of its format.
+
+    Raises:
+        SourceError: it is missing, unreadable, or something else.
+    """
+    _check_readable(path)
+    try:
+        container = _open(path, demuxer)
+    except FFmpegError as error:
+        raise SourceError(f"{path} is damaged or was not written by vidx4: delete it.") from error
+    if not container.streams.video:
+        container.close()
+        raise SourceError(f"{path} holds no video and was not written by vidx4: delete it.")
+    return container
+
+
+def _open(path: Path, demuxer: str | None = None) -> InputContainer:
+    container = av.open(
+        file_url(path),
+        format=demuxer,
+        options=DECODER_OPTIONS,
+        container_options=reading_options(),
+        metadata_errors="replace",
+        timeout=_PATIENCE,
+    )
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = DECODER_OPTIONS
     return container
 
 
@@ -93,11 +132,22 @@ def _check_readable(path: Path) -> None:
             raise SourceError(f"{path} is not a file.")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty.")
-        with path.open("rb") as file:
-            if file.read(32).startswith(_LISTS):
-                raise SourceError(f"{path} is a list of other files or a document, not a video.")
+        _check_content(path)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _check_content(path: Path) -> None:
+    if path.suffix.lower() == _PLANE:
+        raise SourceError(f"{path} holds one plane of a picture, not a video.")
+    with open_file(path) as file:
+        if file.read(32).startswith(_LISTS):
+            raise SourceError(f"{path} is a list of other files or a document, not a video.")
+        if num_entries(file) > MAX_ENTRIES:
+            raise SourceError(
+                f"{path} claims to hold more than {MAX_ENTRIES:,} samples: if that is true, divide it into "
+                "pieces."
+            )
 
 
 def knows_order(container: InputContainer) -> bool:
@@ -123,7 +173,7 @@ def is_cut_off(path: Path) -> bool:
     if not path.is_file():  # numbered pictures
         return False
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(_HEAD)
         if head[4:8] in _BOXES:
             return _end_of_boxes(file, size) > size

@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 
 from vidx4.files.write import write_whole
 from vidx4.frames import FrameBatch
-from vidx4.media.container import BITEXACT, open_source, read_frame_packets
+from vidx4.media.container import BITEXACT, open_part, read_frame_packets
 from vidx4.media.display.color import Converter, tag_colors
 from vidx4.media.encoder import start
+from vidx4.media.formats.demuxers import file_url
 from vidx4.media.target import Target
 from vidx4.video import Source
 
@@ -52,17 +53,16 @@ def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, targe
         if first is None:
             unfinished.touch()
             return 0
-        kind, options = _container(source, target)
-        with av.open(str(unfinished), "w", format=kind, container_options=options) as container:
+        kind, options = target.part_format, _part_options(source, target)
+        with av.open(file_url(unfinished), "w", format=kind, container_options=options) as container:
             stream = _add_stream(container, source, target)
             return _encode(container, stream, _frames(chain([first], batches), source, target))
 
 
-def _container(source: Source, target: Target) -> tuple[str, dict[str, str]]:
-    """Return the muxer of parts and its options."""
-    if target.encoder.codec != "prores":
-        return "nut", BITEXACT
-    return "mov", BITEXACT | {"video_track_timescale": str(source.time_base.denominator)}
+def _part_options(source: Source, target: Target) -> dict[str, str]:
+    if target.part_format == "nut":
+        return BITEXACT
+    return BITEXACT | {"video_track_timescale": str(source.time_base.denominator)}
 
 
 def _add_stream(container: OutputContainer, source: Source, target: Target) -> VideoStream:
@@ -121,11 +121,11 @@ def _set_dts(packets: Sequence["Packet[VideoStream]"]) -> None:
         packet.dts = dts
 
 
-def frame_sizes(part: Path) -> tuple[list[int], list[int]]:
+def frame_sizes(part: Path, target: Target) -> tuple[list[int], list[int]]:
     """Return the sizes in bytes of a part's keyframes, and those of its other frames."""
     keyframes: list[int] = []
     others: list[int] = []
-    with open_source(part) as container:
+    with open_part(part, target.part_format) as container:
         for packet in read_frame_packets(container, container.streams.video[0]):
             (keyframes if packet.is_keyframe else others).append(packet.size)
     return keyframes, others

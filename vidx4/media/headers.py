@@ -1,5 +1,6 @@
 """The streams and the metadata of an output: everything but its packets."""
 
+import logging
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidx4.media.container import BITEXACT, open_source, read_frame_packets, read_packets
+from vidx4.media.container import BITEXACT, open_part, open_source, read_frame_packets, read_packets
 from vidx4.media.description import is_steady
 from vidx4.media.display import immersive
 from vidx4.media.display.aperture import to_box
@@ -20,7 +21,9 @@ from vidx4.media.display.immersive import STEREO_TAG, shape_of_view, sphere_box,
 from vidx4.media.formats.boxes import add_to_sample_entry, append_to_sample_entry
 from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.containers import MATROSKA, RIFF_AUDIO
+from vidx4.media.formats.demuxers import file_url
 from vidx4.media.formats.edit_lists import common_timescale
+from vidx4.media.formats.limits import MAX_CHAPTERS
 from vidx4.media.formats.matroska import holds_shape, leave_room, write_shape
 from vidx4.media.formats.tiny_file import write_tiny_file
 from vidx4.media.output import Output
@@ -29,6 +32,8 @@ from vidx4.media.tracks.audio_delay import declare_delay
 from vidx4.media.tracks.chapters import chapters_of, set_chapters
 from vidx4.media.tracks.convert import add_converted
 from vidx4.video import Source
+
+_logger = logging.getLogger(__name__)
 
 
 def open_output(path: Path, output: Output, original: InputContainer) -> OutputContainer:
@@ -40,7 +45,7 @@ def open_output(path: Path, output: Output, original: InputContainer) -> OutputC
         original: the source, opened.
     """
     options = muxer_options(output, original)
-    return av.open(str(path), "w", format=output.muxer, container_options=options)
+    return av.open(file_url(path), "w", format=output.muxer, container_options=options)
 
 
 def muxer_options(output: Output, original: InputContainer) -> dict[str, str]:
@@ -70,7 +75,7 @@ def add_video(
     boxes = to_boxes(target.hdr) + to_box(target.margins, target.width, target.height)
     if target.sphere and output.muxer in MATROSKA:
         boxes += sphere_box(target.sphere)
-    add_boxes(video, part, boxes)
+    add_boxes(video, part, template.container.format.name.split(",")[0], boxes)
     video.time_base = source.time_base
     context = video.codec_context
     context.sample_aspect_ratio = target.sample_aspect_ratio
@@ -165,13 +170,17 @@ def describe_output(container: OutputContainer, original: InputContainer, output
     """Copy the metadata and the chapters of a source."""
     container.metadata.update(output.description.file.kept)
     if output.muxer != "mpegts":
+        if output.max_packets and len(original.chapters()) > MAX_CHAPTERS:  # said once, before the work
+            _logger.warning(
+                "%s: only the first %s chapters are kept.", output.source.path, f"{MAX_CHAPTERS:,}"
+            )
         set_chapters(container, chapters_of(original, output.cut))
 
 
 _UNDO_MP4 = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
-def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
+def add_boxes(video: VideoStream, part: Path, demuxer: str, boxes: bytes) -> None:
     """Give the video stream of an output the metadata that some boxes of MP4 hold, in any container.
 
     PyAV copies such metadata from stream to stream, but can't set it. So the part's first packet is written
@@ -180,11 +189,12 @@ def add_boxes(video: VideoStream, part: Path, boxes: bytes) -> None:
     Args:
         video: a stream of the output, with the parameters of the part's.
         part: a file of `encode_part` that holds a frame.
+        demuxer: FFmpeg's name of its format.
         boxes: boxes of a sample entry.
     """
     if not boxes:
         return
-    with open_source(part) as container:
+    with open_part(part, demuxer) as container:
         described = add_to_sample_entry(_tiny_mp4(container), boxes)
     with av.open(BytesIO(described)) as tiny:
         template = tiny.streams.video[0]

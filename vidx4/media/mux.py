@@ -15,7 +15,7 @@ from av.stream import Stream
 from vidx4.errors import SourceError
 from vidx4.files.write import check_writable, write_whole, write_whole_folder
 from vidx4.media.checks import check_kept
-from vidx4.media.container import AnyPacket, open_source, read_packets
+from vidx4.media.container import AnyPacket, open_part, open_source, read_packets
 from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
@@ -24,7 +24,7 @@ from vidx4.media.tracks.captions import add_captions
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.subtitle_trim import begin_of
 from vidx4.media.tracks.timeline import Cut, time_copies, time_frames
-from vidx4.video import STEADY, Source
+from vidx4.video import STEADY
 
 _CUT_KINDS = frozenset({"audio", "subtitle"})
 """Kinds of streams that a range cuts at its own beginning and end, not at those of packets."""
@@ -82,7 +82,7 @@ def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> s
     present: set[int] = set()
     folder, pattern = output.path.parent, output.path.name
     with write_whole_folder(folder, like=output.source.path) as unfinished:
-        write_sequence(_part_packets(parts, output.source, present), unfinished, pattern)
+        write_sequence(_part_packets(parts, output, present), unfinished, pattern)
         check_folder(folder, pattern, overwrite=overwrite)  # again: files may have appeared meanwhile
     return present
 
@@ -112,7 +112,7 @@ def _mux(parts: Sequence[Path], output: Output, unfinished: Path) -> set[int]:
     present: set[int] = set()
     with (
         open_source(source.path) as original,
-        open_source(parts[0]) as part,
+        open_part(parts[0], output.target.part_format) as part,
         open_output(unfinished, output, original) as container,
         ExitStack() as stack,
     ):
@@ -180,21 +180,21 @@ def _frame_packets(parts: Sequence[Path], output: Output, present: set[int]) -> 
     """Return the packets of parts, with the source's closed captions if the output holds them."""
     source = output.source
     if not output.keeps_captions:
-        return _part_packets(parts, source, present)
+        return _part_packets(parts, output, present)
     return add_captions(
-        lambda: _part_packets(parts, source, present),
+        lambda: _part_packets(parts, output, present),
         source,
         output.made_span,
         output.target.encoder.bitstream,
     )
 
 
-def _part_packets(parts: Sequence[Path], source: Source, present: set[int]) -> Iterator[AnyPacket]:
+def _part_packets(parts: Sequence[Path], output: Output, present: set[int]) -> Iterator[AnyPacket]:
     """Yield the packets of parts; add the pts of their frames to a set."""
     for path in parts:
-        with open_source(path) as part:
+        with open_part(path, output.target.part_format) as part:
             for packet in read_packets(part, part.streams.video[0]):
-                present.add(round((packet.pts or 0) * packet.time_base / source.time_base))
+                present.add(round((packet.pts or 0) * packet.time_base / output.source.time_base))
                 yield packet
 
 

@@ -1,18 +1,15 @@
 """Find out what a file holds."""
 
 from array import array
-from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
-from typing import cast
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -28,9 +25,10 @@ from vidx4.media.display.codes import RGB_MATRIX, is_gray, is_yuv, odd_codes, un
 from vidx4.media.display.color import complete
 from vidx4.media.display.hdr import read_hdr
 from vidx4.media.display.immersive import read_sphere, read_stereo
-from vidx4.media.display.side_data import lost_metadata
+from vidx4.media.display.side_data import SideDataOf, SideDataReader, lost_metadata
 from vidx4.media.formats.codec_name import codec_name
 from vidx4.media.formats.held_tags import read_tags
+from vidx4.media.formats.limits import check_size
 from vidx4.media.scan import Scan, scan
 from vidx4.media.stall import Pulse, watched
 from vidx4.video import STEADY, Source, StreamInfo
@@ -43,10 +41,8 @@ _INTERLACED_ORDERS = range(2, 6)
 """Values of `AVFieldOrder` for interlaced video; 0 is unknown, 1 progressive."""
 _TOP_FIRST_ORDERS = (2, 5)
 """Values of `AVFieldOrder` if the top field is shown first, whichever is coded first."""
-_ONE, _ONE_OF_W = 1 << 16, 1 << 30
-"""The number 1 in a display matrix, and in its lower right corner."""
-_QUARTER_TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-"""Cosine and sine of 0, 90, 180 and 270 degrees."""
+_UNCHANGED = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+"""The display matrix of a picture that is shown as it is stored."""
 
 
 def probe(path: str | Path, video_stream: int | None = None) -> Source:
@@ -80,7 +76,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
     time_base = Fraction(stream.time_base or 1)
     rate = stream.average_rate or stream.guessed_rate
     stop_pts = pts[-1] + (found.times.last_duration or _usual_duration(pts, rate, time_base))
-    stated = _color(stream, frame)
+    stated, beside = _color(stream, frame), SideDataReader().read(frame)
     source = Source(
         path=path,
         container=container.format.name,
@@ -101,13 +97,13 @@ def _source(path: Path, container: InputContainer, stream: VideoStream, found: S
         pix_fmt=frame.format.name,
         has_alpha=_has_alpha(stream, frame),
         top_field_first=_top_field_first(stream),
-        hdr=read_hdr(frame),
-        display_matrix=_display_matrix(frame),
+        hdr=read_hdr(beside),
+        display_matrix=_display_matrix(beside),
         margins=margins_of(stream) if _may_have_margins(container) else Margins(),
         has_captions=found.has_captions,
-        sphere=read_sphere(frame),
-        stereo=read_stereo(frame),
-        lost_metadata=lost_metadata(frame),
+        sphere=read_sphere(beside),
+        stereo=read_stereo(beside),
+        lost_metadata=lost_metadata(beside),
         tags=tuple(container.metadata.items()),
     )
     return _with_order(source, found, knows_order(container))
@@ -138,6 +134,7 @@ def _video_stream(container: InputContainer, path: Path, number: int | None) -> 
         raise SourceError(f"{path} holds no video.")
     if best.codec_context is None:
         raise SourceError(f"The video of {path} can't be decoded: its codec is unknown, or it is protected.")
+    check_size(best.width, best.height, path)
     return best
 
 
@@ -164,6 +161,7 @@ def _describe(stream: Stream, found: Scan) -> StreamInfo:
         start=None if stream.start_time is None else float(stream.start_time * (stream.time_base or 1)),
         tags=tuple(stream.metadata.items()),
         stretches=found.presence.of(stream),
+        most_at_once=found.presence.most_at_once(stream),
     )
 
 
@@ -246,17 +244,8 @@ def _top_field_first(stream: VideoStream) -> bool | None:
     return order in _TOP_FIRST_ORDERS if order in _INTERLACED_ORDERS else None
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    try:
-        side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
-    except ValueError:  # PyAV fails on kinds that it has no name for, such as the EXIF of a JPEG
-        return _rotation_matrix(frame.rotation)
-    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
-    return None if matrix is None else tuple(array("i", bytes(matrix)))
-
-
-def _rotation_matrix(rotation: int) -> tuple[int, ...] | None:
-    """Return the display matrix of a rotation by quarter turns, in degrees counter-clockwise."""
-    cosine, sine = _QUARTER_TURNS[round(-rotation / 90) % 4]
-    matrix = (cosine * _ONE, sine * _ONE, 0, -sine * _ONE, cosine * _ONE, 0, 0, 0, _ONE_OF_W)
-    return matrix if rotation else None
+def _display_matrix(found: SideDataOf) -> tuple[int, ...] | None:
+    """Return the display matrix of a frame, given its side data; None if it changes nothing."""
+    stored = found.get(SideDataType.DISPLAYMATRIX)
+    matrix = None if stored is None else tuple(array("i", stored))
+    return None if matrix == _UNCHANGED else matrix

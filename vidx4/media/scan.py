@@ -1,7 +1,8 @@
 """One pass over the packets of a file: its clock, and the time of each frame."""
 
 import logging
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from vidx4.media.container import (
     read_packets,
 )
 from vidx4.media.formats.cc_data import caption_marks
+from vidx4.media.formats.limits import MAX_FRAMES, MAX_JUMPS, MAX_PIXELS
 from vidx4.media.stall import Pulse
 from vidx4.media.timing.clock import ClockScan
 from vidx4.media.timing.frame_times import (
@@ -77,7 +79,7 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
     Raises:
         SourceError: the video is encrypted, or none of its frames can be decoded.
     """
-    found, presence = _Pass(container, stream), Presence()
+    found, presence = _Pass(container, stream, path), Presence()
     packets = read_packets(container, *container.streams, on_error=lambda: _warn(path))
     for packet in presence.watch(packets):
         pulse.beat()
@@ -87,7 +89,10 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         raise SourceError(f"{path} is protected: its video is encrypted.")
     first_frame, coded = found.sample.first_frame, found.coded
     if first_frame is None or all(packet.pts is None for packet in coded):
-        raise SourceError(f"No frame of {path} can be decoded.")
+        raise SourceError(
+            f"No frame of {path} can be decoded: it is damaged, or its picture has more than {MAX_PIXELS:,} "
+            "pixels."
+        )
     returned = found.sample.returned
     if _may_have_fields(stream, first_frame, coded, returned):
         returned = _decode_all(path, stream.index, pulse)
@@ -117,13 +122,14 @@ def _presence(path: Path, clock: Clock) -> Presence:
 class _Pass:
     """What is known of a file after some of its packets."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, path: Path) -> None:
+        self._path = path
         self._container, self._stream = container, stream
         self._holds_frame = _frame_test(stream)
         self._is_mpeg4 = stream.codec_context.codec.canonical_name == "mpeg4"
         self.clock, self.sample = ClockScan(container.format.name), Sample(stream)
         self.coded: list[Coded] = []
-        self.numbers: list[int] = []
+        self.numbers = array("q")
         """For each packet of a frame, the number of packets of its stream before it."""
         self.protected: set[int] = set()
         self.is_encrypted = False
@@ -133,6 +139,11 @@ class _Pass:
     def add(self, packet: AnyPacket) -> None:
         """Add the next packet."""
         number = self.clock.add(packet)
+        if self.clock.num_jumps > MAX_JUMPS:
+            raise SourceError(
+                f"The timestamps of {self._path} jump more than {MAX_JUMPS:,} times: it is damaged. Copying "
+                "its streams to a new file may mend it."
+            )
         if packet.stream_index != self._stream.index:
             if packet.has_sidedata("encryption_info"):
                 self.protected.add(packet.stream_index)
@@ -147,6 +158,8 @@ class _Pass:
         is_discarded, is_tiny = packet.is_discard, self._is_mpeg4 and packet.size <= _MAX_EMPTY_VOP
         if not self.is_encrypted:
             self.sample.add(packet)
+        if len(self.coded) == MAX_FRAMES:
+            raise SourceError(f"{self._path} holds more than {MAX_FRAMES:,} frames: divide it into pieces.")
         is_shown = self._holds_frame(packet) and not is_discarded
         self.coded.append(Coded(pts if is_shown else None, duration, is_tiny))
 
@@ -183,7 +196,7 @@ def _decode_all(path: Path, index: int, pulse: Pulse) -> Returned:
         return decode_all(stream, pulse.each(read_frame_packets(container, stream)))
 
 
-def _moved(coded: list[Coded], numbers: list[int], clock: Clock, stream: VideoStream) -> list[Coded]:
+def _moved(coded: list[Coded], numbers: Sequence[int], clock: Clock, stream: VideoStream) -> list[Coded]:
     """Return packets with their times on the continuous clock."""
     jumps = [jump for jump in reversed(clock.jumps) if jump.stream == stream.index]
     if not jumps:

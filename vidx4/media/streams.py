@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vidx4.errors import ContainerError, OptionError, OutputError
 from vidx4.media.formats.codec_name import can_decode
 from vidx4.media.formats.containers import FORMATS, PICTURES, format_of, held_codecs, holds
+from vidx4.media.formats.limits import MAX_STREAMS, MAX_TEXTS_AT_ONCE
 from vidx4.media.options import ALL, NONE, StreamOptions
 from vidx4.media.tracks.convert import Conversion, compression, conversion
 from vidx4.media.tracks.timecode import is_timecode
@@ -19,6 +20,8 @@ _WITHOUT_EMPTY = {
     "mpegts": ("audio",),  # only packets tell the sample rate
 }
 """Kinds of streams that a muxer can't write without packets."""
+_COMBINING = frozenset({"mp4", "mov"})
+"""Muxers of containers that can't show two texts at once: those that overlap become one."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ def choose_streams(
 
     Raises:
         OptionError: the options select streams that don't exist.
-        ContainerError: the container can't hold a selected stream.
+        ContainerError: the container can't hold a selected stream, or there are too many.
         OutputError: a selected stream is protected.
     """
     carried: list[Carried] = []
     lost: list[tuple[StreamInfo, str]] = []
+    if suffix != PICTURES:
+        _check_number(source, options)
     for stream in _wanted(source, options):
         if why := _reason_to_drop(source, stream, suffix, span):
             lost.append((stream, why))
@@ -87,6 +92,15 @@ def choose_streams(
         else:
             lost.append((stream, f"{suffix} can't hold it"))
     return Streams(tuple(carried), tuple(lost))
+
+
+def _check_number(source: Source, options: StreamOptions) -> None:
+    number = sum(stream.kind != "attachment" for stream in _wanted(source, options))
+    if number > MAX_STREAMS:
+        raise ContainerError(
+            f"{source.path} holds {number} streams beside its video, more than the {MAX_STREAMS} that can be "
+            "kept: choose some with --audio and --subtitles."
+        )
 
 
 def _conversion(source: Source, stream: StreamInfo, suffix: str) -> Conversion | None:
@@ -116,6 +130,8 @@ def _reason_to_drop(source: Source, stream: StreamInfo, suffix: str, span: TimeR
         return "FFmpeg finds no description of it in the file"
     if stream.is_protected and stream.kind not in _OPTIONS:
         return "it is protected"
+    if stream.most_at_once > MAX_TEXTS_AT_ONCE and format_of(suffix) in _COMBINING:
+        return f"it shows more than {MAX_TEXTS_AT_ONCE} texts at once, which {suffix} would have to combine"
     if stream.kind in _WITHOUT_EMPTY.get(format_of(suffix), ()):
         return _emptiness(source, stream, span)
     return ""

@@ -59,6 +59,11 @@ class Target:
     stereo: Stereo | None = None
     """How pictures hold the views of both eyes, as the container tells players."""
 
+    @property
+    def part_format(self) -> str:
+        """FFmpeg's name of the format of parts: NUT holds any codec but ProRes, with any time base."""
+        return "mov" if self.encoder.codec == "prores" else "nut"
+
     def side_by_side(self, num_pictures: int) -> "Target":
         """Return the target of several pictures side by side, with no edges hidden, and shown flat."""
         flat = replace(self, margins=Margins(), sphere=None, stereo=None)

@@ -15,6 +15,7 @@ from vidx4.jobs.plan import plan_video
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.media.display.hdr import encoder_options, is_same_hdr, read_hdr, to_boxes
+from vidx4.media.display.side_data import SideDataReader
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
@@ -76,7 +77,8 @@ def test_metadata_is_in_the_stream_itself(hdr10: Path, tmp_path: Path, codec: st
                 packet.stream = stream
                 bare.mux(packet)
     with av.open(str(tmp_path / "bare.nut")) as container:
-        assert is_same_hdr(probe(hdr10).hdr, read_hdr(next(container.decode(video=0))))
+        found = SideDataReader().read(next(container.decode(video=0)))
+    assert is_same_hdr(probe(hdr10).hdr, read_hdr(found))
 
 
 def test_metadata_is_not_made_up(tmp_path: Path) -> None:

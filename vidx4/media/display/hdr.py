@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.frame import VideoFrame
 
 from vidx4.appearance import HdrMetadata
-from vidx4.media.display.side_data import side_data_of
+from vidx4.media.display.side_data import SideDataOf
 
 _DYNAMIC = {
     SideDataType.DOVI_METADATA: "Dolby Vision",
@@ -38,9 +37,8 @@ class _Mastering:
     brightest: int
 
 
-def read_hdr(frame: VideoFrame) -> HdrMetadata:
-    """Return the HDR metadata of a decoded frame."""
-    found = side_data_of(frame)
+def read_hdr(found: SideDataOf) -> HdrMetadata:
+    """Return the HDR metadata of a decoded frame, given its side data."""
     mastering = found.get(SideDataType.MASTERING_DISPLAY_METADATA)
     light = found.get(SideDataType.CONTENT_LIGHT_LEVEL)
     names = (name for kind, name in _DYNAMIC.items() if kind in found)

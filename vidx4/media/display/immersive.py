@@ -8,11 +8,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.frame import VideoFrame
 
 from vidx4.appearance import Projection, Sphere, Stereo, StereoLayout
 from vidx4.media.display.rotation import WITHOUT_MATRIX
-from vidx4.media.display.side_data import side_data_of
+from vidx4.media.display.side_data import SideDataOf
 from vidx4.media.formats.containers import MATROSKA, format_of
 
 STEREO_TAG = "stereo_mode"
@@ -43,9 +42,13 @@ _SHARED_HEIGHT = frozenset({StereoLayout.TOP_BOTTOM, StereoLayout.LINES})
 """Layouts in which both views share the width, or the height, of the stored picture."""
 
 
-def read_sphere(frame: VideoFrame) -> Sphere | None:
-    """Return how a decoded frame covers a sphere; None if it is flat, or in a way that no container tells."""
-    data = side_data_of(frame).get(SideDataType.SPHERICAL)
+def read_sphere(found: SideDataOf) -> Sphere | None:
+    """Return how a decoded frame covers a sphere; None if it is flat, or in a way that no container tells.
+
+    Args:
+        found: the side data of the frame.
+    """
+    data = found.get(SideDataType.SPHERICAL)
     if data is None:
         return None
     kind, yaw, pitch, roll, *bounds, padding = _SPHERE_LAYOUT.unpack_from(data)
@@ -57,9 +60,9 @@ def read_sphere(frame: VideoFrame) -> Sphere | None:
     return Sphere(projection, (yaw, pitch, roll), tuple(bounds), padding)
 
 
-def read_stereo(frame: VideoFrame) -> Stereo | None:
-    """Return how a decoded frame holds two views; None if it holds one."""
-    data = side_data_of(frame).get(SideDataType.STEREO3D)
+def read_stereo(found: SideDataOf) -> Stereo | None:
+    """Return how a decoded frame holds two views, given its side data; None if it holds one."""
+    data = found.get(SideDataType.STEREO3D)
     if data is None:
         return None
     kind, flags = _STEREO_LAYOUT.unpack_from(data)

@@ -172,11 +172,13 @@ def tags_of_stream(
 def _distinct(tags: Mapping[str, str], muxer: str) -> tuple[dict[str, str], list[str]]:
     """Return tags under keys that a container doesn't change, and the keys of those that would be doubles."""
     found: dict[str, str] = {}
+    known: set[str] = set()
     doubled = []
     for key, value in tags.items():
         stored = key.replace(" ", "_") if muxer in MATROSKA else key
-        if stored.lower() in map(str.lower, found):
+        if stored.lower() in known:
             doubled.append(key)
         else:
             found[stored] = value
+            known.add(stored.lower())
     return found, doubled

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from vidx4.files.read import open_file
 from vidx4.media.formats import ebml
 
 _HEAD = 4096
@@ -68,11 +69,8 @@ _DV_HEADER = b"\x1f\x07\x00\x3f"
 
 def holds_video(path: Path) -> bool:
     """Return whether a file begins like a video; one that can't be read does not."""
-    with suppress(OSError):
-        # Anything else, such as a pipe, could block.
-        if path.is_file():
-            with path.open("rb") as file:
-                return begins_like_video(file.read(_HEAD))
+    with suppress(OSError), open_file(path) as file:
+        return begins_like_video(file.read(_HEAD))
     return False
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from vidx4.appearance import ColorDescription
 from vidx4.errors import SourceError
+from vidx4.files.read import open_file, read_whole
 from vidx4.media.display.color import Converter
+from vidx4.media.formats.demuxers import DECODER_OPTIONS
+from vidx4.media.formats.limits import MAX_DRAWN_PIXELS, MAX_PICTURE_SIZE, check_size
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 def is_animation(path: Path) -> bool:
     """Return whether a file is an animated WebP."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_file(path) as file:
         start = file.read(_FLAGS + 1)
         return (
             is_webp(start) and start[12:16] == b"VP8X" and start[_FLAGS:] != b"" and bool(start[_FLAGS] & 2)
@@ -83,6 +86,7 @@ class _Animation:
         self._path = path
         content = read_picture(path)
         width, height = 1 + _u24(content, _FLAGS + 4), 1 + _u24(content, _FLAGS + 7)
+        check_size(width, height, path)
         self.shape = height, width, 4 if content[_FLAGS] & _ALPHA else 3
         self.frames = [
             frame
@@ -91,6 +95,11 @@ class _Animation:
         ]
         if not self.frames:
             raise SourceError(f"No frame of {path} can be decoded.")
+        if len(self.frames) * width * height > MAX_DRAWN_PIXELS:
+            raise SourceError(
+                f"{path} is an animation of {len(self.frames)} frames of {width}x{height}, which is too much "
+                "to be read as one: convert it to a video first."
+            )
         self._restart()
 
     def pixels(self, index: int) -> bytes:
@@ -174,6 +183,7 @@ def decode_webp(still: bytes) -> NDArray[np.uint8]:
     """
     decoder = CodecContext.create("webp", "r")
     assert isinstance(decoder, VideoCodecContext)
+    decoder.options = DECODER_OPTIONS
     try:
         frame = next(iter(decoder.decode(Packet(still)) + decoder.decode(None)), None)
     except FFmpegError as error:
@@ -202,18 +212,31 @@ def _composite_over(new: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray
     return np.concatenate((color, 255 * alpha), axis=-1).round().astype(np.uint8)
 
 
-def read_picture(file: Path, size: int = -1) -> bytes:
-    """Return the bytes of a file, or the first of them.
-
-    Args:
-        file: the path of the file.
-        size: the number of bytes to read; -1 for all.
+def read_picture(file: Path) -> bytes:
+    """Return the bytes of a picture.
 
     Raises:
         SourceError: the file can't be read.
     """
-    try:
-        with file.open("rb") as opened:
+    return _read(file, lambda: read_whole(file, MAX_PICTURE_SIZE))
+
+
+def read_start(file: Path, size: int) -> bytes:
+    """Return the first bytes of a picture.
+
+    Raises:
+        SourceError: the file can't be read.
+    """
+
+    def read() -> bytes:
+        with open_file(file) as opened:
             return opened.read(size)
+
+    return _read(file, read)
+
+
+def _read(file: Path, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
     except OSError as error:
         raise SourceError(f"{file} can't be read: {error.strerror}.") from error

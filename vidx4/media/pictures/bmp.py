@@ -10,6 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
+from vidx4.media.formats.demuxers import DECODER_OPTIONS
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -27,6 +28,7 @@ def decode_bmp(content: bytes) -> Pixels:
     """
     decoder = CodecContext.create("bmp", "r")
     assert isinstance(decoder, VideoCodecContext)
+    decoder.options = DECODER_OPTIONS
     try:
         (frame,) = decoder.decode(Packet(content)) + decoder.decode(None)
     except (FFmpegError, ValueError) as error:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
+from vidx4.files.read import open_file
 
 Chunk: TypeAlias = tuple[bytes, bytes]
 """A chunk of a PNG file: its name and its content."""
@@ -37,7 +38,7 @@ def read_deep(path: Path) -> NDArray[np.uint16]:
     """
     try:
         # FFmpeg would take a name such as a%03d.png for a pattern, so it gets the open file.
-        with path.open("rb") as file, av.open(file, "r") as container:
+        with open_file(path) as file, av.open(file, "r") as container:
             frame = next(container.decode(video=0))
     except (FFmpegError, StopIteration) as error:
         raise SourceError(
@@ -107,14 +108,14 @@ def density_chunk(dpi: tuple[float, float]) -> Chunk:
 
 def color_chunks(path: Path) -> tuple[Chunk, ...]:
     """Return the chunks of a PNG file that define its colours, except a profile; none for other files."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         is_png = file.read(8) == _SIGNATURE
     return tuple(chunk for chunk in _chunks(path) if chunk[0] in _COLOR_CHUNKS) if is_png else ()
 
 
 def _chunks(path: Path) -> Iterator[Chunk]:
     """Yield the chunks of a PNG file before the pixels."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(len(_SIGNATURE))
         while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
             content = file.read(int.from_bytes(header[:4], "big"))

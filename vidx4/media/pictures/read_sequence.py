@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import stat
 import struct
 from array import array
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from pathlib import Path
 from av.container import InputContainer
 
 from vidx4.errors import SourceError
-from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture
+from vidx4.files.read import open_file
+from vidx4.media.formats.limits import MAX_FRAMES, MAX_PICTURE_SIZE
+from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture, read_start
 from vidx4.media.pictures.bmp import Pixels, decode_bmp, is_bmp
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 
@@ -26,8 +29,8 @@ DEFAULT_RATE = Fraction(25)
 """Numbered pictures per second, by default."""
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of files that may be numbered pictures, in lower case."""
-PATTERN = re.compile(r"%(?:0\d+)?d(?![A-Za-z])")
-"""The place of the number in a pattern; not `%days`, which is part of a name."""
+PATTERN = re.compile(r"%(?:0\d{1,3})?d(?![A-Za-z])")
+"""The place of the number in a pattern; not `%days`, which is part of a name. No name has 1,000 digits."""
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _CODECS = {b"\x89PNG": b"png ", b"\xff\xd8\xff": b"jpeg", b"II*\0": b"tiff", b"MM\0*": b"tiff"}
 """QuickTime's names of picture codecs, by the first bytes of a file."""
@@ -55,11 +58,11 @@ class NumberedPictures:
     @property
     def warnings(self) -> tuple[str, ...]:
         """A warning about missing numbers, if there are any: the gaps are not filled."""
-        gaps = [range(a + 1, b) for a, b in pairwise(self.numbers) if b > a + 1]
+        gaps = [(a + 1, b) for a, b in pairwise(self.numbers) if b > a + 1]
         if not gaps:
             return ()
-        first = gaps[0].start
-        if (missing := sum(map(len, gaps))) == 1:
+        first, _ = gaps[0]
+        if (missing := sum(stop - start for start, stop in gaps)) == 1:
             return (
                 f"1 frame is missing from {self.folder} (number {first}); the frames around the gap are "
                 "played back to back.",
@@ -105,6 +108,8 @@ def find_sequence(path: Path) -> NumberedPictures:
             "with a pattern, such as img_%04d.png."
         )
     (names,) = series.values()
+    if len(names) > MAX_FRAMES:
+        raise SourceError(f"{path} holds more than {MAX_FRAMES:,} pictures: divide them.")
     return NumberedPictures(folder, tuple(names[number] for number in sorted(names)), tuple(sorted(names)))
 
 
@@ -160,7 +165,7 @@ def sequence_digest(path: Path) -> str:
     """
     found, digest = find_sequence(path), sha256()
     for name in found.names:
-        with (found.folder / name).open("rb") as file:
+        with open_file(found.folder / name) as file:
             size = os.fstat(file.fileno()).st_size
             digest.update(
                 os.fsencode(name) + struct.pack(">BQ", 0, size) + file_digest(file, "sha256").digest()
@@ -183,7 +188,7 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
     codec, timing = _codec_of(first), Timing(frame_rate.numerator, (frame_rate.denominator,) * count)
     if codec in _PIXELS:
         decode, num_channels = _PIXELS[codec]
-        height, width, _ = decode(read_picture(first)).shape
+        height, width, _ = _decoded(first, decode).shape
         track = Track.of_pixels(width, height, num_channels, timing)
         return open_track(path, track, lambda index: _read_pixels(found.file(index), decode, (height, width)))
     # An empty file counts as a frame that can't be decoded, and no sample of a track may be empty.
@@ -194,7 +199,7 @@ def open_sequence(path: Path, frame_rate: Fraction = DEFAULT_RATE) -> InputConta
 
 def _codec_of(file: Path) -> bytes:
     """Return QuickTime's name of a picture's codec, by content: a suffix may be wrong."""
-    start = read_picture(file, 12)
+    start = read_start(file, 12)
     if is_webp(start):
         return b"webp"
     if is_bmp(start):
@@ -207,16 +212,29 @@ def _codec_of(file: Path) -> bytes:
 
 def _size_of(file: Path) -> int:
     try:
-        return file.stat().st_size
+        found = file.stat()
     except OSError as error:
         raise SourceError(f"{file} can't be read: {error.strerror}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceError(f"{file} is not a file.")
+    if found.st_size > MAX_PICTURE_SIZE:
+        raise SourceError(f"{file} is too large for a picture: {found.st_size:,} bytes.")
+    return found.st_size
 
 
 def _read_pixels(file: Path, decode: Callable[[bytes], Pixels], shape: tuple[int, int]) -> bytes:
     """Return the pixels of a picture, which must be (H, W) of the first."""
-    pixels = decode(read_picture(file))
+    pixels = _decoded(file, decode)
     if pixels.shape[:2] != shape:
         raise SourceError(
             f"{file} differs in size from the first picture: enlarge pictures of several sizes one by one."
         )
     return pixels.tobytes()
+
+
+def _decoded(file: Path, decode: Callable[[bytes], Pixels]) -> Pixels:
+    content = read_picture(file)
+    try:
+        return decode(content)
+    except SourceError as error:
+        raise SourceError(f"{file}: {error}") from error

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from vidx4.errors import SourceError
+from vidx4.media.formats.demuxers import DECODER_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,17 @@ def open_track(path: Path, track: Track, load: Callable[[int], bytes]) -> InputC
         SourceError: the samples can't be read as a video.
     """
     try:
-        return av.open(_Movie(path, track, load), "r", format="mov", metadata_errors="replace")
+        container = av.open(
+            _Movie(path, track, load),
+            "r",
+            format="mov",
+            options=DECODER_OPTIONS,
+            metadata_errors="replace",
+        )
     except FFmpegError as error:
         raise SourceError(f"{path} can't be read as a video ({error.strerror}).") from error
+    container.streams.video[0].codec_context.options = DECODER_OPTIONS
+    return container
 
 
 class _Movie(RawIOBase):

@@ -88,6 +88,11 @@ class ClockScan:
         track.num_packets += 1
         return track.num_packets - 1
 
+    @property
+    def num_jumps(self) -> int:
+        """Number of places at which timestamps jumped so far."""
+        return max(0, len(self._segments) - 1)
+
     def _place(self, track: _Track, packet: AnyPacket, time: Fraction) -> None:
         is_dense = packet.stream.type in _DENSE
         newest, before = len(self._segments) - 1, (track.last, track.segment)

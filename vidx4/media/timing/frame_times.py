@@ -10,15 +10,18 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidx4.media.container import AnyPacket
+from vidx4.media.formats.demuxers import DECODER_OPTIONS
 
 _FEW, _ENOUGH, _MOST = 8, 32, 300
 """Packets to decode as a sample: of a video without reordered frames, of others, and until a reordered frame
 is seen."""
+_HOPELESS = 100_000
+"""Packets of which none can be decoded, after which none of the rest is tried: an hour."""
 _MAX_DELAY = 16
 """Most places by which H.264 and HEVC decode a frame earlier than they show it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Coded:
     """What a packet of a video states."""
 
@@ -67,7 +70,9 @@ class Sample:
         returned.num_packets += 1
         set_number(packet, number)
         self._decode(packet, number)
-        if returned.frames:
+        if not returned.frames:
+            self._is_done = number == _HOPELESS
+        else:
             self._is_done = self._is_enough(number + 1 - returned.frames[0])
 
     def _decode(self, packet: "AnyPacket | None", number: int) -> None:
@@ -141,7 +146,7 @@ class _Whole(Sample):
 
     def __init__(self, stream: VideoStream) -> None:
         super().__init__(stream)
-        stream.codec_context.options = {"skip_loop_filter": "all"}
+        stream.codec_context.options = DECODER_OPTIONS | {"skip_loop_filter": "all"}
 
     def _is_enough(self, num_packets: int) -> bool:
         return False

@@ -1,26 +1,21 @@
 """Closed captions, which are stored in the frames of a video: read, moved to other frames, and written."""
 
-import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
-from typing import cast
 
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.frame import VideoFrame
 
 from vidx4.media.container import AnyPacket, open_source, read_frame_packets
 from vidx4.media.decode import stored_frames
+from vidx4.media.display.side_data import SideDataReader
 from vidx4.media.formats.captions import CAPTIONED, captions_in, with_captions
 from vidx4.media.formats.cc_data import MAX_TRIPLETS, TRIPLET
 from vidx4.video import Source, TimeRange
-
-_logger = logging.getLogger(__name__)
 
 _MARGIN = 1
 """Seconds before a range from which to decode: after a seek, a decoder gives captions of frames that it skips
@@ -45,25 +40,15 @@ def read_captions(source: Source, span: TimeRange) -> Iterator[Caption]:
     """
     start, stop = (pts * source.time_base for pts in span.pts_bounds(source))
     stored, time = source.untreated or source, Fraction(0)
-    margin = _MARGIN // stored.time_base
+    margin, reader = _MARGIN // stored.time_base, SideDataReader()
     first, last = (-int(-seconds // stored.time_base) for seconds in (start, stop))  # rounded up
     for frame in stored_frames(stored, first - margin, last):
         # After damage, frames may come without a time: what these hold is shown at once.
         time = time if frame.pts is None else frame.pts * stored.time_base
         if time >= stop:
             return
-        if time >= start and (triplets := _triplets(source, frame)):
+        if time >= start and (triplets := reader.read(frame).get(SideDataType.A53_CC)):
             yield Caption(time, triplets)
-
-
-def _triplets(source: Source, frame: VideoFrame) -> bytes:
-    try:
-        side_data = cast(Mapping[SideDataType, SideData], frame.side_data)
-    except ValueError:  # PyAV fails on kinds that it has no name for
-        _logger.warning("%s: closed captions of a frame can't be read.", source.path)
-        return b""
-    data = side_data.get(SideDataType.A53_CC)
-    return b"" if data is None else bytes(data)
 
 
 def written_captions(path: Path, video_index: int) -> list[Caption]:

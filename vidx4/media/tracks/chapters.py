@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 from av.container import InputContainer, OutputContainer
 
+from vidx4.media.formats.limits import MAX_CHAPTERS
 from vidx4.media.tracks.timeline import Cut
 
 _NANOSECOND = Fraction(1, 10**9)
@@ -28,9 +30,12 @@ class Chapter:
 
 
 def chapters_of(container: InputContainer, cut: Cut | None = None) -> list[Chapter]:
-    """Return the chapters of a file: all of them, or those inside a cut, on the clock of its output."""
-    found = []
-    for chapter in container.chapters():
+    """Return the chapters of a file: all of them, or those inside a cut, on the clock of its output.
+
+    Those after the first `MAX_CHAPTERS` are left out.
+    """
+    found: list[Chapter] = []
+    for chapter in islice(container.chapters(), MAX_CHAPTERS):
         time_base = Fraction(chapter["time_base"] or 1)
         start, stop = chapter["start"] * time_base, chapter["end"] * time_base
         metadata = chapter["metadata"]

@@ -23,8 +23,10 @@ _EMPTY_TEXT = b"\0\0"
 _PGS, _END_OF_SET = "hdmv_pgs_subtitle", b"\x80\0\0"
 """Codec whose pictures are sets of segments, in one packet each in Matroska and in many elsewhere; and the
 segment that ends a set."""
-_MARKUP = re.compile(r"\{[^}]*\}|</?[a-zA-Z][^<>]*>|\\[Nnh]")
-"""Styles of ASS, to which FFmpeg decodes all text, tags of HTML, and line breaks."""
+_MARKUP = re.compile(r"\{[^{}]*\}|</?[a-zA-Z][^<>]*>|\\h")
+"""Styles of ASS, to which FFmpeg decodes all text, tags of HTML, and hard spaces."""
+_BREAK = re.compile(r"\\[Nn]|[\r\n]")
+"""A line break: of ASS, and what PyAV makes of it."""
 _LAYERS = {"mp1": "mp3", "mp2": "mp3"}
 """Layers of MPEG audio, which MP4 and MPEG-TS don't distinguish: each frame states its own."""
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -182,7 +184,7 @@ def _texts_of(packet: AnyPacket) -> list[str]:
     lines = (
         rect.dialogue.decode("utf-8", "replace") for rect in subtitles or () if hasattr(rect, "dialogue")
     )
-    return [_plain(line) for line in lines]
+    return [plain for line in lines for each in _BREAK.split(line) if (plain := _plain(each))]
 
 
 def _plain(line: str) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from heapq import heappop, heappush
 
 from av.stream import Disposition, Stream
 
 from vidx4.media.container import AnyPacket
+from vidx4.media.formats.limits import MAX_STRETCHES
 
 _GAPS: Mapping[str, Fraction] = {"audio": Fraction(1, 20), "subtitle": Fraction(0)}
 """Seconds between packets that don't count as a gap, by kinds of streams."""
@@ -21,6 +23,9 @@ class Presence:
         self._stretches: dict[int, list[list[int]]] = {}
         self._gaps: dict[int, int] = {}
         self._untimed: set[int] = set()
+        self._shown: dict[int, list[int]] = {}
+        """For streams of subtitles, a heap of the ends of those that are shown at once."""
+        self._most_at_once: dict[int, int] = {}
 
     def watch(self, packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
         """Yield packets, and take note of them; those of a stream come about in order."""
@@ -38,12 +43,25 @@ class Presence:
             self._gaps[index] = int(_GAPS.get(packet.stream.type, _GAP) / packet.time_base)
         stretches, gap = self._stretches.setdefault(index, []), self._gaps[index]
         stop = start + (packet.duration or 1)
-        if packet.stream.type == "subtitle" and not packet.duration:
-            stop = _FOREVER  # it is shown until the next one
-        if stretches and stretches[-1][0] - gap <= start <= stretches[-1][1] + gap:
+        if packet.stream.type == "subtitle":
+            self._show(index, start, packet.duration or 0)
+            stop = stop if packet.duration else _FOREVER  # it is shown until the next one
+        is_next = bool(stretches) and stretches[-1][0] - gap <= start <= stretches[-1][1] + gap
+        if is_next or len(stretches) == MAX_STRETCHES:
             stretches[-1][1] = max(stop, stretches[-1][1])
         else:
             stretches.append([start, stop])
+
+    def _show(self, index: int, start: int, duration: int) -> None:
+        shown = self._shown.setdefault(index, [])
+        while shown and shown[0] <= start:
+            heappop(shown)
+        heappush(shown, start + duration)
+        self._most_at_once[index] = max(len(shown), self._most_at_once.get(index, 0))
+
+    def most_at_once(self, stream: Stream) -> int:
+        """Return how many subtitles of a stream are shown at the same time, at most."""
+        return self._most_at_once.get(stream.index, 0)
 
     def of(self, stream: Stream) -> tuple[tuple[Fraction, Fraction], ...] | None:
         """Return the stretches of a stream in seconds, `[start, stop)`; None if it has no times."""

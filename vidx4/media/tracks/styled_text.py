@@ -3,6 +3,7 @@
 import html
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +31,7 @@ _SRT_COLOR = re.compile(r"""\bcolor\s*=\s*["']?#?(\w+)""", re.IGNORECASE)
 _OVERRIDES = re.compile(r"\{(\\[^{}]*)\}")
 """Override tags of ASS, which are common in SubRip too: `{\\i1}`."""
 _SWITCH = re.compile(r"\\([biu])([01])(?![0-9])")
-_VTT_TAG = re.compile(r"<(/?)([a-z]*)([^<>]*)>", re.IGNORECASE)
+_VTT_TAG = re.compile(r"<(/?)([a-z]*+)([^<>]*+)>", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n{2,}")
 _FONT, _FONT_SIZE, _WHITE, _OPAQUE = 1, 16, 0xFFFFFF, 0xFF
 """Style of the sample entry that FFmpeg's MP4 muxer writes."""
@@ -133,7 +134,14 @@ def _parse_color(name: str, fallback: int | None) -> int | None:
 
 def _read_vtt(payload: bytes) -> Iterator[Run]:
     runs = _read_tags(_decode_lines(payload), _VTT_TAG, _vtt_style)
-    return (replace(run, text=html.unescape(run.text)) for run in runs)
+    return (replace(run, text=_unescape(run.text)) for run in runs)
+
+
+def _unescape(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a number of thousands of digits
+        return text
 
 
 def _vtt_style(style: Style, tag: str, rest: str) -> Style:
@@ -153,17 +161,20 @@ def _read_tags(
         restyle: returns the style inside a tag, from the style around it, the tag's name, and the rest.
     """
     style, opened, place = Style(), list[tuple[str, Style]](), 0
+    num_opened: Counter[str] = Counter()
     for match in pattern.finditer(text):
         yield Run(text[place : match.start()], style)
         place, tag = match.end(), match[2].lower()
         if not match[1]:
             opened.append((tag, style))
+            num_opened[tag] += 1
             style = restyle(style, tag, match[3])
-        elif any(tag == name for name, _ in opened):
+        elif num_opened[tag]:
             # Crossed tags such as <b><i></b></i> are common: a tag closes those that were opened within it.
             name = ""
             while name != tag:
                 name, style = opened.pop()
+                num_opened[name] -= 1
     yield Run(text[place:], style)
 
 
@@ -197,12 +208,14 @@ def _default_style(entry: bytes) -> tuple[int, int]:
 
 def _style_records(boxes: bytes) -> Iterator[tuple[int, ...]]:
     """Yield the style records in the boxes that follow a text, by the character at which each begins."""
-    while len(boxes) >= _STYLES_HEADER.size:
-        size, name, count = _STYLES_HEADER.unpack_from(boxes)
-        records = boxes[_STYLES_HEADER.size :][: count * _STYLE.size]
+    place = 0
+    while len(boxes) - place >= _STYLES_HEADER.size:
+        size, name, count = _STYLES_HEADER.unpack_from(boxes, place)
         if name == b"styl":
-            yield from sorted(_STYLE.iter_unpack(records[: len(records) // _STYLE.size * _STYLE.size]))
-        boxes = boxes[max(size, _STYLES_HEADER.size) :]
+            start = place + _STYLES_HEADER.size
+            count = min(count, (len(boxes) - start) // _STYLE.size)
+            yield from sorted(_STYLE.iter_unpack(boxes[start : start + count * _STYLE.size]))
+        place += max(size, _STYLES_HEADER.size)
 
 
 def write_srt(text: Text) -> bytes:

@@ -25,6 +25,8 @@ of its objects (US 2009/0185789)."""
 _DVB_COMPOSITION, _DVB_STATE, _DVB_NO_REGION = b"\x0f\x10", 7, 2
 """Type of the segment that begins a DVB page, the offset of its state, and its length without any region
 (ETSI EN 300 743, 7.2.2)."""
+_FEW = 64
+"""Earlier packets from which on those are looked for that still matter."""
 _SPU_HEADER = 4
 """Bytes of the header of a DVD's subpicture: its size, and the offset of its first command sequence."""
 _SPU_UNIT = Fraction(1024, 90_000)
@@ -66,7 +68,7 @@ def clip_subtitles(packets: Iterable[AnyPacket], stream: Stream, cut: Cut) -> It
         cut: the part of the source that is kept.
     """
     codec = stream.codec_context.codec.canonical_name
-    early: list[AnyPacket] = []
+    early, limit = list[AnyPacket](), _FEW
     for packet in packets:
         if cut.is_whole or begin_of(packet) >= cut.start:
             yield from (_clip(each, codec, cut) for each in _still_shown(early, codec, cut))
@@ -74,16 +76,25 @@ def clip_subtitles(packets: Iterable[AnyPacket], stream: Stream, cut: Cut) -> It
             if cut.is_whole or begin_of(packet) < cut.stop:
                 yield _clip(packet, codec, cut)
         else:
-            early = [*_needed(early, codec, packet), packet]
+            if codec in _PAGED and _is_self_contained(bytes(packet), codec):
+                early.clear()
+            early.append(packet)
+            if len(early) > limit:
+                early = _needed(early, codec, packet)
+                limit = _FEW + 2 * len(early)
     # There may be no packet after the beginning of the cut.
     yield from (_clip(each, codec, cut) for each in _still_shown(early, codec, cut))
 
 
 def _needed(early: list[AnyPacket], codec: str, new: AnyPacket) -> list[AnyPacket]:
-    """Return the earlier packets that still matter when a new one begins."""
+    """Return the earlier packets, up to a new one, that still matter when that begins."""
     if codec in _PAGED:
-        return [] if _is_self_contained(bytes(new), codec) else early
-    return [packet for packet in early if packet.duration and _end_of(packet) > begin_of(new)]
+        return early
+    return [packet for packet in early if packet is new or _lasts_until(packet, begin_of(new))]
+
+
+def _lasts_until(packet: AnyPacket, time: Fraction) -> bool:
+    return bool(packet.duration) and _end_of(packet) > time
 
 
 def _still_shown(early: list[AnyPacket], codec: str, cut: Cut) -> list[AnyPacket]:
@@ -92,7 +103,12 @@ def _still_shown(early: list[AnyPacket], codec: str, cut: Cut) -> list[AnyPacket
     A packet without a duration lasts until the next.
     """
     if codec not in _PAGED:
-        return [packet for packet in early if not packet.duration or _end_of(packet) > cut.start]
+        last = early[-1:]
+        return [
+            packet
+            for packet in early
+            if (packet in last and not packet.duration) or _lasts_until(packet, cut.start)
+        ]
     if not early or _clears_screen(bytes(early[-1]), codec):
         return []
     return early if not early[-1].duration or _end_of(early[-1]) > cut.start else []

@@ -9,6 +9,7 @@ from math import ceil, gcd, lcm
 from av.audio.stream import AudioStream
 from av.stream import Stream
 
+from vidx4.errors import SourceError
 from vidx4.media.container import AnyPacket, complete_times
 from vidx4.media.tracks.adts import frame_length
 from vidx4.video import STEADY, Clock, Source, TimeRange
@@ -149,6 +150,9 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
         source: the source, for its time base and the time at which each frame ends.
         cut: the part of the source that the packets cover.
         delay: most places by which a frame is decoded earlier than it is shown.
+
+    Raises:
+        SourceError: a packet holds none of the source's frames.
     """
     # A time base that holds the times of the source relative to the origin exactly.
     unit = _common_unit(source.time_base, cut.origin)
@@ -159,13 +163,19 @@ def time_frames(packets: Iterable[AnyPacket], source: Source, cut: Cut, delay: i
     lead = _lead(shown, delay)
     pending: list[int] = []
     for packet in packets:
-        pts, stop = shown[round((packet.pts or 0) * packet.time_base / source.time_base)]
+        pts, stop = _bounds(shown, round((packet.pts or 0) * packet.time_base / source.time_base), source)
         pending = pending or [pts - each for each in lead]
         heapq.heappush(pending, pts)
         packet.time_base = unit
         packet.pts, packet.dts = scale * pts - origin, scale * heapq.heappop(pending) - origin
         packet.duration = scale * (stop - pts)
         yield packet
+
+
+def _bounds(shown: Mapping[int, tuple[int, int]], pts: int, source: Source) -> tuple[int, int]:
+    if pts not in shown:
+        raise SourceError(f"A part holds a frame that is not in {source.path}: delete the folder of parts.")
+    return shown[pts]
 
 
 def _common_unit(time_base: Fraction, origin: Fraction) -> Fraction:
