@@ -13,8 +13,9 @@ from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
 from vidx4.jobs.progress import Control
 from vidx4.jobs.still.channels import enlarged_alpha, num_colors
+from vidx4.jobs.still.formats import picture_format
 from vidx4.jobs.still.read import StillPicture, read_enlarged, read_picture
-from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, picture_format, write_picture
+from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, write_picture
 from vidx4.media.atomic import check_writable, write_whole
 from vidx4.media.checks import Check, require_kept
 
@@ -75,7 +76,11 @@ def upscale_picture(path: Path, output: Path, backend: Backend, control: Control
     with write_whole(output) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
-        require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, accept_loss=True)
+        require_kept(
+            list(_checks(still, read_enlarged(unfinished, still.size), image_format)),
+            output,
+            accept_loss=True,
+        )
 
 
 def _enlarge(channels: Pixels, backend: Backend, control: Control) -> Pixels:
@@ -92,7 +97,8 @@ def verify_picture(path: Path, upscaled: Path) -> list[Check]:
     Raises:
         SourceError: one of them can't be read.
     """
-    return list(_checks(read_picture(path), read_enlarged(upscaled), picture_format(upscaled)))
+    still = read_picture(path)
+    return list(_checks(still, read_enlarged(upscaled, still.size), picture_format(upscaled)))
 
 
 def _checks(still: StillPicture, copy: StillPicture, image_format: str | None) -> Iterator[Check]:
