@@ -11,7 +11,7 @@ from PIL import Image
 
 from vidx4.errors import SourceError
 from vidx4.jobs.still import read as read_module
-from vidx4.jobs.still.read import MAX_PIXELS, is_picture, read_enlarged, read_picture, stored_size
+from vidx4.jobs.still.read import is_picture, read_enlarged, read_picture, stored_size
 
 # pytest replaces the filters of warnings, among them the one that `read.py` sets when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

@@ -15,6 +15,7 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
+from vidx4.jobs.local import check_memory
 from vidx4.jobs.moments import choose_moments, timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
 from vidx4.jobs.plan import plan_source
@@ -115,9 +116,12 @@ def plan_preview(
         shown: which moments, and how.
 
     Raises:
+        MemoryLimitError: frames are too large for the memory of this machine.
         OptionError: the range holds no frame.
         OutputError: a file exists already, is the source, or is of an unknown kind.
     """
+    for variant in variants:
+        check_memory(variant.options, source.width, source.height)
     encode, within = request.encode, request.span
     span = shown.moment(within)
     if output is None:

@@ -105,7 +105,7 @@ def stored_size(path: Path) -> tuple[int, int]:
         SourceError: it can't be read.
     """
     with _errors_about(path), open_metered(path) as file:
-        return open_picture(file, path.suffix).size
+        return _header(file, path, MAX_PIXELS).size
 
 
 def read_enlarged(path: Path, source_size: tuple[int, int]) -> StillPicture:
@@ -176,10 +176,7 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
 
 def _read(path: Path, max_pixels: int) -> StillPicture:
     with open_metered(path) as file:
-        try:
-            picture = open_picture(file, path.suffix)
-        except Image.DecompressionBombError as error:
-            raise SourceError(f"{path} is too large: {max_pixels:,} pixels are allowed at most.") from error
+        picture = _header(file, path, max_pixels)
         _check_size(path, picture.size, max_pixels)
         file.allow_pixels(picture.width * picture.height)
         picture.load()
@@ -188,6 +185,13 @@ def _read(path: Path, max_pixels: int) -> StillPicture:
         # Only now: Pillow turns some formats while it loads them, and some tell of it only at their end.
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         return StillPicture(upright(channels, orientation), _metadata(picture, path))
+
+
+def _header(file: MeteredFile, path: Path, max_pixels: int) -> ImageFile:
+    try:
+        return open_picture(file, path.suffix)
+    except Image.DecompressionBombError as error:
+        raise SourceError(f"{path} is too large: {max_pixels:,} pixels are allowed at most.") from error
 
 
 def _metadata(picture: ImageFile, path: Path) -> Metadata:

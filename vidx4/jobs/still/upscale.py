@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidx4.errors import OutputError
+from vidx4.errors import MemoryLimitError, OutputError
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
@@ -65,14 +65,22 @@ def upscale_picture(path: Path, output: Path, backend: Backend, control: Control
 
     Raises:
         SourceError: the picture is damaged.
+        MemoryLimitError: it is too large for the memory.
         OutputError: the output can't be written.
         StoppedError: the control stopped it.
     """
+    try:
+        _upscale(path, output, backend, control or Control())
+    except MemoryError as error:
+        raise MemoryLimitError(f"{path} is too large for the memory of this machine: reduce it.") from error
+
+
+def _upscale(path: Path, output: Path, backend: Backend, control: Control) -> None:
     still = read_picture(path)
     image_format = picture_format(output)
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
-    enlarged = _enlarge(still.channels, backend, control or Control())
+    enlarged = _enlarge(still.channels, backend, control)
     with write_whole(output) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
