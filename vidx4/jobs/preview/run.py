@@ -29,6 +29,11 @@ from vidx4.media.atomic import check_writable
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
 
+MAX_RATIO = 16
+"""Pixels farther from square than this are a mistake in a file, and are shown as if they were square."""
+MAX_WIDENING = 4
+"""How many times wider a picture of the page may get; wide pixels are made square by less height, too."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -260,7 +265,16 @@ def _moment(source: Source, index: int, comparison: Comparison) -> Moment:
 
 def _upright(picture: Image.Image, source: Source) -> Image.Image:
     """Return a picture as a player shows it: its pixels made square, and turned."""
-    if source.sample_aspect_ratio != 1:
-        size = round(picture.width * source.sample_aspect_ratio), picture.height
+    size = _square(picture.size, source.sample_aspect_ratio)
+    if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     return picture.rotate(source.rotation, expand=True) if source.rotation else picture
+
+
+def _square(size: tuple[int, int], ratio: Fraction) -> tuple[int, int]:
+    """Return the size of a picture whose pixels are made square."""
+    if not Fraction(1, MAX_RATIO) <= ratio <= MAX_RATIO:
+        return size
+    wider = min(ratio, Fraction(MAX_WIDENING))
+    width, height = size
+    return max(1, round(width * wider)), max(1, round(height * wider / ratio))
