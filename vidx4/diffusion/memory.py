@@ -129,7 +129,7 @@ def check_size(device: torch.device, width: int, height: int) -> None:
     memory = f"{total / 1e9:.3g} GB of {device} memory{' and swap' if is_on_host else ''}"
     raise MemoryLimitError(
         f"{width}x{height} needs at least about {needed / 1e9:.3g} GB, but there are only {memory}: "
-        f"reduce it (about {fitting} fits), use another --device, or start anyway with --force."
+        f"reduce it (about {fitting} fits), use another --device, or start anyway with --ignore-memory."
     )
 
 

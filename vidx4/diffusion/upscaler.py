@@ -118,7 +118,7 @@ class Upscaler:
         Raises:
             MemoryLimitError: frames of this size don't fit the memory that there is, or that the user allows.
         """
-        if not self.options.force:
+        if not self.options.ignore_memory:
             check_size(self.components.device, width, height)
         available = capacity(self.components.device, self.options.max_memory)
         preferred = self._preferred_fit(batch_size or self._best_batch_size(width, height))

@@ -71,10 +71,10 @@ def check_memory(options: UpscaleOptions, width: int, height: int) -> None:
     """Make sure, before a model is loaded, that frames can be enlarged in the memory of this machine.
 
     Raises:
-        MemoryLimitError: they are far too large, and `force` is not set.
+        MemoryLimitError: they are far too large, and `ignore_memory` is not set.
         OptionError: there is no such device.
     """
-    if not options.force:
+    if not options.ignore_memory:
         check_size(choose_device(options.device), width, height)
 
 

@@ -9,7 +9,7 @@ from vidx4.option import Option, OptionField, Panel, options_of
 
 NO_OPTIONS = ("start", "stop", "frame_rate")
 """Fields of a request that files of a folder can't have."""
-_OF_THE_FOLDER = ("overwrite", "strict", "force")
+_OF_THE_FOLDER = ("overwrite", "strict", "ignore_memory")
 """Options that are the same for all files."""
 
 

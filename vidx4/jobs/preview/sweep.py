@@ -15,7 +15,7 @@ from vidx4.option import as_typed, build, options_of
 
 _OPTIONS = {**options_of(UpscaleOptions), **options_of(Request)}
 """Options that a preview and its command may have."""
-_NOT_SHOWN = ("force", "overwrite", "strict")
+_NOT_SHOWN = ("ignore-memory", "overwrite", "strict")
 
 
 def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -> list[Variant]:
@@ -29,7 +29,7 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
     Raises:
         OptionError: there is no such option, it takes no such value, or something is swept twice.
     """
-    is_forced = bool(typed.get("force"))
+    ignores_memory = bool(typed.get("ignore-memory"))
     typed = {flag: value for flag, value in typed.items() if flag in _OPTIONS and flag not in _NOT_SHOWN}
     values: dict[str, list[Any]] = {}
     for flag, swept in map(_parse, sweeps):
@@ -38,7 +38,7 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
         values[flag] = swept
     combinations = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
     variants = [_variant(source, typed, chosen) for chosen in combinations]
-    return [replace(each, options=replace(each.options, force=is_forced)) for each in variants]
+    return [replace(each, options=replace(each.options, ignore_memory=ignores_memory)) for each in variants]
 
 
 def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Variant:
