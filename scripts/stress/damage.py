@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.stress.damage_case import BAD, GOOD, REFUSED, REFUSED_LATE, Case
+from scripts.stress.damage_case import BAD, GOOD, REFUSED, REFUSED_LATE, Case, attempt
 from scripts.stress.damage_workers import run_all, work
 from scripts.stress.mutations import MUTATIONS
 
@@ -56,7 +56,7 @@ def _num_pixels(path: Path) -> int:
     return source.width * source.height
 
 
-def _reason(sentence: str) -> str:
+def reason(sentence: str) -> str:
     """Return the first line of a message without names and numbers."""
     return re.sub(r"/\S+", "FILE", re.sub(r"(?<![\w.])\d[\d.x]*", "N", sentence.splitlines()[0]))
 
@@ -72,28 +72,29 @@ def main() -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work()
+        work(attempt)
         return
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     slowest = 0.0
     clips = small_clips(arguments.folder)
     print("clips:", ", ".join(clip.name for clip in clips), flush=True)
-    for case, result in run_all(cases(clips, arguments.cases, arguments.seed)):
+    for case, result in run_all(cases(clips, arguments.cases, arguments.seed), "scripts.stress.damage"):
         counts[result.outcome] += 1
         slowest = max(slowest, result.seconds)
         if result.outcome in (REFUSED, REFUSED_LATE):
-            reasons[_reason(result.detail)] += 1
+            reasons[reason(result.detail)] += 1
         if result.outcome in (REFUSED_LATE, *BAD):
             print(f"{result.outcome}: {case}: {result.detail}", flush=True)
         if sum(counts.values()) % 100 == 0:
             print(dict(counts), flush=True)
-    _print_tables(counts, reasons)
+    print_tables(counts, reasons)
     print(f"\nThe slowest case took {slowest:.1f} s.")
     sys.exit(any(counts[outcome] for outcome in BAD))
 
 
-def _print_tables(counts: Counter[str], reasons: Counter[str]) -> None:
+def print_tables(counts: Counter[str], reasons: Counter[str]) -> None:
+    """Print how often each outcome, and each reason of a refusal, was met."""
     for title, rows in (
         ("outcome", [(outcome, counts[outcome]) for outcome in (*GOOD, *BAD)]),
         ("reason of refusal", reasons.most_common()),

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 import psutil
 
-from scripts.stress.damage_case import Case, Result, attempt
+from scripts.stress.damage_case import Case, Result
 
 LIMIT = 20.0
 """Processor seconds for a case."""
@@ -26,14 +26,14 @@ CASES_PER_WORKER = 100
 """Cases after which a process is replaced."""
 
 
-def run_all(cases: Sequence[Case]) -> Iterator[tuple[Case, Result]]:
-    """Yield each case with its result; workers carry them out one after another."""
+def run_all(cases: Sequence[Case], module: str) -> Iterator[tuple[Case, Result]]:
+    """Yield each case with its result; workers, which run a module, carry them out one after another."""
     local = threading.local()
     workers: list[Worker] = []
 
     def do(case: Case) -> Result:
         if not hasattr(local, "worker"):
-            local.worker = Worker()
+            local.worker = Worker(module)
             workers.append(local.worker)
         worker: Worker = local.worker
         return worker.do(case)
@@ -46,11 +46,12 @@ def run_all(cases: Sequence[Case]) -> Iterator[tuple[Case, Result]]:
             worker.close()
 
 
-def work() -> None:
+def work(attempt: Callable[[Case, Path], Result], prepare: Callable[[], None] = lambda: None) -> None:
     """Read cases, one a line, and print the result of each: the main function of a worker's process."""
     # Importing takes seconds, which should not count against the first case.
-    import tests.helpers  # noqa: F401
+    import vidx4.jobs.still.read  # noqa: F401
 
+    prepare()
     print(flush=True)
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as folder:
@@ -59,9 +60,14 @@ def work() -> None:
 
 
 class Worker:
-    """A process that carries out cases, and is replaced if it hangs or dies."""
+    """A process that carries out cases, and is replaced if it hangs or dies.
 
-    def __init__(self) -> None:
+    Args:
+        module: what it runs.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
         self._num_done = 0
 
@@ -93,7 +99,7 @@ class Worker:
         if self._process is None or self._num_done >= CASES_PER_WORKER:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.stress.damage", "--worker"],
+                [sys.executable, "-m", self._module, "--worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

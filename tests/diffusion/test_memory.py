@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, capacity
+from vidx4.diffusion.memory import DECODE_TILES, LARGEST_LAYERS, Fit, Footprint, capacity, check_size
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, OptionError
@@ -59,6 +60,40 @@ def test_too_little_free_memory_is_reported(caplog: pytest.LogCaptureFixture) ->
     with patch("vidx4.diffusion.upscaler.free", return_value=10**8):
         upscaler.fitted(320, 240)
     assert re.search(r"320x240 .* 0\.1 GB of cpu", caplog.text)
+
+
+def machine_of(memory: float, swap: float = 0) -> ExitStack:
+    """Pretend that the machine has so many bytes of memory and swap."""
+    stack = ExitStack()
+    for name, total in (("virtual_memory", memory), ("swap_memory", swap)):
+        faked = Mock(total=int(total), available=int(total))
+        stack.enter_context(patch(f"vidx4.diffusion.memory.psutil.{name}", return_value=faked))
+    return stack
+
+
+def test_what_can_not_fit_memory_and_swap_is_refused() -> None:
+    with machine_of(8e9, 8e9):
+        check_size(CPU, 2500, 2500)
+        with pytest.raises(MemoryLimitError, match=r"13000x13000 .* 406 GB.* 16 GB .*--ignore-memory"):
+            check_size(CPU, 13000, 13000)
+
+
+def test_a_size_that_would_fit_is_named() -> None:
+    with machine_of(8e9):
+        with pytest.raises(MemoryLimitError) as raised:
+            check_size(CPU, 20000, 10000)
+        width, height = map(int, re.findall(r"about (\d+)x(\d+) fits", str(raised.value))[0])
+        assert abs(width - 2 * height) <= 2
+        check_size(CPU, width, height)
+
+
+def test_the_user_may_try_all_the_same() -> None:
+    with machine_of(1e9):
+        upscaler = Upscaler.load("compact", device="cpu")
+        with pytest.raises(MemoryLimitError, match="--ignore-memory"):
+            upscaler.fitted(1000, 1000)
+        fitted = upscaler.with_options(replace(upscaler.options, ignore_memory=True)).fitted(1000, 1000)
+    assert fitted.identity == upscaler.with_options(replace(fitted.options, ignore_memory=False)).identity
 
 
 def footprint(weights: int = 10**9, *, is_on_host: bool = False) -> Footprint:

@@ -64,6 +64,7 @@ def batch(
             selection,
             options_of_file,
             load=load,
+            is_local=cluster.cluster is None,
             restart=job.restart,
             ignore_disk_space=job.ignore_disk_space,
             accept_loss=job.accept_loss,

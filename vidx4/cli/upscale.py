@@ -46,20 +46,22 @@ def upscale(
 
     If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
     """
-    from vidx4.jobs.cluster.model_loader import loader
+    from vidx4.jobs.cluster.model_loader import check_memory, loader
     from vidx4.jobs.plan import plan_video
-    from vidx4.jobs.still.read import is_picture
+    from vidx4.jobs.still.read import is_picture, stored_size
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
     output = destination.or_positional(to)
     if is_picture(source):
         _refuse_for_picture(typed)
         written = plan_picture(source, output, overwrite=request.overwrite)
+        check_memory(cluster, options, *stored_size(source))
         with loader(cluster, options.device) as load:
             upscale_picture(source, written, load(options), overwrite=request.overwrite)
         terminal.done(written)
         return
     plan = plan_video(source, output, request)
+    check_memory(cluster, options, plan.source.width, plan.source.height)
     show_plan(terminal, plan)
     with loader(cluster, options.device) as load:
         _run(plan, load(options), job, terminal)

@@ -1,10 +1,13 @@
 """Work out how much memory there is for a model, and how to cut frames up to fit it."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import psutil
 import torch
+
+from vidx4.errors import MemoryLimitError
 
 DECODE_TILES = (128, 96, 64)
 """Sides of the tiles that an autoencoder decodes at once, in latents, from the fastest to the smallest."""
@@ -20,6 +23,9 @@ FINISHING_BYTES_PER_PIXEL = 4000
 """Bytes that finishing a picture takes for a low-resolution pixel; measured at 640x480 on a CPU."""
 FRAME_BYTES_PER_PIXEL = 400
 """Bytes of the noise, latents and pixels of a frame in a batch, for a low-resolution pixel; counted."""
+LEAST_BYTES_PER_PIXEL = 2400
+"""Bytes that a picture takes at least for a low-resolution pixel, whatever the model: finishing works on
+whole frames; measured on a CPU with `compact`, which takes 2420 to 5780 at 640x480."""
 SHARE_OF_DEVICE = 0.9
 """Share of a device's memory that a job may use; the rest is for others."""
 LARGEST_LAYERS = 100 * 2**20
@@ -83,12 +89,14 @@ def capacity(device: torch.device, limit: int | None) -> int:
         device: a GPU, or the CPU, whose memory is the host's.
         limit: bytes that the user allows; None for most of the device's memory.
     """
-    if device.type == "cuda":
-        total = int(torch.cuda.get_device_properties(device).total_memory)
-    else:
-        total = int(psutil.virtual_memory().total)
-    most = int(SHARE_OF_DEVICE * total)
+    most = int(SHARE_OF_DEVICE * _total(device))
     return most if limit is None else min(most, limit)
+
+
+def _total(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
 
 
 def free(device: torch.device) -> int:
@@ -96,6 +104,33 @@ def free(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
     return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
+
+
+def check_size(device: torch.device, width: int, height: int) -> None:
+    """Make sure that a frame can be enlarged with the memory that there is, even if nothing else used any.
+
+    Args:
+        device: where the model runs.
+        width: width of the frame, in low-resolution pixels.
+        height: height of the frame, in low-resolution pixels.
+
+    Raises:
+        MemoryLimitError: it can't.
+    """
+    is_on_host = device.type == "cpu"
+    total = _total(device) + (int(psutil.swap_memory().total) if is_on_host else 0)
+    base = HOST_BYTES if is_on_host else 0
+    needed = base + width * height * LEAST_BYTES_PER_PIXEL
+    if needed <= total:
+        return
+    each = HOST_BYTES_PER_PIXEL + FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL
+    reduced = math.sqrt(max(0.0, SHARE_OF_DEVICE * total - base) / each / (width * height))
+    fitting = f"{max(1, int(width * reduced))}x{max(1, int(height * reduced))}"
+    memory = f"{total / 1e9:.3g} GB of {device} memory{' and swap' if is_on_host else ''}"
+    raise MemoryLimitError(
+        f"{width}x{height} needs at least about {needed / 1e9:.3g} GB, but there are only {memory}: "
+        f"reduce it (about {fitting} fits), use another --device, or start anyway with --ignore-memory."
+    )
 
 
 def enforce(device: torch.device, limit: int) -> None:

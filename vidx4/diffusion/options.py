@@ -225,6 +225,7 @@ class UpscaleOptions:
         ),
     ] = None
     """In bytes."""
+    ignore_memory: Annotated[bool, Option("Start even if memory looks too small.", Panel.JOB)] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.noise_level, str):

@@ -20,7 +20,7 @@ from vidx4.diffusion.device import (
     is_out_of_memory,
     keep_host_memory,
 )
-from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, enforce, free
+from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
@@ -116,8 +116,10 @@ class Upscaler:
             batch_size: most frames to denoise at once; None for the number that is fastest.
 
         Raises:
-            MemoryLimitError: frames of this size don't fit the memory that the user allows.
+            MemoryLimitError: frames of this size don't fit the memory that there is, or that the user allows.
         """
+        if not self.options.ignore_memory:
+            check_size(self.components.device, width, height)
         available = capacity(self.components.device, self.options.max_memory)
         preferred = self._preferred_fit(batch_size or self._best_batch_size(width, height))
         footprint = self.footprint
@@ -137,10 +139,10 @@ class Upscaler:
         """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""
         memory = f"{available / 1e9:.3g} GB of {self.components.device} memory"
         if needed > available:
-            problem = f"{size} needs at least about {needed / 1e9:.3g} GB, but only {memory} can be used"
+            problem = f"about {needed / 1e9:.3g} GB, but only {memory} can be used"
             if self.options.max_memory is not None:
-                raise MemoryLimitError(f"{problem}: {WAY_OUT}.")
-            _logger.warning("%s: it may fail.", problem)
+                raise MemoryLimitError(f"{size} needs {problem}: {WAY_OUT}.")
+            _logger.warning("%s may need %s: it may fail.", size, problem)
         elif needed > (now := free(self.components.device)):
             text = "%s needs about %.3g GB, but only %.3g GB of %s memory is free now: it may run out."
             _logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)

@@ -7,6 +7,8 @@ from typing import Self
 
 import torch
 
+from vidx4.diffusion.device import choose_device
+from vidx4.diffusion.memory import check_size
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import NOTHING, Identity, identify
@@ -64,6 +66,17 @@ def _parts(
         monitor.control.on_part(made.part)
         yield made.part
         start = made.part.stop
+
+
+def check_memory(options: UpscaleOptions, width: int, height: int) -> None:
+    """Make sure, before a model is loaded, that frames can be enlarged in the memory of this machine.
+
+    Raises:
+        MemoryLimitError: they are far too large, and `ignore_memory` is not set.
+        OptionError: there is no such device.
+    """
+    if not options.ignore_memory:
+        check_size(choose_device(options.device), width, height)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,18 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from PIL import Image
@@ -189,6 +191,41 @@ def test_sources_that_did_not_change_are_not_read_again(
     read = Mock(side_effect=AssertionError("read"))
     monkeypatch.setattr("vidx4.jobs.identity.file_digest", read)
     assert work(batch(folder))["film.mp4"].outcome == Outcome.SKIPPED
+
+
+def header_of(path: Path, width: int, height: int) -> Path:
+    """Write the header of a gray PNG file, and no pixels."""
+    header = b"IHDR" + struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
+    chunks = (header, b"IDAT" + zlib.compress(b""), b"IEND")
+    parts = (struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def test_the_copy_of_a_photo_of_twelve_megapixels_is_skipped(tmp_path: Path) -> None:
+    """It has 192 megapixels, more than Pillow opens by itself."""
+    photo = header_of(tmp_path / "in" / "photo.png", 4000, 3000)
+    header_of(tmp_path / "out" / "photo_x4.png", 16000, 12000)
+    (report,) = batch(photo.parent).look_at([photo])
+    assert isinstance(report, FileReport)
+    assert report.outcome == Outcome.SKIPPED
+
+
+def test_what_fits_no_memory_is_refused_before_the_work(tmp_path: Path) -> None:
+    photo = header_of(tmp_path / "in" / "photo.png", 13000, 13000)
+    faked = Mock(total=10**10, available=10**10)
+    with (
+        patch("vidx4.diffusion.memory.psutil.virtual_memory", return_value=faked),
+        patch("vidx4.diffusion.memory.psutil.swap_memory", return_value=Mock(total=0)),
+    ):
+        (report,) = batch(photo.parent).look_at([photo])
+        forced = replace(OPTIONS, upscale=replace(COMPACT, ignore_memory=True))
+        (item,) = batch(photo.parent, forced).look_at([photo])
+    assert isinstance(report, FileReport)
+    assert report.outcome == Outcome.FAILED
+    assert "13000x13000 needs at least about 406 GB" in report.message
+    assert isinstance(item, Item)
 
 
 def test_a_bug_does_not_stop_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

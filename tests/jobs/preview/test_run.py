@@ -15,7 +15,7 @@ from tests.moving import pan
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OptionError, OutputError, SourceError
+from vidx4.errors import MemoryLimitError, OptionError, OutputError, SourceError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -24,7 +24,7 @@ from vidx4.jobs.plan import plan_video
 from vidx4.jobs.preview.crops import Comparison, compare, write_crops
 from vidx4.jobs.preview.layout import compose
 from vidx4.jobs.preview.options import Layout, PreviewOptions
-from vidx4.jobs.preview.run import Preview, PreviewPlan, Variant, plan_preview, run_preview
+from vidx4.jobs.preview.run import Preview, PreviewPlan, Variant, _upright, plan_preview, run_preview
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -100,6 +100,46 @@ def test_moments_of_the_whole_film_are_shown_with_their_sound(film: Path, upscal
         "film_x4_preview.mp4",
         "film_x4_preview_crops.png",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"),
+    [
+        (Fraction(64, 45), (364, 192)),
+        (Fraction(4), (1024, 192)),
+        (Fraction(16), (1024, 48)),
+        (Fraction(1, 16), (16, 192)),
+        (Fraction(2000), (256, 192)),
+        (Fraction(30000), (256, 192)),
+        (Fraction(1, 30000), (256, 192)),
+    ],
+)
+def test_pixels_are_shown_square_within_reason(
+    ratio: Fraction, size: tuple[int, int], film: Path, upscaler: Upscaler
+) -> None:
+    odd = replace(probe(film), sample_aspect_ratio=ratio)
+    assert _upright(Image.new("RGB", (256, 192)), odd).size == size
+
+
+def test_links_at_the_names_of_a_preview_are_not_followed(film: Path, upscaler: Upscaler) -> None:
+    mine = film.with_name("thesis.txt")
+    mine.write_text("precious")
+    names = [f"film_x4_preview{end}" for end in (".mp4", ".html", "_crops.png")]
+    for name in names:
+        film.with_name(name).symlink_to(mine)
+    shown = PreviewOptions(at=Fraction(1, 2), duration=Fraction(1, 20))
+    with pytest.raises(OutputError, match="already exists"):
+        plan_preview(probe(film), [ONLY], request=FAST, shown=shown)
+    plan = plan_preview(probe(film), [ONLY], request=replace(FAST, overwrite=True), shown=shown)
+    run_preview(plan, upscaler, 4)
+    assert mine.read_text() == "precious"
+    assert not any(film.with_name(name).is_symlink() for name in names)
+
+
+def test_frames_that_fit_no_memory_are_refused(film: Path) -> None:
+    huge = replace(probe(film), width=200_000, height=200_000)
+    with pytest.raises(MemoryLimitError, match="200000x200000"):
+        plan_preview(huge, [ONLY], request=FAST)
 
 
 def test_moments_are_sharp_and_from_different_shots(film: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vidx4.errors import SourceError
 from vidx4.jobs.still import read as read_module
-from vidx4.jobs.still.read import MAX_PIXELS, is_picture, read_enlarged, read_picture, stored_size
+from vidx4.jobs.still.read import is_picture, read_enlarged, read_picture, stored_size
 
 # pytest replaces the filters of warnings, among them the one that `read.py` sets when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -49,7 +49,7 @@ def test_the_copy_of_the_largest_source_is_admitted(tmp_path: Path) -> None:
     path = bomb(tmp_path / "copy.png", 4 * 13377, 4 * 13377)
     assert stored_size(path) == (4 * 13377, 4 * 13377)
     with pytest.raises(SourceError, match="too large"):
-        read_enlarged(bomb(path, 4 * 13377 + 100, 4 * 13377))
+        read_enlarged(bomb(path, 4 * 13377 + 100, 4 * 13377), (13377, 13377))
 
 
 def test_threads_move_no_switch_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_threads_move_no_switch_of_the_process(tmp_path: Path, monkeypatch: pyte
 
     def read(_: int) -> None:
         assert is_picture(path)
-        assert read_enlarged(path).size == (12, 8)
+        assert read_enlarged(path, (3, 2)).size == (12, 8)
         with pytest.raises(SourceError, match="too large"):
             read_picture(path)
         assert limit == Image.MAX_IMAGE_PIXELS
@@ -67,4 +67,3 @@ def test_threads_move_no_switch_of_the_process(tmp_path: Path, monkeypatch: pyte
 
     with ThreadPoolExecutor(max_workers=4) as threads:
         assert list(threads.map(read, range(400))) == [None] * 400
-    assert limit == 8 * MAX_PIXELS

@@ -6,9 +6,16 @@ from importlib.util import find_spec
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
+from vidx4.jobs import local
 from vidx4.jobs.cluster.options import ClusterOptions
 from vidx4.jobs.job import Backend
 from vidx4.jobs.local import LocalBackend
+
+
+def check_memory(cluster: ClusterOptions, options: UpscaleOptions, width: int, height: int) -> None:
+    """Do as `local.check_memory`; what the workers of a cluster have, they find out for themselves."""
+    if cluster.cluster is None:
+        local.check_memory(options, width, height)
 
 
 @contextmanager

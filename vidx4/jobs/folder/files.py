@@ -17,7 +17,7 @@ from vidx4.jobs.folder.records import Records, what_is_wrong
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.job import Backend
-from vidx4.jobs.local import LocalBackend
+from vidx4.jobs.local import LocalBackend, check_memory
 from vidx4.jobs.plan import Plan, plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
@@ -93,6 +93,11 @@ class Item:
         return self.plan.num_frames - self.num_kept if self.plan else 1
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame, as it is stored; raises as `stored_size`."""
+        return (self.plan.source.width, self.plan.source.height) if self.plan else stored_size(self.path)
+
+    @property
     def work_left(self) -> int:
         """Low-resolution pixels that are left to upscale; still pictures count as none."""
         return self.num_left * self.plan.source.width * self.plan.source.height if self.plan else 0
@@ -122,6 +127,7 @@ class Batch:
         selection: the files.
         options_of: returns the options of a file, given its path in the folder.
         load: loads a model, by default into this process.
+        is_local: whether that is where models work, so that this machine's memory counts.
         restart: whether to start from scratch instead of resuming earlier work.
         ignore_disk_space: whether to start even if the disk looks too small.
         accept_loss: whether to write an output even if verification finds something lost.
@@ -133,6 +139,7 @@ class Batch:
         options_of: Callable[[str], FileOptions],
         *,
         load: Callable[[UpscaleOptions], Backend] = LocalBackend.load,
+        is_local: bool = True,
         restart: bool = False,
         ignore_disk_space: bool = False,
         accept_loss: bool = False,
@@ -140,6 +147,7 @@ class Batch:
         self.selection = selection
         self._options_of = options_of
         self._load = load
+        self._is_local = is_local
         self._restart = restart
         self._ignore_disk_space = ignore_disk_space
         self._accept_loss = accept_loss
@@ -173,7 +181,9 @@ class Batch:
         return FileReport(path, Outcome.SKIPPED, item.output, message)
 
     def _rehearse(self, item: Item) -> None:
-        """Raise what would go wrong after the work."""
+        """Raise what would go wrong with the work, or after it."""
+        if self._is_local and item.num_left:
+            check_memory(item.options.upscale, *item.size)
         if item.plan is not None and item.num_left:
             require_kept(item.plan.rehearsal.lost, item.output, accept_loss=self._accept_loss)
 

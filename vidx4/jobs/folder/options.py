@@ -9,8 +9,8 @@ from vidx4.option import Option, OptionField, Panel, options_of
 
 NO_OPTIONS = ("start", "stop", "frame_rate")
 """Fields of a request that files of a folder can't have."""
-_OF_THE_FOLDER = ("overwrite", "strict")
-"""Fields of a request that are the same for all files."""
+_OF_THE_FOLDER = ("overwrite", "strict", "ignore_memory")
+"""Options that are the same for all files."""
 
 
 @dataclass(frozen=True)

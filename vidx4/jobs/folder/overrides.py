@@ -75,13 +75,13 @@ def options_by_file(folder: Path, typed: Values, request: Request) -> Callable[[
     Raises:
         OptionError: options of vidx4.toml make no sense, whatever files they are for.
     """
-    known = file_options()
+    known, ignores_memory = file_options(), bool(typed.get("ignore-memory"))
     overrides = Overrides.load(folder, known)
     typed = {flag: value for flag, value in typed.items() if flag in known}
 
     def made(values: Values) -> FileOptions:
         return FileOptions(
-            upscale=build(UpscaleOptions, values),
+            upscale=replace(build(UpscaleOptions, values), ignore_memory=ignores_memory),
             request=replace(build(Request, values), overwrite=request.overwrite, strict=request.strict),
             batch_size=values.get("batch-size"),
             changed=as_typed(values, known),

@@ -18,6 +18,8 @@ QUALITY = 92
 THUMBNAIL_WIDTH, THUMBNAIL_QUALITY = 224, 80
 WEBP_LIMIT = 16383
 """Longest side of a WebP file, in pixels."""
+JPEG_LIMIT = 65500
+"""Longest side of a JPEG file, as libjpeg writes it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def _moment(moment: Moment) -> dict[str, object]:
 
 def _data_uri(picture: Image.Image, quality: int) -> str:
     fits = max(picture.size) <= WEBP_LIMIT
+    if max(picture.size) > JPEG_LIMIT:
+        picture = picture.copy()
+        picture.thumbnail((JPEG_LIMIT, JPEG_LIMIT))
     file = BytesIO()
     if fits:
         picture.save(file, "WEBP", quality=quality)

@@ -16,6 +16,7 @@ from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.files.write import check_writable
+from vidx4.jobs.local import check_memory
 from vidx4.jobs.moments import choose_moments, timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
 from vidx4.jobs.plan import plan_source
@@ -27,6 +28,11 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
+
+MAX_RATIO = 16
+"""Pixels farther from square than this are a mistake in a file, and are shown as if they were square."""
+MAX_WIDENING = 4
+"""How many times wider a picture of the page may get; wide pixels are made square by less height, too."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +121,12 @@ def plan_preview(
         shown: which moments, and how.
 
     Raises:
+        MemoryLimitError: frames are too large for the memory of this machine.
         OptionError: the range holds no frame.
         OutputError: a file exists already, is the source, or is of an unknown kind.
     """
+    for variant in variants:
+        check_memory(variant.options, source.width, source.height)
     encode, within = request.encode, request.span
     span = shown.moment(within)
     if output is None:
@@ -256,7 +265,16 @@ def _moment(source: Source, index: int, comparison: Comparison) -> Moment:
 
 def _upright(picture: Image.Image, source: Source) -> Image.Image:
     """Return a picture as a player shows it: its pixels made square, and turned."""
-    if source.sample_aspect_ratio != 1:
-        size = round(picture.width * source.sample_aspect_ratio), picture.height
+    size = _square(picture.size, source.sample_aspect_ratio)
+    if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     return picture.rotate(source.rotation, expand=True) if source.rotation else picture
+
+
+def _square(size: tuple[int, int], ratio: Fraction) -> tuple[int, int]:
+    """Return the size of a picture whose pixels are made square."""
+    if not Fraction(1, MAX_RATIO) <= ratio <= MAX_RATIO:
+        return size
+    wider = min(ratio, Fraction(MAX_WIDENING))
+    width, height = size
+    return max(1, round(width * wider)), max(1, round(height * wider / ratio))

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from vidx4.option import as_typed, build, options_of
 
 _OPTIONS = {**options_of(UpscaleOptions), **options_of(Request)}
 """Options that a preview and its command may have."""
-_NOT_SHOWN = ("overwrite", "strict")
+_NOT_SHOWN = ("ignore-memory", "overwrite", "strict")
 
 
 def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -> list[Variant]:
@@ -28,6 +29,7 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
     Raises:
         OptionError: there is no such option, it takes no such value, or something is swept twice.
     """
+    ignores_memory = bool(typed.get("ignore-memory"))
     typed = {flag: value for flag, value in typed.items() if flag in _OPTIONS and flag not in _NOT_SHOWN}
     values: dict[str, list[Any]] = {}
     for flag, swept in map(_parse, sweeps):
@@ -35,7 +37,8 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
             raise OptionError(f"--sweep names a value or option twice: give {flag} and each value once.")
         values[flag] = swept
     combinations = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
-    return [_variant(source, typed, chosen) for chosen in combinations]
+    variants = [_variant(source, typed, chosen) for chosen in combinations]
+    return [replace(each, options=replace(each.options, ignore_memory=ignores_memory)) for each in variants]
 
 
 def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Variant:
@@ -55,6 +58,6 @@ def _parse(sweep: str) -> tuple[str, list[Any]]:
     if not texts:
         raise OptionError(f"--sweep takes an option and values, as in noise-level=0,20,60, not {sweep!r}.")
     options = options_of(UpscaleOptions)
-    if flag not in options:
+    if flag not in options or flag in _NOT_SHOWN:
         raise OptionError(f"--sweep {flag}: the model has no option --{flag}.")
     return flag, [options[flag].parse(text) for text in texts]

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vidx4.errors import OutputError
+from vidx4.errors import MemoryLimitError, OutputError
 from vidx4.files.write import check_writable, write_whole
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
 from vidx4.jobs.progress import Control
 from vidx4.jobs.still.channels import enlarged_alpha, num_colors
+from vidx4.jobs.still.formats import picture_format
 from vidx4.jobs.still.read import StillPicture, read_enlarged, read_picture
-from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, picture_format, write_picture
+from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, write_picture
 from vidx4.media.checks import Check, require_kept
 
 _logger = logging.getLogger(__name__)
@@ -72,18 +73,30 @@ def upscale_picture(
 
     Raises:
         SourceError: the picture is damaged.
+        MemoryLimitError: it is too large for the memory.
         OutputError: the output can't be written.
         StoppedError: the control stopped it.
     """
+    try:
+        _upscale(path, output, backend, control or Control(), overwrite)
+    except MemoryError as error:
+        raise MemoryLimitError(f"{path} is too large for the memory of this machine: reduce it.") from error
+
+
+def _upscale(path: Path, output: Path, backend: Backend, control: Control, overwrite: bool) -> None:
     still = read_picture(path)
     image_format = picture_format(output)
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
-    enlarged = _enlarge(still.channels, backend, control or Control())
+    enlarged = _enlarge(still.channels, backend, control)
     with write_whole(output, overwrite=overwrite, like=path) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
-        require_kept(list(_checks(still, read_enlarged(unfinished), image_format)), output, accept_loss=True)
+        require_kept(
+            list(_checks(still, read_enlarged(unfinished, still.size), image_format)),
+            output,
+            accept_loss=True,
+        )
 
 
 def _enlarge(channels: Pixels, backend: Backend, control: Control) -> Pixels:
@@ -100,7 +113,8 @@ def verify_picture(path: Path, upscaled: Path) -> list[Check]:
     Raises:
         SourceError: one of them can't be read.
     """
-    return list(_checks(read_picture(path), read_enlarged(upscaled), picture_format(upscaled)))
+    still = read_picture(path)
+    return list(_checks(still, read_enlarged(upscaled, still.size), picture_format(upscaled)))
 
 
 def _checks(still: StillPicture, copy: StillPicture, image_format: str | None) -> Iterator[Check]:

@@ -13,7 +13,8 @@ from PIL import ExifTags, Image, PngImagePlugin
 from vidx4.errors import OutputError
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.still.channels import to_picture
-from vidx4.jobs.still.read import PER_INCH, STRAIGHT, Metadata
+from vidx4.jobs.still.deep_tiff import PER_INCH, STRAIGHT
+from vidx4.jobs.still.metadata import Metadata
 from vidx4.media.pictures.png16 import density_chunk, encode_png, profile_chunk
 
 _logger = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ DEEP_FORMATS = frozenset({"PNG", "TIFF"})
 """Formats that hold 16 bits per colour."""
 _RGB_FORMATS = {"AVIF", "WEBP"}
 """Formats that hold no gray."""
-_UNREADABLE = {"EPS", "PALM", "PDF", "WMF"}
-"""Formats that Pillow writes, but can't read without other programs."""
 _STRIP_ROWS = 64
 _DEFLATE, _HORIZONTAL = 8, 2
 """Compression and predictor of a TIFF file (TIFF 6.0, and Adobe's technical notes of 2002)."""
@@ -33,12 +32,6 @@ _JPEG_EXIF_SIZE = 65533
 _Base = ExifTags.Base
 _PROFILE_SPACE = slice(16, 20)
 """Where a colour profile names its colour space (ICC.1:2022, 7.2.6)."""
-
-
-def picture_format(path: Path) -> str | None:
-    """Return Pillow's name of the format that a file's suffix stands for, if it can be written."""
-    image_format = Image.registered_extensions().get(path.suffix.lower())
-    return image_format if image_format in Image.SAVE.keys() - _UNREADABLE else None
 
 
 def kept_profile(image_format: str | None, metadata: Metadata) -> bytes | None:

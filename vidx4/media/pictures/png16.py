@@ -3,43 +3,70 @@
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
 import av
 import numpy as np
+from av.codec import CodecContext
 from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
-from vidx4.files.read import open_file
+from vidx4.files.read import open_file, read_whole
 
 Chunk: TypeAlias = tuple[bytes, bytes]
 """A chunk of a PNG file: its name and its content."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of a PNG file."""
 _HEADER = 33
 """Bytes of a PNG file before its second chunk: the signature, and the chunk IHDR."""
+_DEPTH = 24
+"""Offset in a PNG file of the number of bits per colour."""
 _COLOR_CHUNKS = frozenset({b"cHRM", b"cICP", b"cLLI", b"gAMA", b"mDCV", b"sRGB"})
 """Names of the chunks that define the colours, besides a profile (PNG, third edition, 11.3.2)."""
+_COLOR_CHUNK_SIZE = 32
+"""Bytes of the largest of these."""
+_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+"""Names of the chunks that pixels depend on."""
+_MAX_CHUNKS = 100_000
+"""Most chunks before the pixels that are looked at."""
+MAX_PIXELS = 1 << 28
+"""Most pixels of a picture that is read, if the caller knows no better."""
 _FORMATS = {1: "gray16le", 2: "ya16le", 3: "rgb48le", 4: "rgba64le"}
 """FFmpeg's names of pixel formats by the number of channels."""
+_PADDING = 1 << 17
+"""Pixels with which FFmpeg pads a picture of one row, at most: it counts these, too."""
+_BYTES_PER_PIXEL, _OTHER_BYTES = 16, 256 << 20
+"""Most bytes of a file for a pixel, twice those of RGBA, and for everything else."""
 
 
-def read_deep(path: Path) -> NDArray[np.uint16]:
+def read_deep(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
     """Return the pixels of a 16-bit PNG or TIFF file, (H, W, C): grey or RGB, without or with alpha.
 
+    Args:
+        path: the file.
+        max_pixels: the largest size that is read.
+
     Raises:
-        SourceError: the file is damaged, or FFmpeg doesn't know its format.
+        SourceError: the file is damaged, larger, or FFmpeg can't decode it.
         OSError: the file can't be read.
     """
+    content = read_whole(path, _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES)
+    is_png = content.startswith(SIGNATURE)
+    context = CodecContext.create("png" if is_png else "tiff", "r")
+    assert isinstance(context, VideoCodecContext)
+    context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
     try:
-        # FFmpeg would take a name such as a%03d.png for a pattern, so it gets the open file.
-        with open_file(path) as file, av.open(file, "r") as container:
-            frame = next(container.decode(video=0))
+        # Only what the pixels depend on: PyAV may crash on some of the rest.
+        packet = Packet(_only_pixels(content) if is_png else content)
+        frame = next(iter(context.decode(packet) + context.decode(None)))
     except (FFmpegError, StopIteration) as error:
         raise SourceError(
             f"{path} can't be read in 16 bits: it is damaged, or its format is not supported."
@@ -49,6 +76,18 @@ def read_deep(path: Path) -> NDArray[np.uint16]:
     has_alpha = any(component.is_alpha for component in frame.format.components)
     num_channels = (3 if frame.format.is_rgb else 1) + has_alpha
     return _to_pixels(frame.reformat(format=_FORMATS[num_channels]), num_channels)
+
+
+def _only_pixels(png: bytes) -> bytes:
+    """Return a PNG file with nothing but the chunks that its pixels depend on."""
+    kept, place = [SIGNATURE], len(SIGNATURE)
+    while place + 8 <= len(png):
+        length, name = struct.unpack_from(">I4s", png, place)
+        stop = place + 12 + length
+        if name in _PIXEL_CHUNKS:
+            kept.append(png[place:stop])
+        place = stop
+    return b"".join(kept)
 
 
 def _to_pixels(frame: VideoFrame, num_channels: int) -> NDArray[np.uint16]:
@@ -106,18 +145,43 @@ def density_chunk(dpi: tuple[float, float]) -> Chunk:
     return b"pHYs", struct.pack(">2IB", *(round(density / 0.0254) for density in dpi), 1)
 
 
+def is_deep(path: Path) -> bool:
+    """Return whether a file is a PNG file of 16 bits, which Pillow reads in 8 but for gray."""
+    with open_file(path) as file:
+        start = file.read(_DEPTH + 1)
+    return start.startswith(SIGNATURE) and start[_DEPTH:] == b"\x10"
+
+
+def is_animated(file: BufferedReader) -> bool:
+    """Return whether a PNG file has several images, its default image counted (PNG, third edition, 4.8)."""
+    num_frames, is_default_shown = 0, False
+    for name, _ in _chunks(file):
+        if name == b"acTL":
+            num_frames = int.from_bytes(file.read(4), "big")
+        is_default_shown |= name == b"fcTL"
+    is_valid = 0 < num_frames <= 1 << 31
+    return is_valid and num_frames + (not is_default_shown) > 1
+
+
 def color_chunks(path: Path) -> tuple[Chunk, ...]:
     """Return the chunks of a PNG file that define its colours, except a profile; none for other files."""
+    found: dict[bytes, bytes] = {}
     with open_file(path) as file:
-        is_png = file.read(8) == _SIGNATURE
-    return tuple(chunk for chunk in _chunks(path) if chunk[0] in _COLOR_CHUNKS) if is_png else ()
+        is_png = file.read(8) == SIGNATURE
+        for name, length in _chunks(file) if is_png else ():
+            if name in _COLOR_CHUNKS and length <= _COLOR_CHUNK_SIZE:
+                found.setdefault(name, file.read(length))
+    return tuple(found.items())
 
 
-def _chunks(path: Path) -> Iterator[Chunk]:
-    """Yield the chunks of a PNG file before the pixels."""
-    with open_file(path) as file:
-        file.seek(len(_SIGNATURE))
-        while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
-            content = file.read(int.from_bytes(header[:4], "big"))
-            file.seek(4, 1)  # past the checksum
-            yield header[4:], content
+def _chunks(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
+    """Yield the name and length of chunks of a PNG file before the pixels; the file is at their content."""
+    place = len(SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        file.seek(place)
+        header = file.read(8)
+        if len(header) < 8 or not header[4:].isalpha() or header[4:] == b"IDAT":
+            return
+        length = int.from_bytes(header[:4], "big")
+        yield header[4:], length
+        place += 12 + length
