@@ -57,8 +57,8 @@ def batch(
     output = destination.or_positional(to)
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    selection = Selection(folder, output, files.include, files.exclude)
-    options_of_file = options_by_file(folder, typed, request)
+    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder)
+    options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     with loader(cluster, options.device) as load:
         todo = Batch(
             selection,
@@ -83,8 +83,8 @@ def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Termina
         return
     reports, is_stopped = _reports(todo, watch, view)
     if job.report is not None:
-        write_report(job.report, summary(reports, view.names_passed_over))
-    show_reports(terminal, reports, len(view.names_passed_over))
+        write_report(job.report, summary(reports, view.reasons))
+    show_reports(terminal, reports, len(view.reasons))
     num_left = sum(each.outcome == "left" for each in reports)
     if is_stopped and not watch:
         error = StoppedError("Stopped.")

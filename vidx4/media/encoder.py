@@ -167,7 +167,7 @@ def _user_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
     if not options.encoder_options:
         return {}
     supported = CodecContext.create(encoder.name, "w").supported_options
-    known = {option.name: option.type.name for option in (*supported.generic, *supported.private)}
+    known = {option.name: option.type for option in (*supported.generic, *supported.private)}
     own: dict[str, str] = {}
     for text in options.encoder_options:
         key, equals, value = text.partition("=")
@@ -175,7 +175,10 @@ def _user_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
             raise OptionError(f"--encoder-option takes key=value, not {text!r}.")
         if key not in known:
             raise OptionError(f"The encoder {encoder.name} has no option {key!r}.")
-        if known[key] in _TEXTS and key not in FILE_OPTIONS | PARAMETER_LISTS | PLAIN_OPTIONS:
+        if (
+            getattr(known[key], "name", "STRING") in _TEXTS
+            and key not in FILE_OPTIONS | PARAMETER_LISTS | PLAIN_OPTIONS
+        ):
             raise OptionError(f"The encoder's option {key!r} can't be given: it may name a file.")
         own |= merged({key: encoder.options.get(key, "")} | own, {key: value})
     return own

@@ -65,7 +65,7 @@ def string_options() -> Iterator[tuple[str, str]]:
         if is_installed(encoder.name):
             supported = CodecContext.create(encoder.name, "w").supported_options
             for option in (*supported.generic, *supported.private):
-                if option.type.name in TEXTS:
+                if getattr(option.type, "name", "STRING") in TEXTS:
                     yield encoder.name, option.name
 
 

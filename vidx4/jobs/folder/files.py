@@ -1,7 +1,7 @@
 """The files of a folder: what is left to do of each, doing it, and a report on it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -157,6 +157,7 @@ class Batch:
         return [_or_report(path, partial(self._look, path, outputs[path])) for path in paths]
 
     def _look(self, path: Path, wanted: Path) -> Item | FileReport:
+        self.selection.check_output(wanted)
         options = self._options_of(self.selection.name(path))
         picture = is_picture(path)
         source = None if picture else read_source(path, options.request.read)
@@ -230,6 +231,7 @@ class Batch:
         return _or_report(item.path, partial(self._done, item, control, on_estimate))
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
+        self.selection.check_output(item.output)
         backend = self._backend(item)
         if item.plan is None:
             plan_picture(item.path, item.output, overwrite=item.options.request.overwrite)
@@ -296,12 +298,12 @@ def _is_larger_video(plan: Plan) -> bool:
     return all(check.is_kept for check in verify_output(plan.written, plan.output))
 
 
-def summary(reports: Sequence[FileReport], passed_over: Sequence[str] = ()) -> dict[str, Any]:
+def summary(reports: Sequence[FileReport], passed_over: Mapping[str, str]) -> dict[str, Any]:
     """Return what became of all files, as values that JSON can hold.
 
     Args:
         reports: what became of each video and picture.
-        passed_over: paths in the folder of the files that are neither.
+        passed_over: why other files were passed over, by their paths in the folder.
     """
     return {
         "num_files": {outcome.value: sum(each.outcome == outcome for each in reports) for outcome in Outcome},
@@ -309,4 +311,5 @@ def summary(reports: Sequence[FileReport], passed_over: Sequence[str] = ()) -> d
         "seconds": sum(each.seconds for each in reports),
         "files": [asdict(each) for each in reports],
         "passed_over": list(passed_over),
+        "reasons": list(passed_over.values()),
     }

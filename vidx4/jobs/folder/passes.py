@@ -1,6 +1,6 @@
 """Passes over a folder: files are upscaled; those still being written wait for the next look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,8 @@ class Total:
 class Observer(Protocol):
     """Is notified of the events of a batch, by one thread at a time."""
 
-    def passed_over(self, names: Sequence[str]) -> None:
-        """Receive the files that are neither videos nor pictures, by their paths in it; maybe none."""
+    def passed_over(self, reasons: Mapping[str, str]) -> None:
+        """Receive why files are passed over, by their paths in the folder; maybe none."""
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         """Receive what is left to do of each file."""
@@ -212,7 +212,7 @@ def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_
     known: set[str] = set()
     while not stop.is_set():
         found = batch.selection.survey()
-        observer.passed_over([name for name in found.passed_over if name not in known])
+        observer.passed_over({name: why for name, why in found.passed_over.items() if name not in known})
         known.update(found.passed_over)
         paths = [path for path in found.paths if seen.get(path) != stamp(path)]
         stamps = {path: stamp(path) for path in paths}

@@ -66,8 +66,8 @@ def check_files(options: Sequence[str], output: Path, source: Path) -> None:
                 )
             if _ESCAPES.search(text.partition("=")[2]) or not _is_allowed(value, output, source):
                 raise OptionError(
-                    f"The encoder's option {name!r} may name only a file below {output.parent}, the folder "
-                    f"of the output, and neither the source nor the output, but its value is {value[:100]!r}: "
+                    f"The encoder's option {name!r} may name only a file below {output.parent}, where the "
+                    f"output will be, and neither that nor the source, but its value is {value[:100]!r}: "
                     "leave it out, or give such a path without quotes and backslashes."
                 )
 
@@ -90,12 +90,14 @@ def _files(text: str) -> Iterator[tuple[str, str]]:
 def _parameters(text: str) -> Iterator[tuple[str, str]]:
     """Yield the parameters of a list, their names as libraries compare them; a bare name has no value."""
     for piece in text.split(":"):
-        names = list(re.finditer(r"([^=,/]+)=", piece)) or [re.match(r"(.*)", piece)]
-        for match in names:
-            if match is not None and match[1]:
-                name, value = match[1].strip().lower().replace("_", "-").lstrip("-"), piece[match.end() :]
-                yield name, value.strip()
-                yield re.sub("^no-?", "", name), value.strip()
+        # A value may hold further parameters, as that of `zones` does.
+        for match in re.finditer(r"([^=,/]+)=|^([^=]+)$", piece):
+            name, value = (
+                match[0].rstrip("=").strip().lower().replace("_", "-").lstrip("-"),
+                piece[match.end() :],
+            )
+            yield name, value.strip()
+            yield re.sub("^no-?", "", name), value.strip()
 
 
 def _may_name_file(name: str, value: str) -> bool:
