@@ -9,7 +9,7 @@ from vidx4.cli.terminal import EVENTS_VERSION
 from vidx4.diffusion.models.registry import KnownModel
 from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import FileReport, Outcome
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.preview.run import Cost
 from vidx4.jobs.progress import Progress, StageSeconds, WorkerStats
 from vidx4.jobs.report import Report

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from vidx4.jobs.estimate import Estimate
-    from vidx4.jobs.folder.files import FileReport, Item
+    from vidx4.jobs.folder.files import Item
     from vidx4.jobs.folder.passes import Total
+    from vidx4.jobs.folder.reports import FileReport
     from vidx4.jobs.progress import Progress
     from vidx4.jobs.work_folder import Part
 

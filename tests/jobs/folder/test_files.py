@@ -27,9 +27,10 @@ from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcome
+from vidx4.jobs.folder.files import Batch, FileOptions, Item
 from vidx4.jobs.folder.passes import Pass, Total
 from vidx4.jobs.folder.records import Records
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.request import Request

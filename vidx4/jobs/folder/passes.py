@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from vidx4.errors import StoppedError
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
+from vidx4.jobs.folder.files import Batch, Item
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.threads import poll, result_of
@@ -108,9 +109,13 @@ class Pass:
         items = [look for look in looks if isinstance(look, Item)]
         tally = _Tally(items)
         with ThreadPoolExecutor(max_workers=max(1, len(items))) as threads:
-            done = [self._begun(item, tally, threads) for item in items]
-            for future in done:
-                result_of(future)
+            done: list[Future[None]] = []
+            for item in items:
+                is_alone = self._batch.journal.is_suspect(item.path)
+                _wait_for(done if is_alone else [])
+                done.append(self._begun(item, tally, threads))
+                _wait_for(done if is_alone else [])
+            _wait_for(done)
 
     def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
         """Start a file, and return when the next one may start."""
@@ -162,7 +167,14 @@ class Pass:
 
     def _report(self, report: FileReport) -> None:
         self.reports.append(report)
-        self._observer.reported(report)
+        if not self._batch.journal.is_told(report):
+            self._observer.reported(report)
+            self._batch.journal.tell(report)
+
+
+def _wait_for(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        result_of(future)
 
 
 class _Tally:
