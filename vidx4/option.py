@@ -58,6 +58,9 @@ class Option:
     """In words, what is used if the field is None."""
     is_common: bool = False
     """Whether the short help shows it."""
+    is_harmless: bool = False
+    """Whether a folder of unknown origin may set it: it decides on the picture or the output alone, names no
+    file, and makes nothing run that would not run anyway."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,16 @@ class OptionField:
         highest = sys.float_info.max if high is None else high
         if low is not None and isinstance(value, int | float | Fraction) and not low <= value <= highest:
             range_ = f"{low:g} or more" if high is None else f"between {low:g} and {high:g}"
-            raise OptionError(f"--{self.flag} must be {range_}, not {value:g}.")
+            raise OptionError(f"--{self.flag} must be {range_}, not {_short(value)}.")
         return self.kind(value) if self.choices else value
+
+
+def _short(number: float | Fraction) -> str:
+    """Return a number in a few characters; an integer may have any number of digits."""
+    try:
+        return f"{float(number):g}"
+    except OverflowError:
+        return "a number with hundreds of digits"
 
 
 @cache

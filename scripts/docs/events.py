@@ -9,7 +9,7 @@ from vidx4.cli.terminal import EVENTS_VERSION
 from vidx4.diffusion.models.registry import KnownModel
 from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import FileReport, Outcome
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.preview.run import Cost
 from vidx4.jobs.progress import Progress, StageSeconds, WorkerStats
@@ -111,7 +111,10 @@ EVENTS = (
         "passed_over",
         "batch",
         "Before the plan, if there are such files; with `--watch`, again for new ones.",
-        (_list("files", _STRING, "Paths in the folder of files that are neither videos nor pictures."),),
+        (
+            _list("files", _STRING, "Paths in the folder of the files that are passed over."),
+            _list("reasons", _STRING, "Why each of them is passed over."),
+        ),
     ),
     Event("note", "", "At any time.", (_text("message", "Information for people."),)),
     Event("warning", "", "At any time.", (_text("message", "What falls short, for people."),)),
@@ -183,7 +186,7 @@ EVENTS = (
         "At the end.",
         _optional(
             *(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome),
-            _count("passed_over", "Number of files that are neither videos nor pictures."),
+            _count("passed_over", "Number of files that were passed over."),
         ),
     ),
     Event(

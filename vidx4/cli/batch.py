@@ -9,6 +9,7 @@ import typer
 from vidx4.cli.folder_view import BatchView, show_plan, show_reports
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
+from vidx4.cli.progress_bar import heeded_signals
 from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, StoppedError
@@ -17,7 +18,8 @@ from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
 
 if TYPE_CHECKING:
-    from vidx4.jobs.folder.files import Batch, FileReport
+    from vidx4.jobs.folder.files import Batch
+    from vidx4.jobs.folder.reports import FileReport
 
 Folder = Annotated[
     Path,
@@ -49,6 +51,7 @@ def batch(
     from vidx4.files.write import check_writable
     from vidx4.jobs.cluster.model_loader import loader
     from vidx4.jobs.folder.files import Batch
+    from vidx4.jobs.folder.journal import supervised
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.folder.selection import Selection
 
@@ -57,9 +60,9 @@ def batch(
     output = destination.or_positional(to)
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    selection = Selection(folder, output, files.include, files.exclude)
-    options_of_file = options_by_file(folder, typed, request)
-    with loader(cluster, options.device) as load:
+    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder)
+    options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
+    with supervised(heeded_signals()) as journal, loader(cluster, options.device) as load:
         todo = Batch(
             selection,
             options_of_file,
@@ -68,12 +71,13 @@ def batch(
             restart=job.restart,
             ignore_disk_space=job.ignore_disk_space,
             accept_loss=job.accept_loss,
+            journal=journal,
         )
         _work_through(todo, files.watch, job, terminal)
 
 
 def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Terminal) -> None:
-    from vidx4.jobs.folder.files import summary
+    from vidx4.jobs.folder.reports import summary
     from vidx4.jobs.report import write_report
 
     view = BatchView(terminal)
@@ -84,8 +88,8 @@ def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Termina
         return
     reports, is_stopped = _reports(todo, watch, view)
     if job.report is not None:
-        write_report(job.report, summary(reports, view.names_passed_over))
-    show_reports(terminal, reports, len(view.names_passed_over))
+        write_report(job.report, summary(reports, view.reasons))
+    show_reports(terminal, reports, len(view.reasons))
     num_left = sum(each.outcome == "left" for each in reports)
     if is_stopped and not watch:
         error = StoppedError("Stopped.")

@@ -10,8 +10,10 @@ import typer
 
 # Importing a file registers its commands; the help lists them in this order.
 from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: skip
+from vidx4.cli.options import TerminalOptions
 from vidx4.cli.program import app
-from vidx4.cli.progress_bar import heeded_signals
+from vidx4.cli.progress_bar import heeded_signals, show_cursor
+from vidx4.cli.terminal import Terminal
 
 __all__ = ["app", "main"]
 
@@ -32,6 +34,8 @@ def _program(
 
 def main() -> None:
     """Run the program; a signal to end it is like Ctrl-C."""
+    if sys.argv[1:2] == ["batch"]:
+        _supervise()
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be text
     for each in heeded_signals():
         signal.signal(each, signal.default_int_handler)  # raises KeyboardInterrupt
@@ -39,3 +43,17 @@ def main() -> None:
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     app(sys.argv[1:], prog_name="vidx4")
+
+
+def _supervise() -> None:
+    """Run a batch in other processes, as many as its files end, and exit; return in such a process."""
+    from vidx4.jobs.folder.supervisor import Supervisor, command_for
+
+    if command := command_for(sys.argv):
+        terminal = Terminal(TerminalOptions(json="--json" in sys.argv))
+
+        def warn(message: str) -> None:
+            show_cursor()
+            terminal.warn(message)
+
+        sys.exit(Supervisor(command, heeded_signals(), warn).run())

@@ -1,7 +1,7 @@
 """What the user sees of a folder: the plan, progress, and the outcome of each file."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Event
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from vidx4.jobs.estimate import Estimate
-    from vidx4.jobs.folder.files import FileReport, Item
+    from vidx4.jobs.folder.files import Item
     from vidx4.jobs.folder.passes import Total
+    from vidx4.jobs.folder.reports import FileReport
     from vidx4.jobs.part_record import Part
     from vidx4.jobs.progress import Progress
 
@@ -38,7 +39,8 @@ class BatchView:
         self._terminal = terminal
         self._show: Callable[[Item, Progress, Total], None] = lambda *_: None
         self._hide: Callable[[FileReport], None] = lambda _: None
-        self.names_passed_over: list[str] = []
+        self.reasons: dict[str, str] = {}
+        """Why files were passed over, by their paths in the folder."""
 
     @contextmanager
     def display(self) -> Iterator[Event]:
@@ -58,12 +60,14 @@ class BatchView:
                 )
             yield stop
 
-    def passed_over(self, names: "Sequence[str]") -> None:
-        """Show which files are neither videos nor pictures."""
-        self.names_passed_over += names
-        if names:
-            self._terminal.event("passed_over", files=names)
-            self._terminal.tell(name_passed_over(names, show_all=self._terminal.verbose))
+    def passed_over(self, reasons: Mapping[str, str]) -> None:
+        """Show which files are passed over, and why."""
+        self.reasons |= reasons
+        if reasons:
+            self._terminal.event("passed_over", files=list(reasons), reasons=list(reasons.values()))
+        for reason in sorted({*reasons.values()}):
+            names = [name for name, why in reasons.items() if why == reason]
+            self._terminal.tell(name_passed_over(names, reason, show_all=self._terminal.verbose))
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
         """Show how much there is to do."""

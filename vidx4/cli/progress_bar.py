@@ -42,7 +42,7 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
     def handle(_: int, __: FrameType | None) -> None:
         # Only system calls: the main thread may hold a stream's lock while the handler interrupts it.
         if stop.is_set():
-            os.write(2, _SHOW_CURSOR if os.isatty(2) else b"")
+            show_cursor()
             os._exit(INTERRUPTED)
         stop.set()
         os.write(2, b"" if quiet else _STOPPING)
@@ -56,6 +56,11 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def show_cursor() -> None:
+    """Show the cursor again after a progress bar that did not end by itself."""
+    os.write(2, _SHOW_CURSOR if os.isatty(2) else b"")
 
 
 def heeded_signals() -> list[signal.Signals]:

@@ -98,16 +98,19 @@ class UpscaleOptions:
             is_common=True,
         ),
     ] = "auto"
-    prompt: Annotated[str, Option("What the picture shows (sd-x4 only).", Panel.PICTURE, is_common=True)] = ""
-    negative_prompt: Annotated[str, Option("What the picture does not show (sd-x4 only).", Panel.PICTURE)] = (
-        ""
-    )
+    prompt: Annotated[
+        str, Option("What the picture shows (sd-x4 only).", Panel.PICTURE, is_common=True, is_harmless=True)
+    ] = ""
+    negative_prompt: Annotated[
+        str, Option("What the picture does not show (sd-x4 only).", Panel.PICTURE, is_harmless=True)
+    ] = ""
     speed: Annotated[
         Speed | str,
-        Option("Trade quality for time.", Panel.PICTURE, is_common=True),
+        Option("Trade quality for time.", Panel.PICTURE, is_common=True, is_harmless=True),
     ] = Speed.QUALITY
     scheduler: Annotated[
-        Scheduler | str | None, Option("Sampler of the denoising steps.", Panel.EXPERT, default="the model's")
+        Scheduler | str | None,
+        Option("Sampler of the denoising steps.", Panel.EXPERT, default="the model's", is_harmless=True),
     ] = None
     num_inference_steps: Annotated[
         int | None,
@@ -118,11 +121,18 @@ class UpscaleOptions:
             minimum=1,
             maximum=MAX_STEPS,
             default="set by --speed",
+            is_harmless=True,
         ),
     ] = None
     guidance_scale: Annotated[
         float | None,
-        Option("Weight of the prompt; 1 is none.", Panel.EXPERT, minimum=0, default="the model's"),
+        Option(
+            "Weight of the prompt; 1 is none.",
+            Panel.EXPERT,
+            minimum=0,
+            default="the model's",
+            is_harmless=True,
+        ),
     ] = None
     guidance_stop: Annotated[
         float | None,
@@ -132,6 +142,7 @@ class UpscaleOptions:
             minimum=0,
             maximum=1,
             default="set by --speed",
+            is_harmless=True,
         ),
     ] = None
     cache_interval: Annotated[
@@ -141,6 +152,7 @@ class UpscaleOptions:
             Panel.EXPERT,
             minimum=1,
             default="set by --speed",
+            is_harmless=True,
         ),
     ] = None
     noise_level: Annotated[
@@ -151,6 +163,7 @@ class UpscaleOptions:
             syntax=LEVEL,
             minimum=0,
             is_common=True,
+            is_harmless=True,
         ),
     ] = AutoLevel()
     """Without a video to estimate from, auto is the model's default. sd-x4 adds as much noise to the
@@ -163,12 +176,19 @@ class UpscaleOptions:
             minimum=0,
             maximum=1,
             default="the model's",
+            is_harmless=True,
         ),
     ] = None
-    seed: Annotated[int, Option("The same seed gives the same picture.", Panel.PICTURE)] = 0
+    seed: Annotated[int, Option("The same seed gives the same picture.", Panel.PICTURE, is_harmless=True)] = 0
     strength: Annotated[
         float,
-        Option("Blend from 0, the bicubic picture, to 1, the model's.", Panel.PICTURE, minimum=0, maximum=1),
+        Option(
+            "Blend from 0, the bicubic picture, to 1, the model's.",
+            Panel.PICTURE,
+            minimum=0,
+            maximum=1,
+            is_harmless=True,
+        ),
     ] = 1.0
     temporal: Annotated[
         Temporal | str,
@@ -176,6 +196,7 @@ class UpscaleOptions:
             "Tie frames: not at all, by their noise, or along the motion.",
             Panel.PICTURE,
             is_common=True,
+            is_harmless=True,
         ),
     ] = Temporal.MOVING
     consistency: Annotated[
@@ -186,6 +207,7 @@ class UpscaleOptions:
             minimum=0,
             maximum=1,
             default="the model's",
+            is_harmless=True,
         ),
     ] = None
     reuse_threshold: Annotated[
@@ -194,6 +216,7 @@ class UpscaleOptions:
             "Reuse the last result if frames differ by no more than this on average, in 8-bit levels.",
             Panel.EXPERT,
             minimum=0,
+            is_harmless=True,
         ),
     ] = 0.0
     tile_size: Annotated[

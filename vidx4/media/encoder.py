@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from vidx4.errors import OptionError
+from vidx4.media.formats.encoder_files import FILE_OPTIONS, PARAMETER_LISTS, PLAIN_OPTIONS
 from vidx4.media.formats.encoders import CODECS, ENCODERS, NUM_THREADS, Encoder, is_installed
 from vidx4.media.options import DEFAULT_QUALITY, EncodeOptions
 
@@ -26,6 +27,8 @@ _H264_MAX_MACROBLOCKS = 36864
 """The largest picture of level 5.2 (ITU-T H.264, table A-1), the highest that players commonly support."""
 _H264_MAX_SIDE = 4096
 """The longest side that hardware commonly decodes; level 5.2 itself ends at 8688."""
+_TEXTS = ("BINARY", "DICT", "STRING")
+"""Types of FFmpeg's options whose values libraries may read as they like."""
 _PRORES_PROFILES = ((25, "proxy"), (50, "lt"), (75, "standard"), (100, "hq"))
 """The highest quality for which each profile is chosen, and FFmpeg's name of it."""
 
@@ -164,7 +167,7 @@ def _user_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
     if not options.encoder_options:
         return {}
     supported = CodecContext.create(encoder.name, "w").supported_options
-    known = {option.name for option in (*supported.generic, *supported.private)}
+    known = {option.name: option.type for option in (*supported.generic, *supported.private)}
     own: dict[str, str] = {}
     for text in options.encoder_options:
         key, equals, value = text.partition("=")
@@ -172,6 +175,11 @@ def _user_options(encoder: Encoder, options: EncodeOptions) -> dict[str, str]:
             raise OptionError(f"--encoder-option takes key=value, not {text!r}.")
         if key not in known:
             raise OptionError(f"The encoder {encoder.name} has no option {key!r}.")
+        if (
+            getattr(known[key], "name", "STRING") in _TEXTS
+            and key not in FILE_OPTIONS | PARAMETER_LISTS | PLAIN_OPTIONS
+        ):
+            raise OptionError(f"The encoder's option {key!r} can't be given: it may name a file.")
         own |= merged({key: encoder.options.get(key, "")} | own, {key: value})
     return own
 

@@ -56,7 +56,12 @@ class ReadOptions:
 
     video_stream: Annotated[
         int | None,
-        Option("Number of the video stream to enlarge.", Panel.INPUT, default="the one that players show"),
+        Option(
+            "Number of the video stream to enlarge.",
+            Panel.INPUT,
+            default="the one that players show",
+            is_harmless=True,
+        ),
     ] = None
     deinterlace: Annotated[
         Deinterlace | str,
@@ -64,11 +69,12 @@ class ReadOptions:
             "Turn fields into frames: as many as before (frame), or one for each field; auto makes frames "
             "if fields are found.",
             Panel.INPUT,
+            is_harmless=True,
         ),
     ] = Deinterlace.AUTO
     inverse_telecine: Annotated[
         InverseTelecine | str,
-        Option("Turn film with 3:2 pulldown back into 24 frames a second.", Panel.INPUT),
+        Option("Turn film with 3:2 pulldown back into 24 frames a second.", Panel.INPUT, is_harmless=True),
     ] = InverseTelecine.AUTO
     frame_rate: Annotated[
         Fraction | None,
@@ -89,7 +95,8 @@ class EncodeOptions:
     """How the enlarged frames are compressed."""
 
     codec: Annotated[
-        Codec | str, Option("Codec of the video; ffv1 is lossless.", Panel.OUTPUT, is_common=True)
+        Codec | str,
+        Option("Codec of the video; ffv1 is lossless.", Panel.OUTPUT, is_common=True, is_harmless=True),
     ] = Codec.AUTO
     quality: Annotated[
         int | None,
@@ -98,11 +105,13 @@ class EncodeOptions:
             Panel.OUTPUT,
             default=str(DEFAULT_QUALITY),
             is_common=True,
+            is_harmless=True,
         ),
     ] = None
-    crf: Annotated[int | None, Option("Quality on the codec's own scale; lower is better.", Panel.EXPERT)] = (
-        None
-    )
+    crf: Annotated[
+        int | None,
+        Option("Quality on the codec's own scale; lower is better.", Panel.EXPERT, is_harmless=True),
+    ] = None
     """Constant rate factor, in place of `quality`."""
     encoder_preset: Annotated[
         str | None,
@@ -111,6 +120,7 @@ class EncodeOptions:
             Panel.EXPERT,
             metavar="PRESET",
             default="the encoder's",
+            is_harmless=True,
         ),
     ] = None
     pixel_format: Annotated[
@@ -120,6 +130,7 @@ class EncodeOptions:
             Panel.EXPERT,
             metavar="FORMAT",
             default="what suits codec and source",
+            is_harmless=True,
         ),
     ] = None
     bit_depth: Annotated[
@@ -128,6 +139,7 @@ class EncodeOptions:
             "Bits per colour component: 8, 10, 12 or 16.",
             Panel.EXPERT,
             default="the source's, if the codec has it",
+            is_harmless=True,
         ),
     ] = None
     encoder_options: Annotated[
@@ -147,6 +159,7 @@ class EncodeOptions:
             minimum=2,
             default="4x, or by --height",
             is_common=True,
+            is_harmless=True,
         ),
     ] = None
     height: Annotated[
@@ -157,6 +170,7 @@ class EncodeOptions:
             minimum=2,
             default="4x, or by --width",
             is_common=True,
+            is_harmless=True,
         ),
     ] = None
 
@@ -175,9 +189,16 @@ class StreamOptions:
             Panel.OUTPUT,
             metavar="STREAMS",
             is_common=True,
+            is_harmless=True,
         ),
     ] = ALL
     subtitles: Annotated[
         str,
-        Option("Subtitles to keep, in the same way.", Panel.OUTPUT, metavar="STREAMS", is_common=True),
+        Option(
+            "Subtitles to keep, in the same way.",
+            Panel.OUTPUT,
+            metavar="STREAMS",
+            is_common=True,
+            is_harmless=True,
+        ),
     ] = ALL

@@ -12,6 +12,7 @@ from vidx4.files.write import check_writable
 from vidx4.media.description import Description, describe
 from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
+from vidx4.media.formats.encoder_files import check_files
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
 from vidx4.media.streams import Streams, choose_streams
@@ -149,7 +150,8 @@ def plan_output(
         overwrite: whether an output that exists is replaced; the source never is.
 
     Raises:
-        OptionError: the options don't fit the source or each other.
+        OptionError: the options don't fit the source or each other, or name files outside of the output's
+            folder.
         ContainerError: the container can't hold what is wanted.
         OutputError: the output exists and `overwrite` is not set, is the source itself, or is of a kind that
             can't be written.
@@ -157,5 +159,6 @@ def plan_output(
     suffix = path.suffix.lower()
     format_of(suffix)
     _check_place(source, path, overwrite)
+    check_files(encode.encoder_options, path, source.path)  # before an encoder is tried out
     target = target_of(source, suffix, encode)
     return Output(path, source, span, target, choose_streams(source, suffix, span, streams))

@@ -26,8 +26,9 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError
 from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.task_queue import WorkerLost
-from vidx4.jobs.folder.files import Batch, FileOptions, Outcome
+from vidx4.jobs.folder.files import Batch, FileOptions
 from vidx4.jobs.folder.passes import Pass
+from vidx4.jobs.folder.reports import Outcome
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_video

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -29,9 +29,10 @@ from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import Batch, FileOptions, FileReport, Item, Outcome
+from vidx4.jobs.folder.files import Batch, FileOptions, Item
 from vidx4.jobs.folder.passes import Pass, Total
 from vidx4.jobs.folder.records import Records
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Progress
@@ -55,7 +56,7 @@ class Recorder:
         self.begun_paths: list[Path] = []
         self.on_part: Callable[[Part], object] = lambda part: None
 
-    def passed_over(self, names: Sequence[str]) -> None:
+    def passed_over(self, reasons: Mapping[str, str]) -> None:
         pass
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
@@ -446,59 +447,6 @@ def test_new_files_in_a_watched_folder_are_upscaled(tmp_path: Path) -> None:
     done = json.loads(output.splitlines()[-1])
     assert (done["done"], done["passed_over"]) == (2, 1)
     assert probe(tmp_path / "out" / "new_x4.mp4").num_frames == 2
-
-
-TOML = """
-seed = 3
-noise-level = 10
-
-[files."deep er/*"]
-seed = 4
-codec = "hevc"
-encoder-option = ["x265-params=bframes=0"]
-max-memory = "6GB"
-
-[files."*dash*"]
-seed = 5
-"""
-
-
-def test_options_come_from_a_file_in_the_folder(folder: Path, tmp_path: Path) -> None:
-    (folder / "vidx4.toml").write_text(TOML)
-    result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--noise-level", 20, "--dry-run", "--json")
-    files = json.loads(result.stdout.splitlines()[-1])["files"]
-    notes = {Path(each["path"]).name: set(each["notes"].split()) for each in files}
-    common = {"--noise-level=20", "--device=cpu", "--encoder-preset=ultrafast"}
-    assert notes["same.mp4"] == {"--seed=3", *common}
-    deep = {"--codec=hevc", "--encoder-option=x265-params=bframes=0", "--max-memory=6GB", *common}
-    assert notes["photo.png"] == {"--seed=4", *deep}
-    assert notes["-dash.mp4"] == {"--seed=5", *deep}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("steps = ", "vidx4.toml"),
-        ("mood = 1", "'mood'"),
-        ("steps = 'many'", "'many'"),
-        ("steps = true", "steps"),
-        ("steps = '20'", "'20'"),
-        ("prompt = 5", "prompt"),
-        ("codec = 'cinepak'", "'cinepak'"),
-        ("encoder-option = 'g=12'", "encoder-option"),
-        ("overwrite = true", "overwrite"),
-        ("files = 1", "files"),
-        ("[files.'*.avi']\nstrength = 2", "--strength"),
-    ],
-)
-def test_invalid_options_in_the_file_are_refused(
-    content: str, message: str, folder: Path, tmp_path: Path
-) -> None:
-    (folder / "vidx4.toml").write_text(content)
-    result = vidx4("batch", folder, tmp_path / "out", *FLAGS)
-    assert result.exit_code == 2
-    assert message in result.output
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_whose_source_was_deleted_is_not_recorded(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import socket
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.video_files import write_video
-from vidx4.jobs.folder.selection import Selection, name_passed_over
+from vidx4.errors import OutputError
+from vidx4.jobs.folder.selection import IRREGULAR, OUTSIDE, Selection, name_passed_over
 
 RECORDINGS = (
     "MOV001.MOD",
@@ -69,6 +71,75 @@ def test_a_file_is_read_again_after_a_change(folder: Path) -> None:
 def test_a_pipe_is_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     assert look(folder) == (["film.mpg"], ["pipe"])
+
+
+def reasons(folder: Path, *, is_trusted: bool = False) -> dict[str, str]:
+    selection = Selection(folder, folder.parent / "out", is_trusted=is_trusted)
+    return dict(selection.survey().passed_over)
+
+
+def test_links_that_lead_out_are_passed_over(folder: Path) -> None:
+    home = folder.parent / "home"
+    home.mkdir()
+    shutil.copy(folder / "film.mpg", home / "film.mpg")
+    (folder / "film.mpg").rename(folder / "sub" / "film.mpg")
+    (folder / "inside.mpg").symlink_to("sub/film.mpg")
+    (folder / "absolute.mpg").symlink_to(home / "film.mpg")
+    (folder / "sub" / "relative").symlink_to("../../home/film.mpg")
+    (folder / "chain.mpg").symlink_to("absolute.mpg")
+    (folder / "folder").symlink_to(home)
+    assert look(folder)[0] == ["inside.mpg", "sub/film.mpg"]
+    assert reasons(folder) == dict.fromkeys(("absolute.mpg", "chain.mpg", "sub/relative"), OUTSIDE)
+    assert reasons(folder, is_trusted=True) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_what_is_no_file_is_never_opened(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.mp4")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(os.path.relpath(folder / "socket.mkv"))  # such names are short
+    (folder / "device.mp4").symlink_to("/dev/zero")
+    (folder / "nothing.mp4").symlink_to("nowhere")
+    (folder / "loop.png").symlink_to("loop.png")
+    names = ("device.mp4", "loop.png", "nothing.mp4", "pipe.mp4", "socket.mkv")
+    assert reasons(folder, is_trusted=True) == dict.fromkeys(names, IRREGULAR)
+    assert reasons(folder) == reasons(folder, is_trusted=True)
+
+
+def test_folders_may_be_nested_a_thousand_deep(folder: Path) -> None:
+    bottom, here = 1200 * "d/", os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(1200):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    shutil.copy(folder / "film.mpg", folder / bottom)
+    found, _ = look(folder)
+    (folder / bottom / "film.mpg").unlink()
+    os.removedirs(folder / bottom)  # pytest could not
+    assert found == [f"{bottom}film.mpg", "film.mpg"]
+
+
+def test_links_do_not_lead_outputs_out_of_their_folder(folder: Path) -> None:
+    out, home = folder.parent / "out", folder.parent / "home"
+    (out / "real").mkdir(parents=True)
+    home.mkdir()
+    for name, target in (
+        ("out", home),
+        ("dangling", home / "new"),
+        ("in", Path("real")),
+        ("loop", Path("loop")),
+    ):
+        (out / f"to_{name}").symlink_to(target)
+    selection = Selection(folder, out)
+    for name in ("to_in", "real", "new/folder", "."):
+        selection.check_output(out / name / "film_x4.mp4")
+    for name in ("to_out", "to_out/deep/er", "to_dangling"):
+        with pytest.raises(OutputError, match="remove the link"):
+            selection.check_output(out / name / "film_x4.mp4")
 
 
 def test_a_few_files_are_named() -> None:

@@ -1,9 +1,8 @@
-"""The files of a folder: what is left to do of each, doing it, and a report on it."""
+"""The files of a folder: what is left to do of each, and doing it."""
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -13,7 +12,9 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OutputError, SourceError, StoppedError, Vidx4Error
 from vidx4.frames import SCALE
 from vidx4.jobs.estimate import Estimate, check_disk
+from vidx4.jobs.folder.journal import Journal
 from vidx4.jobs.folder.records import Records, what_is_wrong
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import Identity, identify_picture
 from vidx4.jobs.job import Backend
@@ -33,35 +34,6 @@ from vidx4.video import Source
 _logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-
-class Outcome(StrEnum):
-    """What became of a file."""
-
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    LEFT = "left"
-    """Left for later: it was still being written, or the batch was stopped."""
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What became of one file of a folder."""
-
-    path: Path
-    outcome: Outcome
-    output: Path | None = None
-    message: str = ""
-    """Reason that it failed or was left, or what was lost."""
-    num_frames: int = 0
-    """Number of frames that were upscaled."""
-    seconds: float = 0.0
-
-    def facts(self) -> dict[str, Any]:
-        """Return why nothing is to be done with the file, as JSON values."""
-        facts = {"path": str(self.path), "output": str(self.output or ""), "num_left": 0, "num_kept": 0}
-        return {**facts, "status": self.outcome.value, "frames": "", "notes": self.message}
 
 
 @dataclass(frozen=True)
@@ -131,6 +103,7 @@ class Batch:
         restart: whether to start from scratch instead of resuming earlier work.
         ignore_disk_space: whether to start even if the disk looks too small.
         accept_loss: whether to write an output even if verification finds something lost.
+        journal: is told which files are at work.
     """
 
     def __init__(
@@ -143,8 +116,10 @@ class Batch:
         restart: bool = False,
         ignore_disk_space: bool = False,
         accept_loss: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.selection = selection
+        self.journal = journal or Journal()
         self._options_of = options_of
         self._load = load
         self._is_local = is_local
@@ -162,9 +137,16 @@ class Batch:
             ModelError: the model is not available.
         """
         outputs = self.selection.outputs(paths)
-        return [_or_report(path, partial(self._look, path, outputs[path])) for path in paths]
+        return [self._of(path, partial(self._look, path, outputs[path])) for path in paths]
+
+    def _of(self, path: Path, work: Callable[[], Result]) -> Result | FileReport:
+        if known := self.journal.known(path):
+            return known
+        with self.journal.at_work(path):
+            return _or_report(path, work)
 
     def _look(self, path: Path, wanted: Path) -> Item | FileReport:
+        self.selection.check_output(wanted)
         options = self._options_of(self.selection.name(path))
         picture = is_picture(path)
         source = None if picture else read_source(path, options.request.read)
@@ -237,9 +219,10 @@ class Batch:
             StoppedError: the control stopped it; finished parts are kept.
             ModelError: the model is not available.
         """
-        return _or_report(item.path, partial(self._done, item, control, on_estimate))
+        return self._of(item.path, partial(self._done, item, control, on_estimate))
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
+        self.selection.check_output(item.output)
         backend = self._backend(item)
         if item.plan is None:
             overwrite = item.options.request.overwrite
@@ -268,12 +251,16 @@ def _or_report(path: Path, work: Callable[[], Result]) -> Result | FileReport:
     """Return the result of some work on a file or, if it fails, a report."""
     try:
         return work()
-    except (StoppedError, ModelError):
+    except (StoppedError, ModelError, KeyboardInterrupt):
         raise
     except Vidx4Error as error:
         notes = getattr(error, "__notes__", [])
         return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
-    except Exception as error:
+    except MemoryError:
+        return FileReport(path, Outcome.FAILED, None, "There is not enough memory for it.")
+    except RecursionError:
+        return FileReport(path, Outcome.FAILED, None, "It, or the path to it, is nested too deeply.")
+    except BaseException as error:  # a library may even ask for the end of the process
         # Even a bug concerns this file only: the rest of the night's work continues.
         _logger.exception("%s failed because of a bug in vidx4.", path)
         return FileReport(path, Outcome.FAILED, None, f"This is a bug in vidx4: {error!r}.")
@@ -305,19 +292,3 @@ def _is_larger_picture(item: Item) -> bool:
 
 def _is_larger_video(plan: Plan) -> bool:
     return all(check.is_kept for check in verify_output(plan.written, plan.output))
-
-
-def summary(reports: Sequence[FileReport], passed_over: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what became of all files, as values that JSON can hold.
-
-    Args:
-        reports: what became of each video and picture.
-        passed_over: paths in the folder of the files that are neither.
-    """
-    return {
-        "num_files": {outcome.value: sum(each.outcome == outcome for each in reports) for outcome in Outcome},
-        "num_frames": sum(each.num_frames for each in reports),
-        "seconds": sum(each.seconds for each in reports),
-        "files": [asdict(each) for each in reports],
-        "passed_over": list(passed_over),
-    }

@@ -28,10 +28,14 @@ class FolderOptions:
     watch: Annotated[
         bool, Option("Keep looking for new files, until Ctrl-C.", Panel.INPUT, is_common=True)
     ] = False
+    trust_folder: Annotated[
+        bool,
+        Option("Let its vidx4.toml set every option, and follow links that lead out of it.", Panel.INPUT),
+    ] = False
 
 
 def file_options() -> dict[str, OptionField]:
-    """Return the options that vidx4.toml may give to files, by key."""
+    """Return the options that the vidx4.toml of a folder that the user trusts may give to files, by key."""
     options = {**options_of(UpscaleOptions), **options_of(Request)}
     own = {key: each for key, each in options.items() if each.name not in (*NO_OPTIONS, *_OF_THE_FOLDER)}
     return {**own, "batch-size": options_of(JobOptions)["batch-size"]}

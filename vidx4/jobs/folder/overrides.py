@@ -4,17 +4,23 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, Self
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
+from vidx4.files.read import MAX_TEXT_SIZE, read_whole
 from vidx4.jobs.folder.files import FileOptions
 from vidx4.jobs.folder.options import file_options
-from vidx4.jobs.folder.selection import OVERRIDES, matches
+from vidx4.jobs.folder.selection import OVERRIDES, leads_out, matches
 from vidx4.jobs.request import Request
 from vidx4.option import OptionField, as_typed, build
 
 FILES = "files"
+TRUST = "vidx4 batch --trust-folder"
+"""What lets a folder do more than to decide how its pictures look."""
+_MAX_LENGTH = 4096
+"""Most characters of a pattern or a text: as many as a path may have."""
 
 Values = Mapping[str, Any]
 """Values of options by their keys, which are their flags without dashes before them."""
@@ -32,26 +38,29 @@ class Overrides:
     by_pattern: Mapping[str, Values]
 
     @classmethod
-    def load(cls, folder: Path, known: Mapping[str, OptionField]) -> Self:
+    def load(cls, folder: Path, known: Mapping[str, OptionField], *, is_trusted: bool = False) -> Self:
         """Read the vidx4.toml of a folder; without one, there are no overrides.
 
         Args:
             folder: where the file is looked for.
             known: the options that may be given, by key.
+            is_trusted: whether options that are not harmless may be given, and the file may lie elsewhere.
 
         Raises:
-            OptionError: the file can't be read, or gives what is not an option or its value.
+            OptionError: the file can't be read, or gives what is not an option or its value, or may not be
+                given without trust.
         """
         path = folder / OVERRIDES
-        try:
-            content = tomllib.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return cls({}, {})
-        except (OSError, ValueError) as error:
-            raise OptionError(f"{path} can't be read: {error}.") from error
+        if not is_trusted and leads_out(path, folder):
+            raise OptionError(f"{path} is a link that leads out of the folder, which needs {TRUST}.")
+        content = _read(path)
         tables = content.pop(FILES, {})
         if not isinstance(tables, dict) or not all(isinstance(each, dict) for each in tables.values()):
             raise OptionError(f'{path}: {FILES} must hold tables, as in [{FILES}."*.avi"].')
+        if any(len(pattern) > _MAX_LENGTH for pattern in tables):
+            raise OptionError(f"{path}: a pattern has more than {_MAX_LENGTH} characters.")
+        for table in (content, *tables.values()):
+            _check_keys(path, table, known, is_trusted)
         by_pattern = {pattern: _parsed(path, table, known) for pattern, table in tables.items()}
         return cls(_parsed(path, content, known), by_pattern)
 
@@ -64,19 +73,22 @@ class Overrides:
         return values
 
 
-def options_by_file(folder: Path, typed: Values, request: Request) -> Callable[[str], FileOptions]:
+def options_by_file(
+    folder: Path, typed: Values, request: Request, *, is_trusted: bool = False
+) -> Callable[[str], FileOptions]:
     """Return a function that gives the options of a file: what the user typed, then the folder's vidx4.toml.
 
     Args:
         folder: the folder.
         typed: values that the user gave; those that a file can't have are ignored.
         request: gives what is the same for all files.
+        is_trusted: whether the vidx4.toml may give options that are not harmless.
 
     Raises:
         OptionError: options of vidx4.toml make no sense, whatever files they are for.
     """
     known, ignores_memory = file_options(), bool(typed.get("ignore-memory"))
-    overrides = Overrides.load(folder, known)
+    overrides = Overrides.load(folder, known, is_trusted=is_trusted)
     typed = {flag: value for flag, value in typed.items() if flag in known}
 
     def made(values: Values) -> FileOptions:
@@ -92,10 +104,32 @@ def options_by_file(folder: Path, typed: Values, request: Request) -> Callable[[
     return lambda name: made({**overrides.of(name), **typed})
 
 
-def _parsed(path: Path, table: Values, known: Mapping[str, OptionField]) -> Values:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_whole(path, MAX_TEXT_SIZE).decode())
+    except FileNotFoundError:
+        return {}
+    except RecursionError as error:
+        raise OptionError(f"{path} can't be read: its values are nested too deeply.") from error
+    except OSError as error:
+        raise OptionError(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise OptionError(f"{path} can't be read: {error}.") from error
+
+
+def _check_keys(path: Path, table: Values, known: Mapping[str, OptionField], is_trusted: bool) -> None:
     for name in table:
         if name not in known:
-            raise OptionError(f"{path}: there is no option {name!r}; the options are {', '.join(known)}.")
+            options = ", ".join(known)
+            raise OptionError(f"{path}: there is no option {_shown(name)}; the options are {options}.")
+        if not is_trusted and not known[name].option.is_harmless:
+            raise OptionError(
+                f"{path}: {name} decides on more than the picture and the output. If you trust whoever made "
+                f"this folder, use {TRUST}; if not, remove the line."
+            )
+
+
+def _parsed(path: Path, table: Values, known: Mapping[str, OptionField]) -> Values:
     return {name: _value(path, known[name], value) for name, value in table.items()}
 
 
@@ -104,9 +138,23 @@ def _value(path: Path, option: OptionField, value: object) -> Any:
     if option.is_list and isinstance(value, list):
         return tuple(_value(path, replace(option, is_list=False), each) for each in value)
     is_right = isinstance(value, option.written_as) and not isinstance(value, bool)
+    if isinstance(value, str) and len(value) > _MAX_LENGTH:
+        raise OptionError(f"{path}: {option.flag} has more than {_MAX_LENGTH} characters.")
     if option.is_list or not is_right:
-        raise OptionError(f"{path}: {option.flag} takes {option.noun}, not {value!r}.")
+        raise OptionError(f"{path}: {option.flag} takes {option.noun}, not {_shown(value)}.")
     try:
         return option.parse(str(value))
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
+    except ValueError as error:  # of `str`
+        raise OptionError(f"{path}: {option.flag} has too many digits.") from error
+
+
+def _shown(value: object) -> str:
+    """Return a value of any size and depth as code in a few characters."""
+    short = Repr()
+    short.maxstring = short.maxother = 60
+    try:
+        return short.repr(value)
+    except ValueError:
+        return "a number with thousands of digits"

@@ -1,6 +1,6 @@
 """Passes over a folder: files are upscaled; those still being written wait for the next look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from vidx4.errors import StoppedError
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import Batch, FileReport, Item, Outcome
+from vidx4.jobs.folder.files import Batch, Item
+from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control, Progress
@@ -46,8 +47,8 @@ class Total:
 class Observer(Protocol):
     """Is notified of the events of a batch, by one thread at a time."""
 
-    def passed_over(self, names: Sequence[str]) -> None:
-        """Receive the files that are neither videos nor pictures, by their paths in it; maybe none."""
+    def passed_over(self, reasons: Mapping[str, str]) -> None:
+        """Receive why files are passed over, by their paths in the folder; maybe none."""
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         """Receive what is left to do of each file."""
@@ -108,9 +109,13 @@ class Pass:
         items = [look for look in looks if isinstance(look, Item)]
         tally = _Tally(items)
         with ThreadPoolExecutor(max_workers=max(1, len(items))) as threads:
-            done = [self._begun(item, tally, threads) for item in items]
-            for future in done:
-                result_of(future)
+            done: list[Future[None]] = []
+            for item in items:
+                is_alone = self._batch.journal.is_suspect(item.path)
+                _wait_for(done if is_alone else [])
+                done.append(self._begun(item, tally, threads))
+                _wait_for(done if is_alone else [])
+            _wait_for(done)
 
     def _begun(self, item: Item, tally: "_Tally", threads: ThreadPoolExecutor) -> Future[None]:
         """Start a file, and return when the next one may start."""
@@ -162,7 +167,14 @@ class Pass:
 
     def _report(self, report: FileReport) -> None:
         self.reports.append(report)
-        self._observer.reported(report)
+        if not self._batch.journal.is_told(report):
+            self._observer.reported(report)
+            self._batch.journal.tell(report)
+
+
+def _wait_for(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        result_of(future)
 
 
 class _Tally:
@@ -212,7 +224,7 @@ def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_
     known: set[str] = set()
     while not stop.is_set():
         found = batch.selection.survey()
-        observer.passed_over([name for name in found.passed_over if name not in known])
+        observer.passed_over({name: why for name, why in found.passed_over.items() if name not in known})
         known.update(found.passed_over)
         paths = [path for path in found.paths if seen.get(path) != stamp(path)]
         stamps = {path: stamp(path) for path in paths}

@@ -12,6 +12,9 @@ from vidx4.jobs.folder.selection import Stamp, stamp
 from vidx4.jobs.identity import NOTHING, Identity, differences
 
 FILE = ".vidx4-batch.json"
+_MAX_LENGTH = 1 << 16
+_MAX_NUMBER = 1 << 63
+"""Bounds of the values of an identity that is read."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,15 @@ class Records:
 
     def find(self, output: Path) -> Record | None:
         """Return the record of an output; None if there is none, or it is damaged."""
-        try:
-            facts = dict(self._content()[self._name(output)])
-            return Record(facts["identity"], tuple(facts["source"]), tuple(facts["output"]), facts["digest"])
-        except (KeyError, TypeError, ValueError):
-            return None
+        match self._content().get(self._name(output)):
+            case {
+                "identity": dict(identity),
+                "source": [int(source_size), int(source_time)],
+                "output": [int(output_size), int(output_time)],
+                "digest": str(digest),
+            } if all(map(_is_plain, identity.values())):
+                return Record(identity, (source_size, source_time), (output_size, output_time), digest)
+        return None
 
     def known(self, output: Path, source: Path) -> Identity:
         """Return the identity of the job that made an output, if the source has not changed since."""
@@ -62,10 +69,17 @@ class Records:
         return record.identity if record is not None and record.source == stamp(source) else NOTHING
 
     def _content(self) -> Mapping[str, Any]:
-        return read_json(self._folder / FILE)
+        return read_json(self._folder / FILE, follows_links=False)
 
     def _name(self, output: Path) -> str:
         return output.relative_to(self._folder).as_posix()
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value read from a record is one that an identity can hold."""
+    if isinstance(value, str):
+        return len(value) <= _MAX_LENGTH
+    return value is None or (isinstance(value, int | float) and abs(value) < _MAX_NUMBER)
 
 
 def what_is_wrong(record: Record, output: Path, identity: Identity) -> str:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vidx4.errors import OutputError, SourceError
+from vidx4.files.read import is_regular
 from vidx4.media.formats.signatures import holds_video
 from vidx4.media.formats.suffixes import OTHER_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES
 
@@ -24,6 +25,10 @@ OVERRIDES = "vidx4.toml"
 """The file that gives options to the files of its folder."""
 NUM_NAMED = 5
 """Files passed over that are named."""
+NEITHER = "neither videos nor pictures"
+IRREGULAR = "neither files nor links to files"
+OUTSIDE = "links that lead out of the folder (--trust-folder follows them)"
+"""Why files are passed over."""
 
 FRESH_SECONDS = 10.0
 """A file that changed this recently may still be growing."""
@@ -40,8 +45,9 @@ class Found:
 
     paths: tuple[Path, ...]
     """The videos and pictures."""
-    passed_over: tuple[str, ...]
-    """Everything else, except hidden files and those of vidx4 itself, by its path in the folder."""
+    passed_over: Mapping[str, str]
+    """Why everything else is passed over, by its path in the folder; hidden files and those of vidx4 itself
+    are not here."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Selection:
     """Patterns of which one must match; none for all files."""
     exclude: tuple[str, ...] = ()
     """Patterns of which none may match."""
+    is_trusted: bool = False
+    """Whether links to files are followed out of the folder."""
 
     def __post_init__(self) -> None:
         if self.output_folder.resolve().is_relative_to(self.folder.resolve()):
@@ -72,16 +80,35 @@ class Selection:
         return list(self.survey().paths)
 
     def survey(self) -> Found:
-        """Return the videos and pictures, and the files that are passed over since they are neither.
+        """Return the videos and pictures, and why other files are passed over.
 
         The suffix tells what a file is; where it does not, as in a file without one, the first bytes do.
         """
         wanted = sorted(path for path in _walk(self.folder) if self._is_wanted(path))
-        looks = {path: _is_video_or_picture(path) for path in wanted}
-        names = (self.name(path) for path in wanted if not looks[path])
-        return Found(
-            tuple(path for path in wanted if looks[path]), tuple(name for name in names if name != OVERRIDES)
-        )
+        reasons = {path: self._why_not(path) for path in wanted}
+        others = {self.name(path): reason for path, reason in reasons.items() if reason}
+        others.pop(OVERRIDES, None)
+        return Found(tuple(path for path in wanted if not reasons[path]), others)
+
+    def _why_not(self, path: Path) -> str:
+        """Return why a file is passed over; an empty string for a video or a picture."""
+        if not is_regular(path):
+            return IRREGULAR
+        if not self.is_trusted and leads_out(path, self.folder):
+            return OUTSIDE
+        return "" if _is_video_or_picture(path) else NEITHER
+
+    def check_output(self, output: Path) -> None:
+        """Make sure that no link leads an output out of the folder of the outputs.
+
+        Raises:
+            OutputError: its folder is such a link, or lies below one.
+        """
+        if leads_out(output.parent, self.output_folder):
+            raise OutputError(
+                f"{output} would be written to {os.path.realpath(output.parent)}, since a link leads out of "
+                f"{self.output_folder}: remove the link."
+            )
 
     def _is_wanted(self, path: Path) -> bool:
         name = self.name(path)
@@ -106,12 +133,17 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
 
 
-def name_passed_over(names: Sequence[str], *, show_all: bool = False) -> str:
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path that begins with a folder leads out of it, by way of links."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def name_passed_over(names: Sequence[str], reason: str = NEITHER, *, show_all: bool = False) -> str:
     """Return a sentence on the files that are passed over; it names some of them, or all."""
     named = names if show_all or len(names) <= NUM_NAMED + 1 else names[:NUM_NAMED]
     more = f" and {len(names) - len(named)} more" if len(named) < len(names) else ""
     count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
-    return f"{count} passed over, neither videos nor pictures: {', '.join(named)}{more}"
+    return f"{count} passed over, {reason}: {', '.join(named)}{more}"
 
 
 def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
@@ -126,9 +158,25 @@ def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield files; hidden ones, those of unfinished work and links to folders are skipped."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".vidx4")]
-        yield from (Path(root, name) for name in files if not name.startswith("."))
+    waiting = [folder]  # a stack, since `os.walk` calls itself and folders may be nested a thousand deep
+    while waiting:
+        for path in _inside(waiting.pop()):
+            if not _is_folder(path):
+                yield path
+            elif not path.is_symlink() and path.suffix != ".vidx4":
+                waiting.append(path)
+
+
+def _inside(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return []
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _is_video_or_picture(path: Path) -> bool:
