@@ -11,8 +11,9 @@ import transformers
 
 from vidx4.diffusion.models.compact import load_compact
 from vidx4.diffusion.models.components import Components, LoadSettings
+from vidx4.diffusion.models.folder import read_json
 from vidx4.diffusion.models.hub import cached, fetch
-from vidx4.diffusion.models.loading import read_json
+from vidx4.diffusion.models.rules import shown
 from vidx4.errors import ModelError
 
 # Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.
@@ -59,12 +60,11 @@ def load(
         OptionError: a prompt is given for a model that takes none.
     """
     folder = folder or find(name, dtype)
-    index = read_json(folder / "model_index.json")
-    load_family = _FAMILIES.get(index.get("_class_name", ""))
-    if load_family is None:
-        known = " or ".join(_FAMILIES)
-        raise ModelError(f"{folder} holds a {index.get('_class_name')}, which is not a {known}.")
-    return load_family(name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
+    index = read_json(folder, "model_index.json")
+    family = index.get("_class_name")
+    if not (isinstance(family, str) and family in _FAMILIES):
+        raise ModelError(f"{folder} holds a {shown(family)}, which is not a {' or '.join(_FAMILIES)}.")
+    return _FAMILIES[family](name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
