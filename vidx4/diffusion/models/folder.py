@@ -1,4 +1,4 @@
-"""The files of a model's folder, which may come from anywhere: they are regular, its own, and not too large."""
+"""The files of a model's folder, which may come from anywhere: regular ones of its own, and not too large."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Load the parts of a model from its folder, or raise an error that says what is wrong with them.
 
-A folder may come from anywhere. What its files say is checked before it has an effect, and the libraries never
-see the folder: by its settings, they would run code from the hub, open other files, or fill the memory.
+A folder may come from anywhere. What its files say is checked before it has an effect, and the libraries
+never see the folder: by its settings, they would run code from the hub, open other files, or fill the memory.
 """
 
 from collections.abc import Callable

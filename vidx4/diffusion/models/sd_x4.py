@@ -85,7 +85,9 @@ def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: 
     """Return the highest noise level, which both the UNet and the scheduler have to know."""
     known = min(unet.config.num_class_embeds, scheduler.config.num_train_timesteps)
     rules = {"max_noise_level": whole(0, known - 1)}
-    return int(chosen(folder / "model_index.json", {"max_noise_level": 350} | index, rules)["max_noise_level"])
+    return int(
+        chosen(folder / "model_index.json", {"max_noise_level": 350} | index, rules)["max_noise_level"]
+    )
 
 
 def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: bool) -> PromptEmbeds:

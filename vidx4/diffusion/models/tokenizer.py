@@ -1,6 +1,5 @@
 """Load the tokenizer of a model that takes prompts from its folder."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def load_tokenizer(folder: Path) -> Any:
     vocabulary, merges = _vocabulary(folder)
     tokens = _special_tokens(folder)
     try:
-        tokenizer = CLIPTokenizer(vocab=dict(vocabulary), merges=merges, **tokens)
+        tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, **tokens)
     except Exception as error:  # the library raises plain exceptions
         raise ModelError(f"{path} can't be loaded: its vocabulary and its merges don't fit.") from error
     # The text encoder of Stable Diffusion 2 was trained with padding of "!", token 0; CLIP's own default, the
@@ -48,7 +47,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _vocabulary(folder: Path) -> tuple[Mapping[str, int], Merges]:
+def _vocabulary(folder: Path) -> tuple[dict[str, int], Merges]:
     """Return the tokens with their numbers, and the pairs of tokens that become one, best first."""
     if is_regular(folder / _FOLDER / "tokenizer.json"):
         name = f"{_FOLDER}/tokenizer.json"
@@ -59,7 +58,9 @@ def _vocabulary(folder: Path) -> tuple[Mapping[str, int], Merges]:
         name = f"{_FOLDER}/vocab.json"
         vocabulary = read_json(folder, name, MAX_VOCABULARY_SIZE)
         text = read_text(folder, f"{_FOLDER}/merges.txt", MAX_VOCABULARY_SIZE)
-        lines = [line.removesuffix("\r") for line in text.split("\n") if line and not line.startswith("#version")]
+        lines = [
+            line.removesuffix("\r") for line in text.split("\n") if line and not line.startswith("#version")
+        ]
     else:
         raise ModelError(
             f"The model is incomplete: {folder / _FOLDER} has no vocabulary ({' or '.join(VOCABULARIES)})."
@@ -68,7 +69,7 @@ def _vocabulary(folder: Path) -> tuple[Mapping[str, int], Merges]:
     is_right = isinstance(vocabulary, dict) and vocabulary and all(map(_IDS.allows, vocabulary.values()))
     if not is_right or None in merges:
         raise ModelError(f"{folder / name} can't be used: it holds no vocabulary with merges.")
-    return vocabulary, [pair for pair in merges if pair]
+    return dict(vocabulary or {}), [pair for pair in merges if pair]
 
 
 def _pair(merge: object) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Weights of networks: safetensors whose names and shapes are compared with the network before they are read."""
+"""Weights of networks: safetensors whose names and shapes are compared with the network before all else."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -209,17 +209,25 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
     """Start Ray here, or join a running cluster, until the block ends."""
     if address not in (LOCAL, "auto") and not address.startswith("ray://"):
         raise OptionError(f"{address!r} is not the address of a cluster: use local, auto or ray://HOST:PORT.")
-    with private_ray() if address == LOCAL else nullcontext({}) as options:
-        if address == LOCAL:
-            options |= {
-                "num_cpus": max(os.cpu_count() or 1, num_workers or 1),
-                "object_store_memory": int(SHARE_OF_MEMORY * psutil.virtual_memory().total),
-            }
+    with _options(address, num_workers) as options:
         _join(address, options)
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _options(address: str, num_workers: int | None) -> Iterator[dict[str, Any]]:
+    """Give the options for `ray.init`."""
+    if address != LOCAL:
+        yield {}
+        return
+    with private_ray() as options:
+        yield options | {
+            "num_cpus": max(os.cpu_count() or 1, num_workers or 1),
+            "object_store_memory": int(SHARE_OF_MEMORY * psutil.virtual_memory().total),
+        }
 
 
 def _join(address: str, options: Mapping[str, Any]) -> None:
@@ -230,11 +238,10 @@ def _join(address: str, options: Mapping[str, Any]) -> None:
     """
     # vidx4 reports errors in its own words, and standard output may be JSON.
     ray._private.worker._worker_logs_enabled = False
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     children = _signals_blocked() if address == LOCAL else nullcontext()
     try:
         with _handlers_restored(), children, warnings.catch_warnings(action="ignore"):
-            ray.init(address, **quiet, **options)
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise OptionError(
