@@ -12,6 +12,8 @@ import typer
 from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: skip
 from vidx4.cli.program import app
 from vidx4.cli.progress_bar import heeded_signals
+from vidx4.cli.terminal import FAILED
+from vidx4.printing import discard_output, protect_terminal
 
 __all__ = ["app", "main"]
 
@@ -32,10 +34,14 @@ def _program(
 
 def main() -> None:
     """Run the program; a signal to end it is like Ctrl-C."""
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be text
+    protect_terminal()
     for each in heeded_signals():
         signal.signal(each, signal.default_int_handler)  # raises KeyboardInterrupt
     # Libraries make half a million objects that stay; looking at them again and again takes a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    app(sys.argv[1:], prog_name="vidx4")
+    try:
+        app(sys.argv[1:], prog_name="vidx4")
+    except BrokenPipeError:
+        discard_output()
+        raise SystemExit(FAILED) from None
