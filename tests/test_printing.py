@@ -110,8 +110,9 @@ def vidx4(*arguments: str | Path, **environment: str) -> subprocess.CompletedPro
 
 def test_a_program_reads_the_bytes_of_a_name_that_is_no_text() -> None:
     code = (
-        "from vidx4.cli.terminal import Terminal, TerminalOptions; from vidx4.printing import protect_terminal;"
-        "protect_terminal(); Terminal(TerminalOptions()).results('caf\\udce9', 'caf\\udce9\\x1b')"
+        "from vidx4.cli.terminal import Terminal, TerminalOptions\n"
+        "from vidx4.printing import protect_terminal\n"
+        "protect_terminal()\nTerminal(TerminalOptions()).results('caf\\udce9', 'caf\\udce9\\x1b')"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=300)
     assert printed.stdout == b"caf\xe9\n$'caf\\xe9\\x1b'\n"

@@ -55,7 +55,11 @@ def load_scheduler(folder: Path, part: str) -> Any:
         raise ModelError(f"{folder / part} names an unknown scheduler: {shown(kind)}.")
     cls = getattr(diffusers, kind)
     settings = settings_of(cls, folder / name, config, SCHEDULER)
-    return explained(folder / part, kind, lambda: cls.from_config(settings))()
+    scheduler = explained(folder / part, kind, lambda: cls.from_config(settings))()
+    levels = scheduler.alphas_cumprod
+    if len(levels) != scheduler.config.num_train_timesteps or not bool(torch.isfinite(levels).all()):
+        raise ModelError(f"{folder / name} can't be used: it has not one noise level for each timestep.")
+    return scheduler
 
 
 def explained(path: Path, kind: str, make: Callable[[], Any]) -> Callable[[], Any]:
