@@ -13,7 +13,8 @@ from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: s
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.program import app
 from vidx4.cli.progress_bar import heeded_signals, show_cursor
-from vidx4.cli.terminal import Terminal
+from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.printing import discard_output, protect_terminal
 
 __all__ = ["app", "main"]
 
@@ -34,15 +35,19 @@ def _program(
 
 def main() -> None:
     """Run the program; a signal to end it is like Ctrl-C."""
+    protect_terminal()
     if sys.argv[1:2] == ["batch"]:
         _supervise()
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be text
     for each in heeded_signals():
         signal.signal(each, signal.default_int_handler)  # raises KeyboardInterrupt
     # Libraries make half a million objects that stay; looking at them again and again takes a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    app(sys.argv[1:], prog_name="vidx4")
+    try:
+        app(sys.argv[1:], prog_name="vidx4")
+    except BrokenPipeError:
+        discard_output()
+        raise SystemExit(FAILED) from None
 
 
 def _supervise() -> None:

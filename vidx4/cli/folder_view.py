@@ -8,11 +8,11 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
-from vidx4.cli.terminal import FAILED, Terminal, printable
+from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.jobs.folder.selection import name_passed_over
+from vidx4.printing import printable
 from vidx4.syntax import format_disk, format_seconds
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class BatchView:
             def show(item: "Item", progress: "Progress", total: "Total") -> None:
                 shown.update(whole, completed=total.share_done, state=_overall(total))
                 if item.path not in files:
-                    name = escape(printable(item.path.name))
+                    name = printable(item.path.name)
                     files[item.path] = shown.add_task(name, total=progress.num_frames, state="")
                 shown.update(files[item.path], completed=progress.num_done, state=describe(progress))
 

@@ -1,7 +1,6 @@
 """How Typer is used: options from dataclasses, a short and a full help, errors as one sentence."""
 
 import inspect
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, get_args
@@ -14,6 +13,7 @@ from vidx4.cli.options import TerminalOptions
 from vidx4.cli.terminal import Terminal
 from vidx4.errors import OptionError
 from vidx4.option import OptionField, Panel, build, options_of
+from vidx4.printing import quoted
 
 REFERENCE: dict[str, CommandReference] = {}
 """All commands, by their names."""
@@ -25,7 +25,7 @@ class Program(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run the command that `args` name; the object of its context is the line that runs it again."""
         typed = list(args or ())
-        again = shlex.join(["vidx4", *(each for each in typed if each != "--restart")])
+        again = " ".join(["vidx4", *(quoted(each) for each in typed if each != "--restart")])
         terminal = Terminal(TerminalOptions(json="--json" in typed), again)
         extra["standalone_mode"] = False  # otherwise Typer prints its errors, in a box
         try:

@@ -11,8 +11,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
-from rich.markup import escape
 
+from vidx4.printing import printable
 from vidx4.syntax import format_memory, format_seconds
 
 if TYPE_CHECKING:
@@ -73,15 +73,17 @@ def bars(console: Console) -> "Bars":
     """Return lines that change in place, shown during a `with` block: a name, a bar, and a state in words."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    return Progress(*columns, console=console)
+    name, state = (TextColumn(f"{{task.{each}}}", markup=False) for each in ("description", "fields[state]"))
+    bar = BarColumn(bar_width=24)
+    # Rich would take control sequences of what others print meanwhile for styles.
+    return Progress(name, bar, state, console=console, redirect_stdout=False, redirect_stderr=False)
 
 
 @contextmanager
 def bar(console: Console, what: str) -> Iterator["OnProgress"]:
     """Show one line that changes in place."""
     with bars(console) as shown:
-        task = shown.add_task(escape(what), total=None, state="")
+        task = shown.add_task(printable(what), total=None, state="")
 
         def update(progress: "Progress") -> None:
             state, num_done = describe(progress), progress.num_done

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
 from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
+from vidx4.printing import printable, shown_name
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
@@ -76,7 +77,7 @@ class Terminal:
     def say(self, message: str, style: str = "") -> None:
         """Print a line for people, even with --quiet."""
         if not self.json:
-            self.console.print(escape(printable(message)), style=style)
+            self.console.print(Text(printable(message), style))
 
     def tell(self, message: str) -> None:
         """Print a line for people, unless --quiet."""
@@ -121,7 +122,7 @@ class Terminal:
     def results(self, *outputs: str | Path) -> None:
         """Print where results are, for people and programs alike."""
         if not self.json and not self.quiet:
-            print(*outputs, sep="\n")  # noqa: T201
+            print(*(shown_name(str(each)) for each in outputs), sep="\n")  # noqa: T201
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on standard output, unless JSON is printed."""
@@ -129,10 +130,10 @@ class Terminal:
 
         if self.json:
             return
-        columns = (Column(title, overflow="fold") for title in header)
+        columns = (Column(Text(printable(title)), overflow="fold") for title in header)
         table = Table(*columns, box=None, show_header=any(header), pad_edge=False)
         for row in rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         Console(highlight=False).print(table)
 
     @contextmanager
@@ -179,8 +180,3 @@ class _Handler(logging.Handler):
         if message not in self._seen:
             self._seen.add(message)
             (self._terminal.warn if record.levelno >= logging.WARNING else self._terminal.note)(message)
-
-
-def printable(text: str) -> str:
-    """Return a text in one line; a file name may hold line breaks, and bytes that are not text."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

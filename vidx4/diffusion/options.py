@@ -91,7 +91,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository, a folder.",
+            "auto, compact, sd-x4, a hub repository (owner/name or owner/name@revision), a folder (./name).",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",

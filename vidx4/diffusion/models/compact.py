@@ -7,7 +7,8 @@ from typing import Any
 from vidx4.diffusion.denoise import PlainDenoiser
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
-from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.loading import load_network, load_scheduler, read_settings
+from vidx4.diffusion.models.rules import chosen, whole
 from vidx4.diffusion.options import Speed
 from vidx4.errors import OptionError
 
@@ -25,8 +26,10 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
     """Load the bundled model from a folder in diffusers format; see `registry.load`."""
     if settings.prompt or settings.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; --model sd-x4 does.")
-    unet = load_network(CompactDenoiser, folder, "unet", torch_dtype=settings.dtype)
-    autoencoder = ResidualAutoencoder.from_config(ResidualAutoencoder.load_config(folder, subfolder="vae"))
+    unet = load_network(CompactDenoiser, folder, "unet", settings.dtype)
+    autoencoder = ResidualAutoencoder.from_config(read_settings(ResidualAutoencoder, folder, "vae"))
+    rules = {"max_noise_level": whole(0, unet.config.max_noise_level)}
+    known = {"max_noise_level": unet.config.max_noise_level} | index
     return Components(
         name=name,
         unet=place(unet, settings.device),
@@ -35,7 +38,7 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
         prompt_embeds=None,
-        max_noise_level=index["max_noise_level"],
+        max_noise_level=chosen(folder / "model_index.json", known, rules)["max_noise_level"],
         size_multiple=1,
         reach=unet.reach,
         memory=Memory(autoencoder),

@@ -1,105 +1,79 @@
-"""Load the parts of a model from its folder, or raise an error that says what is wrong with them."""
+"""Load the parts of a model from its folder, or raise an error that says what is wrong with them.
 
-import json
+A folder may come from anywhere. What its files say is checked before it has an effect, and the libraries
+never see the folder: by its settings, they would run code from the hub, open other files, or fill the memory.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
-from transformers import CLIPTokenizer
+import torch
 
-from vidx4.diffusion.models.hub import VOCABULARIES
+from vidx4.diffusion.models.architectures import NETWORKS, SCHEDULER, SCHEDULERS, settings_of
+from vidx4.diffusion.models.folder import read_json
+from vidx4.diffusion.models.rules import shown
+from vidx4.diffusion.models.weights import load_weights
 from vidx4.errors import ModelError
 
-CLIP_VOCABULARY = 49408
-"""Number of tokens of CLIP's tokenizer."""
 
-
-def load_network(cls: Any, folder: Path, part: str, *, half: bool = False, **kwargs: Any) -> Any:
-    """Load a part with weights.
+def load_network(cls: Any, folder: Path, part: str, dtype: torch.dtype, *, half: bool = False) -> Any:
+    """Load a network of diffusers' kind.
 
     Args:
-        cls: the class of the network, of diffusers or transformers.
+        cls: the class of the network.
         folder: the model's folder.
         part: the name of the part's folder in it.
+        dtype: type of its weights.
         half: whether to prefer float16 weights; they are also used if there are no others.
-        kwargs: further arguments for the library.
 
     Raises:
         ModelError: the part is missing, incomplete, damaged, or of another architecture.
     """
-    halves = set((folder / part).glob("*.fp16.safetensors"))
-    others = set((folder / part).glob("*.safetensors")) - halves
-    try:
-        network, report = cls.from_pretrained(
-            folder,
-            subfolder=part,
-            variant="fp16" if halves and (half or not others) else None,
-            use_safetensors=True,
-            output_loading_info=True,
-            **kwargs,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"{folder / part} can't be loaded as a {cls.__name__}: {_first_line(error)}."
-        ) from error
-    # The libraries initialise missing weights at random.
-    if report["missing_keys"]:
-        raise ModelError(
-            f"{folder / part} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])} ..."
-        )
-    return network
+    settings = read_settings(cls, folder, part)
+    make = explained(folder / part, cls.__name__, lambda: cls.from_config(settings))
+    return load_weights(make, folder, part, dtype, half=half)
+
+
+def read_settings(cls: Any, folder: Path, part: str) -> dict[str, Any]:
+    """Return the settings of a network of diffusers' kind; raises as `load_network`."""
+    name = f"{part}/config.json"
+    return settings_of(cls, folder / name, read_json(folder, name), NETWORKS[cls.__name__])
 
 
 def load_scheduler(folder: Path, part: str) -> Any:
     """Load a scheduler of the class that its configuration names.
 
     Raises:
-        ModelError: the configuration is missing, or does not name a scheduler of diffusers.
+        ModelError: the configuration is missing or wrong, or does not name a scheduler that is known.
     """
-    config = read_json(folder / part / "scheduler_config.json")
-    cls = getattr(diffusers, config.get("_class_name", ""), None)
-    if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
-        raise ModelError(f"{folder / part} names an unknown scheduler: {config.get('_class_name')}.")
-    return cast(Any, cls).from_config(config)
+    name = f"{part}/scheduler_config.json"
+    config = read_json(folder, name)
+    kind = config.get("_class_name")
+    if not (isinstance(kind, str) and kind in SCHEDULERS):
+        raise ModelError(f"{folder / part} names an unknown scheduler: {shown(kind)}.")
+    cls = getattr(diffusers, kind)
+    settings = settings_of(cls, folder / name, config, SCHEDULER)
+    scheduler = explained(folder / part, kind, lambda: cls.from_config(settings))()
+    levels = scheduler.alphas_cumprod
+    if len(levels) != scheduler.config.num_train_timesteps or not bool(torch.isfinite(levels).all()):
+        raise ModelError(f"{folder / name} can't be used: it has not one noise level for each timestep.")
+    return scheduler
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a model that takes prompts.
+def explained(path: Path, kind: str, make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that makes a part of a model, or raises a `ModelError` that says why it can't."""
 
-    Raises:
-        ModelError: the tokenizer is missing or damaged, or pads prompts with another token than the text
-            encoder was trained with.
-    """
-    tokenizer_folder = folder / "tokenizer"
-    if not any((tokenizer_folder / name).is_file() for name in VOCABULARIES):
-        raise ModelError(
-            f"The model is incomplete: {tokenizer_folder} has no vocabulary ({' or '.join(VOCABULARIES)})."
-        )
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{tokenizer_folder} can't be loaded: {_first_line(error)}.") from error
-    # The text encoder of Stable Diffusion 2 was trained with padding of "!", token 0; CLIP's own default, the
-    # end of text, gives other embeddings without any error.
-    if len(tokenizer) == CLIP_VOCABULARY and tokenizer.pad_token_id != 0:
-        raise ModelError(
-            f"{tokenizer_folder} pads prompts with token {tokenizer.pad_token_id}, but the text encoder was "
-            "trained with token 0."
-        )
-    return tokenizer
+    def make_or_explain() -> Any:
+        try:
+            return make()
+        except Exception as error:  # settings that are right one by one, and contradict each other
+            raise ModelError(f"{path} can't be loaded as a {kind}: {_first_line(error)}.") from error
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a configuration file.
-
-    Raises:
-        ModelError: the file is missing or damaged.
-    """
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The model is incomplete: {path} can't be read.") from error
+    return make_or_explain
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300].rstrip(".")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".")

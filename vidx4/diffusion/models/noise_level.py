@@ -56,5 +56,5 @@ def _tiles(pixels: Tensor) -> Tensor:
 
 @cache
 def _network() -> CompactDenoiser:
-    network = load_network(CompactDenoiser, COMPACT_FOLDER, "unet", torch_dtype=torch.float32)
+    network = load_network(CompactDenoiser, COMPACT_FOLDER, "unet", torch.float32)
     return cast(CompactDenoiser, network)

@@ -1,5 +1,6 @@
 """Find a model by its name, and load its components."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import transformers
 
 from vidx4.diffusion.models.compact import load_compact
 from vidx4.diffusion.models.components import Components, LoadSettings
+from vidx4.diffusion.models.folder import read_json
 from vidx4.diffusion.models.hub import cached, fetch
-from vidx4.diffusion.models.loading import read_json
+from vidx4.diffusion.models.rules import shown
 from vidx4.errors import ModelError
 
 # Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.
@@ -24,6 +26,8 @@ COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
 SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
 """Commit of the repository, so that its files never change under a job."""
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w.-]*(?:/\w[\w.-]*)*)?", re.ASCII)
+"""A repository of the hub, and a branch, tag or commit of it. A path such as `./name` is none."""
 
 
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
@@ -46,7 +50,8 @@ def load(
     """Load a model.
 
     Args:
-        name: `compact`, `sd-x4`, a hub repository id, or a folder in diffusers format.
+        name: `compact`, `sd-x4`, a hub repository, `owner/name` or `owner/name@revision`, or a folder in
+            diffusers format.
         device: the device to run it on.
         dtype: the precision of the denoiser; the autoencoder of `sd-x4` runs in float16 if the denoiser does
             on a CUDA GPU, and otherwise in float32.
@@ -59,12 +64,11 @@ def load(
         OptionError: a prompt is given for a model that takes none.
     """
     folder = folder or find(name, dtype)
-    index = read_json(folder / "model_index.json")
-    load_family = _FAMILIES.get(index.get("_class_name", ""))
-    if load_family is None:
-        known = " or ".join(_FAMILIES)
-        raise ModelError(f"{folder} holds a {index.get('_class_name')}, which is not a {known}.")
-    return load_family(name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
+    index = read_json(folder, "model_index.json")
+    family = index.get("_class_name")
+    if not (isinstance(family, str) and family in _FAMILIES):
+        raise ModelError(f"{folder} holds a {shown(family)}, which is not a {' or '.join(_FAMILIES)}.")
+    return _FAMILIES[family](name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
@@ -79,20 +83,43 @@ def find(name: str, dtype: torch.dtype) -> Path:
     """
     if name == "compact":
         return COMPACT_FOLDER
+    half = dtype != torch.float32
     if name == "sd-x4":
-        return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half=dtype != torch.float32)
-    if Path(name).is_dir():
-        return Path(name)
+        return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half)
+    if folder := local_folder(name):
+        return folder
     if is_hub_id(name):
-        return fetch(name, None, half=dtype != torch.float32)
+        repository, _, revision = name.partition("@")
+        return fetch(repository, revision or None, half)
     raise ModelError(
-        f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name), or a folder."
+        f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name or "
+        "owner/name@revision), or a folder (./name)."
     )
 
 
+def local_folder(name: str) -> Path | None:
+    """Return the folder that the name of a model stands for; None if it is no folder.
+
+    Raises:
+        ModelError: it could be a repository of the hub as well: a folder that happens to lie here would be
+            taken for a model that somebody else is trusted with.
+    """
+    try:
+        folder = Path(name).expanduser()
+        exists = name not in ("auto", "compact", "sd-x4") and folder.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user, or a zero byte
+        return None
+    if exists and is_hub_id(name):
+        raise ModelError(
+            f"{name} is a folder here, and could be a repository of the hub: write ./{name} for the folder, "
+            "or run the command in another folder."
+        )
+    return folder if exists else None
+
+
 def is_hub_id(name: str) -> bool:
-    """Return whether a name has the form of a hub repository's id, `owner/name`, and not that of a path."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    """Return whether a name is that of a hub repository, `owner/name` or `owner/name@revision`."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def _load_stable_diffusion(

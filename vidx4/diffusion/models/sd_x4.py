@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
 from vidx4.diffusion.models.fp16 import shrink_stream
-from vidx4.diffusion.models.loading import load_network, load_scheduler, load_tokenizer
+from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.rules import chosen, whole
+from vidx4.diffusion.models.text_encoder import load_text_encoder
+from vidx4.diffusion.models.tokenizer import load_tokenizer
 from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.options import Speed
 from vidx4.errors import ModelError
@@ -42,23 +44,24 @@ def load_stable_diffusion(
 ) -> Components:
     """Load the upscaler from a folder in diffusers format; see `registry.load`."""
     half = settings.dtype != torch.float32
-    unet = load_network(UNet2DConditionModel, folder, "unet", half=half, torch_dtype=settings.dtype)
-    vae = load_network(AutoencoderKL, folder, "vae", half=half, torch_dtype=torch.float32)
+    unet = load_network(UNet2DConditionModel, folder, "unet", settings.dtype, half=half)
+    vae = load_network(AutoencoderKL, folder, "vae", torch.float32, half=half)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
     if settings.dtype == torch.float16 and settings.device.type == "cuda":
         shrink_stream(vae.decoder)
         vae = vae.half()
     _check_channels(folder, unet, vae)
-    prompt_embeds = _encode_prompts(folder, settings, half=half)
+    prompt_embeds = _encode_prompts(folder, settings, unet.config.cross_attention_dim, half=half)
+    low_res_scheduler = load_scheduler(folder, "low_res_scheduler")
     components = Components(
         name=name,
         unet=place(unet, settings.device),
         denoiser=StagedUNet(unet, prompt_embeds),
         autoencoder=TiledAutoencoder(place(vae, settings.device)),
         scheduler=load_scheduler(folder, "scheduler"),
-        low_res_scheduler=load_scheduler(folder, "low_res_scheduler"),
+        low_res_scheduler=low_res_scheduler,
         prompt_embeds=prompt_embeds,
-        max_noise_level=index.get("max_noise_level", 350),
+        max_noise_level=_max_noise_level(folder, index, unet, low_res_scheduler),
         size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
         reach=None,
         memory=None,
@@ -78,16 +81,26 @@ def load_stable_diffusion(
     return components
 
 
-def _encode_prompts(folder: Path, settings: LoadSettings, *, half: bool) -> PromptEmbeds:
+def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: Any) -> int:
+    """Return the highest noise level, which both the UNet and the scheduler have to know."""
+    known = min(unet.config.num_class_embeds, scheduler.config.num_train_timesteps)
+    rules = {"max_noise_level": whole(0, known - 1)}
+    return int(
+        chosen(folder / "model_index.json", {"max_noise_level": 350} | index, rules)["max_noise_level"]
+    )
+
+
+def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: bool) -> PromptEmbeds:
     tokenizer = load_tokenizer(folder)
-    encoder = load_network(CLIPTextModel, folder, "text_encoder", half=half, dtype=settings.dtype)
+    encoder = load_text_encoder(folder, settings.dtype, half=half)
+    _check_text(folder, tokenizer, encoder.config, width)
     encoder = encoder.requires_grad_(False).eval().to(settings.device)
 
     def encode(text: str) -> torch.Tensor:
         ids = tokenizer(
             text,
             padding="max_length",
-            max_length=tokenizer.model_max_length,
+            max_length=encoder.config.max_position_embeddings,
             truncation=True,
             return_tensors="pt",
         ).input_ids
@@ -99,12 +112,28 @@ def _encode_prompts(folder: Path, settings: LoadSettings, *, half: bool) -> Prom
         return PromptEmbeds(encode(settings.prompt), encode(settings.negative_prompt))
 
 
+def _check_text(folder: Path, tokenizer: Any, encoder: Any, width: int) -> None:
+    """Check that a text encoder knows all tokens, and that the UNet knows what it gives."""
+    if max(tokenizer.get_vocab().values()) >= encoder.vocab_size:
+        raise ModelError(f"{folder} can't be used: its tokenizer has tokens that its text encoder lacks.")
+    if encoder.hidden_size != width:
+        raise ModelError(
+            f"{folder} can't be used: its text encoder gives {encoder.hidden_size} channels, but its UNet "
+            f"takes {width}."
+        )
+
+
 def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
     latent_channels = vae.config.latent_channels
     if unet.config.in_channels != latent_channels + 3:
         raise ModelError(
             f"{folder} is not an x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
             f"not {latent_channels} of latents and 3 of the low-resolution picture."
+        )
+    if unet.config.out_channels != latent_channels:
+        raise ModelError(
+            f"{folder} is not an x4 upscaler: its UNet gives {unet.config.out_channels} channels, not "
+            f"{latent_channels} of latents."
         )
     if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
         raise ModelError(

@@ -22,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.backend import ClusterBackend
+from vidx4.jobs.cluster.local_ray import private_ray
 from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.cluster.object_store import Ref, Value
 from vidx4.jobs.cluster.task_queue import TASKS_PER_WORKER, WorkerLost, WorkSize
@@ -205,31 +206,48 @@ def connect(
 
 @contextmanager
 def _ray(address: str, num_workers: int | None) -> Iterator[None]:
+    """Start Ray here, or join a running cluster, until the block ends."""
     if address not in (LOCAL, "auto") and not address.startswith("ray://"):
         raise OptionError(f"{address!r} is not the address of a cluster: use local, auto or ray://HOST:PORT.")
-    # vidx4 reports errors in its own words, and standard output may be JSON.
-    ray._private.worker._worker_logs_enabled = False
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    children = _signals_blocked() if address == LOCAL else nullcontext()
-    if address == LOCAL:
-        options |= {
+    with _options(address, num_workers) as options:
+        _join(address, options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _options(address: str, num_workers: int | None) -> Iterator[dict[str, Any]]:
+    """Give the options for `ray.init`."""
+    if address != LOCAL:
+        yield {}
+        return
+    with private_ray() as options:
+        yield options | {
             "num_cpus": max(os.cpu_count() or 1, num_workers or 1),
             "object_store_memory": int(SHARE_OF_MEMORY * psutil.virtual_memory().total),
-            "include_dashboard": False,
         }
+
+
+def _join(address: str, options: Mapping[str, Any]) -> None:
+    """Become a part of a cluster.
+
+    Raises:
+        OptionError: there is no such cluster, or it refuses this process.
+    """
+    # vidx4 reports errors in its own words, and standard output may be JSON.
+    ray._private.worker._worker_logs_enabled = False
+    children = _signals_blocked() if address == LOCAL else nullcontext()
     try:
         with _handlers_restored(), children, warnings.catch_warnings(action="ignore"):
-            ray.init(address, **options)
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise OptionError(
             f"The cluster {address} can't be joined ({why}): check that it is running (ray start --head), "
             f"uses Ray {ray.__version__} and this version of Python, and has the same RAY_AUTH_MODE."
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

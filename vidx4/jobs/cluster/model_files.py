@@ -3,23 +3,28 @@
 import fcntl
 import logging
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 
-from vidx4.diffusion.models.registry import choose_model, find
+from vidx4.diffusion.models.folder import own_file
+from vidx4.diffusion.models.registry import choose_model, find, local_folder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError
+from vidx4.files.read import file_digest, open_file
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 
 _logger = logging.getLogger(__name__)
 
-_SENT = (".json", ".txt", ".safetensors")
-"""Suffixes of the files of a model that workers need."""
+_NAME = re.compile(r"(?:\w[\w-]*/)?\w[\w.-]*\.(?:json|txt|safetensors)", re.ASCII)
+"""Names of the files of a model that workers need."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ class Models:
 
     def _files(self, name: str, options: UpscaleOptions) -> ModelFiles:
         if not self._sends:
-            is_folder = name != "compact" and Path(name).is_dir()
-            return ModelFiles(Path(name).absolute() if is_folder else None)
+            folder = local_folder(name)
+            return ModelFiles(folder.absolute() if folder else None)
         # Weights of half precision are enough where a GPU computes in it; a CPU may want all.
         is_half = self._device.type == "cuda" and options.dtype != "float32"
         folder = find(name, torch.float16 if is_half else torch.float32)
@@ -85,38 +90,96 @@ class Models:
         return self._sent[folder]
 
     def _send(self, folder: Path) -> ModelFiles:
-        digest, sent = sha256(), {}
-        for name, content in _contents(folder).items():
-            digest.update(sha256(name.encode()).digest() + sha256(content).digest())
-            sent[name] = self.store.put(content)
-        return ModelFiles(sent=sent, digest=digest.hexdigest())
+        digest = _digest(folder)
+        sent = {name: self.store.put(_content(folder / name)) for name in _names(folder)}
+        return ModelFiles(sent=sent, digest=digest)
 
 
-def _contents(folder: Path) -> Mapping[str, bytes]:
-    """Return the contents of a model's files, without what only lies beside them."""
+def _names(folder: Path) -> list[str]:
+    """Return the names of a model's files, without what only lies beside them."""
     paths = [folder / "model_index.json", *sorted(folder.glob("*/*"))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.suffix in _SENT}
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return [name for name in names if _NAME.fullmatch(name)]
+
+
+def _content(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
+
+
+def _digest(folder: Path) -> str:
+    """Return the SHA-256 of a model's files and their names."""
+    digest = sha256()
+    for name in _names(folder):
+        digest.update(sha256(name.encode()).digest() + bytes.fromhex(file_digest(own_file(folder, name))))
+    return digest.hexdigest()
 
 
 def received(files: ModelFiles, store: ObjectStore) -> Path:
     """Return a folder with files that were sent; the workers of a machine share it.
 
     Raises:
-        ModelError: the cache folder belongs to another user.
+        ModelError: the cache can't be trusted, or what was sent is not what it should be.
+    """
+    cache = _cache()
+    if not re.fullmatch(r"[0-9a-f]{64}", files.digest):
+        raise ModelError(f"The model that was sent has no digest: {files.digest!r}.")
+    folder = cache / files.digest
+    with _locked(cache / "lock"):
+        if not _holds(folder, files.digest):
+            _receive(files, store, folder)
+    return folder
+
+
+def _cache() -> Path:
+    """Return the folder for models that are sent, which only this user may write to.
+
+    Anybody may write to the folder for temporary files: another user could put other weights there.
     """
     cache = Path(tempfile.gettempdir(), f"vidx4-{os.getuid()}")
     cache.mkdir(mode=0o700, exist_ok=True)
-    if cache.stat().st_uid != os.getuid():
-        # Anybody may write to the folder for temporary files: another user could put other weights there.
-        raise ModelError(f"The cache for models that are sent, {cache}, belongs to another user.")
-    folder = cache / files.digest
-    with (cache / "lock").open("w") as lock:
+    facts = cache.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise ModelError(
+            f"The cache for models that are sent, {cache}, is a link or belongs to another user: remove it."
+        )
+    cache.chmod(0o700)
+    return cache
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock, which is a file of this user."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise ModelError(f"{path} can't be locked ({error.strerror}): remove it.") from error
+    with os.fdopen(descriptor, "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache) as unfinished:
-                whole = Path(unfinished, "model")
-                for name, content in files.sent.items():
-                    (whole / name).parent.mkdir(parents=True, exist_ok=True)
-                    (whole / name).write_bytes(store.get(content))
-                whole.rename(folder)
-    return folder
+        yield
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    """Return whether a folder holds the files of a digest, and nothing else has been put there."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        return _digest(folder) == digest
+    except (OSError, ModelError):
+        return False
+
+
+def _receive(files: ModelFiles, store: ObjectStore, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        whole = Path(unfinished, "model")
+        for name, content in files.sent.items():
+            if not _NAME.fullmatch(name):
+                raise ModelError(f"The model that was sent has a file {name!r}, which no model needs.")
+            (whole / name).parent.mkdir(parents=True, exist_ok=True)
+            (whole / name).write_bytes(store.get(content))
+        if not _holds(whole, files.digest):
+            raise ModelError("The files of the model that was sent are not those that it should have.")
+        if os.path.lexists(folder):
+            folder.rename(Path(unfinished, "damaged"))  # another process may have part of it open
+        whole.rename(folder)

@@ -1,0 +1,150 @@
+"""Weights of networks: safetensors whose names and shapes are compared with the network before all else."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vidx4.diffusion.models.folder import own_file
+from vidx4.errors import ModelError
+from vidx4.files.read import open_file
+
+MAX_HEADER_SIZE = 16 << 20
+"""Most bytes of names and shapes in a file of weights: a hundred times what the published models have."""
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Types of weights, by their names in safetensors."""
+_NAME = re.compile(
+    r"(?:diffusion_pytorch_)?model(?P<half>\.fp16)?(?:-(?P<shard>\d{5})-of-(?P<total>\d{5}))?"
+    r"(?P<late_half>\.fp16)?\.safetensors"
+)
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Layers of attention as older versions of diffusers named them, and as they are named now."""
+_IN_ATTENTION = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(_OLD_ATTENTION)})(?=\.)")
+_PREFIX = "text_model."
+"""Prefix that some versions of transformers give all weights of a text encoder."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor in a file."""
+
+    path: Path
+    name: str
+    shape: Sequence[int]
+    type: str
+
+
+def load_weights(make: Callable[[], Any], folder: Path, part: str, dtype: torch.dtype, *, half: bool) -> Any:
+    """Return a network with the weights of a part of a model.
+
+    Args:
+        make: makes the network.
+        folder: the model's folder.
+        part: the name of the part's folder in it.
+        dtype: type of the weights from now on.
+        half: whether to prefer float16 weights; they are also used if there are no others.
+
+    Raises:
+        ModelError: the weights are missing, incomplete, damaged, of another network, or too large.
+    """
+    with torch.device("meta"):  # takes no memory
+        wanted = make().state_dict()
+    stored = _stored(folder, _files(folder, part, half=half))
+    found = {name: stored[_common(name)] for name in wanted if _common(name) in stored}
+    _check(folder / part, wanted, found, dtype)
+    with init_empty_weights(include_buffers=False):
+        network = make()
+    network.load_state_dict({name: _read(each, dtype) for name, each in found.items()}, assign=True)
+    return network
+
+
+def _files(folder: Path, part: str, *, half: bool) -> list[str]:
+    """Return the names of the files with a part's weights: one, or all that they are divided into."""
+    names = sorted(path.name for path in (folder / part).glob("*.safetensors"))
+    matches = [match for name in names if (match := _NAME.fullmatch(name))]
+    halves = [match for match in matches if match["half"] or match["late_half"]]
+    others = [match for match in matches if match not in halves]
+    chosen = (halves or others) if half else (others or halves)
+    whole = [match for match in chosen if not match["total"]][:1]
+    for match in chosen:
+        if not whole and int(match["total"]) != len(chosen):
+            raise ModelError(
+                f"{folder / part} lacks weights: {len(chosen)} of {int(match['total'])} files are there."
+            )
+    if not chosen:
+        raise ModelError(f"The model is incomplete: {folder / part} has no weights as safetensors.")
+    return [f"{part}/{match.string}" for match in whole or chosen]
+
+
+def _stored(folder: Path, names: Sequence[str]) -> dict[str, _Stored]:
+    """Return what is in files of weights, by the names that all versions of the libraries have in common."""
+    stored = {}
+    for name in names:
+        path = own_file(folder, name)
+        try:
+            _check_header(path)
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (it is no mapping)
+                    tensor = file.get_slice(key)
+                    stored[_common(key)] = _Stored(path, key, tensor.get_shape(), tensor.get_dtype())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(f"{path} can't be read as safetensors: it is damaged.") from error
+    return stored
+
+
+def _check_header(path: Path) -> None:
+    """Check that the description of a file of weights is not too long; raise a `ValueError` if it is."""
+    with open_file(path) as file:
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_SIZE:
+            raise ValueError("The header is too long.")
+
+
+def _common(name: str) -> str:
+    """Return the name of a tensor that all versions of the libraries have in common."""
+    return _IN_ATTENTION.sub(lambda match: match[1] + _OLD_ATTENTION[match[2]], name.removeprefix(_PREFIX))
+
+
+def _check(
+    path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, _Stored], dtype: torch.dtype
+) -> None:
+    """Check that all weights are there, of the right shapes, and fit the memory."""
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise ModelError(f"{path} lacks weights: {', '.join(missing[:3])}{' ...' if missing[3:] else ''}.")
+    for name, each in found.items():
+        if each.type not in TYPES or list(each.shape) != list(wanted[name].shape):
+            raise ModelError(
+                f"{path} can't be used: its weights {name} are {_described(each.type, each.shape)}, but they "
+                f"must be floating-point numbers of the shape {_shape(wanted[name].shape)}."
+            )
+    size, memory = (
+        dtype.itemsize * sum(each.numel() for each in wanted.values()),
+        psutil.virtual_memory().total,
+    )
+    if size > memory:
+        raise ModelError(
+            f"{path} can't be used: its weights take {size / 1e9:.0f} GB, but this machine has "
+            f"{memory / 1e9:.0f} GB of memory."
+        )
+
+
+def _described(dtype: str, shape: Sequence[int]) -> str:
+    return f"{dtype} of the shape {_shape(shape)}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape[:6])) or "of a single number"
+
+
+def _read(stored: _Stored, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in memory of its own, so that a file that shrinks does no harm later."""
+    with safe_open(stored.path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(stored.name)
+        return tensor.to(dtype, copy=True)
