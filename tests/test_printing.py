@@ -94,7 +94,7 @@ def test_warnings_and_tracebacks_are_visible(capsys: pytest.CaptureFixture[str])
     assert printed.count("\nnext\n") == 60
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "a\nb", "\x1b[31m'\\x", "caf\udce9", "é\x9b漢", "-"])
+@pytest.mark.parametrize("name", ["a b", "it's", "a\nb", "\x1b[31m'\\x", "na\udce9", "é\x9b漢", "-"])
 def test_a_quoted_name_means_the_same_to_a_shell(name: str) -> None:
     printed = subprocess.run(["bash", "-c", f"printf %s {quoted(name)}"], capture_output=True, check=True)
     assert printed.stdout.decode(errors="surrogateescape") == name
@@ -112,10 +112,10 @@ def test_a_program_reads_the_bytes_of_a_name_that_is_no_text() -> None:
     code = (
         "from vidx4.cli.terminal import Terminal, TerminalOptions\n"
         "from vidx4.printing import protect_terminal\n"
-        "protect_terminal()\nTerminal(TerminalOptions()).results('caf\\udce9', 'caf\\udce9\\x1b')"
+        "protect_terminal()\nTerminal(TerminalOptions()).results('na\\udce9', 'na\\udce9\\x1b')"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=300)
-    assert printed.stdout == b"caf\xe9\n$'caf\\xe9\\x1b'\n"
+    assert printed.stdout == b"na\xe9\n$'na\\xe9\\x1b'\n"
 
 
 def test_an_encoding_without_the_characters_of_a_name_is_no_error(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_a_folder_with_a_file_that_ends_the_process(flags: tuple[str, ...], tmp_
     report = tmp_path / "report.json"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
     program = shutil.which("vidx4", path=str(Path(sys.executable).parent))
-    command = ["batch", folder, out, "--device", "cpu", "--json", "--report", report, *flags]
+    command = ["batch", str(folder), str(out), "--device", "cpu", "--json", "--report", str(report), *flags]
     start = [program] if program else [sys.executable, "-P", "-m", "vidx4"]
     result = subprocess.run(
         [*start, *command], capture_output=True, text=True, env=environment, cwd=tmp_path / "cwd"
