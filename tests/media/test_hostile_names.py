@@ -141,3 +141,14 @@ def test_a_numbered_pipe_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"1{suffix}")
     with pytest.raises(SourceError, match=f"1{suffix} "):
         probe(tmp_path)
+
+
+def test_a_part_of_another_film_is_refused(film: Path) -> None:
+    source = read_source(film)
+    longer = read_source(write(film.with_name("longer.mp4"), frames(scene(5)), num_audio=0))
+    output = plan_output(source, film.with_name("out.mp4"))
+    part = film.with_name("part")
+    encode_part(part, [nearest(read_all(longer))], longer, output.target)
+    with pytest.raises(SourceError, match=r"a frame that is not in .*film\.mp4: delete the folder of parts"):
+        join([part], output)
+    assert not output.path.exists()
