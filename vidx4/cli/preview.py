@@ -37,13 +37,15 @@ def preview(
     They come as a video, a picture of crops, and a page for comparing.
     """
     from vidx4.diffusion.upscaler import Upscaler
+    from vidx4.jobs.local import check_memory
     from vidx4.jobs.preview.run import plan_preview, run_preview
     from vidx4.jobs.preview.sweep import variants_of
     from vidx4.media.source import read_source
 
     variants = variants_of(source, typed, shown.sweep)
     output = destination.or_positional(to)
-    plan = plan_preview(read_source(source, request.read), variants, output, request=request, shown=shown)
+    film = read_source(source, request.read, lambda *size: check_memory(options, *size))
+    plan = plan_preview(film, variants, output, request=request, shown=shown)
     show_preview_plan(terminal, plan)
     upscaler = Upscaler.from_options(variants[0].options)
     with terminal.working(source.name) as control:

@@ -60,8 +60,7 @@ def upscale(
             upscale_picture(source, written, load(options), overwrite=request.overwrite)
         terminal.done(written)
         return
-    plan = plan_video(source, output, request)
-    check_memory(cluster, options, plan.source.width, plan.source.height)
+    plan = plan_video(source, output, request, lambda *size: check_memory(cluster, options, *size))
     show_plan(terminal, plan)
     with loader(cluster, options.device) as load:
         _run(plan, load(options), job, terminal)

@@ -14,7 +14,7 @@ from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
 from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.rehearse import Rehearsal, rehearse
-from vidx4.media.source import read_source
+from vidx4.media.source import CheckSize, accept, read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.syntax import format_seconds
 from vidx4.video import Fields, Source, TimeRange
@@ -108,20 +108,23 @@ def work_folder_of(output: Path) -> Path:
     return output.with_name(os.fsdecode(name))
 
 
-def plan_video(path: Path, output: Path | None = None, request: Request = Request()) -> Plan:
+def plan_video(
+    path: Path, output: Path | None = None, request: Request = Request(), check_size: CheckSize = accept
+) -> Plan:
     """Probe a video and decide what will be done.
 
     Args:
         path: the video.
         output: path of the result; beside the source and named after it if None.
         request: what is wanted of the video.
+        check_size: refuses sizes of frames early, as in `read_source`.
 
     Raises:
         SourceError: the video can't be read.
         OptionError: the range holds no frame, or the encoding is not available.
         OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted.
     """
-    source = read_source(path, request.read)
+    source = read_source(path, request.read, check_size)
     output = output or default_output(path, choose_suffix(source, request.encode.codec, request.streams))
     return plan_source(source, output, request)
 

@@ -1,8 +1,10 @@
 """A video file as the user wants it read: one of its videos, in whole frames."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from vidx4.errors import OptionError
 from vidx4.media.display.color import check_colors
@@ -14,6 +16,9 @@ from vidx4.media.pictures.read_sequence import is_sequence
 from vidx4.media.probe import probe
 from vidx4.video import Fields, Source
 
+CheckSize: TypeAlias = Callable[[int, int], None]
+"""Raises an error if frames of a width and height can't be enlarged."""
+
 
 def _at_rate(source: Source, rate: Fraction | None) -> Source:
     """Return numbered pictures at another frame rate than the default."""
@@ -24,8 +29,20 @@ def _at_rate(source: Source, rate: Fraction | None) -> Source:
     return replace(source, time_base=1 / rate, frame_rate=rate)
 
 
-def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
+def accept(_width: int, _height: int) -> None:
+    """Accept frames of all sizes."""
+
+
+def read_source(
+    path: str | Path, options: ReadOptions = ReadOptions(), check_size: CheckSize = accept
+) -> Source:
     """Return what a video file holds, and how its fields are treated; they are measured on a sample.
+
+    Args:
+        path: the video.
+        options: how it is read.
+        check_size: is given the width and height of frames as soon as they are known, and raises an error for
+            those that can't be enlarged: measuring huge ones takes minutes.
 
     Raises:
         SourceError: the file can't be read, holds no video, none of its frames can be decoded, or its colours
@@ -33,6 +50,7 @@ def read_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
         OptionError: the video stream does not exist, or there are no fields or pulldown to undo.
     """
     source = _at_rate(probe(path, options.video_stream), options.frame_rate)
+    check_size(source.width, source.height)
     check_colors(source.color, source.pix_fmt, source.path)
     if options.keeps_fields:
         return source
