@@ -1,13 +1,12 @@
 """The files of models, and how workers get them."""
 
-import fcntl
 import logging
 import os
 import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +17,7 @@ from vidx4.diffusion.models.folder import own_file
 from vidx4.diffusion.models.registry import choose_model, find, local_folder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError
+from vidx4.files.lock import locked
 from vidx4.files.read import file_digest, open_file
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 
@@ -150,13 +150,11 @@ def _cache() -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock, which is a file of this user."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise ModelError(f"{path} can't be locked ({error.strerror}): remove it.") from error
-    with os.fdopen(descriptor, "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, waits=True))
+        except OSError as error:
+            raise ModelError(f"{path} can't be locked ({error.strerror}): remove it.") from error
         yield
 
 
