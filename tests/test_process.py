@@ -21,9 +21,12 @@ SWITCHES = frozenset(
 )
 """Functions that change something for the whole process."""
 OWNERS = frozenset(
-    {"cli/terminal.py", "jobs/cluster/actors.py", "jobs/cluster/worker.py", "temporal/motion.py"}
+    {
+        *("cli/terminal.py", "jobs/cluster/actors.py", "jobs/cluster/local_ray.py"),
+        *("jobs/cluster/worker.py", "printing.py", "temporal/motion.py"),
+    }
 )
-"""Files that may do so, once, when a process begins or joins a cluster."""
+"""Files that may do so, once, when a process begins, or starts or joins a cluster."""
 PURE = frozenset({"all", "any", "isinstance", "len"})
 """Functions that an assertion may call: it vanishes under `-O`."""
 
