@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vidx4.errors import OutputError
-from vidx4.files.write import check_writable, write_whole, write_whole_folder
+from vidx4.files.write import write_whole, write_whole_folder
 
 
 def write(path: Path, text: str = "new", *, overwrite: bool = True, like: Path | None = None) -> None:
@@ -70,8 +70,6 @@ def test_a_dangling_link_counts_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").symlink_to("nowhere")
     with pytest.raises(OutputError, match="appeared meanwhile"):
         write(tmp_path / "film.mp4", overwrite=False)
-    with pytest.raises(OutputError, match="already exists"):
-        check_writable(tmp_path / "film.mp4", tmp_path, overwrite=False)
 
 
 def test_it_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,16 +124,73 @@ def test_a_long_name_can_be_written(
         pass
 
 
-def test_a_link_to_a_folder_is_replaced_and_its_content_kept(victim: Path, tmp_path: Path) -> None:
+def write_folder(folder: Path, *names: str, replaces: Callable[[str], bool] = lambda _: False) -> None:
+    with write_whole_folder(folder, replaces=replaces) as unfinished:
+        for name in names:
+            (unfinished / name).write_text("new")
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() if path.is_file() else "" for path in folder.iterdir()}
+
+
+def test_a_link_to_a_folder_is_refused(victim: Path, tmp_path: Path) -> None:
     (tmp_path / "frames").symlink_to(victim.parent)
+    with pytest.raises(OutputError, match="is a link"):
+        write_folder(tmp_path / "frames", "1.png")
+    assert content(victim.parent) == {"thesis.txt": "precious"}
+
+
+def test_files_are_moved_into_a_folder_that_exists_and_others_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "1.png").mkdir()
+    for name in ("2.png", "3.png", "mine.txt"):
+        (tmp_path / name).write_text("old")
+    write_folder(tmp_path, "2.png", replaces=lambda name: name.endswith(".png"))
+    assert content(tmp_path) == {"1.png": "", "2.png": "new", "mine.txt": "old"}
+
+
+def test_a_file_that_must_not_be_replaced_leaves_a_folder_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "2.png").write_text("old")
+    with pytest.raises(OutputError, match="appeared meanwhile"):
+        write_folder(tmp_path, "1.png", "2.png")
+    assert content(tmp_path) == {"2.png": "old"}
+
+
+@pytest.mark.parametrize("name", [".", "../frames", "../frames/../frames"])
+def test_the_current_folder_can_be_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "frames").mkdir()
+    monkeypatch.chdir(tmp_path / "frames")
+    write_folder(Path(name), "1.png")
+    assert content(Path()) == {"1.png": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+
+
+def test_the_root_can_not_be_written() -> None:
+    with pytest.raises(OutputError, match="can't be an output"):
+        write_folder(Path("/"))
+
+
+@pytest.mark.parametrize("state", ["unfinished", "old"])
+def test_a_pipe_among_the_remains_is_no_obstacle(state: str, tmp_path: Path) -> None:
     with write_whole_folder(tmp_path / "frames") as unfinished:
-        (unfinished / "1.png").touch()
-    assert victim.read_text() == "precious"
-    assert [each.name for each in (tmp_path / "frames").iterdir()] == ["1.png"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["frames", "home"]
+        digest = unfinished.name.split(".")[1]
+    (tmp_path / "frames").rmdir()
+    os.mkfifo(tmp_path / f".{digest}.0123456789abcdef.{state}")
+    write_folder(tmp_path / "frames", "1.png")
+    assert content(tmp_path / "frames") == {"1.png": "new"}
 
 
-@pytest.mark.parametrize("device", [Path("/dev/null"), Path("/dev/stdout")])
-def test_a_device_is_not_replaced(device: Path) -> None:
-    with pytest.raises(OutputError, match=r"device or a pipe|folder|can't be written"):
-        check_writable(device, Path("film.mp4"), overwrite=True)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("source", "output"), [(0o640, 0o600), (0o604, 0o600), (0o664, 0o664)])
+def test_another_group_gets_no_more_than_all_have(source: int, output: int, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").touch()
+    os.chown(tmp_path / "film.mp4", -1, 12345)
+    (tmp_path / "film.mp4").chmod(source)
+    before = os.umask(0o002)
+    try:
+        write(tmp_path / "film_x4.mp4", like=tmp_path / "film.mp4")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "film_x4.mp4").stat().st_mode & 0o777 == output

@@ -173,7 +173,7 @@ def test_other_files_in_the_work_folder_are_kept(
     (plan.work_folder / "00000400.nut").mkdir()
     resume(job)
     assert plan.output.read_bytes() == uninterrupted
-    assert sorted(path.name for path in plan.work_folder.iterdir()) == ["00000400.nut", "notes.txt"]
+    assert sorted(path.name for path in plan.work_folder.iterdir()) == ["00000400.nut", "lock", "notes.txt"]
     assert str(plan.work_folder) in caplog.text
 
 

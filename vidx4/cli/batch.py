@@ -48,15 +48,15 @@ def batch(
 
     A file vidx4.toml in the folder may give options, for all files or for those that match a pattern.
     """
-    from vidx4.files.write import check_writable
     from vidx4.jobs.cluster.model_loader import loader
     from vidx4.jobs.folder.files import Batch
     from vidx4.jobs.folder.journal import supervised
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.folder.selection import Selection
+    from vidx4.jobs.report import check_report
 
     if job.report is not None:
-        check_writable(job.report, folder, overwrite=True)
+        check_report(job.report, folder)
     output = destination.or_positional(to)
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")

@@ -76,13 +76,12 @@ def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
 
 
 def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:
-    from vidx4.files.write import check_writable
     from vidx4.jobs.estimate import check_disk
-    from vidx4.jobs.report import write_report
+    from vidx4.jobs.report import check_report, write_report
     from vidx4.jobs.run import start
 
     if job_options.report is not None:
-        check_writable(job_options.report, plan.source.path, plan.request.overwrite)
+        check_report(job_options.report, plan.source.path, plan.output)
     job = backend.job(plan, job_options.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,

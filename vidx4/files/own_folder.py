@@ -128,6 +128,8 @@ def remove_folder(path: Path, names: re.Pattern[str]) -> bool:
     """
     remove_files(path, names)
     try:
+        if {each.name for each in path.iterdir()} - {LOCK}:
+            return False
         (path / LOCK).unlink(missing_ok=True)
         path.rmdir()
     except OSError:

@@ -62,6 +62,13 @@ def is_regular(path: Path) -> bool:
     return False
 
 
+def is_folder_at(path: Path) -> bool:
+    """Return whether a path is a folder or a link to one; False if that can't be found out."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
 def read_whole(path: Path, max_size: int, *, follows_links: bool = True) -> bytes:
     """Return the content of a regular file.
 

@@ -7,7 +7,9 @@ and never what it leads to.
 
 import errno
 import os
+import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -27,27 +29,9 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """What file systems answer that can't flush a folder."""
 UNFINISHED = ".*.unfinished"
 """A pattern for the names of files that are being written."""
-_ANYONE, _OWNER = 0o666, 0o600
-"""Permissions to read and write, for everyone and for the owner."""
-
-
-def check_writable(output: Path, source: Path, overwrite: bool) -> None:
-    """Check that an output can be written without damage to what exists.
-
-    Raises:
-        OutputError: the output exists and may not be overwritten, is the source itself, or can't be written.
-    """
-    try:
-        if output.is_dir():
-            raise OutputError(f"{output} is a folder: name a file in it.")
-        if output.exists() and output.samefile(source):
-            raise OutputError(f"{output} is the source itself: choose another name.")
-        if output.exists() and not output.is_file():
-            raise OutputError(f"{output} is a device or a pipe: choose another name.")
-        if os.path.lexists(output) and not overwrite:
-            raise OutputError(f"{output} already exists: choose another name, or use --overwrite.")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{output} can't be written: {_reason(error)}.") from error
+_ANYONE = 0o666
+"""Permissions to read and write, for everyone."""
+_HIDDEN = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.(unfinished|old)")
 
 
 @contextmanager
@@ -69,8 +53,9 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_remains(path)
         unfinished = path.with_name(_hidden_name(path.name, "unfinished"))
-        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, _permissions(like))
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, _ANYONE)
         try:
+            _restrict(unfinished, like)
             _mark(descriptor)
             yield unfinished
             _flush(unfinished)
@@ -104,61 +89,99 @@ def _appeared(path: Path) -> OutputError:
 
 
 @contextmanager
-def write_whole_folder(folder: Path, *, like: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder to write files to, which takes the place of `folder` when the block ends well.
+def write_whole_folder(
+    folder: Path, *, like: Path | None = None, replaces: Callable[[str], bool] = lambda _: False
+) -> Iterator[Path]:
+    """Give an empty folder to write files to, which become those of `folder` when the block ends well.
 
-    The files have to be flushed by their writer. After an exception, a KeyboardInterrupt included, nothing is
-    left behind, and a folder that was there before is as it was.
+    A new folder appears whole. In one that exists, the files get their names one after another, since it may
+    be a mount point, or the current folder of somebody. The files have to be flushed by their writer. After
+    an exception, a KeyboardInterrupt included, nothing is left behind, and a folder that was there before is
+    as it was.
 
     Args:
         folder: the folder.
-        like: a file or folder; nobody may read the new folder who may not read that.
+        like: a file or folder; nobody may read the new files who may not read that.
+        replaces: whether a file that exists in the folder is removed, by its name; others are kept.
 
     Raises:
         DiskFullError: the disk is full.
-        OutputError: the folder can't be written for another reason.
+        OutputError: the folder can't be written for another reason, or holds a file that would be replaced.
     """
-    folder = folder.absolute()
-    unfinished = folder.with_name(_hidden_name(folder.name, "unfinished"))
+    folder = real_folder(folder)
     with _errors_about(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise OutputError(f"{folder} is a link: name the folder that it leads to.")
+        is_new = not os.path.lexists(folder)
+        parent = folder.parent if is_new else folder
+        parent.mkdir(parents=True, exist_ok=True)
         for state in ("unfinished", "old"):
-            remove_remains(folder, state, shutil.rmtree)
-        permissions = _permissions(like)
-        unfinished.mkdir(permissions | (permissions & 0o444) >> 2)  # whoever may read it may enter it
+            remove_remains(parent / folder.name, state)
+        unfinished = parent / _hidden_name(folder.name, "unfinished")
+        unfinished.mkdir()
         descriptor = os.open(unfinished, os.O_RDONLY)
         try:
             _mark(descriptor)
+            _restrict(unfinished, like)
             yield unfinished
-            _replace_folder(folder, unfinished)
+            _flush_folder(unfinished)
+            if is_new:
+                unfinished.rename(folder)
+            else:
+                _move_into(folder, unfinished, replaces)
+            _flush_folder(parent)
         finally:
             os.close(descriptor)
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _replace_folder(folder: Path, unfinished: Path) -> None:
-    _flush_folder(unfinished)
-    old = folder.with_name(_hidden_name(folder.name, "old"))
-    if os.path.lexists(folder):  # no system call replaces a folder that is not empty: it steps aside
-        folder.rename(old)
+def real_folder(folder: Path) -> Path:
+    """Return the path of a folder without `.` and `..`, which lead elsewhere once folders are renamed.
+
+    Raises:
+        OutputError: it is the root.
+    """
+    if folder.name in ("", ".."):
+        folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise OutputError(f"{folder} can't be an output: name a folder in it.")
+    return Path(os.path.realpath(folder.parent), folder.name)
+
+
+def _move_into(folder: Path, files: Path, replaces: Callable[[str], bool]) -> None:
+    """Move all files of a folder into another, in place of those that they replace."""
+    present = [each.name for each in os.scandir(folder) if each.is_file(follow_symlinks=False)]
+    old, moved = folder / _hidden_name(folder.name, "old"), list[Path]()
+    old.mkdir(0o700)
     try:
-        unfinished.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
+        for name in filter(replaces, present):
+            (folder / name).rename(old / name)
+        for file in sorted(files.iterdir()):
+            _take_place(file, folder / file.name, overwrite=False)
+            moved.append(folder / file.name)
+    except BaseException:
+        for path in moved:
+            path.unlink()
+        for path in old.iterdir():
+            path.rename(folder / path.name)
+        old.rmdir()
         raise
-    _flush_folder(folder.parent)
-    if old.is_symlink():
-        old.unlink()
-    else:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _permissions(like: Path | None) -> int:
-    """Return the permissions of a new file, before those that the user denies to all new files."""
+def _restrict(path: Path, like: Path | None) -> None:
+    """Take from a new file or folder the permissions that nobody has for another one."""
     if like is None or not like.exists():  # a pattern for numbered pictures is no file
-        return _ANYONE
-    return (like.stat().st_mode | _OWNER) & _ANYONE
+        return
+    source, new = like.stat(), path.stat()
+    allowed = source.st_mode & 0o444
+    if source.st_gid != new.st_gid:
+        # Members of its group may be others there, and the other way round: both get what both have there.
+        both = allowed >> 3 & allowed & 0o4
+        allowed = both << 3 | both
+    allowed |= 0o400
+    entering = allowed >> 2 if stat.S_ISDIR(new.st_mode) else 0  # whoever may read a folder may enter it
+    path.chmod(stat.S_IMODE(new.st_mode) & (allowed | allowed >> 1 | entering))
 
 
 def _hidden_name(name: str, state: str) -> str:
@@ -176,18 +199,32 @@ def _mark(descriptor: int) -> None:
         try_lock(descriptor)
 
 
-def remove_remains(
-    path: Path, state: str = "unfinished", remove: Callable[[Path], None] = Path.unlink
-) -> None:
+def remove_remains(path: Path, state: str = "unfinished") -> None:
     """Remove what killed runs have left of a file or a folder; a run that still works has locked it."""
-    for remains in path.parent.glob(f".{_digest(path.name)}.*.{state}"):
-        with suppress(OSError):
-            descriptor = os.open(remains, os.O_RDONLY | NO_FOLLOW | NO_WAIT)
-            try:
-                if try_lock(descriptor):
-                    remove(remains)
-            finally:
-                os.close(descriptor)
+    name = re.compile(rf"\.{_digest(path.name)}\.[0-9a-f]{{16}}\.{state}")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in [each for each in entries if name.fullmatch(each.name)]:
+            with suppress(OSError):
+                _remove_unlocked(Path(entry.path))
+
+
+def _remove_unlocked(remains: Path) -> None:
+    descriptor = os.open(remains, os.O_RDONLY | NO_FOLLOW | NO_WAIT)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not try_lock(descriptor):
+            return
+        if stat.S_ISREG(mode):
+            remains.unlink()
+        elif stat.S_ISDIR(mode):
+            shutil.rmtree(remains)
+    finally:
+        os.close(descriptor)
+
+
+def is_hidden_name(name: str) -> bool:
+    """Return whether a name is one under which this room writes a file or a folder."""
+    return _HIDDEN.fullmatch(name) is not None
 
 
 @contextmanager

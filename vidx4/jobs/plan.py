@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.errors import OptionError
+from vidx4.files.read import is_folder_at
+from vidx4.files.write import real_folder
 from vidx4.jobs.request import Request
 from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
@@ -19,7 +21,8 @@ from vidx4.media.streams import choose_suffix
 from vidx4.syntax import format_seconds
 from vidx4.video import Fields, Source, TimeRange
 
-_WORK_SUFFIX = ".vidx4"
+WORK_SUFFIX = ".vidx4"
+"""What the name of a work folder ends with."""
 _MAX_NAME_SIZE = 255
 """Most bytes of a name on common file systems."""
 _TREATED = {
@@ -100,10 +103,11 @@ class Plan:
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder in which the parts of an output are kept until it is complete."""
-    output = output.parent if split_output(output) else output  # a folder of pictures is one output
-    name = os.fsencode(output.name + _WORK_SUFFIX)
+    if split_output(output):
+        output = real_folder(output.parent)  # a folder of pictures is one output
+    name = os.fsencode(output.name + WORK_SUFFIX)
     if len(name) > _MAX_NAME_SIZE:
-        mark = os.fsencode(f"~{sha256(name).hexdigest()[:16]}{_WORK_SUFFIX}")
+        mark = os.fsencode(f"~{sha256(name).hexdigest()[:16]}{WORK_SUFFIX}")
         name = name[: _MAX_NAME_SIZE - len(mark)] + mark
     return output.with_name(os.fsdecode(name))
 
@@ -133,7 +137,7 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     """Decide what will be done with a probed video; see `plan_video`."""
     # An output beside its work folder may be of a run that was killed between writing the one and removing
     # the other: `run` compares it with the parts.
-    may_replace = request.overwrite or work_folder_of(output).is_dir()
+    may_replace = request.overwrite or is_folder_at(work_folder_of(output))
     written = plan_output(
         source, output, request.span, request.encode, request.streams, overwrite=may_replace
     )

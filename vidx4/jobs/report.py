@@ -1,13 +1,20 @@
 """The report of a finished job."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidx4.errors import OutputError
+from vidx4.files.read import read_json
 from vidx4.files.write import write_whole
+from vidx4.jobs.plan import WORK_SUFFIX
 from vidx4.jobs.progress import StageSeconds, WorkerStats
+from vidx4.media.formats.containers import FORMATS
+from vidx4.media.pictures.read_sequence import SUFFIXES
+from vidx4.media.place import check_writable
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,30 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         return asdict(self) | {"output": str(self.output), "frames_per_second": self.frames_per_second}
+
+
+def check_report(path: Path, source: Path, output: Path | None = None) -> None:
+    """Check, before the work, that a report can be written; only another report is replaced by it.
+
+    Args:
+        path: the report.
+        source: what is enlarged.
+        output: the file that is made of it; None for a folder of them.
+
+    Raises:
+        OutputError: it can't be written, or would take the place of something else.
+    """
+    check_writable(path, source, overwrite=True)
+    is_taken = path.suffix.lower() in (*FORMATS, *SUFFIXES) or _is_same(path, output)
+    if is_taken or path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX):
+        raise OutputError(f"{path} is the name of something else: choose one that ends with .json.")
+    is_empty = not path.exists() or path.stat().st_size == 0
+    if not is_empty and not {"num_frames", "seconds"} <= read_json(path).keys():
+        raise OutputError(f"{path} exists and is no report: choose another name.")
+
+
+def _is_same(path: Path, output: Path | None) -> bool:
+    return output is not None and os.path.realpath(path) == os.path.realpath(output)
 
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:

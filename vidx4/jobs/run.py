@@ -10,7 +10,7 @@ from typing import Any
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, SourceError
-from vidx4.files.write import check_writable, remove_remains
+from vidx4.files.write import remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend
@@ -22,6 +22,7 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.checks import require_kept
 from vidx4.media.mux import join
+from vidx4.media.place import check_writable
 from vidx4.syntax import format_disk
 
 

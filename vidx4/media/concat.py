@@ -15,20 +15,21 @@ from vidx4.media.output import Output
 from vidx4.media.probe import probe
 
 
-def concatenate(pieces: Sequence[Output], path: Path) -> None:
+def concatenate(pieces: Sequence[Output], path: Path, *, overwrite: bool = True) -> None:
     """Write videos one after another into one, packet by packet.
 
     Sound is kept packet for packet, except where that of one piece still lasts when the next begins.
 
     Args:
         pieces: spans of one source that `join` has written, with the same encoder and container.
-        path: a file of their kind, replaced if it exists.
+        path: a file of their kind.
+        overwrite: whether a file that exists is replaced.
 
     Raises:
         OutputError: the file can't be written.
     """
     written = pieces[0].of_pieces(path, probe(pieces[0].path))
-    with write_whole(path, like=pieces[0].path) as unfinished:
+    with write_whole(path, overwrite=overwrite, like=pieces[0].path) as unfinished:
         _write(pieces, written, unfinished)
         finish_layout(unfinished, written)
 

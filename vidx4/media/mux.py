@@ -13,13 +13,14 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from vidx4.errors import SourceError
-from vidx4.files.write import check_writable, write_whole, write_whole_folder
+from vidx4.files.write import write_whole
 from vidx4.media.checks import check_kept
 from vidx4.media.container import AnyPacket, open_part, open_source, read_packets
 from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
-from vidx4.media.pictures.write_sequence import check_folder, write_sequence
+from vidx4.media.pictures.write_sequence import check_folder, write_pictures
+from vidx4.media.place import check_writable
 from vidx4.media.tracks.captions import add_captions
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.subtitle_trim import begin_of
@@ -57,7 +58,7 @@ def join(
     """
     source = output.source
     if output.is_pictures:
-        check_folder(output.path.parent, output.path.name, overwrite=overwrite)
+        check_folder(output.path.parent, source.path, output.path.name, overwrite=overwrite)
     else:
         check_writable(output.path, source.path, overwrite)
     parts = [part for part in parts if part.stat().st_size]  # the file of a part without a frame is empty
@@ -81,9 +82,8 @@ def _write_pictures(parts: Sequence[Path], output: Output, overwrite: bool) -> s
     """Write numbered pictures, each a packet of the parts; return the pts of their frames."""
     present: set[int] = set()
     folder, pattern = output.path.parent, output.path.name
-    with write_whole_folder(folder, like=output.source.path) as unfinished:
-        write_sequence(_part_packets(parts, output, present), unfinished, pattern)
-        check_folder(folder, pattern, overwrite=overwrite)  # again: files may have appeared meanwhile
+    packets = _part_packets(parts, output, present)
+    write_pictures(packets, folder, pattern, overwrite=overwrite, like=output.source.path)
     return present
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from vidx4.appearance import HdrMetadata
 from vidx4.errors import OutputError
-from vidx4.files.write import check_writable
 from vidx4.media.description import Description, describe
 from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.formats.encoder_files import check_files
 from vidx4.media.options import EncodeOptions, StreamOptions
 from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
+from vidx4.media.place import check_writable
 from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut
@@ -127,7 +127,8 @@ def _check_place(source: Source, path: Path, overwrite: bool) -> None:
             f"A video can't be written to one picture: use a pattern such as {DEFAULT_PATTERN}."
         )
     else:
-        check_folder(*numbered, overwrite=overwrite)
+        folder, pattern = numbered
+        check_folder(folder, source.path, pattern, overwrite=overwrite)
 
 
 def plan_output(

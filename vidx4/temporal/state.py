@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vidx4.frames import SCALE, Box, FrameBatch
@@ -62,7 +62,7 @@ class ShotState:
             tensors["hidden"] = self.hidden
         if self.tiles is not None:
             tensors |= {f"tiles.{key}": value for key, value in self.tiles._asdict().items()}
-        save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, path)
+        path.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}))
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
-from vidx4.files.write import write_whole_folder
 from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
-from vidx4.media.pictures.write_sequence import check_folder, split_output, write_sequence
+from vidx4.media.pictures.write_sequence import check_folder, split_output, write_pictures
 from vidx4.media.source import read_source
 
 Pixels = NDArray[Any]
@@ -314,9 +313,8 @@ def packets_of(pictures: Sequence[Pixels]) -> list["Packet[Any]"]:
 def write(
     packets: Iterable["Packet[Any]"], folder: Path, pattern: str = "%06d.png", *, overwrite: bool = False
 ) -> None:
-    check_folder(folder, pattern, overwrite=overwrite)
-    with write_whole_folder(folder) as unfinished:
-        write_sequence(packets, unfinished, pattern)
+    check_folder(folder, folder.parent / "film.mp4", pattern, overwrite=overwrite)
+    write_pictures(packets, folder, pattern, overwrite=overwrite)
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -6,7 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -137,7 +137,8 @@ def _cache() -> Path:
     Anybody may write to the folder for temporary files: another user could put other weights there.
     """
     cache = Path(tempfile.gettempdir(), f"vidx4-{os.getuid()}")
-    cache.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):  # whatever it is
+        cache.mkdir(mode=0o700)
     facts = cache.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise ModelError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
+from vidx4.errors import OutputError
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -82,7 +83,13 @@ class JobSeries:
 
 
 def make_clip(
-    scenes: Scenes, video: Path, upscaler: Upscaler, batch_size: int | None, series: JobSeries
+    scenes: Scenes,
+    video: Path,
+    upscaler: Upscaler,
+    batch_size: int | None,
+    series: JobSeries,
+    *,
+    overwrite: bool,
 ) -> Clip:
     """Upscale the scenes with one setting, and write them to one video with before, after and the sound.
 
@@ -94,17 +101,24 @@ def make_clip(
     composers = [_Composer(scenes, upscaler, index, stopwatch) for index in scenes.moments]
     size = batch_size or upscaler.fit.batch_size
     video.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".vidx4-", dir=video.parent) as folder:
+    with _temporary_folder(video.parent) as folder:
         pieces = [Path(folder) / f"{i}{video.suffix}" for i in range(len(composers))]
         plans = [_plan(scenes, piece, span) for span, piece in zip(scenes.spans, pieces, strict=True)]
         reports = [
             series.run(Job(plan, LocalExecutor(composer), size))
             for plan, composer in zip(plans, composers, strict=True)
         ]
-        concatenate([plan.written for plan in plans], video)
+        concatenate([plan.written for plan in plans], video, overwrite=overwrite)
     pairs = tuple(composer.pair for composer in composers if composer.pair is not None)
     # The encoder works beside the model: the slower of the two decides.
     return Clip(pairs, max(stopwatch.seconds_per_frame, _encoder_seconds(reports)))
+
+
+def _temporary_folder(parent: Path) -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory(prefix=".vidx4-", dir=parent)
+    except OSError as error:
+        raise OutputError(f"Nothing can be written to {parent}: {error.strerror}.") from error
 
 
 def _plan(scenes: Scenes, piece: Path, span: TimeRange) -> Plan:

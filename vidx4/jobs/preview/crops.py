@@ -11,9 +11,10 @@ from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import SourceError
-from vidx4.files.write import check_writable, write_whole
+from vidx4.files.write import write_whole
 from vidx4.frames import SCALE, FrameBatch
 from vidx4.media.decode import read_frames
+from vidx4.media.place import check_writable
 from vidx4.media.probe import probe
 from vidx4.video import Source, TimeRange
 
@@ -59,7 +60,7 @@ def compare(
         raise SourceError(f"{upscaled_path} is not a complete copy of {path} at four times its size.")
     index = source.num_frames // 2
     comparison = Comparison("", _frame(source, index), {"vidx4": _frame(upscaled, index)})
-    write_crops(crops_path, [comparison], path)
+    write_crops(crops_path, [comparison], path, overwrite=overwrite)
     return crops_path
 
 
@@ -73,13 +74,16 @@ def _frame(source: Source, index: int) -> FrameBatch:
     return FrameBatch.of([next(read_frames(source, span))])
 
 
-def write_crops(path: Path, comparisons: Sequence[Comparison], like: Path | None = None) -> None:
+def write_crops(
+    path: Path, comparisons: Sequence[Comparison], like: Path | None = None, *, overwrite: bool = True
+) -> None:
     """Write crops of frames to a picture: bicubic on the left, then a column for each setting.
 
     Args:
-        path: a PNG file, replaced if it exists.
+        path: a PNG file.
         comparisons: the frames, all by the same settings.
         like: their source; who may not read it may not read the crops.
+        overwrite: whether a file that exists is replaced.
     """
     num_crops = max(1, NUM_CROPS // len(comparisons))
     rows = [row for comparison in comparisons for row in _rows(comparison, num_crops)]
@@ -95,7 +99,7 @@ def write_crops(path: Path, comparisons: Sequence[Comparison], like: Path | None
             sheet.paste(crops[column], (left, LABEL_HEIGHT + row * row_height))
     for row, (title, _) in enumerate(rows):
         draw.text((MARGIN, LABEL_HEIGHT + row * row_height + size + 2), title, fill="black", font=font)
-    with write_whole(path, like=like) as partial:
+    with write_whole(path, overwrite=overwrite, like=like) as partial:
         sheet.save(partial, "PNG")
 
 

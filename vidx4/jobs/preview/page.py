@@ -71,20 +71,24 @@ class Page:
             raise ValueError("every moment needs one picture for each setting")
 
 
-def write_page(path: Path, page: Page, like: Path | None = None) -> None:
+def write_page(path: Path, page: Page, like: Path | None = None, *, overwrite: bool = True) -> None:
     """Write a page to an HTML file that loads nothing else.
 
     Args:
-        path: the file, replaced if it exists; it appears whole or not at all.
+        path: the file; it appears whole or not at all.
         page: its content.
         like: its source; who may not read it may not read the page.
+        overwrite: whether a file that exists is replaced.
 
     Raises:
         OutputError: the file can't be written.
     """
     head, tail = TEMPLATE.read_text("utf-8").split(PLACEHOLDER)
     parts = head, _as_script(_as_json(page)), tail
-    with write_whole(path, like=like) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        write_whole(path, overwrite=overwrite, like=like) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         file.writelines(parts)
 
 

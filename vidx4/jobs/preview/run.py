@@ -15,7 +15,6 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
-from vidx4.files.write import check_writable
 from vidx4.jobs.local import check_memory
 from vidx4.jobs.moments import choose_moments, timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
@@ -26,6 +25,7 @@ from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
+from vidx4.media.place import check_writable
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
 
@@ -60,6 +60,8 @@ class PreviewPlan:
     page: Path | None
     within: TimeRange = WHOLE
     """The part of the film that is to be enlarged in the end, which costs are estimated for."""
+    overwrite: bool = False
+    """Whether files that exist at the end are replaced."""
 
     @property
     def num_frames(self) -> int:
@@ -140,6 +142,7 @@ def plan_preview(
         crops=crops_beside(output),
         page=output.with_suffix(".html") if shown.html else None,
         within=within,
+        overwrite=request.overwrite,
     )
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
         check_writable(file, source.path, request.overwrite)
@@ -200,14 +203,15 @@ def run_preview(
     estimate = cache(partial(estimate_film, plan.scenes.source, plan.within.frames(plan.scenes.source)))
     upscalers = [upscaler.with_options(estimated(each.options, estimate)) for each in plan.variants]
     clips = [
-        make_clip(plan.scenes, video, each, batch_size, series)
+        make_clip(plan.scenes, video, each, batch_size, series, overwrite=plan.overwrite)
         for video, each in zip(plan.videos, upscalers, strict=True)
     ]
     comparisons = [_comparison(plan, clips, i) for i in range(len(plan.scenes.moments))]
-    write_crops(plan.crops, comparisons, plan.scenes.source.path)
+    like = plan.scenes.source.path
+    write_crops(plan.crops, comparisons, like, overwrite=plan.overwrite)
     costs = tuple(map(partial(_cost, plan), plan.variants, upscalers, clips))
     if plan.page is not None:
-        write_page(plan.page, _page(plan, upscaler, costs, comparisons), plan.scenes.source.path)
+        write_page(plan.page, _page(plan, upscaler, costs, comparisons), like, overwrite=plan.overwrite)
     return Preview(plan.videos, plan.crops, plan.page, costs)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidx4.errors import MemoryLimitError, OutputError
-from vidx4.files.write import check_writable, write_whole
+from vidx4.files.write import write_whole
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
@@ -18,6 +18,7 @@ from vidx4.jobs.still.formats import picture_format
 from vidx4.jobs.still.read import StillPicture, read_enlarged, read_picture
 from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, write_picture
 from vidx4.media.checks import Check, require_kept
+from vidx4.media.place import check_writable
 
 _logger = logging.getLogger(__name__)
 

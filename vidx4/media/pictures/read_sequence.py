@@ -78,8 +78,13 @@ def is_sequence(path: Path) -> bool:
     with suppress(OSError):
         if path.is_dir():
             return any(_split_name(name) for name in _visible_names(path))
-        return PATTERN.search(path.name) is not None and not path.exists()
+        return is_pattern(path.name) and not path.exists()
     return False
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name is a pattern for numbered pictures: it holds `%d` or `%04d`, and no other `%`."""
+    return PATTERN.search(name) is not None and name.count("%") == 1
 
 
 def find_sequence(path: Path) -> NumberedPictures:

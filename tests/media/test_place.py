@@ -1,0 +1,80 @@
+"""An output is only written where it does no damage to what exists."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vidx4.errors import OutputError
+from vidx4.jobs.report import check_report
+from vidx4.media.pictures.write_sequence import check_folder
+from vidx4.media.place import check_writable
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"img_{number:04}.png").touch()
+    return folder
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(OutputError, match="device or a pipe"):
+        check_writable(Path(os.devnull), Path("film.mp4"), overwrite=True)
+
+
+def test_a_dangling_link_counts_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to("nowhere")
+    with pytest.raises(OutputError, match="already exists"):
+        check_writable(tmp_path / "film.mp4", tmp_path / "source.mp4", overwrite=False)
+
+
+@pytest.mark.parametrize("source", [".", "img_%04d.png", "../frames"])
+def test_the_pictures_of_a_source_are_not_replaced(source: str, pictures: Path) -> None:
+    path = pictures / source
+    with pytest.raises(OutputError, match="is the source itself"):
+        check_writable(pictures / "img_0001.png", path, overwrite=True)
+    for pattern in ("img_%04d.png", "%06d.png"):
+        with pytest.raises(OutputError, match="holds the source itself"):
+            check_folder(pictures, path, pattern, overwrite=True)
+    check_writable(pictures / "film.mp4", path, overwrite=True)
+    check_folder(pictures.with_name("new"), path)
+
+
+def test_folders_that_are_called_like_pictures_are_not_replaced(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "img_0009.png").mkdir()
+    with pytest.raises(OutputError, match="not empty"):
+        check_folder(pictures, tmp_path / "film.mp4", "img_%04d.png", overwrite=True)
+
+
+def test_a_file_as_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file is not a folder"):
+        check_writable(tmp_path / "file" / "new" / "film.mp4", tmp_path, overwrite=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="can't be written to"):
+        check_writable(tmp_path / "film.mp4", tmp_path / "source.mp4", overwrite=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["film_x4.mkv", "other.mp4", "0001.png", ".vidx4-batch.json", "a.vidx4/plan.json"]
+)
+def test_a_report_takes_the_name_of_nothing_else(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.vidx4").mkdir()
+    with pytest.raises(OutputError, match="name of something else"):
+        check_report(tmp_path / name, tmp_path / "film.mp4", tmp_path / "film_x4.mkv")
+
+
+def test_a_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("{}")
+    with pytest.raises(OutputError, match="is no report"):
+        check_report(path, tmp_path / "film.mp4")
+    path.write_text('{"num_frames": 5, "seconds": 1.0}')
+    check_report(path, tmp_path / "film.mp4")
