@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from vidx4.cli.commands import app
 from vidx4.errors import OptionError
-from vidx4.files.read import MAX_TEXT_SIZE
 from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.overrides import Overrides
 
@@ -116,7 +115,10 @@ def test_a_folder_decides_on_nothing_else_unless_it_is_trusted(key: str, place: 
         ("seed = 2020-01-01", "seed"),
         ("seed = {a = 1}", "seed"),
         (f"seed = {'[' * 5000}{']' * 5000}", "nested"),
-        (f"seed.{'a.' * 5000}a = 1", "seed"),
+        (f"seed.{'a.' * 300}a = 1", "seed"),
+        (f"seed.{'a.' * 30_000}a = 1", "nested"),
+        (f"seed = {{{'a.' * 30_000}a = 1}}", "nested"),
+        ("".join(f"[files.'{number}']\nseed = 1\n" for number in range(1001)), "patterns"),
         (f"prompt = '{'long ' * 9999}'", "prompt"),
         (f"[files.'{'*a' * 9999}']\nseed = 1", "pattern"),
         ('"\\u001b[31mred\\nline" = 1', "\\x1b[31mred\\nline"),
@@ -134,7 +136,7 @@ def test_a_file_of_options_that_is_none_is_refused(folder: Path) -> None:
     path = folder / "vidx4.toml"
     path.write_bytes(b"seed = '\xff'")
     assert str(path) in sentence(dry_run(folder))
-    path.write_bytes(b"#" * (MAX_TEXT_SIZE + 1))
+    path.write_bytes(b"#" * ((1 << 16) + 1))
     assert "larger" in sentence(dry_run(folder))
     path.unlink()
     path.mkdir()

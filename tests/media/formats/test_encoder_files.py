@@ -137,3 +137,12 @@ def test_no_encoder_starts_before_its_files_are_checked(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="dump-yuv"):
         plan_output(probe(source), tmp_path / "out" / "out.mp4", encode=options)
     assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("there", ["log", "log.temp"])
+def test_files_that_exist_are_read_but_not_written(there: str, places: tuple[Path, Path]) -> None:
+    path = places[0].parent / "log"
+    path.with_name(there).touch()
+    with pytest.raises(OptionError, match="nor one to write that exists"):
+        check_files((f"x265-params=analysis-save={path}",), *places)
+    check_files((f"x265-params=qpfile={path}",), *places)

@@ -1,5 +1,6 @@
 """Options of single files, from a `vidx4.toml` in their folder."""
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any, Self
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
-from vidx4.files.read import MAX_TEXT_SIZE, read_whole
+from vidx4.files.read import read_whole
 from vidx4.jobs.folder.files import FileOptions
 from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.selection import OVERRIDES, leads_out, matches
@@ -17,6 +18,10 @@ from vidx4.jobs.request import Request
 from vidx4.option import OptionField, as_typed, build
 
 FILES = "files"
+_MAX_SIZE, _MAX_PATTERNS = 1 << 16, 1000
+"""Most bytes of a file, and most patterns in it: each is compared with each file of the folder."""
+_DEEP = re.compile(r"(?:\.[^.\n]*+){400}")
+"""A line with as many dots as no key has: reading such a key takes time by the square of their number."""
 TRUST = "vidx4 batch --trust-folder"
 """What lets a folder do more than to decide how its pictures look."""
 _MAX_LENGTH = 4096
@@ -57,6 +62,8 @@ class Overrides:
         tables = content.pop(FILES, {})
         if not isinstance(tables, dict) or not all(isinstance(each, dict) for each in tables.values()):
             raise OptionError(f'{path}: {FILES} must hold tables, as in [{FILES}."*.avi"].')
+        if len(tables) > _MAX_PATTERNS:
+            raise OptionError(f"{path} holds more than {_MAX_PATTERNS} patterns.")
         if any(len(pattern) > _MAX_LENGTH for pattern in tables):
             raise OptionError(f"{path}: a pattern has more than {_MAX_LENGTH} characters.")
         for table in (content, *tables.values()):
@@ -106,7 +113,11 @@ def options_by_file(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_whole(path, MAX_TEXT_SIZE).decode())
+        # utf-8-sig: editors on Windows may put a mark at the beginning.
+        text = read_whole(path, _MAX_SIZE).decode("utf-8-sig")
+        if _DEEP.search(text):
+            raise RecursionError
+        return tomllib.loads(text)
     except FileNotFoundError:
         return {}
     except RecursionError as error:

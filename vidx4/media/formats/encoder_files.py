@@ -33,6 +33,14 @@ _FILE_PARAMETERS = frozenset(
     }
 )
 """Parameters of libraries whose value may be the name of a file."""
+_READ_ONLY = frozenset(
+    {
+        *("abr-ladder", "analysis-load", "aom-film-grain", "config", "cqm", "cqmfile", "dhdr10-info"),
+        *("dolby-vision-rpu", "fgs-table", "film-grain", "lambda-file", "nalu-file", "pred-struct-file"),
+        *("qp-file", "qpfile", "roi-map-file", "scaling-list", "zonefile"),
+    }
+)
+"""Parameters whose value is the name of a file that is only read."""
 _FILE_WORDS = frozenset({"clbin", "csv", "dump", "file", "files", "path", "stat", "stats", "table"})
 """Parts of the names of parameters that are likely to name a file, whichever library has them."""
 _WORDS = frozenset({"default", "flat", "jvt", "none", "off"})
@@ -64,11 +72,12 @@ def check_files(options: Sequence[str], output: Path, source: Path) -> None:
                     f"The encoder's option {name!r} writes files into the current folder, and helps no video "
                     "that is encoded in parts: leave it out."
                 )
-            if _ESCAPES.search(text.partition("=")[2]) or not _is_allowed(value, output, source):
+            if _ESCAPES.search(text.partition("=")[2]) or not _is_allowed(name, value, output, source):
                 raise OptionError(
                     f"The encoder's option {name!r} may name only a file below {output.parent}, where the "
-                    f"output will be, and neither that nor the source, but its value is {value[:100]!r}: "
-                    "leave it out, or give such a path without quotes and backslashes."
+                    f"output will be, and neither that, the source, nor one to write that exists, but its "
+                    f"value is {value[:100]!r}: leave it out, or give such a path without quotes and "
+                    "backslashes."
                 )
 
 
@@ -109,12 +118,20 @@ def _may_name_file(name: str, value: str) -> bool:
     return bool(_LOOKS_LIKE_FILE.search(_RATIO.sub("", value)))
 
 
-def _is_allowed(value: str, output: Path, source: Path) -> bool:
+def _is_allowed(name: str, value: str, output: Path, source: Path) -> bool:
     with suppress(OSError, RuntimeError, ValueError):  # a link to itself is a RuntimeError
         path, folder = Path(value).resolve(), output.parent.resolve()
         taken = (output, source)
         is_taken = path in (each.resolve() for each in taken) or (
             path.exists() and any(each.exists() and path.samefile(each) for each in taken)
         )
-        return path != folder and path.is_relative_to(folder) and not path.is_dir() and not is_taken
+        is_inside = path != folder and path.is_relative_to(folder) and not path.is_dir()
+        return is_inside and not is_taken and (name in _READ_ONLY or _is_new(path))
     return False
+
+
+def _is_new(path: Path) -> bool:
+    """Return whether nothing has a name, or begins with it: x265 writes NAME.temp before NAME."""
+    return not path.parent.exists() or not any(
+        each.name.startswith(path.name) for each in path.parent.iterdir()
+    )
