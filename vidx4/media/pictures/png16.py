@@ -62,7 +62,7 @@ def read_deep(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
     is_png = content.startswith(SIGNATURE)
     context = CodecContext.create("png" if is_png else "tiff", "r")
     assert isinstance(context, VideoCodecContext)
-    context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
+    context.options = {"max_pixels": str(2 * max_pixels + _PADDING), "err_detect": "explode"}
     try:
         # Only what the pixels depend on: PyAV may crash on some of the rest.
         packet = Packet(_only_pixels(content) if is_png else content)
