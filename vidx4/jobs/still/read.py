@@ -26,7 +26,7 @@ from vidx4.jobs.still.metered import MeteredFile, open_metered
 from vidx4.jobs.still.webp import is_webp, num_images
 from vidx4.media.pictures.bmp import decode_file
 from vidx4.media.pictures.png16 import SIGNATURE, color_chunks, is_animated, is_deep, read_deep
-from vidx4.media.stall import Pulse, watched
+from vidx4.media.stall import PATIENCE, Pulse, watched
 
 _logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def read_picture(path: Path, max_pixels: int | None = None) -> StillPicture:
             return _read(path, limit, pulse) if tiff is None else _read_deep_tiff(tiff, path, limit)
 
     # Decoders can't be interrupted, but whoever waits for them can.
-    return watched(read, f"Reading {path}")
+    return watched(read, f"Reading {path}", PATIENCE)
 
 
 @contextmanager

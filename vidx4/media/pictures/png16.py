@@ -35,6 +35,8 @@ _COLOR_CHUNK_SIZE = 32
 """Bytes of the largest of these."""
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """Names of the chunks that pixels depend on."""
+_PIXEL_TAGS = frozenset({256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317})
+"""Tags of TIFF that FFmpeg decodes gray and RGB pixels by, from `ImageWidth` to `Predictor` (TIFF 6.0)."""
 _MAX_CHUNKS = 100_000
 """Most chunks before the pixels that are looked at."""
 MAX_PIXELS = 1 << 28
@@ -64,10 +66,10 @@ def read_deep(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(2 * max_pixels + _PADDING), "err_detect": "explode"}
     try:
-        # Only what the pixels depend on: PyAV may crash on some of the rest.
-        packet = Packet(_only_pixels(content) if is_png else content)
+        # Only what the pixels depend on: PyAV may crash on some of the rest, and odd tags are no damage.
+        packet = Packet(_only_pixels(content) if is_png else _only_pixel_tags(content))
         frame = next(iter(context.decode(packet) + context.decode(None)))
-    except (FFmpegError, StopIteration) as error:
+    except (FFmpegError, StopIteration, struct.error) as error:
         raise SourceError(
             f"{path} can't be read in 16 bits: it is damaged, or its format is not supported."
         ) from error
@@ -88,6 +90,18 @@ def _only_pixels(png: bytes) -> bytes:
             kept.append(png[place:stop])
         place = stop
     return b"".join(kept)
+
+
+def _only_pixel_tags(tiff: bytes) -> bytes:
+    """Return a TIFF file with a first table of nothing but the tags that its pixels depend on."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (num_tags,) = struct.unpack_from(f"{order}H", tiff, place)
+    entries = (tiff[start : start + 12] for start in range(place + 2, place + 2 + 12 * num_tags, 12))
+    kept = [each for each in entries if struct.unpack_from(f"{order}H", each)[0] in _PIXEL_TAGS]
+    table = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
+    padding = bytes(len(tiff) % 2)
+    return b"".join((tiff[:4], struct.pack(f"{order}I", len(tiff) + len(padding)), tiff[8:], padding, table))
 
 
 def _to_pixels(frame: VideoFrame, num_channels: int) -> NDArray[np.uint16]:
