@@ -11,13 +11,11 @@ from threading import Event
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from vidx4.errors import SourceError
 from vidx4.jobs.still import formats, metered
 from vidx4.jobs.still import read as read_module
-from vidx4.jobs.still.channels import channels_of
 from vidx4.jobs.still.formats import picture_format
 from vidx4.jobs.still.read import is_picture, read_enlarged, read_picture, stored_size
 
@@ -203,9 +201,9 @@ def test_damage_of_any_format_is_one_sentence(suffix: str, tmp_path: Path) -> No
 
 def codestream(side: int, tile: int, num_components: int = 3, coding: bytes = b"\4\4\0\1") -> bytes:
     """Return the header of a JPEG 2000 file without precincts of its own, and one tile without pixels."""
-    siz = struct.pack(">H8IH", 0, side, side, 0, 0, tile, tile, 0, 0, num_components)
+    area = struct.pack(">H8IH", 0, side, side, 0, 0, tile, tile, 0, 0, num_components)
     cod = struct.pack(">2BH2B", len(coding) > 4, 0, 1, 0, 0) + coding
-    segments = (b"\x51", siz + b"\7\1\1" * num_components), (b"\x52", cod), (b"\x5c", b"\x40\x40")
+    segments = (b"\x51", area + b"\7\1\1" * num_components), (b"\x52", cod), (b"\x5c", b"\x40\x40")
     header = b"".join(b"\xff" + name + struct.pack(">H", 2 + len(data)) + data for name, data in segments)
     return b"\xff\x4f" + header + b"\xff\x90" + struct.pack(">2HI2B", 10, 0, 14, 0, 1) + b"\xff\x93\xff\xd9"
 
@@ -332,24 +330,39 @@ def test_a_deep_picture_takes_no_more_memory_than_its_own_size_needs(tmp_path: P
         tracemalloc.stop()
 
 
-def rle_bmp(pixels: NDArray[np.uint8], *, is_gray: bool) -> bytes:
-    """Return a BMP file of indices, of which each is a run."""
-    height, width = pixels.shape
-    rows = b"".join(b"".join(bytes((1, index)) for index in row) + b"\0\0" for row in pixels[::-1].tolist())
-    palette = b"".join(bytes((i, i if is_gray else 255 - i, i, 0)) for i in range(256))
-    info = struct.pack("<I2i2H6I", 40, width, height, 1, 8, 1, len(rows) + 2, 0, 0, 256, 0)
-    return b"BM" + struct.pack("<3I", 1080 + len(rows), 0, 1078) + info + palette + rows + b"\0\1"
+def rle_bmp(width: int, height: int) -> bytes:
+    """Return a BMP file of runs, of which each is a row."""
+    rows = (bytes((width, 7)) + b"\0\0") * height + b"\0\1"
+    info = struct.pack("<I2i2H6I", 40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<3I", 1078 + len(rows), 0, 1078) + info + bytes(1024) + rows
 
 
-@pytest.mark.parametrize("kind", ["bmp", "gray.bmp", "qoi", "rgba.qoi", "dds", "rgba.dds"])
-def test_what_pillow_decodes_in_python_is_the_same_without(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a.{kind}"
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 4 if "rgba" in kind else 3), np.uint8)
-    if path.suffix == ".bmp":
-        path.write_bytes(rle_bmp(pixels[..., 0], is_gray="gray" in kind))
+def test_a_compressed_bmp_is_not_larger_than_its_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    path.write_bytes(rle_bmp(200, 100))
+    assert read_picture(path).size == (200, 100)
+    os.truncate(path, 1 << 30)
+    with pytest.raises(SourceError, match="far more than a picture"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("num_channels", [3, 4])
+def test_dds_is_read_as_it_was_written(num_channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.dds"
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, num_channels), np.uint8)
+    Image.fromarray(pixels).save(path)
+    assert np.array_equal(read_picture(path).channels, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".dds", ".qoi", ".tif"])
+def test_an_incomplete_picture_is_never_filled_up(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".bmp":
+        path.write_bytes(rle_bmp(200, 100))
+    elif suffix == ".tif":
+        path.write_bytes(table(4, 6, 16, _259=1))
     else:
-        Image.fromarray(pixels).save(path)
-    with Image.open(path) as picture:
-        assert picture.tile[0].codec_name in read_module._FASTER
-        expected = channels_of(picture)
-    assert np.array_equal(read_picture(path).channels, expected)
+        Image.effect_noise((40, 30), 90).convert("RGB").save(path)
+    assert failure(path) == ""
+    os.truncate(path, path.stat().st_size * 2 // 3 if suffix != ".tif" else 230)
+    assert "can't be" in failure(path)

@@ -43,7 +43,7 @@ def check_parts(file: BufferedReader) -> None:
 
 @dataclass(frozen=True)
 class _Area:
-    """What the segment SIZ says (A.5.1)."""
+    """What the first segment says of the size of a picture (A.5.1)."""
 
     num_components: int
     num_pixels: int

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import fstat
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ANIMATIONS = {"AVIF", "GIF"}
 """Formats whose further images are frames, not thumbnails, pages or views from another lens."""
-_FASTER = {"bmp_rle": "bmp", "dds_rgb": "dds", "qoi": "qoi"}
-"""Pillow's decoders that are written in Python, and those of FFmpeg that take their place."""
-_BYTES_PER_PIXEL, _OTHER_BYTES = 5, 1 << 20
-"""Most bytes of files for these: QOI takes the most for a pixel."""
+_DDS_HEADER, _DDS_BYTES_PER_PIXEL = 148, 4
+"""Most bytes of a DDS file before its pixels, and of each pixel of its largest image."""
+_OTHER_BYTES = 1 << 20
+"""Bytes of a compressed BMP file beside one for each pixel: its header, and what its rows take more."""
 _JPEG = b"\xff\xd8\xff"
 _HEAD_SIZE = 32
 """Bytes that tell PNG, WebP, TIFF and JPEG files from others."""
@@ -203,14 +204,13 @@ def _read(path: Path, max_pixels: int, pulse: Pulse) -> StillPicture:
 def _channels(picture: ImageFile, file: MeteredFile, path: Path, max_pixels: int) -> Pixels:
     """Return the channels of a picture as it is stored."""
     num_pixels = picture.width * picture.height
-    codec = _FASTER.get(picture.tile[0].codec_name) if picture.tile else None
-    if codec:
+    if _decoder(picture) == "dds_rgb":  # Pillow's is written in Python and takes seconds for a megapixel
         file.seek(0)
-        content = file.read(_BYTES_PER_PIXEL * num_pixels + _OTHER_BYTES)
-        pixels = decode_file(codec, content, 2 * num_pixels + _OTHER_BYTES, has_alpha=picture.mode == "RGBA")
+        content = file.read(_DDS_BYTES_PER_PIXEL * num_pixels + _DDS_HEADER)
+        pixels = decode_file("dds", content, num_pixels, has_alpha=picture.mode == "RGBA")
         if pixels.shape[1::-1] != picture.size:
             raise ValueError("it is damaged")
-        return pixels[..., :1] if picture.mode in ("1", "L") else pixels
+        return pixels
     picture.load()
     _check_size(path, picture.size, max_pixels)  # an icon may hold another picture than it says
     return read_deep(path, num_pixels) if is_deep(path) else channels_of(picture)
@@ -229,6 +229,15 @@ def _check_work(picture: ImageFile, file: MeteredFile) -> None:
         check_parts(file)
     elif isinstance(picture, TiffImageFile):
         check_tiles(picture.tag_v2, picture.size)
+    elif _decoder(picture) == "bmp_rle" and fstat(file.fileno()).st_size > (
+        picture.width * picture.height + _OTHER_BYTES
+    ):
+        raise ValueError("it holds far more than a picture of its size")
+
+
+def _decoder(picture: ImageFile) -> str | None:
+    """Return Pillow's name of the decoder of a picture."""
+    return picture.tile[0].codec_name if picture.tile else None
 
 
 def _header(file: MeteredFile, path: Path, max_pixels: int) -> ImageFile:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vidx4.errors import SourceError
 from vidx4.media.formats.demuxers import DECODER_OPTIONS
+from vidx4.media.pictures.png16 import PADDING
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -35,7 +36,7 @@ def decode_file(
     """Return the pixels of a file, RGB or RGBA, (H, W, C).
 
     Args:
-        codec: FFmpeg's name of the format, such as `bmp`, `dds` or `qoi`.
+        codec: FFmpeg's name of the format, such as `bmp` or `dds`.
         content: the file.
         max_pixels: the largest size that is decoded; by default that of frames.
         has_alpha: whether to return alpha, too.
@@ -45,7 +46,7 @@ def decode_file(
     """
     decoder = CodecContext.create(codec, "r")
     assert isinstance(decoder, VideoCodecContext)
-    limit = {"max_pixels": str(max_pixels)} if max_pixels else {}
+    limit = {"max_pixels": str(2 * max_pixels + PADDING)} if max_pixels else {}
     decoder.options = {**DECODER_OPTIONS, **limit}
     try:
         (frame,) = decoder.decode(Packet(content)) + decoder.decode(None)
