@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidx4.diffusion.models.registry import COMPACT_FOLDER, find, load
+from vidx4.diffusion.models.weights import MAX_TENSORS
 from vidx4.errors import ModelError
 
 CPU = torch.device("cpu")
@@ -284,3 +285,18 @@ def test_a_repository_may_have_a_revision(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == [("a/b", None, False), ("a/b", "main", False), ("a/b", "refs/pr/1", False)]
     with pytest.raises(ModelError, match="no model"):
         find("a/b@../../etc", torch.float32)
+
+
+def test_weights_beside_those_of_the_network_are_limited(compact: Path) -> None:
+    path = compact / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    empty = {f"extra{index}": torch.zeros(0) for index in range(MAX_TENSORS)}
+    save_file(weights | dict(list(empty.items())[:5]), path)
+    load(str(compact), CPU, torch.float32)
+    save_file(weights | empty, path)
+    refused(compact, "unet.*holds more than 10,000 weights")
+
+
+def test_a_family_that_is_no_name_is_described(compact: Path) -> None:
+    change(compact / "model_index.json", _class_name=["a"])
+    refused(compact, r"model_index\.json.*_class_name is a list of 1, but it must be Compact")

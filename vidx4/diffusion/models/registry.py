@@ -67,7 +67,10 @@ def load(
     index = read_json(folder, "model_index.json")
     family = index.get("_class_name")
     if not (isinstance(family, str) and family in _FAMILIES):
-        raise ModelError(f"{folder} holds a {shown(family)}, which is not a {' or '.join(_FAMILIES)}.")
+        raise ModelError(
+            f"{folder / 'model_index.json'} can't be used: its _class_name is {shown(family)}, but it must "
+            f"be {' or '.join(_FAMILIES)}."
+        )
     return _FAMILIES[family](name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
 
 

@@ -18,6 +18,8 @@ from vidx4.files.read import open_file
 
 MAX_HEADER_SIZE = 16 << 20
 """Most bytes of names and shapes in a file of weights: a hundred times what the published models have."""
+MAX_TENSORS = 10_000
+"""Most tensors of a part: ten times those of the published models. To find one takes longer with each."""
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Types of weights, by their names in safetensors."""
 _NAME = re.compile(
@@ -61,7 +63,7 @@ def load_weights(make: Callable[[], Any], folder: Path, part: str, dtype: torch.
     _check(folder / part, wanted, found, dtype)
     with init_empty_weights(include_buffers=False):
         network = make()
-    network.load_state_dict({name: _read(each, dtype) for name, each in found.items()}, assign=True)
+    network.load_state_dict(_read(found, dtype), assign=True)
     return network
 
 
@@ -85,13 +87,16 @@ def _files(folder: Path, part: str, *, half: bool) -> list[str]:
 
 def _stored(folder: Path, names: Sequence[str]) -> dict[str, _Stored]:
     """Return what is in files of weights, by the names that all versions of the libraries have in common."""
-    stored = {}
+    stored: dict[str, _Stored] = {}
     for name in names:
         path = own_file(folder, name)
         try:
             _check_header(path)
             with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 (it is no mapping)
+                keys = file.keys()
+                if len(stored) + len(keys) > MAX_TENSORS:
+                    raise ModelError(f"{path} can't be used: it holds more than {MAX_TENSORS:,} weights.")
+                for key in keys:
                     tensor = file.get_slice(key)
                     stored[_common(key)] = _Stored(path, key, tensor.get_shape(), tensor.get_dtype())
         except (OSError, ValueError, SafetensorError) as error:
@@ -143,8 +148,12 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape[:6])) or "of a single number"
 
 
-def _read(stored: _Stored, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in memory of its own, so that a file that shrinks does no harm later."""
-    with safe_open(stored.path, framework="pt") as file:
-        tensor: Tensor = file.get_tensor(stored.name)
-        return tensor.to(dtype, copy=True)
+def _read(found: Mapping[str, _Stored], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return tensors in memory of their own, so that a file that shrinks does no harm later."""
+    tensors: dict[str, Tensor] = {}
+    for path in {each.path for each in found.values()}:
+        with safe_open(path, framework="pt") as file:
+            for name, each in found.items():
+                if each.path == path:
+                    tensors[name] = file.get_tensor(each.name).to(dtype, copy=True)
+    return tensors

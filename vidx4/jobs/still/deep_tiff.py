@@ -1,5 +1,7 @@
 """Read TIFF pictures of 16 bits per colour, for which Pillow has no mode."""
 
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ PER_INCH = 2
 _UNKNOWN, _MULTIPLIED = range(2)
 """Other kinds of a further channel: unspecified, or alpha that the colours were multiplied by."""
 _Base = ExifTags.Base
+_TILE_BYTES = 325
+"""Tag of the sizes of tiles in bytes."""
+_TILE_PIXELS = 1 << 24
+"""Pixels of the largest tiles of small pictures."""
+_BYTES_PER_PIXEL = 16
+"""Most bytes of a pixel; twice those of 16-bit RGBA."""
 
 
 class DeepTiff:
@@ -63,17 +71,19 @@ class DeepTiff:
         orientation: int = self._tags.get(_Base.Orientation, 1)
         return orientation
 
-    def channels(self, max_pixels: int) -> Pixels:
-        """Return at most so many pixels, as they are stored.
+    def channels(self) -> Pixels:
+        """Return the pixels as they are stored.
 
         Raises:
             SourceError: they are damaged, or stored in a way that can't be read.
+            ValueError: they are in strips far larger than the picture.
         """
         if _Base.TileWidth in self._tags:
             raise SourceError(
                 f"{self._path} holds 16 bits per colour in tiles: save it in strips, or as PNG."
             )
-        channels = read_deep(self._path, max_pixels)
+        check_tiles(self._tags, self.size)
+        channels = read_deep(self._path, prod(self.size))
         extra = _values(self._tags.get(_Base.ExtraSamples))
         if _UNKNOWN in extra:
             return channels[..., :-1]
@@ -87,5 +97,27 @@ class DeepTiff:
         return Metadata(lasting_exif(tags, self._path), tags.get(_Base.InterColorProfile), dpi, ())
 
 
+def check_tiles(tags: Mapping[int, Any], size: tuple[int, int]) -> None:
+    """Check that tiles and strips are not far larger than the picture, since each is decoded as a whole.
+
+    Args:
+        tags: the tags of a TIFF file.
+        size: width and height of the picture.
+
+    Raises:
+        ValueError: they are, or damaged.
+    """
+    width, height = size
+    tile = int(tags.get(_Base.TileWidth, width)) * int(tags.get(_Base.TileLength, height))
+    stored = sum(_each(tags.get(_TILE_BYTES)) or _each(tags.get(_Base.StripByteCounts)))
+    largest = 2 * width * height + _TILE_PIXELS
+    if tile > largest or stored > _BYTES_PER_PIXEL * largest:
+        raise ValueError("its tiles or strips are far larger than the picture")
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
 def _values(value: Any) -> set[Any]:
-    return set(value if isinstance(value, tuple) else (value,))
+    return set(_each(value))

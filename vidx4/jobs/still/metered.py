@@ -1,6 +1,6 @@
 """Files of which no more is read than a picture of their size can need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -23,6 +23,8 @@ class MeteredFile(BufferedReader):
 
     _bytes_left = _HEADER_BYTES
     _reads_left = _HEADER_READS
+    on_read: Callable[[], None] | None = None
+    """Is called whenever bytes were read."""
 
     def allow_pixels(self, num_pixels: int) -> None:
         """Let the pixels of a picture be read, too."""
@@ -39,6 +41,8 @@ class MeteredFile(BufferedReader):
         limit = max(self._bytes_left, _WHOLE_BYTES) if is_whole else self._bytes_left
         content = super().read(limit + 1 if size is None or is_whole else min(size, limit + 1))
         self._reads_left -= 1
+        if self.on_read:
+            self.on_read()
         self._bytes_left -= 0 if is_whole else len(content)
         if len(content) > limit or self._reads_left < 0:
             raise OSError("it holds far more than a picture of its size")
@@ -46,7 +50,13 @@ class MeteredFile(BufferedReader):
 
 
 @contextmanager
-def open_metered(path: Path) -> Iterator[MeteredFile]:
-    """Open a regular file; raises as `open_file`."""
+def open_metered(path: Path, on_read: Callable[[], None] | None = None) -> Iterator[MeteredFile]:
+    """Open a regular file; raises as `open_file`.
+
+    Args:
+        path: the file.
+        on_read: is called whenever bytes were read.
+    """
     with MeteredFile(open_file(path).detach()) as file:
+        file.on_read = on_read
         yield file

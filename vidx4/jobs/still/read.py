@@ -5,23 +5,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import fstat
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from vidx4.errors import SourceError, Vidx4Error
 from vidx4.files.read import is_regular
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Pixels
 from vidx4.jobs.still.channels import channels_of, num_colors, upright
-from vidx4.jobs.still.deep_tiff import SIGNATURES, DeepTiff
+from vidx4.jobs.still.deep_tiff import SIGNATURES, DeepTiff, check_tiles
 from vidx4.jobs.still.formats import open_picture
+from vidx4.jobs.still.jpeg import check_scans
+from vidx4.jobs.still.jpeg2000 import check_parts
 from vidx4.jobs.still.metadata import Metadata, density_of, lasting_exif
 from vidx4.jobs.still.metered import MeteredFile, open_metered
 from vidx4.jobs.still.webp import is_webp, num_images
+from vidx4.media.pictures.bmp import decode_file
 from vidx4.media.pictures.png16 import SIGNATURE, color_chunks, is_animated, is_deep, read_deep
+from vidx4.media.stall import PATIENCE, Pulse, watched
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +43,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ANIMATIONS = {"AVIF", "GIF"}
 """Formats whose further images are frames, not thumbnails, pages or views from another lens."""
+_DDS_HEADER, _DDS_BYTES_PER_PIXEL = 148, 4
+"""Most bytes of a DDS file before its pixels, and of each pixel of its largest image."""
+_OTHER_BYTES = 1 << 20
+"""Bytes of a compressed BMP file beside one for each pixel: its header, and what its rows take more."""
 _JPEG = b"\xff\xd8\xff"
 _HEAD_SIZE = 32
 """Bytes that tell PNG, WebP, TIFF and JPEG files from others."""
@@ -132,9 +142,14 @@ def read_picture(path: Path, max_pixels: int | None = None) -> StillPicture:
         SourceError: it is damaged, of a rare kind or far too large.
     """
     limit = max_pixels or MAX_PIXELS
-    with _errors_about(path):
-        tiff = _deep_tiff(path)
-        return _read(path, limit) if tiff is None else _read_deep_tiff(tiff, path, limit)
+
+    def read(pulse: Pulse) -> StillPicture:
+        with _errors_about(path):
+            tiff = _deep_tiff(path)
+            return _read(path, limit, pulse) if tiff is None else _read_deep_tiff(tiff, path, limit)
+
+    # Decoders can't be interrupted, but whoever waits for them can.
+    return watched(read, f"Reading {path}", PATIENCE)
 
 
 @contextmanager
@@ -174,17 +189,55 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _read(path: Path, max_pixels: int) -> StillPicture:
-    with open_metered(path) as file:
+def _read(path: Path, max_pixels: int, pulse: Pulse) -> StillPicture:
+    with open_metered(path, pulse.beat) as file:
         picture = _header(file, path, max_pixels)
         _check_size(path, picture.size, max_pixels)
         file.allow_pixels(picture.width * picture.height)
-        picture.load()
-        _check_size(path, picture.size, max_pixels)  # an icon may hold another picture than it says
-        channels = read_deep(path, max_pixels) if is_deep(path) else channels_of(picture)
+        _check_work(picture, file)
+        channels = _channels(picture, file, path, max_pixels)
         # Only now: Pillow turns some formats while it loads them, and some tell of it only at their end.
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         return StillPicture(upright(channels, orientation), _metadata(picture, path))
+
+
+def _channels(picture: ImageFile, file: MeteredFile, path: Path, max_pixels: int) -> Pixels:
+    """Return the channels of a picture as it is stored."""
+    num_pixels = picture.width * picture.height
+    if _decoder(picture) == "dds_rgb":  # Pillow's is written in Python and takes seconds for a megapixel
+        file.seek(0)
+        content = file.read(_DDS_BYTES_PER_PIXEL * num_pixels + _DDS_HEADER)
+        pixels = decode_file("dds", content, num_pixels, has_alpha=picture.mode == "RGBA")
+        if pixels.shape[1::-1] != picture.size:
+            raise ValueError("it is damaged")
+        return pixels
+    picture.load()
+    _check_size(path, picture.size, max_pixels)  # an icon may hold another picture than it says
+    return read_deep(path, num_pixels) if is_deep(path) else channels_of(picture)
+
+
+def _check_work(picture: ImageFile, file: MeteredFile) -> None:
+    """Make sure that the pixels don't take far more work or memory than those of such pictures do.
+
+    Raises:
+        ValueError: they do.
+        OSError: the file can't be read.
+    """
+    if picture.format in ("JPEG", "MPO"):
+        check_scans(file)
+    elif picture.format == "JPEG2000":
+        check_parts(file)
+    elif isinstance(picture, TiffImageFile):
+        check_tiles(picture.tag_v2, picture.size)
+    elif _decoder(picture) == "bmp_rle" and fstat(file.fileno()).st_size > (
+        picture.width * picture.height + _OTHER_BYTES
+    ):
+        raise ValueError("it holds far more than a picture of its size")
+
+
+def _decoder(picture: ImageFile) -> str | None:
+    """Return Pillow's name of the decoder of a picture."""
+    return picture.tile[0].codec_name if picture.tile else None
 
 
 def _header(file: MeteredFile, path: Path, max_pixels: int) -> ImageFile:
@@ -214,4 +267,4 @@ def _deep_tiff(path: Path) -> DeepTiff | None:
 
 def _read_deep_tiff(tiff: DeepTiff, path: Path, max_pixels: int) -> StillPicture:
     _check_size(path, tiff.size, max_pixels)
-    return StillPicture(upright(tiff.channels(max_pixels), tiff.orientation), tiff.metadata())
+    return StillPicture(upright(tiff.channels(), tiff.orientation), tiff.metadata())

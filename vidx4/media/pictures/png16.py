@@ -35,13 +35,15 @@ _COLOR_CHUNK_SIZE = 32
 """Bytes of the largest of these."""
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """Names of the chunks that pixels depend on."""
+_PIXEL_TAGS = frozenset({256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317})
+"""Tags of TIFF that FFmpeg decodes gray and RGB pixels by, from `ImageWidth` to `Predictor` (TIFF 6.0)."""
 _MAX_CHUNKS = 100_000
 """Most chunks before the pixels that are looked at."""
 MAX_PIXELS = 1 << 28
 """Most pixels of a picture that is read, if the caller knows no better."""
 _FORMATS = {1: "gray16le", 2: "ya16le", 3: "rgb48le", 4: "rgba64le"}
 """FFmpeg's names of pixel formats by the number of channels."""
-_PADDING = 1 << 17
+PADDING = 1 << 17
 """Pixels with which FFmpeg pads a picture of one row, at most: it counts these, too."""
 _BYTES_PER_PIXEL, _OTHER_BYTES = 16, 256 << 20
 """Most bytes of a file for a pixel, twice those of RGBA, and for everything else."""
@@ -62,12 +64,12 @@ def read_deep(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
     is_png = content.startswith(SIGNATURE)
     context = CodecContext.create("png" if is_png else "tiff", "r")
     assert isinstance(context, VideoCodecContext)
-    context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
+    context.options = {"max_pixels": str(2 * max_pixels + PADDING), "err_detect": "explode"}
     try:
-        # Only what the pixels depend on: PyAV may crash on some of the rest.
-        packet = Packet(_only_pixels(content) if is_png else content)
+        # Only what the pixels depend on: PyAV may crash on some of the rest, and odd tags are no damage.
+        packet = Packet(_only_pixels(content) if is_png else _only_pixel_tags(content))
         frame = next(iter(context.decode(packet) + context.decode(None)))
-    except (FFmpegError, StopIteration) as error:
+    except (FFmpegError, StopIteration, struct.error) as error:
         raise SourceError(
             f"{path} can't be read in 16 bits: it is damaged, or its format is not supported."
         ) from error
@@ -88,6 +90,19 @@ def _only_pixels(png: bytes) -> bytes:
             kept.append(png[place:stop])
         place = stop
     return b"".join(kept)
+
+
+def _only_pixel_tags(tiff: bytes) -> bytes:
+    """Return a TIFF file whose first table has only the tags that its pixels depend on."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (num_tags,) = struct.unpack_from(f"{order}H", tiff, place)
+    start, stop = place + 2, place + 2 + 12 * num_tags
+    entries = (tiff[each : each + 12] for each in range(start, stop, 12))
+    kept = [each for each in entries if struct.unpack_from(f"{order}H", each)[0] in _PIXEL_TAGS]
+    # In place, so that pixels that are missing at the end are not taken from anything else.
+    table = struct.pack(f"{order}H", len(kept)) + b"".join(kept).ljust(stop - start, b"\0")
+    return tiff[:place] + table + tiff[stop:]
 
 
 def _to_pixels(frame: VideoFrame, num_channels: int) -> NDArray[np.uint16]:
