@@ -143,7 +143,7 @@ def _check_content(path: Path) -> None:
     with open_file(path) as file:
         if file.read(32).startswith(_LISTS):
             raise SourceError(f"{path} is a list of other files or a document, not a video.")
-        if num_entries(file) > MAX_ENTRIES:
+        if num_entries(file, path) > MAX_ENTRIES:
             raise SourceError(
                 f"{path} claims to hold more than {MAX_ENTRIES:,} samples: if that is true, divide it into "
                 "pieces."
