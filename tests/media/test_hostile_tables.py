@@ -10,6 +10,7 @@ import pytest
 from vidx4.errors import SourceError
 from vidx4.media.formats import sample_tables
 from vidx4.media.formats.sample_tables import num_entries
+from vidx4.media.pictures.animated_webp import _Animation
 from vidx4.media.pictures.read_sequence import NumberedPictures
 from vidx4.media.probe import probe
 from vidx4.media.tracks.styled_text import _read_mp4, _read_srt, _read_vtt
@@ -129,13 +130,16 @@ def ivf(width: int, height: int) -> bytes:
     return header + struct.pack("<IQ", len(frame), 0) + frame
 
 
-def animated_webp(side: int, num_frames: int) -> bytes:
+TINY = b"VP8L", b"\x2f\0\0\0\0\x88\x88\x08"
+"""The only chunk of a WebP picture of 1x1."""
+
+
+def animated_webp(side: int, num_frames: int, still: tuple[bytes, bytes] = TINY) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack("<4sI", kind, len(content)) + content + b"\0" * (len(content) % 2)
 
     size = (side - 1).to_bytes(3, "little")
-    still = chunk(b"VP8L", b"\x2f\0\0\0\0\x88\x88\x08")  # a picture of 1x1
-    frame = chunk(b"ANMF", bytes(12) + (40).to_bytes(3, "little") + b"\0" + still)
+    frame = chunk(b"ANMF", bytes(12) + (40).to_bytes(3, "little") + b"\0" + chunk(*still))
     body = chunk(b"VP8X", bytes((2, 0, 0, 0)) + size + size) + chunk(b"ANIM", bytes(6)) + frame * num_frames
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
@@ -162,6 +166,19 @@ def test_large_pictures_are_refused(name: str, content: bytes, tmp_path: Path) -
     path.write_bytes(content)
     with pytest.raises(SourceError, match=name):
         probe(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [(b"VP8L", b"\x2f" + ((5999 << 14) | 5999).to_bytes(4, "little")), (b"VP8 ", ivf(6000, 6000)[-30:])],
+)
+def test_a_picture_larger_than_its_frame_is_not_decoded(kind: bytes, start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    path.write_bytes(animated_webp(1, 3, (kind, start.ljust(40, b"\0"))))
+    assert [frame.still for frame in _Animation(path).frames] == [b""] * 3
+    assert probe(path).num_frames == 3
+    path.write_bytes(animated_webp(1, 3))
+    assert all(frame.still for frame in _Animation(path).frames)
 
 
 @pytest.mark.parametrize(("suffix", "content"), [(".png", PNG), (".bmp", BMP)])
