@@ -2,9 +2,11 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from tests.video_builder import frames, scene, write
 from vidx4.errors import SourceError
 from vidx4.media.container import open_part, open_source
 from vidx4.media.encode import encode_part
+from vidx4.media.formats.demuxers import reading_options
 from vidx4.media.mux import join
 from vidx4.media.output import plan_output
 from vidx4.media.pictures.png16 import encode_png
@@ -102,6 +105,24 @@ def test_contents_open_nothing_else(kind: str, tmp_path: Path, listener: socket.
     with pytest.raises(SourceError, match=r"film\.mp4 "):
         open_source(path)
     assert is_untouched(listener)
+
+
+def test_files_beside_a_recording_are_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "film.mlv"
+    path.write_bytes(b"MLVI" + struct.pack("<I8s", 52, b"v2.0") + bytes(36))
+    with pytest.raises(SourceError, match=r"film\.mlv is a raw recording of Magic Lantern"):
+        probe(path)
+    with pytest.raises(av.FFmpegError):  # nor does FFmpeg recognise it, wherever it begins
+        av.open(path, container_options=reading_options())
+    assert "mlv" not in reading_options()["format_whitelist"].split(",")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
+@pytest.mark.parametrize("name", ["film.y", "film.Y", ".y", ".Y", "..y"])
+def test_a_plane_is_no_video(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(bytes(100))
+    with pytest.raises(SourceError, match=f"{name} holds one plane of a picture"):
+        probe(tmp_path / name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from vidx4.errors import SourceError
+from vidx4.media.formats import sample_tables
 from vidx4.media.formats.sample_tables import num_entries
+from vidx4.media.pictures.animated_webp import _Animation
 from vidx4.media.pictures.read_sequence import NumberedPictures
 from vidx4.media.probe import probe
 from vidx4.media.tracks.styled_text import _read_mp4, _read_srt, _read_vtt
@@ -65,17 +67,61 @@ SOUND = (
 def test_claimed_samples_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "film.mov"
     path.write_bytes(content)
-    assert num_entries(BytesIO(content)) >= MANY
+    assert num_entries(BytesIO(content), "film.mov") >= MANY
     with pytest.raises(SourceError, match=r"film\.mov claims to hold more than 12,000,000 samples"):
         probe(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (FTYP + compressed(compressed(movie(SIZES))), "a header that is compressed twice"),
+        (FTYP + compressed(bytes(1 << 26)), "a compressed header of more than 64 MiB"),
+        (FTYP + compressed(bytes(1 << 20)) * 64, "a compressed header of more than 64 MiB"),
+        (FTYP + box(b"free") * 20, "more than 20 boxes"),
+        (FTYP + movie(*[box(b"free")] * 20, handler=b"soun"), "more than 20 boxes"),
+        (FTYP + box(b"udta", b"stsz" * 20), "more than 20 boxes"),
+    ],
+    ids=["twice", "inflated", "often", "boxes", "nested", "names"],
+)
+def test_work_without_end_is_refused(content: bytes, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_tables, "_MAX_BOXES", 20 if "20" in what else 10_000)
+    with pytest.raises(SourceError, match=rf"film\.mov holds {what}: copy its streams"):
+        num_entries(BytesIO(content), "film.mov")
+
+
+def test_a_sparse_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "film.mov"
+    with path.open("wb") as file:
+        file.write(FTYP + struct.pack(">I4sQ", 1, b"free", 1 << 40) + b"cmvd")
+        file.truncate(1 << 40)
+    with pytest.raises(SourceError, match=r"film\.mov holds more than 1 GiB beside its video and sound"):
+        probe(path)
+
+
+def test_tables_are_counted_once_and_wherever_they_are() -> None:
+    """A name may lie in the last bytes of a box, after its end, and between two pieces that are searched."""
+    assert (
+        num_entries(BytesIO(box(b"ftyp", b"isom") + box(b"free", b"cmvd" + bytes(40)) + box(b"moov")), "")
+        == 0
+    )
+    assert num_entries(BytesIO(FTYP + box(b"free", bytes(4), b"trun", struct.pack(">2I", 0, 7))), "") == 7
+    for place in range((1 << 20) - 20, (1 << 20) + 20):
+        assert num_entries(BytesIO(FTYP + box(b"udta", bytes(place), table(b"trun", 7), bytes(40))), "") == 7
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    """Otherwise the time grows with the square of the number of tracks."""
+    track = struct.pack(">I4sI4s", 16, b"trak", 1 << 30, b"mdia")
+    assert num_entries(BytesIO(FTYP + box(b"moov", track * 60_000)), "") == 0
+
+
 def test_uncompressed_sound_has_many_samples() -> None:
-    assert num_entries(BytesIO(FTYP + movie(*SOUND, handler=b"soun"))) < MANY // 500
+    assert num_entries(BytesIO(FTYP + movie(*SOUND, handler=b"soun")), "film.mov") < MANY // 500
 
 
 def test_other_formats_have_no_tables() -> None:
-    assert num_entries(BytesIO(b"\x1a\x45\xdf\xa3" + SIZES)) == 0
+    assert num_entries(BytesIO(b"\x1a\x45\xdf\xa3" + SIZES), "film.mkv") == 0
 
 
 def ivf(width: int, height: int) -> bytes:
@@ -84,13 +130,16 @@ def ivf(width: int, height: int) -> bytes:
     return header + struct.pack("<IQ", len(frame), 0) + frame
 
 
-def animated_webp(side: int, num_frames: int) -> bytes:
+TINY = b"VP8L", b"\x2f\0\0\0\0\x88\x88\x08"
+"""The only chunk of a WebP picture of 1x1."""
+
+
+def animated_webp(side: int, num_frames: int, still: tuple[bytes, bytes] = TINY) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack("<4sI", kind, len(content)) + content + b"\0" * (len(content) % 2)
 
     size = (side - 1).to_bytes(3, "little")
-    still = chunk(b"VP8L", b"\x2f\0\0\0\0\x88\x88\x08")  # a picture of 1x1
-    frame = chunk(b"ANMF", bytes(12) + (40).to_bytes(3, "little") + b"\0" + still)
+    frame = chunk(b"ANMF", bytes(12) + (40).to_bytes(3, "little") + b"\0" + chunk(*still))
     body = chunk(b"VP8X", bytes((2, 0, 0, 0)) + size + size) + chunk(b"ANIM", bytes(6)) + frame * num_frames
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
@@ -117,6 +166,19 @@ def test_large_pictures_are_refused(name: str, content: bytes, tmp_path: Path) -
     path.write_bytes(content)
     with pytest.raises(SourceError, match=name):
         probe(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [(b"VP8L", b"\x2f" + ((5999 << 14) | 5999).to_bytes(4, "little")), (b"VP8 ", ivf(6000, 6000)[-30:])],
+)
+def test_a_picture_larger_than_its_frame_is_not_decoded(kind: bytes, start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    path.write_bytes(animated_webp(1, 3, (kind, start.ljust(40, b"\0"))))
+    assert [frame.still for frame in _Animation(path).frames] == [b""] * 3
+    assert probe(path).num_frames == 3
+    path.write_bytes(animated_webp(1, 3))
+    assert all(frame.still for frame in _Animation(path).frames)
 
 
 @pytest.mark.parametrize(("suffix", "content"), [(".png", PNG), (".bmp", BMP)])

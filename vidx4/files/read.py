@@ -69,6 +69,11 @@ def is_folder_at(path: Path) -> bool:
     return False
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path that begins with a folder leads out of it, by way of links."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def read_whole(path: Path, max_size: int, *, follows_links: bool = True) -> bytes:
     """Return the content of a regular file.
 

@@ -45,6 +45,8 @@ _PLANE = ".y"
 """The suffix of files of one plane of a picture: FFmpeg looks for the others beside them."""
 _LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
 """First bytes of files that make FFmpeg open others, even pipes that block: concat, HLS, DASH (XML)."""
+_MAGIC_LANTERN = b"MLVI"
+"""First bytes of raw recordings that go on in other files."""
 _BOXES = frozenset(
     [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
 )
@@ -138,12 +140,18 @@ def _check_readable(path: Path) -> None:
 
 
 def _check_content(path: Path) -> None:
-    if path.suffix.lower() == _PLANE:
+    if path.name.lower().endswith(_PLANE):  # even if that is the whole name
         raise SourceError(f"{path} holds one plane of a picture, not a video.")
     with open_file(path) as file:
-        if file.read(32).startswith(_LISTS):
+        start = file.read(32)
+        if start.startswith(_LISTS):
             raise SourceError(f"{path} is a list of other files or a document, not a video.")
-        if num_entries(file) > MAX_ENTRIES:
+        if start.startswith(_MAGIC_LANTERN):
+            raise SourceError(
+                f"{path} is a raw recording of Magic Lantern, which may go on in files beside it: convert it "
+                "to a video first."
+            )
+        if num_entries(file, path) > MAX_ENTRIES:
             raise SourceError(
                 f"{path} claims to hold more than {MAX_ENTRIES:,} samples: if that is true, divide it into "
                 "pieces."

@@ -216,6 +216,31 @@ def drawn(mode: str, num_frames: int = 5) -> list[Image.Image]:
 DURATIONS = [40, 100, 250, 70, 500]
 
 
+def test_pictures_of_several_sizes_give_one_sentence(tmp_path: Path) -> None:
+    sizes = {"f000.bmp": (32, 24), "f001.bmp": (32, 24), "f002.bmp": (64, 48)}
+    for name, size in sizes.items():
+        Image.new("RGB", size).save(tmp_path / name)
+    with pytest.raises(SourceError) as caught:
+        read_source(tmp_path)
+    assert str(caught.value).count(".bmp") == 1
+    assert str(caught.value).startswith(f"{tmp_path / 'f002.bmp'} differs in size from the first picture")
+
+
+def test_links_lead_to_pictures_of_the_folder_only(tmp_path: Path) -> None:
+    folder = save(tmp_path / "film", ["f0.png", "f1.png"], noise(2))
+    save(tmp_path / "private", ["secret.png"], noise(1))
+    (folder / "f2.png").symlink_to("f1.png")
+    (tmp_path / "link").symlink_to(folder)
+    assert len(frames_of(tmp_path / "link")) == 3
+    (folder / "f3.png").symlink_to("../private/secret.png")
+    (folder / "f4.png").symlink_to("f3.png")
+    for path in (folder, folder / "f%d.png"):
+        with pytest.raises(
+            SourceError, match=r"f3\.png is a link that leads out of its folder: copy the files"
+        ):
+            read_source(path)
+
+
 def animate(
     path: Path, mode: str = "RGB", durations: Sequence[int] = DURATIONS, **options: Any
 ) -> list[Image.Image]:

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
-from vidx4.files.read import read_whole
+from vidx4.files.read import leads_out, read_whole
 from vidx4.jobs.folder.files import FileOptions
 from vidx4.jobs.folder.options import file_options
-from vidx4.jobs.folder.selection import OVERRIDES, leads_out, matches
+from vidx4.jobs.folder.selection import OVERRIDES, matches
 from vidx4.jobs.request import Request
 from vidx4.option import OptionField, as_typed, build
 

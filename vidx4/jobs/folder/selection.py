@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vidx4.errors import OutputError, SourceError
-from vidx4.files.read import is_regular
+from vidx4.files.read import is_regular, leads_out
 from vidx4.media.formats.signatures import holds_video
 from vidx4.media.formats.suffixes import OTHER_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES
 
@@ -131,11 +131,6 @@ class Selection:
 def matches(name: str, pattern: str) -> bool:
     """Return whether a pattern matches a file, given by its path in the folder."""
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
-
-
-def leads_out(path: Path, folder: Path) -> bool:
-    """Return whether a path that begins with a folder leads out of it, by way of links."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def name_passed_over(names: Sequence[str], reason: str = NEITHER, *, show_all: bool = False) -> str:

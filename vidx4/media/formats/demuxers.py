@@ -10,11 +10,13 @@ from vidx4.media.formats.limits import MAX_PIXELS
 
 _OPENS_OTHERS = frozenset(
     {
-        *("applehttp", "avisynth", "bluray", "concat", "concatf", "dash", "dvdvideo", "hls", "imf"),
+        *("applehttp", "avisynth", "bluray", "concat", "concatf", "dash", "dvdvideo", "hls", "imf", "mlv"),
         *("rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest"),
     }
 )
-"""Demuxers of playlists, scripts and descriptions: what they name is opened, even if it is not a file."""
+"""Demuxers of playlists, scripts and descriptions: what they name is opened, even if it is not a file.
+
+That of Magic Lantern, `mlv`, opens `film.m00` to `film.m99` beside `film.mlv`."""
 _DEVICES = frozenset(
     {
         *("alsa", "android_camera", "avfoundation", "caca", "decklink", "dshow", "fbdev", "gdigrab"),

@@ -28,7 +28,6 @@ _SIGNATURES = (
         b"DHAV",
         b"DKIF",
         b"GIF8",
-        b"MLVI",
         b"NSVf",
         b"NSVs",
     ),

@@ -8,7 +8,7 @@ VIDEO_SUFFIXES = frozenset({
     ".ogm", ".ogv", ".ogx", ".qt", ".rm", ".rmvb", ".rv", ".webm", ".wm", ".wmv", ".xvid",
     # Discs, recorders and cameras
     ".cine", ".dat", ".dav", ".dif", ".dv", ".dvd", ".dvr-ms", ".evo", ".ifv", ".imx", ".ivr", ".lvf",
-    ".m2p", ".m2t", ".m2ts", ".mlv", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv2", ".mts", ".nsv", ".nuv",
+    ".m2p", ".m2t", ".m2ts", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv2", ".mts", ".nsv", ".nuv",
     ".ps", ".pva", ".r3d", ".rec", ".ser", ".tod", ".tp", ".trp", ".ts", ".ty", ".ty+", ".viv", ".vob",
     ".vro", ".wtv",
     # Studios

@@ -2,9 +2,10 @@
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from vidx4.errors import SourceError
 from vidx4.files.read import open_file, read_whole
 from vidx4.media.display.color import Converter
 from vidx4.media.formats.demuxers import DECODER_OPTIONS
-from vidx4.media.formats.limits import MAX_DRAWN_PIXELS, MAX_PICTURE_SIZE, check_size
+from vidx4.media.formats.limits import MAX_DRAWN_PIXELS, MAX_FRAMES, MAX_PICTURE_SIZE, check_size
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
 
 _logger = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ _FRAME_HEADER = 16
 """Bytes of a frame's header; the last one holds its flags."""
 _NO_BLENDING, _DISPOSAL = 2, 1
 """Flags of a frame that replaces what is below, and of one that is cleared before the next."""
+_MAX_SIDE = 0x3FFF
+"""Largest width or height of a picture, which is stored in 14 bits."""
 _MIN_DURATION, _USUAL_DURATION = 11, 100
 """Shortest duration that is believed, and the one used in place of shorter ones, in milliseconds."""
 _WEBP_COLORS = ColorDescription(matrix=6, primaries=1, transfer=13, chroma_location=2)
@@ -76,7 +79,13 @@ class _Frame:
     """Milliseconds for which the frame is shown."""
     flags: int
     still: bytes
-    """WebP file of the rectangle alone."""
+    """WebP file of the rectangle alone; empty if it holds a picture of another size."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the rectangle."""
+        rows, columns = self.place
+        return rows.stop - rows.start, columns.stop - columns.start
 
 
 class _Animation:
@@ -88,14 +97,12 @@ class _Animation:
         width, height = 1 + _u24(content, _FLAGS + 4), 1 + _u24(content, _FLAGS + 7)
         check_size(width, height, path)
         self.shape = height, width, 4 if content[_FLAGS] & _ALPHA else 3
-        self.frames = [
-            frame
-            for kind, chunk in _chunks(content, 12)
-            if kind == b"ANMF" and (frame := _parse_frame(chunk)) is not None
-        ]
+        frames = (_parse_frame(chunk) for kind, chunk in _chunks(content, 12) if kind == b"ANMF")
+        self.frames = list(islice((frame for frame in frames if frame is not None), MAX_FRAMES + 1))
         if not self.frames:
             raise SourceError(f"No frame of {path} can be decoded.")
-        if len(self.frames) * width * height > MAX_DRAWN_PIXELS:
+        # No frame that is larger than the canvas is decoded.
+        if len(self.frames) > MAX_FRAMES or len(self.frames) * width * height > MAX_DRAWN_PIXELS:
             raise SourceError(
                 f"{path} is an animation of {len(self.frames)} frames of {width}x{height}, which is too much "
                 "to be read as one: convert it to a video first."
@@ -121,13 +128,14 @@ class _Animation:
             self._canvas[self.frames[index - 1].place] = 0
         frame = self.frames[index]
         below = self._canvas[frame.place]
+        if below.shape[:2] != frame.shape:  # a frame that reaches beyond the canvas is not drawn
+            return
         try:
             new = decode_webp(frame.still)
         except SourceError:
             _logger.warning("Frame %d of %s is damaged: the frame before it stays.", index, self._path)
             return
-        if new.shape == below.shape:  # a frame that reaches beyond the canvas is not drawn
-            below[:] = new if frame.flags & _NO_BLENDING else _composite_over(new, below)
+        below[:] = new if frame.flags & _NO_BLENDING else _composite_over(new, below)
 
 
 def _parse_frame(chunk: bytes) -> _Frame | None:
@@ -136,17 +144,35 @@ def _parse_frame(chunk: bytes) -> _Frame | None:
         return None
     left, top, width, height, duration = (_u24(chunk, place) for place in range(0, 15, 3))
     width, height = width + 1, height + 1
-    kept = [
-        (kind, data) for kind, data in _chunks(chunk, _FRAME_HEADER) if kind in (b"ALPH", b"VP8 ", b"VP8L")
-    ]
-    # A still picture with a separate alpha chunk must begin with a VP8X chunk (RFC 9649, 2.7).
-    if len(kept) > 1:
-        sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        kept.insert(0, (b"VP8X", bytes((_ALPHA, 0, 0, 0)) + sides))
+    still = _still(dict(reversed(list(_chunks(chunk, _FRAME_HEADER)))), width, height)
     # Frames are placed at even coordinates, which are stored halved.
     place = slice(2 * top, 2 * top + height), slice(2 * left, 2 * left + width)
     shown = duration if duration >= _MIN_DURATION else _USUAL_DURATION
-    return _Frame(place, shown, chunk[_FRAME_HEADER - 1], _riff(kept)) if kept else None
+    return None if still is None else _Frame(place, shown, chunk[_FRAME_HEADER - 1], still)
+
+
+def _still(chunks: Mapping[bytes, bytes], width: int, height: int) -> bytes | None:
+    """Return the WebP file of a frame's picture; empty if it is of another size, None if there is none."""
+    kind = b"VP8L" if b"VP8L" in chunks else b"VP8 "
+    if kind not in chunks:
+        return None
+    if _stored_size(kind, chunks[kind]) != (width, height):
+        return b""
+    if kind == b"VP8L" or b"ALPH" not in chunks:
+        return _riff({kind: chunks[kind]})
+    # A still picture with a separate alpha chunk must begin with a VP8X chunk (RFC 9649, 2.7).
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    extended = bytes((_ALPHA, 0, 0, 0)) + sides
+    return _riff({b"VP8X": extended, b"ALPH": chunks[b"ALPH"], kind: chunks[kind]})
+
+
+def _stored_size(kind: bytes, picture: bytes) -> tuple[int, int]:
+    """Return the width and height of a lossless (RFC 9649, 3.4) or lossy (RFC 6386, 9.1) picture."""
+    if kind == b"VP8L":
+        sides = int.from_bytes(picture[1:5], "little")
+        return 1 + (sides & _MAX_SIDE), 1 + (sides >> 14 & _MAX_SIDE)
+    width, height = (int.from_bytes(picture[place : place + 2], "little") for place in (6, 8))
+    return width & _MAX_SIDE, height & _MAX_SIDE
 
 
 def _u24(content: bytes, place: int) -> int:
@@ -168,9 +194,9 @@ def _chunks(content: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
         place += 8 + size + size % 2
 
 
-def _riff(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _riff(chunks: Mapping[bytes, bytes]) -> bytes:
     body = b"".join(
-        struct.pack("<4sI", kind, len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks
+        struct.pack("<4sI", kind, len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks.items()
     )
     return struct.pack("<4sI4s", b"RIFF", 4 + len(body), b"WEBP") + body
 

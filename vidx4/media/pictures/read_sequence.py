@@ -6,7 +6,7 @@ import re
 import stat
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +17,7 @@ from pathlib import Path
 from av.container import InputContainer
 
 from vidx4.errors import SourceError
-from vidx4.files.read import open_file
+from vidx4.files.read import leads_out, open_file
 from vidx4.media.formats.limits import MAX_FRAMES, MAX_PICTURE_SIZE
 from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture, read_start
 from vidx4.media.pictures.bmp import Pixels, decode_bmp, is_bmp
@@ -94,8 +94,8 @@ def find_sequence(path: Path) -> NumberedPictures:
     for numbers padded with zeros, `%04d`.
 
     Raises:
-        SourceError: there are no pictures, they form more than one series, two have the same number, or the
-            folder can't be read.
+        SourceError: there are no pictures, they form more than one series, two have the same number, one is a
+            link that leads out of the folder, or the folder can't be read.
     """
     folder, pattern = (path, None) if path.is_dir() else (path.parent, path.name)
     series: dict[str, dict[int, str]] = {}
@@ -115,6 +115,7 @@ def find_sequence(path: Path) -> NumberedPictures:
     (names,) = series.values()
     if len(names) > MAX_FRAMES:
         raise SourceError(f"{path} holds more than {MAX_FRAMES:,} pictures: divide them.")
+    _check_links(folder, names.values())
     return NumberedPictures(folder, tuple(names[number] for number in sorted(names)), tuple(sorted(names)))
 
 
@@ -122,6 +123,16 @@ def _add(names: dict[int, str], number: int, name: str, folder: Path) -> None:
     if number in names:
         raise SourceError(f"{names[number]} and {name} in {folder} have the same number.")
     names[number] = name
+
+
+def _check_links(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        picture = folder / name
+        if picture.is_symlink() and leads_out(picture, folder):
+            raise SourceError(
+                f"{picture} is a link that leads out of its folder: copy the files that such links lead to "
+                "into the folder."
+            )
 
 
 def _visible_names(folder: Path) -> Iterator[str]:

@@ -94,6 +94,7 @@ class _Movie(RawIOBase):
         self._index = _moov(track, self._starts)
         self._place = 0
         self._sample: tuple[int, bytes] = (-1, b"")
+        self._error: SourceError | None = None
 
     def readable(self) -> bool:
         return True
@@ -124,11 +125,22 @@ class _Movie(RawIOBase):
             return self._starts[-1], self._index
         index = bisect_right(self._starts, place) - 1
         if self._sample[0] != index:
+            self._sample = index, self._loaded(index)
+        return self._starts[index], self._sample[1]
+
+    def _loaded(self, index: int) -> bytes:
+        # FFmpeg reads on after an error, and PyAV raises it at its next call: that must not be one to decode
+        # another sample.
+        if self._error is not None:
+            raise self._error
+        try:
             sample = self._load(index)
             if len(sample) != self._starts[index + 1] - self._starts[index]:
                 raise SourceError(f"A picture of {self.name} was changed while it was read.")
-            self._sample = index, sample
-        return self._starts[index], self._sample[1]
+        except SourceError as error:
+            self._error = error
+            raise
+        return sample
 
 
 _MDAT_HEADER = 16
