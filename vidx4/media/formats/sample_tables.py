@@ -42,7 +42,7 @@ _MAX_BOXES = 3_000_000
 _MAX_SEARCHED = 1 << 30
 """Bytes that are not samples; the tables of `MAX_ENTRIES` take less than half of them."""
 _MAX_INFLATED = 1 << 26
-"""Bytes of a header, compressed and decompressed together: that of two million samples."""
+"""Bytes of compressed headers, before and after they are decompressed: those of two million samples."""
 _PACKED, _INFLATED = 1 << 12, 1 << 16
 """Bytes that are decompressed at a time, before and after."""
 _MAX_TABLE = 1 << 26
@@ -128,15 +128,18 @@ class _Search:
         decompressor, header = zlib.decompressobj(), bytearray()
         with suppress(zlib.error):
             while not decompressor.eof and (packed := self._read(start, min(_PACKED, stop - start))):
-                self._num_inflated += len(packed)
+                self._count_inflated(packed)
                 piece = decompressor.decompress(packed, _INFLATED)
-                self._num_inflated += len(piece)
-                if self._num_inflated > _MAX_INFLATED:
-                    raise self._error(f"a compressed header of more than {_MAX_INFLATED >> 20} MiB")
+                self._count_inflated(piece)
                 header += piece
                 start += len(packed) - len(decompressor.unconsumed_tail)
             return bytes(header)
         return b""
+
+    def _count_inflated(self, data: bytes) -> None:
+        self._num_inflated += len(data)
+        if self._num_inflated > _MAX_INFLATED:
+            raise self._error(f"compressed headers of more than {_MAX_INFLATED >> 20} MiB")
 
     def _read(self, start: int, size: int) -> bytes:
         self._file.seek(start)
