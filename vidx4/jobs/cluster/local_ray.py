@@ -26,7 +26,7 @@ def private_ray() -> Iterator[dict[str, Any]]:
     It listens on the loopback interface, asks for a token that is made for this run, has no dashboard, and
     keeps its files in a folder that is closed to others, and removed at the end.
     """
-    with _private_folder() as folder, _own_token(), _without_clusters():
+    with _private_folder() as folder, _own_token(), _without_clusters(), _without_questions(folder):
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": str(folder / "ray"), "include_dashboard": False}
 
 
@@ -76,6 +76,29 @@ def _without_clusters() -> Iterator[None]:
             yield
     finally:
         setattr(constants, _CLUSTERS, before)
+
+
+@contextmanager
+def _without_questions(folder: Path) -> Iterator[None]:
+    """Keep Ray from asking the network which cloud it is in.
+
+    The process that could report to its makers asks even if it is told to report nothing, unless there is a
+    file of settings in its home.
+    """
+    (folder / "ray_bootstrap_config.yaml").write_text("{}")
+    services = ray._private.services
+    start = services.start_ray_process
+
+    def started(command: Any, process_type: str, *args: Any, **kwargs: Any) -> Any:
+        if process_type == ray._private.ray_constants.PROCESS_TYPE_DASHBOARD:
+            kwargs["env_updates"] = {**(kwargs.get("env_updates") or {}), "HOME": str(folder)}
+        return start(command, process_type, *args, **kwargs)
+
+    setattr(services, start.__name__, started)
+    try:
+        yield
+    finally:
+        setattr(services, start.__name__, start)
 
 
 @contextmanager
