@@ -104,12 +104,15 @@ def test_nobody_reads_the_output_who_may_not_read_the_source(
     before = os.umask(0o022)
     try:
         write(tmp_path / "film_x4.mp4", like=tmp_path / "film.mp4")
-        with write_whole_folder(tmp_path / "frames", like=tmp_path / "film.mp4"):
-            pass
+        (tmp_path / "there").mkdir()
+        for name in ("frames", "there"):
+            with write_whole_folder(tmp_path / name, like=tmp_path / "film.mp4") as unfinished:
+                (unfinished / "1.png").touch()
     finally:
         os.umask(before)
     assert (tmp_path / "film_x4.mp4").stat().st_mode & 0o777 == output
     assert (tmp_path / "frames").stat().st_mode & 0o777 == output | (output & 0o444) >> 2
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*/1.png")] == [output, output]
 
 
 @pytest.mark.parametrize("write_any", [write_whole, write_whole_folder])

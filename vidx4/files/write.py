@@ -124,6 +124,8 @@ def write_whole_folder(
             _mark(descriptor)
             _restrict(unfinished, like)
             yield unfinished
+            for file in unfinished.iterdir():
+                _restrict(file, like)
             _flush_folder(unfinished)
             if is_new:
                 unfinished.rename(folder)

@@ -25,6 +25,8 @@ _DIGESTS = {
     "weights": "the weights of the model have changed",
 }
 """Messages for values that mean nothing to people."""
+_MAX_LENGTH, _MAX_NUMBER = 1 << 16, 1 << 63
+"""Bounds of the values of an identity that is read."""
 _MAX_DIFFERENCES, _MAX_SHOWN = 4, 80
 """Differences that are named, and characters of a value that are shown."""
 
@@ -75,6 +77,17 @@ def program() -> dict[str, str]:
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + sha256(path.read_bytes()).digest())
     return {**{library: version(library) for library in _LIBRARIES}, "program": digest.hexdigest()}
+
+
+def read_identity(value: object) -> Identity:
+    """Return an identity that was read from a file, which may hold anything; empty if it is none."""
+    return value if isinstance(value, dict) and all(map(_is_plain, value.values())) else NOTHING
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_LENGTH
+    return value is None or (isinstance(value, int | float) and abs(value) < _MAX_NUMBER)
 
 
 def differences(was: Identity, is_: Identity) -> str:

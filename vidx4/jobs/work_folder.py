@@ -6,7 +6,6 @@ files are removed that vidx4 makes in such a folder.
 
 import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from vidx4.errors import OptionError
 from vidx4.files.own_folder import own_files, own_folder, remove_files, remove_folder
 from vidx4.files.read import file_digest, is_regular, read_json
 from vidx4.files.write import write_whole
-from vidx4.jobs.identity import Identity, differences
+from vidx4.jobs.identity import Identity, differences, read_identity
 from vidx4.jobs.part_record import Part, Record
 from vidx4.jobs.plan import Plan
 from vidx4.temporal.state import is_state
@@ -238,8 +237,7 @@ def work_folder(
 
 def recorded_identity(path: Path) -> Identity:
     """Return the identity of the job whose work folder this is; empty if there is none."""
-    identity = _read_plan(path).get("identity")
-    return identity if isinstance(identity, dict) and all(map(_is_plain, identity.values())) else {}
+    return read_identity(_read_plan(path).get("identity"))
 
 
 def _read_plan(folder: Path) -> Mapping[str, Any]:
@@ -253,13 +251,6 @@ def _read_record(path: Path) -> Record | None:
     with suppress(ValueError):
         return Record.of(read_json(path, _MAX_RECORD_SIZE, follows_links=False))
     return None
-
-
-def _is_plain(value: object) -> bool:
-    """Return whether a value may be part of an identity."""
-    return (
-        value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-    )
 
 
 def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:

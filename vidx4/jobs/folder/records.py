@@ -9,12 +9,9 @@ from typing import Any
 from vidx4.files.read import file_digest, read_json
 from vidx4.files.write import write_whole
 from vidx4.jobs.folder.selection import Stamp, stamp
-from vidx4.jobs.identity import NOTHING, Identity, differences
+from vidx4.jobs.identity import NOTHING, Identity, differences, read_identity
 
 FILE = ".vidx4-batch.json"
-_MAX_LENGTH = 1 << 16
-_MAX_NUMBER = 1 << 63
-"""Bounds of the values of an identity that is read."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Records:
                 "source": [int(source_size), int(source_time)],
                 "output": [int(output_size), int(output_time)],
                 "digest": str(digest),
-            } if all(map(_is_plain, identity.values())):
+            } if read_identity(identity) == identity:
                 return Record(identity, (source_size, source_time), (output_size, output_time), digest)
         return None
 
@@ -73,13 +70,6 @@ class Records:
 
     def _name(self, output: Path) -> str:
         return output.relative_to(self._folder).as_posix()
-
-
-def _is_plain(value: object) -> bool:
-    """Return whether a value read from a record is one that an identity can hold."""
-    if isinstance(value, str):
-        return len(value) <= _MAX_LENGTH
-    return value is None or (isinstance(value, int | float) and abs(value) < _MAX_NUMBER)
 
 
 def what_is_wrong(record: Record, output: Path, identity: Identity) -> str:

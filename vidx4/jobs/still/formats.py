@@ -18,23 +18,8 @@ for _name in _PLUGINS:
     import_module(f"PIL.{_name}ImagePlugin")
 
 _READ = (
-    *(
-        "PNG",
-        "JPEG",
-        "TIFF",
-        "WEBP",
-        "GIF",
-        "BMP",
-        "AVIF",
-        "JPEG2000",
-        "PPM",
-        "PCX",
-        "ICO",
-        "QOI",
-        "SGI",
-        "SUN",
-    ),
-    *("PSD", "DDS"),
+    *("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000"),
+    *("PPM", "PCX", "ICO", "QOI", "SGI", "SUN", "PSD", "DDS"),
 )
 """Formats that are known by their first bytes, by Pillow's names."""
 _READ_BY_NAME = {".dib": "DIB", ".icb": "TGA", ".tga": "TGA", ".vda": "TGA", ".vst": "TGA"}
