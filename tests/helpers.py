@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import av
@@ -19,6 +18,7 @@ from vidx4.jobs.job import Job
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control
 from vidx4.jobs.run import run
+from vidx4.jobs.stop import Stop
 from vidx4.media.decode import read_frames
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import WHOLE, Source, TimeRange
@@ -79,7 +79,7 @@ def as_frames(pixels: Tensor) -> list[VideoFrame]:
 def stop_after(job: Job, num_parts: int) -> list[Part]:
     """Run a job until it has made so many parts, then stop it; return the parts."""
     parts: list[Part] = []
-    stop = Event()
+    stop = Stop()
 
     def on_part(part: Part) -> None:
         parts.append(part)

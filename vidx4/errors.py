@@ -2,6 +2,7 @@
 
 Vidx4Error
 ├── SourceError         a file that can't be read as a video or a picture
+│   └── SourceChangedError  a source that is not the one that the work began with
 ├── OutputError         a file that can't be written
 │   ├── ContainerError  a container that can't hold what it should
 │   └── DiskFullError   a disk that is full
@@ -10,6 +11,7 @@ Vidx4Error
 ├── MemoryLimitError    a device that is too small for the settings
 ├── WorkerError         workers of a cluster that can't start, or keep dying
 └── StoppedError        a job that was stopped
+    └── TimeUpError     a job whose time was up
 """
 
 
@@ -19,6 +21,10 @@ class Vidx4Error(Exception):
 
 class SourceError(Vidx4Error):
     """A file can't be read as a video or a picture."""
+
+
+class SourceChangedError(SourceError):
+    """A source is not the one that the work began with."""
 
 
 class OutputError(Vidx4Error):
@@ -47,6 +53,10 @@ class MemoryLimitError(Vidx4Error):
 
 class StoppedError(Vidx4Error):
     """A job was stopped; its finished parts are kept."""
+
+
+class TimeUpError(StoppedError):
+    """A job was stopped because the time that it was given is up."""
 
 
 class WorkerError(Vidx4Error):

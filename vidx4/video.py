@@ -169,6 +169,8 @@ class Source:
     """The metadata of the file as it is stored, keys and values."""
     odd_colors: tuple[str, ...] = ()
     """Colour properties that the file states by codes without a meaning, such as `matrix 0`."""
+    stamp: str = ""
+    """A value that was there before the file was read, and changes when the file does; see `stamp_of`."""
 
     @property
     def num_frames(self) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -23,6 +22,7 @@ from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run, start
+from vidx4.jobs.stop import Stop
 from vidx4.jobs.work_folder import PLAN
 from vidx4.media.options import EncodeOptions
 from vidx4.video import TimeRange
@@ -312,7 +312,7 @@ def _message_of(source: Path, output: Path) -> str:
 
 
 def test_an_error_says_what_is_kept(plan: Plan, upscaler: Upscaler) -> None:
-    stop = Event()
+    stop = Stop()
     control = Control(on_part=lambda part: stop.set() if part.stop == 90 else None, stop=stop)
     with pytest.raises(StoppedError) as caught:
         run(LocalBackend(upscaler).job(plan, 4), control)

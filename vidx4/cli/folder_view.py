@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from threading import Event
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.jobs.folder.selection import name_passed_over
+from vidx4.jobs.stop import Stop
 from vidx4.printing import printable
 from vidx4.syntax import format_disk, format_seconds
 
@@ -43,9 +43,9 @@ class BatchView:
         """Why files were passed over, by their paths in the folder."""
 
     @contextmanager
-    def display(self) -> Iterator[Event]:
+    def display(self) -> Iterator[Stop]:
         """Show progress, and give an event that is set if the user stops the batch."""
-        terminal, stop = self._terminal, Event()
+        terminal, stop = self._terminal, Stop()
         with stoppable(stop, quiet=terminal.quiet or terminal.json):
             if terminal.json:
                 self._show = self._progress_event

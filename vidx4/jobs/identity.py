@@ -63,12 +63,16 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = 
 
 def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) -> Identity:
     """Return the identity of the job of enlarging a still picture; see `identify`."""
-    digest = known.get("source") or (sequence_digest(path) if is_sequence(path) else file_digest(path))
     return {
         **{library: version(library) for library in _LIBRARIES},
-        "source": digest,
+        "source": known.get("source") or source_digest(path),
         **upscaler,
     }
+
+
+def source_digest(path: Path) -> str:
+    """Return the SHA-256 of a source's content; raises as `file_digest` and `sequence_digest`."""
+    return sequence_digest(path) if is_sequence(path) else file_digest(path)
 
 
 def program() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Frames to a part, and which parts are missing."""
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from vidx4.jobs.shots import ShotBatch
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.encode import encode_part
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.working_time import working_seconds
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def make_part(
         seconds: records the time that encoding takes.
         on_advance: called after every encoded batch.
     """
-    begun, waited = time.monotonic(), seconds.waiting
+    begun, waited = working_seconds(), seconds.waiting
     count = _Count(start, plan, on_advance)
     encode_part(path, count.counted(one_chunk(batches, num_frames)), plan.source, plan.written.target)
     part = Part(
@@ -60,7 +60,7 @@ def make_part(
         num_reused=count.num_reused,
         starts_shot=count.starts_shot,
         ends_shot=count.ends_shot,
-        seconds=time.monotonic() - begun,
+        seconds=working_seconds() - begun,
         size=path.stat().st_size,
         digest=file_digest(path),
     )

@@ -2,19 +2,18 @@
 
 import resource
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any, TypeVar
 
 import psutil
 import torch
 
-from vidx4.errors import StoppedError
 from vidx4.jobs.part_record import Part
+from vidx4.jobs.stop import Stop
 from vidx4.media.damage import Damage
+from vidx4.working_time import working_seconds
 
 Item = TypeVar("Item")
 
@@ -98,20 +97,19 @@ class Control:
     """Called after every batch of frames."""
     on_part: Callable[[Part], Any] = _ignore
     """Called when a part is recorded, and kept whatever happens next."""
-    stop: Event = field(default_factory=Event)
-    """Set by the caller to stop the job after the current batch."""
+    stop: Stop = field(default_factory=Stop)
+    """Stops or pauses the job after the current batch."""
     on_read: Callable[[], Any] = _ignore
     """Called when all frames are read and handed to the workers of a cluster, which then have room for
     another job beside this one."""
 
     def check(self) -> None:
-        """Raise if the job should stop.
+        """Wait while the job is paused, and raise if it should stop.
 
         Raises:
             StoppedError: `stop` is set.
         """
-        if self.stop.is_set():
-            raise StoppedError("Stopped.")
+        self.stop.check()
 
 
 @dataclass
@@ -137,11 +135,11 @@ class StageSeconds:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time of a block to a stage; no two threads may time the same stage."""
-        start = time.monotonic()
+        start = working_seconds()
         try:
             yield
         finally:
-            setattr(self, stage, getattr(self, stage) + time.monotonic() - start)
+            setattr(self, stage, getattr(self, stage) + working_seconds() - start)
 
     def timed_items(self, stage: str, items: Generator[Item]) -> Generator[Item]:
         """Yield items, and add the time that making them takes to a stage."""

@@ -1,26 +1,30 @@
 """One video, from source to finished file: missing parts are made, then all parts are joined."""
 
 import filecmp
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, SourceError
+from vidx4.errors import DiskFullError, SourceChangedError, SourceError
 from vidx4.files.write import remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.meter import Meter
+from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
 from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
+from vidx4.jobs.storage import FAILURES, Storage
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.checks import require_kept
+from vidx4.media.damage import Damage
 from vidx4.media.mux import join
 from vidx4.media.place import check_writable
 from vidx4.syntax import format_disk
@@ -41,9 +45,24 @@ class Run:
         self._job, self._plan = job, job.plan
         self._folder = folder
         self._meter = Meter(job.plan, folder, control)
-        self._monitor = Monitor(control, self._meter.add)
+        self._storage = Storage(job.plan, job.identity.get("source"), control)
+        self._storage.check_source()
+        self._monitor = Monitor(control, self._meter.add, Damage(doubt=self._storage.doubt))
         self._executor = job.executor
-        self._parts = job.executor.make(job, folder, self._monitor)
+        self._parts = self._made()
+
+    def _made(self) -> Generator[Part]:
+        """Make the parts that the folder lacks; while the source or the folder is away, wait for it."""
+        while True:
+            try:
+                with closing(self._executor.make(self._job, self._folder, self._monitor)) as parts:
+                    for part in parts:
+                        self._storage.report_success()
+                        yield part
+            except FAILURES as error:
+                self._storage.wait_after(error)
+            else:
+                return
 
     def estimate(self) -> Estimate:
         """Estimate what the job will take; if there is no part yet, the first is made to measure it.
@@ -62,13 +81,14 @@ class Run:
             StoppedError: the control was told to stop; finished parts are kept.
             OutputError: the output can't be written.
             SourceError: something can't be decoded, and the plan is strict.
+            SourceChangedError: the source is not what it was when the job was planned.
         """
         for _ in self._parts:
             pass
         if self._plan.request.strict:
             self._raise_if_damaged()
         with self._monitor.seconds.timed("join"):
-            missing = self._join()
+            missing = self._joined()
         report = self._report(missing)
         self._folder.clear()
         return report
@@ -80,16 +100,25 @@ class Run:
             found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
             raise SourceError(f"{self._plan.source.path} is damaged: {found}")
 
+    def _joined(self) -> tuple[int, ...]:
+        while True:
+            try:
+                self._storage.check_source()
+                return self._join()
+            except FAILURES as error:
+                self._storage.wait_after(error)
+
     def _join(self) -> tuple[int, ...]:
         plan, folder, accept_loss = self._plan, self._folder, self._accept_loss
         written = plan.rehearsal.output
         parts = [folder.part_path(start) for start in sorted(folder.parts)]
         overwrite = plan.request.overwrite
+        joined = partial(join, parts, accept_loss=accept_loss, check=self._storage.check_source)
         if overwrite or not plan.output.exists():
-            return join(parts, written, overwrite=overwrite, accept_loss=accept_loss)
+            return joined(written, overwrite=overwrite)
         # If an earlier run was killed after it wrote the output, joining its parts gives the same file again.
         twin = folder.twin_path(plan.output)
-        missing = join(parts, replace(written, path=twin), overwrite=True, accept_loss=accept_loss)
+        missing = joined(replace(written, path=twin), overwrite=True)
         if not filecmp.cmp(twin, plan.output, shallow=False):
             check_writable(plan.output, plan.source.path, overwrite=False)
         remove_remains(plan.output)  # it may have been killed before its last step
@@ -162,7 +191,7 @@ def start(
 
 def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
-    if folder.parts:
+    if folder.parts and folder.path.is_dir() and not isinstance(error, SourceChangedError):
         if isinstance(error, DiskFullError):
             error.add_note(f"The job needs about {format_disk(disk_needed(plan, folder))} more.")
         error.add_note(

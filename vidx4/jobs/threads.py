@@ -1,6 +1,5 @@
 """Threads: stages that overlap, and waits during which signals are handled and a stop is noticed."""
 
-import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Generic, TypeVar
 
 from vidx4.errors import SourceError
 from vidx4.media.stall import Pulse, gave_up
+from vidx4.working_time import working_seconds
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -121,11 +121,11 @@ def ahead(
 
 def _impatient(patience: float | None, pulse: Pulse | None, what: str) -> Callable[[], None]:
     """Return what ends one wait for the thread; while the consumer is busy, no time is counted."""
-    begun = time.monotonic()
+    begun = working_seconds()
 
     def check() -> None:
         last = max(begun, pulse.last) if pulse else begun
-        if patience is not None and time.monotonic() >= last + patience:
+        if patience is not None and working_seconds() >= last + patience:
             raise _Stuck(gave_up(what, patience))
 
     return check

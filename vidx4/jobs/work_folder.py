@@ -231,7 +231,7 @@ def work_folder(
             folder.load_parts()
             yield folder
         finally:
-            if not folder.has_records and not remove_folder(path, _OURS):
+            if not folder.has_records and not remove_folder(path, _OURS) and path.is_dir():
                 _logger.warning("%s is not removed: it holds files that vidx4 did not create.", path)
 
 

@@ -30,6 +30,8 @@ from vidx4.video import STEADY, Clock
 
 _logger = logging.getLogger(__name__)
 
+OnError: TypeAlias = Callable[[FFmpegError], object]
+"""Receives an error of reading packets."""
 AnyPacket: TypeAlias = "Packet[Stream]"
 """A packet of any kind of stream; PyAV's class has its type parameter only in the stubs."""
 
@@ -210,7 +212,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 def read_packets(
     container: InputContainer,
     *streams: Stream,
-    on_error: Callable[[], object] | None = None,
+    on_error: OnError | None = None,
     clock: Clock = STEADY,
 ) -> Iterator[AnyPacket]:
     """Yield the packets of some streams in the order of the file, up to the first place that can't be read.
@@ -218,7 +220,7 @@ def read_packets(
     Args:
         container: an open file; at its beginning, unless its clock is steady.
         streams: the streams.
-        on_error: called at a place that can't be read; None to end there.
+        on_error: called with what went wrong at a place that can't be read; None to end there.
         clock: the clock that timestamps are moved to.
     """
     return _on_clock(_stored_packets(container, streams, on_error), clock)
@@ -247,7 +249,7 @@ def _shift(packet: AnyPacket, seconds: Fraction) -> None:
 
 
 def _stored_packets(
-    container: InputContainer, streams: tuple[Stream, ...], on_error: Callable[[], object] | None
+    container: InputContainer, streams: tuple[Stream, ...], on_error: OnError | None
 ) -> Iterator[AnyPacket]:
     try:
         for packet in container.demux(streams):
@@ -258,13 +260,13 @@ def _stored_packets(
     except FFmpegError as error:
         _logger.debug("%s can't be read to the end: %s", container.name, error.strerror)
         if on_error is not None:
-            on_error()
+            on_error(error)
 
 
 def read_frame_packets(
     container: InputContainer,
     stream: Stream,
-    on_error: Callable[[], object] | None = None,
+    on_error: OnError | None = None,
     clock: Clock = STEADY,
 ) -> Iterator[AnyPacket]:
     """Yield the packets of a video that hold a frame.

@@ -1,5 +1,6 @@
 """Damage that is found while a source is decoded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -17,6 +18,14 @@ class Damage:
     """Times of frames in which the decoder concealed missing parts."""
     end: Fraction | None = None
     """The time at which reading failed though more should follow; None if the file was read to its end."""
+    doubt: Callable[[OSError], object] = lambda _: None
+    """Receives errors of the system, and raises one that may pass; those that it accepts are damage."""
+
+    def add_end(self, time: Fraction, error: Exception | None = None) -> None:
+        """Record that reading failed at a time; raises as `doubt`."""
+        if isinstance(error, OSError):
+            self.doubt(error)
+        self.end = time
 
     def __bool__(self) -> bool:
         return bool(self.packets or self.frames) or self.end is not None

@@ -1,5 +1,6 @@
 """Source to frames."""
 
+import errno
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from vidx4.media.fields.deinterlace import context_start, context_stop, treated_
 from vidx4.media.timing.frame_index import frame_index
 from vidx4.media.timing.frame_times import name_packets, set_number
 from vidx4.video import WHOLE, Source, TimeRange
+
+_SLACK = 1
+"""Seconds by which the last packet may seem to come early."""
 
 
 def read_frames(
@@ -187,14 +191,19 @@ def _monitored_packets(
 ) -> Iterator[AnyPacket]:
     """Yield the packets of frames; record if the file ends too early."""
 
-    def record_end() -> None:
-        monitor.damage.end = source.seconds_of(source.stop_pts)
+    def record_end(error: FFmpegError | None) -> None:
+        monitor.damage.add_end(source.seconds_of(source.stop_pts), error)
 
-    for packet in read_frame_packets(container, stream, on_error=record_end):
+    last = source.pts[0]
+    for number, packet in enumerate(read_frame_packets(container, stream, on_error=record_end)):
         monitor.on_packet()
+        last = max(last, _time_of(source, container, packet, number))
         yield packet
     if is_cut_off(source.path):
-        record_end()
+        record_end(None)
+    if (source.pts[-1] - last) * source.time_base > _SLACK:
+        # Demuxers take errors of the system for the end of the file, but it was read to its end before.
+        monitor.damage.doubt(OSError(errno.EIO, "it ends too early"))
 
 
 def _seek_target(source: Source, start: int) -> int | None:

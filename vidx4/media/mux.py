@@ -36,7 +36,12 @@ _SEEK_MARGIN = 10
 
 
 def join(
-    parts: Sequence[Path], output: Output, *, overwrite: bool = False, accept_loss: bool = False
+    parts: Sequence[Path],
+    output: Output,
+    *,
+    overwrite: bool = False,
+    accept_loss: bool = False,
+    check: Callable[[], object] = lambda: None,
 ) -> tuple[int, ...]:
     """Write the frames of the parts, and everything else that an output should hold.
 
@@ -48,6 +53,7 @@ def join(
         output: what to write, and where it should appear.
         overwrite: whether an existing file is replaced; the source never is.
         accept_loss: whether a loss that `verify_output` finds is only logged.
+        check: called before the file appears; raises an error if it must not.
 
     Returns:
         The pts of the frames of the span that no part holds because they could not be decoded.
@@ -71,6 +77,7 @@ def join(
     with write_whole(output.path, overwrite=overwrite, like=source.path) as unfinished:
         missing = _missing(output, write_streams(parts, output, unfinished))
         check_kept(output, unfinished, missing, accept_loss=accept_loss)
+        check()
     return missing
 
 

@@ -80,7 +80,7 @@ def scan(container: InputContainer, stream: VideoStream, path: Path, pulse: Puls
         SourceError: the video is encrypted, or none of its frames can be decoded.
     """
     found, presence = _Pass(container, stream, path), Presence()
-    packets = read_packets(container, *container.streams, on_error=lambda: _warn(path))
+    packets = read_packets(container, *container.streams, on_error=lambda _: _warn(path))
     for packet in presence.watch(packets):
         pulse.beat()
         found.add(packet)

@@ -1,12 +1,13 @@
 """A video file as the user wants it read: one of its videos, in whole frames."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
-from vidx4.errors import OptionError
+from vidx4.errors import OptionError, SourceError
 from vidx4.media.display.color import check_colors
 from vidx4.media.fields.choose import choose_fields, is_interlaced
 from vidx4.media.fields.deinterlace import treat
@@ -14,6 +15,7 @@ from vidx4.media.fields.detect import measure_fields
 from vidx4.media.options import Deinterlace, InverseTelecine, ReadOptions
 from vidx4.media.pictures.read_sequence import is_sequence
 from vidx4.media.probe import probe
+from vidx4.media.stamp import stamp_of
 from vidx4.video import Fields, Source
 
 CheckSize: TypeAlias = Callable[[int, int], None]
@@ -27,6 +29,12 @@ def _at_rate(source: Source, rate: Fraction | None) -> Source:
     if not is_sequence(source.path):
         raise OptionError(f"--frame-rate is for numbered pictures, but {source.path} states its own.")
     return replace(source, time_base=1 / rate, frame_rate=rate)
+
+
+def _stamp_of(path: Path) -> str:
+    with suppress(OSError, SourceError):  # of what is wrong with it, the probe says more
+        return stamp_of(path)
+    return ""
 
 
 def accept(_width: int, _height: int) -> None:
@@ -49,7 +57,8 @@ def read_source(
             can't be converted.
         OptionError: the video stream does not exist, or there are no fields or pulldown to undo.
     """
-    source = _at_rate(probe(path, options.video_stream), options.frame_rate)
+    stamp = _stamp_of(Path(path))
+    source = replace(_at_rate(probe(path, options.video_stream), options.frame_rate), stamp=stamp)
     check_size(source.width, source.height)
     check_colors(source.color, source.pix_fmt, source.path)
     if options.keeps_fields:

@@ -1,11 +1,11 @@
 """Give up work that makes no progress: on damaged data, a decoder may loop for ever."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 from typing import TypeVar
 
 from vidx4.errors import SourceError
+from vidx4.working_time import working_seconds
 
 PATIENCE = 300.0
 """Seconds without progress after which work is given up."""
@@ -19,11 +19,11 @@ class Pulse:
     """A sign of life that one thread gives another, since its next result may take long."""
 
     def __init__(self) -> None:
-        self.last = time.monotonic()
+        self.last = working_seconds()
 
     def beat(self) -> None:
         """Record that progress was made."""
-        self.last = time.monotonic()
+        self.last = working_seconds()
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield items, each of which is progress."""
@@ -56,7 +56,7 @@ def watched(work: Callable[[Pulse], Result], what: str, patience: float = PATIEN
     thread = Thread(target=run, daemon=True)
     thread.start()
     while thread.is_alive():
-        left = pulse.last + patience - time.monotonic()
+        left = pulse.last + patience - working_seconds()
         if left <= 0:
             raise SourceError(gave_up(what, patience))
         thread.join(min(left, _POLL_SECONDS))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Timer
+from threading import Timer
 from typing import Any
 
 import psutil
@@ -36,6 +36,7 @@ from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.still.upscale import upscale_picture
+from vidx4.jobs.stop import Stop
 from vidx4.media.checks import verify_output
 from vidx4.media.options import EncodeOptions
 
@@ -132,7 +133,7 @@ def test_the_same_after_a_worker_is_killed(
 def test_a_stopped_job_is_resumed_without_the_cluster(
     backend: ClusterBackend, plan: Plan, upscaler: Upscaler, local: bytes
 ) -> None:
-    stop = Event()
+    stop = Stop()
     with pytest.raises(StoppedError):
         run(backend.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
     assert run(LocalBackend(upscaler).job(plan, 4)).num_new < 215
@@ -153,7 +154,7 @@ def test_the_files_of_a_folder_share_the_workers(
     ear = Overlap()
     options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
     batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: backend)
-    reports = {report.path.name: report for report in Pass(batch, ear, Event()).run(batch.selection.find())}
+    reports = {report.path.name: report for report in Pass(batch, ear, Stop()).run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {
         **dict.fromkeys(("a.mkv", "b.mkv", "c.mkv", "d.mkv", "photo.png"), Outcome.DONE),
         "broken.mp4": Outcome.FAILED,

@@ -37,6 +37,7 @@ from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.request import Request
+from vidx4.jobs.stop import Stop
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
 
@@ -103,8 +104,8 @@ def batch(folder: Path, options: FileOptions = OPTIONS, **flags: Any) -> Batch:
     return Batch(Selection(folder, folder.parent / "out"), lambda name: options, **flags)
 
 
-def work(batch: Batch, recorder: Recorder | None = None, stop: Event | None = None) -> dict[str, FileReport]:
-    reports = Pass(batch, recorder or Recorder(), stop or Event()).run(batch.selection.find())
+def work(batch: Batch, recorder: Recorder | None = None, stop: Stop | None = None) -> dict[str, FileReport]:
+    reports = Pass(batch, recorder or Recorder(), stop or Stop()).run(batch.selection.find())
     return {batch.selection.name(report.path): report for report in reports}
 
 
@@ -277,7 +278,7 @@ def test_the_whole_is_estimated_from_the_first_file(folder: Path) -> None:
 
 def test_work_resumes_inside_a_file(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=40)
-    stop, recorder = Event(), Recorder()
+    stop, recorder = Stop(), Recorder()
     recorder.on_part = lambda part: stop.set()
     left = work(batch(folder), recorder, stop)["film.mp4"]
     assert left.outcome == Outcome.LEFT
@@ -416,7 +417,7 @@ def test_a_stopped_batch_reports_and_can_be_resumed(tmp_path: Path) -> None:
 
 def test_a_signal_counts_in_whichever_thread_it_arrives(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=200)
-    stop, recorder, is_sent = Event(), Recorder(), Event()
+    stop, recorder, is_sent = Stop(), Recorder(), Event()
 
     def interrupt(part: Part) -> None:
         if not is_sent.is_set():

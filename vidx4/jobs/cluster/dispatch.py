@@ -1,6 +1,5 @@
 """Parts made by workers: this process decodes, sends chunks out, and stores the parts that come back."""
 
-import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,8 +23,10 @@ from vidx4.jobs.cluster.worker_pool import WorkerHandle
 from vidx4.jobs.job import Job
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Advance, Control, Monitor, WorkerStats
+from vidx4.jobs.stop import Stop
 from vidx4.jobs.threads import join_thread, next_item, poll
 from vidx4.jobs.work_folder import WorkFolder
+from vidx4.working_time import working_seconds
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class _Dispatcher:
         self._monitor = monitor
         self.events: Queue[Advance | _Delivery | _AllSent | BaseException] = Queue()
         self._shots: list[_ShotTask] = []
-        self._is_closed = Event()
-        self._last_delivery = time.monotonic()
+        self._is_closed = Stop()
+        self._last_delivery = working_seconds()
         self._sender = Thread(target=self._send, daemon=True)
 
     def parts(self) -> Generator[Part]:
@@ -123,7 +124,7 @@ class _Dispatcher:
 
     def _store(self, result: PartResult) -> Part:
         """Write a part to the disk; from here on it is never lost."""
-        now = time.monotonic()
+        now = working_seconds()
         # Several parts are made at once: each counts for the time since the last delivery.
         part, self._last_delivery = replace(result.part, seconds=now - self._last_delivery), now
         with write_whole(self.folder.part_path(part.start)) as unfinished:

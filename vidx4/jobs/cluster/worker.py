@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.working_time import working_seconds
 
 _MAX_IDLE_JOBS = 4
 """Jobs that are remembered though no shot of theirs is open: their next shot may come soon."""
@@ -192,9 +192,9 @@ class Worker:
         """Have shots enlarge their batches in turn: two at once would take twice the memory."""
 
         def enlarge(batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-            asked = time.monotonic()
+            asked = working_seconds()
             with self._enlarging:
-                seconds.model -= time.monotonic() - asked  # waiting for others is not work
+                seconds.model -= working_seconds() - asked  # waiting for others is not work
                 return upscaler(batch, state)
 
         return enlarge

@@ -14,6 +14,7 @@ from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Stamp, stamp, unsettled
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control, Progress
+from vidx4.jobs.stop import Stop
 from vidx4.jobs.threads import poll, result_of
 
 WATCH_SECONDS = 5.0
@@ -81,7 +82,7 @@ class Pass:
         stop: when set, ends the pass after the frames at work.
     """
 
-    def __init__(self, batch: Batch, observer: Observer, stop: Event) -> None:
+    def __init__(self, batch: Batch, observer: Observer, stop: Stop) -> None:
         self._batch = batch
         self._observer = observer
         self._stop = stop
@@ -217,7 +218,7 @@ class _Tally:
         return Total(self.number_of(item), self.num_files, self._num_frames, share, seconds)
 
 
-def watch(batch: Batch, observer: Observer, stop: Event, seconds: float = WATCH_SECONDS) -> list[FileReport]:
+def watch(batch: Batch, observer: Observer, stop: Stop, seconds: float = WATCH_SECONDS) -> list[FileReport]:
     """Make passes over a folder until stopped; a file is done again only after it has changed."""
     seen: dict[Path, Stamp | None] = {}
     reports: dict[Path, FileReport] = {}

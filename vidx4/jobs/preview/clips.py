@@ -1,7 +1,6 @@
 """The clip that one setting makes of the moments shown, frames before and after, and the time it took."""
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from vidx4.media.concat import concatenate
 from vidx4.media.options import EncodeOptions
 from vidx4.temporal.state import ShotState, Upscaled
 from vidx4.video import Source, TimeRange
+from vidx4.working_time import working_seconds
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,9 @@ class _Composer:
         """The first frame at or after the moment, or the last one before it."""
 
     def __call__(self, batch: FrameBatch, state: ShotState | None) -> Upscaled:
-        start = time.monotonic()
+        start = working_seconds()
         upscaled = self._upscaler(batch, state)
-        self._stopwatch.add(time.monotonic() - start, len(batch) - upscaled.num_reused)
+        self._stopwatch.add(working_seconds() - start, len(batch) - upscaled.num_reused)
         self._keep(batch, upscaled.batch)
         return replace(
             upscaled, batch=compose(self._layout, enlarge_frames(batch), upscaled.batch, self._ticks)

@@ -1,0 +1,203 @@
+"""The places that a job reads from and writes to: network shares and external disks go away and come back."""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from vidx4.errors import DiskFullError, OutputError, SourceChangedError, SourceError
+from vidx4.files.read import open_file
+from vidx4.jobs.identity import source_digest
+from vidx4.jobs.plan import Plan
+from vidx4.jobs.progress import Control
+from vidx4.media.stamp import stamp_of
+from vidx4.working_time import waiting
+
+_logger = logging.getLogger(__name__)
+
+FAILURES = (OSError, SourceError, OutputError)
+"""Errors that may come from a place that is away."""
+MAX_WAIT_SECONDS = 3600.0
+"""How long a job waits for a place to come back."""
+_POLL_SECONDS = 2.0
+_MAX_FAILURES = 3
+"""Failures in a row of places that seem to be there, after which a job ends."""
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *(
+            "EIO",
+            "ESTALE",
+            "ENODEV",
+            "ENXIO",
+            "EREMOTEIO",
+            "ENOTCONN",
+            "ETIMEDOUT",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+        ),
+        *("ENETDOWN", "ENETUNREACH", "ENETRESET", "ECONNABORTED", "ECONNRESET", "ECONNREFUSED", "ESHUTDOWN"),
+    )
+    if hasattr(errno, name)
+)
+"""What reading and writing fails with if a share or a disk is away for a moment."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file or folder, and the folder in which it lay when the job began."""
+
+    path: Path
+    parent: tuple[int, int] | None
+    """Device and number of that folder; None if it could not be asked."""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        return cls(path, _id_of(path.parent))
+
+    def is_there(self) -> bool:
+        """Return whether it can be read."""
+        with suppress(OSError):
+            if self.path.is_dir():
+                with os.scandir(self.path) as entries:
+                    next(entries, None)
+                return True
+            with open_file(self.path) as file:
+                return bool(file.read(1))
+        return False
+
+    def raise_if_removed(self, error: Exception) -> None:
+        """Raise an error if it is gone, though the disk or share that it lay on is there."""
+        if self.parent is not None and _id_of(self.path.parent) == self.parent and not self._exists():
+            raise OutputError(f"{self.path} was removed while the job was running.") from error
+
+    def _exists(self) -> bool:
+        try:
+            self.path.lstat()
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        return True
+
+
+def _id_of(folder: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = folder.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+class Storage:
+    """Where a job reads from and writes to.
+
+    Args:
+        plan: the job's plan, whose work folder exists.
+        digest: SHA-256 of the source, as `source_digest` returns it.
+        control: stops the waiting.
+    """
+
+    def __init__(self, plan: Plan, digest: object, control: Control) -> None:
+        self._source, self._stamp, self._digest = plan.source.path, plan.source.stamp, digest
+        self._control = control
+        self._num_failures = 0
+        path = self._source if self._source.exists() else self._source.parent  # a pattern is no file
+        self._places = _Place.of(path), _Place.of(plan.work_folder)
+
+    def check_source(self) -> None:
+        """Make sure that the source is still what was planned with.
+
+        Raises:
+            SourceChangedError: it is something else.
+            SourceError: it can't be read.
+        """
+        try:
+            if self._is_same():
+                return
+        except OSError as error:
+            raise self._unreadable(error) from error
+        raise SourceChangedError(
+            f"{self._source} has changed since the job began: its frames and its sound would be of two "
+            "versions. Use --restart to begin again with the new one."
+        )
+
+    def _is_same(self) -> bool:
+        is_unknown = not self._stamp  # as in plans of a source that was only probed
+        return is_unknown or stamp_of(self._source) == self._stamp or self._has_same_content()
+
+    def _has_same_content(self) -> bool:
+        return source_digest(self._source) == self._digest
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        return SourceError(f"{self._source} can't be read: {error.strerror}.")
+
+    def doubt(self, error: OSError) -> None:
+        """Accept that the source can't be read at a place, if that will not change.
+
+        Raises:
+            SourceError: it may.
+        """
+        if not self.are_there() or (_is_away(error) and self._num_failures < _MAX_FAILURES):
+            raise self._unreadable(error) from error
+
+    def report_success(self) -> None:
+        """Count a part that was made: the failures before it are over."""
+        self._num_failures = 0
+
+    def are_there(self) -> bool:
+        """Return whether all places can be reached."""
+        return not any(self._lost())
+
+    def _lost(self) -> Iterator[_Place]:
+        return (place for place in self._places if not place.is_there())
+
+    def wait_after(self, error: Exception) -> None:
+        """Wait until all places are there again; return if the work that failed is worth another attempt.
+
+        Args:
+            error: what the work has failed with.
+
+        Raises:
+            Exception: the error itself, if it has nothing to do with a place that is away.
+            OutputError: a place was removed, or does not come back.
+            StoppedError: the job was stopped meanwhile.
+        """
+        if isinstance(error, DiskFullError | SourceChangedError):
+            raise error
+        lost = next(self._lost(), None)
+        if lost is not None:
+            self._wait_for(lost, error)
+        elif not _is_away(error) or self._num_failures >= _MAX_FAILURES:
+            raise error
+        self._num_failures += 1
+
+    def _wait_for(self, place: _Place, error: Exception) -> None:
+        path = place.path
+        place.raise_if_removed(error)
+        hours = f"{MAX_WAIT_SECONDS / 3600:g} h"
+        _logger.warning("%s: %s can't be reached. Waiting up to %s for it.", _now(), path, hours)
+        begun = time.monotonic()
+        with waiting():
+            while not place.is_there():
+                self._control.check()
+                place.raise_if_removed(error)
+                if time.monotonic() - begun > MAX_WAIT_SECONDS:
+                    raise OutputError(f"{path} could not be reached for {hours}.") from error
+                self._control.stop.wait(_POLL_SECONDS)
+        _logger.warning("%s: %s is back.", _now(), path)
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, is one of those of a place that is away."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _AWAY:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
