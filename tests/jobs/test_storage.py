@@ -23,7 +23,7 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
 from vidx4.jobs.stop import Stop
-from vidx4.media import decode
+from vidx4.media import container, decode
 from vidx4.media.options import EncodeOptions
 from vidx4.temporal.state import ShotState, Upscaled
 
@@ -124,16 +124,16 @@ def test_a_work_folder_that_was_removed_is_not_waited_for(plan: Plan) -> None:
 
 
 @pytest.fixture
-def failing_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, bool], None]:
+def failing_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that has the next reads of a source end at the packet with number 80."""
 
     def set_failures(num_failures: int, *, silent: bool = False) -> None:
-        read = decode.read_frame_packets
+        read = container.read_frame_packets
         left = num_failures
 
-        def read_some(container: Any, stream: Any, on_error: Any = None, **rest: Any) -> Iterator[Any]:
+        def read_some(file: Any, stream: Any, on_error: Any = None, **rest: Any) -> Iterator[Any]:
             nonlocal left
-            for number, packet in enumerate(read(container, stream, on_error, **rest)):
+            for number, packet in enumerate(read(file, stream, on_error, **rest)):
                 if number == 80 and left and on_error:
                     left -= 1
                     if not silent:

@@ -9,7 +9,7 @@ import typer
 from vidx4.cli.folder_view import BatchView, show_plan, show_reports
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
-from vidx4.cli.progress_bar import heeded_signals
+from vidx4.cli.progress_bar import heeded_signals, pausing_signals
 from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, StoppedError
@@ -62,7 +62,8 @@ def batch(
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
     selection = Selection(folder, output, files.include, files.exclude, files.trust_folder)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
-    with supervised(heeded_signals()) as journal, loader(cluster, options.device) as load:
+    signals = [*heeded_signals(), *pausing_signals()]
+    with supervised(signals) as journal, loader(cluster, options.device) as load:
         todo = Batch(
             selection,
             options_of_file,

@@ -12,7 +12,7 @@ import typer
 from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: skip
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.program import app
-from vidx4.cli.progress_bar import heeded_signals, show_cursor
+from vidx4.cli.progress_bar import heeded_signals, pausing_signals, show_cursor
 from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.printing import discard_output, protect_terminal
 
@@ -40,6 +40,8 @@ def main() -> None:
         _supervise()
     for each in heeded_signals():
         signal.signal(each, signal.default_int_handler)  # raises KeyboardInterrupt
+    for each in pausing_signals():
+        signal.signal(each, lambda *_: None)  # they would end a program that is not at work yet
     # Libraries make half a million objects that stay; looking at them again and again takes a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
@@ -61,4 +63,4 @@ def _supervise() -> None:
             show_cursor()
             terminal.warn(message)
 
-        sys.exit(Supervisor(command, heeded_signals(), warn).run())
+        sys.exit(Supervisor(command, heeded_signals(), warn, pausing_signals()).run())

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from vidx4.jobs.progress import Progress
+    from vidx4.jobs.stop import Stop
 
     OnProgress: TypeAlias = Callable[[Progress], None]
 
@@ -27,15 +27,19 @@ PLAIN_SECONDS = 10
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 _STOPPING = b"\nStopping after the current frames; press Ctrl-C again to stop at once.\n"
+_PAUSING = f"\nPausing after the current frames; to continue: kill -USR2 {os.getpid()}\n".encode()
+_CONTINUING = b"\nContinuing.\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 @contextmanager
-def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
-    """Let Ctrl-C, a hangup or a request to terminate set an event; a second one ends the program at once.
+def stoppable(stop: "Stop", *, quiet: bool) -> Iterator[None]:
+    """Let Ctrl-C, a hangup or a request to terminate stop work; a second one ends the program at once.
+
+    SIGUSR1 pauses the work, and SIGUSR2 has it continue.
 
     Args:
-        stop: the event.
+        stop: stops the work.
         quiet: whether to print nothing about it.
     """
 
@@ -47,10 +51,16 @@ def stoppable(stop: Event, *, quiet: bool) -> Iterator[None]:
         stop.set()
         os.write(2, b"" if quiet else _STOPPING)
 
+    def set_pause(number: int, __: FrameType | None) -> None:
+        stop.is_paused = number == pausing[0]
+        os.write(2, b"" if quiet else _PAUSING if stop.is_paused else _CONTINUING)
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {each: signal.signal(each, handle) for each in heeded_signals()}
+    pausing = pausing_signals()
+    handlers = {**dict.fromkeys(heeded_signals(), handle), **dict.fromkeys(pausing, set_pause)}
+    before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
     try:
         yield
     finally:
@@ -67,6 +77,12 @@ def heeded_signals() -> list[signal.Signals]:
     """Return the signals that end the program; one that it was started to ignore, as by `nohup`, is not."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
+
+
+def pausing_signals() -> list[signal.Signals]:
+    """Return the signals that pause work and have it continue, in this order; none where there are none."""
+    names = ("SIGUSR1", "SIGUSR2")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def bars(console: Console) -> "Bars":

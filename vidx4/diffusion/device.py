@@ -84,10 +84,23 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "could not create a primitive", "bad_alloc"),
+    *(
+        "CUDA error: out of memory",
+        "ALLOC_FAILED",
+        "unable to find an engine",
+        "Unable to find a valid cuDNN",
+    ),
+)
+"""What plain errors of PyTorch, oneDNN and CUDA's libraries say if memory is what they lack."""
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Return whether an error of PyTorch means that a device, or the host, has run out of memory."""
-    # On the host, PyTorch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def _fastest(device: torch.device) -> torch.dtype:

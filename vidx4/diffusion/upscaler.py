@@ -100,7 +100,7 @@ class Upscaler:
             enforce(device, options.max_memory)
         try:
             components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
@@ -251,7 +251,7 @@ class Upscaler:
         # The error's traceback holds the tensors that filled the memory: only once it is left are they free.
         try:
             return self._render(batch, state)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return None

@@ -61,18 +61,21 @@ class Past:
     reports: Mapping[Path, PastReport] = field(default_factory=dict)
     suspects: frozenset[Path] = frozenset()
     """Files of which one made a process die; which of them is only known when each is tried alone."""
+    begun: float = field(default_factory=time.time)
+    """When the batch began, in seconds since 1970."""
 
     def line(self) -> bytes:
         """Return the message that tells it."""
         reports = [each.facts() for each in self.reports.values()]
-        return _line(reports=reports, suspects=sorted(map(str, self.suspects)))
+        return _line(reports=reports, suspects=sorted(map(str, self.suspects)), begun=self.begun)
 
     @classmethod
     def of(cls, line: bytes) -> Self:
         """Return what a message tells."""
         facts = json.loads(line)
         reports = map(PastReport.of, facts["reports"])
-        return cls({each.report.path: each for each in reports}, frozenset(map(Path, facts["suspects"])))
+        suspects = frozenset(map(Path, facts["suspects"]))
+        return cls({each.report.path: each for each in reports}, suspects, facts["begun"])
 
 
 class Journal:
@@ -86,6 +89,11 @@ class Journal:
     def __init__(self, past: Past | None = None, write: Callable[[bytes], object] = lambda _: None) -> None:
         self._past = past or Past()
         self._write = write
+
+    @property
+    def begun(self) -> float:
+        """When the batch began, in seconds since 1970."""
+        return self._past.begun
 
     @contextmanager
     def at_work(self, path: Path) -> Iterator[None]:
@@ -125,7 +133,7 @@ def supervised(signals: Iterable[int]) -> Iterator[Journal]:
     """Give the journal that this process's supervisor reads, if there is one, and heed what it says.
 
     Args:
-        signals: those that stop the work.
+        signals: those that stop or pause the work.
     """
     numbers = os.environ.pop(VARIABLE, "")  # not for the processes that this one starts
     if not numbers:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -46,13 +47,19 @@ class Supervisor:
         command: starts such a process; it has to use a `Journal`.
         signals: those that stop the work; they are passed on.
         warn: receives a sentence on each process that died.
+        others: signals that are passed on as well.
     """
 
     def __init__(
-        self, command: Sequence[str], signals: Iterable[signal.Signals], warn: Callable[[str], object]
+        self,
+        command: Sequence[str],
+        signals: Iterable[signal.Signals],
+        warn: Callable[[str], object],
+        others: Iterable[signal.Signals] = (),
     ) -> None:
         self._command = command
-        self._signals = tuple(signals)
+        self._signals, self._others = tuple(signals), tuple(others)
+        self._begun = time.time()
         self._warn = warn
         self._orders: SimpleQueue[bytes | None] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,6 +73,8 @@ class Supervisor:
         """Work on the batch; return the exit code."""
         for each in self._signals:
             signal.signal(each, self._stop)
+        for each in self._others:
+            signal.signal(each, self._pass_on)
         while True:
             code = self._run_process()
             if self._num_stops:
@@ -80,15 +89,18 @@ class Supervisor:
 
     def _stop(self, number: int, _: object) -> None:
         self._num_stops += 1
-        self._orders.put(b"%d\n" % number)
+        self._pass_on(number, None)
         if self._num_stops > _MAX_STOPS and self._process is not None:
             self._process.kill()
+
+    def _pass_on(self, number: int, _: object) -> None:
+        self._orders.put(b"%d\n" % number)
 
     def _run_process(self) -> int:
         """Start a process, listen to it until it ends, and return its exit code; negative for a signal."""
         self._at_work.clear()
         orders = self._orders = SimpleQueue[bytes | None]()
-        orders.put(Past(self._reports, frozenset(self._num_deaths)).line())
+        orders.put(Past(self._reports, frozenset(self._num_deaths), self._begun).line())
         (for_it, from_us), (from_it, for_us) = os.pipe(), os.pipe()
         with _started(self._command, (for_it, for_us)) as process:
             self._process = process
