@@ -20,6 +20,7 @@ from vidx4.syntax import Syntax
 _logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+_ANY_DAY = date(2000, 1, 1)
 _DURATION = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m(?:in)?)?(?:(\d{1,7})s)?")
 
 
@@ -37,12 +38,11 @@ class Moment:
         Raises:
             ValueError: the text is not a moment.
         """
-        if len(text) <= len("07:00:00"):
-            return cls(time_of_day.fromisoformat(text.zfill(5) if text.count(":") == 1 else text))
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
+        has_day = "-" in text
+        moment = datetime.fromisoformat(text if has_day else f"{_ANY_DAY} {text.zfill(len('07:00'))}")
+        if moment.tzinfo is not None or ":" not in text:
             raise ValueError(text)
-        return cls(moment.time(), moment.date())
+        return cls(moment.time(), moment.date() if has_day else None)
 
     def __str__(self) -> str:
         return " ".join([*([str(self.day)] if self.day else []), self.time.isoformat("auto")])

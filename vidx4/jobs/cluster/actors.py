@@ -25,6 +25,7 @@ from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.local_ray import private_ray
 from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.cluster.object_store import Ref, Value
+from vidx4.jobs.cluster.ray_address import check_address
 from vidx4.jobs.cluster.task_queue import TASKS_PER_WORKER, WorkerLost, WorkSize
 from vidx4.jobs.cluster.worker import Worker
 from vidx4.jobs.cluster.worker_pool import WorkerPool
@@ -209,6 +210,8 @@ def _ray(address: str, num_workers: int | None) -> Iterator[None]:
     """Start Ray here, or join a running cluster, until the block ends."""
     if address not in (LOCAL, "auto") and not address.startswith("ray://"):
         raise OptionError(f"{address!r} is not the address of a cluster: use local, auto or ray://HOST:PORT.")
+    if address != LOCAL:
+        check_address(address)
     with _options(address, num_workers) as options:
         _join(address, options)
         try:
