@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all, and never through a link."""
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -197,3 +198,33 @@ def test_another_group_gets_no_more_than_all_have(source: int, output: int, tmp_
     finally:
         os.umask(before)
     assert (tmp_path / "film_x4.mp4").stat().st_mode & 0o777 == output
+
+
+def test_a_file_that_another_program_has_open_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a virus scanner has it, on Windows."""
+    replace, num_left = Path.replace, 2
+
+    def busy(path: Path, target: Path) -> Path:
+        nonlocal num_left
+        num_left -= 1
+        if num_left >= 0:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with write_whole(tmp_path / "a") as unfinished:
+        unfinished.write_bytes(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_disk_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    (tmp_path / "source").touch(0o600)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with write_whole(tmp_path / "a", like=tmp_path / "source") as unfinished:
+        unfinished.write_bytes(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from scripts.stress.kills import make_clip
 from tests.helpers import upscale_nearest
 from vidx4.errors import DiskFullError
 from vidx4.files import write as whole
+from vidx4.jobs import estimate as estimated
 from vidx4.jobs.estimate import check_disk
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -164,6 +166,16 @@ def test_a_job_that_does_not_fit_the_disk_is_refused_before_it_starts(
     parts: list[object] = []
     run(job, Control(on_part=parts.append), ignore_disk_space=True)
     assert len(parts) == 4  # the first was made for the estimate
+
+
+def test_an_output_that_fat_can_not_hold_is_refused_before_it_is_made(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = SimpleNamespace(mountpoint=str(plan.output.parent.parent), fstype="vfat")
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: [place])
+    monkeypatch.setattr(estimated, "MAX_FAT_SIZE", 1000)
+    with pytest.raises(DiskFullError, match="FAT"):
+        run(Job(plan, LocalExecutor(upscale_nearest), 4))
 
 
 def test_the_estimate_names_its_basis_and_is_roughly_right(plan: Plan) -> None:

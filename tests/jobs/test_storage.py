@@ -123,6 +123,14 @@ def test_a_work_folder_that_was_removed_is_not_waited_for(plan: Plan) -> None:
     assert not getattr(caught.value, "__notes__", [])
 
 
+def test_a_part_that_is_cleaned_away_is_made_again(plan: Plan, undisturbed: bytes) -> None:
+    def remove_first_part() -> None:
+        (plan.work_folder / "00000000.nut").unlink()
+
+    run(job_that(remove_first_part, plan, plan.source.pts[100]))
+    assert plan.output.read_bytes() == undisturbed
+
+
 @pytest.fixture
 def failing_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that has the next reads of a source end at the packet with number 80."""

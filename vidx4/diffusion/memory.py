@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
+from vidx4.diffusion.host import available_memory, total_memory
 from vidx4.errors import MemoryLimitError
 
 DECODE_TILES = (128, 96, 64)
@@ -96,14 +97,14 @@ def capacity(device: torch.device, limit: int | None) -> int:
 def _total(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return int(psutil.virtual_memory().total)
+    return total_memory()
 
 
 def free(device: torch.device) -> int:
     """Return how many bytes this process could have on a device now, including those that it has already."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-    return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
+    return available_memory() + int(psutil.Process().memory_info().rss)
 
 
 def check_size(device: torch.device, width: int, height: int) -> None:

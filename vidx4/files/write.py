@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -27,6 +28,10 @@ _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EMLIN
 """What file systems answer that have no hard links."""
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """What file systems answer that can't flush a folder."""
+_BUSY = (errno.EBUSY, errno.EACCES, errno.ETXTBSY)
+"""What renaming answers while another program uses a file; Windows says that access is denied."""
+_BUSY_WAITS = (0.1, 0.3, 1.0, 3.0)
+"""Seconds to wait before another attempt to rename."""
 UNFINISHED = ".*.unfinished"
 """A pattern for the names of files that are being written."""
 _ANYONE = 0o666
@@ -70,7 +75,7 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
 def _take_place(unfinished: Path, path: Path, overwrite: bool) -> None:
     """Give a file its final name; without `overwrite`, only if nothing has that name."""
     if overwrite:
-        unfinished.replace(path)
+        _rename(unfinished, path)
         return
     try:
         path.hardlink_to(unfinished)  # unlike renaming, it fails if the name exists
@@ -81,7 +86,20 @@ def _take_place(unfinished: Path, path: Path, overwrite: bool) -> None:
             raise
         if os.path.lexists(path):
             raise _appeared(path) from error
-        unfinished.rename(path)
+        _rename(unfinished, path)
+
+
+def _rename(unfinished: Path, path: Path) -> None:
+    """Rename a file; wait a little if another program, such as a virus scanner, has one of both open."""
+    for seconds in _BUSY_WAITS:
+        try:
+            unfinished.replace(path)
+            return
+        except OSError as error:
+            if error.errno not in _BUSY:
+                raise
+        time.sleep(seconds)
+    unfinished.replace(path)
 
 
 def _appeared(path: Path) -> OutputError:
@@ -183,7 +201,9 @@ def _restrict(path: Path, like: Path | None) -> None:
         allowed = both << 3 | both
     allowed |= 0o400
     entering = allowed >> 2 if stat.S_ISDIR(new.st_mode) else 0  # whoever may read a folder may enter it
-    path.chmod(stat.S_IMODE(new.st_mode) & (allowed | allowed >> 1 | entering))
+    mode = stat.S_IMODE(new.st_mode) & (allowed | allowed >> 1 | entering)
+    with suppress(PermissionError, NotImplementedError):  # where files have no permissions, as on FAT
+        path.chmod(mode)
 
 
 def _hidden_name(name: str, state: str) -> str:

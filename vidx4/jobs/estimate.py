@@ -1,11 +1,15 @@
 """Time, memory and disk space that a job will take, estimated before it starts."""
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
+from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import psutil
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.errors import DiskFullError
@@ -27,6 +31,11 @@ ENOUGH_PARTS = 8
 """Number of finished parts from which the size is estimated from these alone."""
 MAX_GROWTH = 3.0
 """The most that a model's detail is taken to add to a frame's size, compared with bicubic enlargement."""
+
+MAX_FAT_SIZE = (1 << 32) - 1
+"""The largest file on FAT32, in bytes."""
+_FAT = ("vfat", "msdos", "fat", "fat32")
+"""Its names on Linux, macOS and Windows."""
 
 Sizes = tuple[list[int], list[int]]
 """Sizes in bytes of keyframes and of other frames."""
@@ -97,17 +106,29 @@ def estimate(plan: Plan, folder: WorkFolder, meter: Meter, executor: Executor) -
 
 
 def check_disk(plan: Plan, estimate: Estimate) -> None:
-    """Make sure that a job fits the disk.
+    """Make sure that a job fits the disk, and its output the file system.
 
     Raises:
         DiskFullError: it does not.
     """
+    if estimate.output_size > MAX_FAT_SIZE and not plan.written.is_pictures and _is_on_fat(plan.output):
+        raise DiskFullError(
+            f"{plan.output} gets about {format_disk(estimate.output_size)}, but FAT, as which its disk is "
+            "formatted, holds no file above 4.29 GB: choose another place."
+        )
     if estimate.disk_needed > estimate.disk_free:
         needed, free = map(format_disk, (estimate.disk_needed, estimate.disk_free))
         raise DiskFullError(
             f"{plan.output} needs about {needed}, its parts included, and {free} are free: make room, choose "
             "another place, or start anyway with --ignore-disk-space."
         )
+
+
+def _is_on_fat(path: Path) -> bool:
+    folder = Path(os.path.realpath(path.parent))
+    found = [each for each in psutil.disk_partitions(all=True) if folder.is_relative_to(each.mountpoint)]
+    nearest = max(found, key=lambda each: len(each.mountpoint), default=None)
+    return nearest is not None and nearest.fstype.lower() in _FAT
 
 
 def disk_needed(plan: Plan, folder: WorkFolder) -> int:

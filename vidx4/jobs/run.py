@@ -62,7 +62,9 @@ class Run:
             except FAILURES as error:
                 self._storage.wait_after(error)
             else:
-                return
+                self._storage.wait()
+                if not self._folder.forget_lost_parts():
+                    return
 
     def estimate(self) -> Estimate:
         """Estimate what the job will take; if there is no part yet, the first is made to measure it.

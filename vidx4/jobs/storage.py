@@ -71,10 +71,10 @@ class _Place:
                 return bool(file.read(1))
         return False
 
-    def raise_if_removed(self, error: Exception) -> None:
-        """Raise an error if it is gone, though the disk or share that it lay on is there."""
+    def raise_if_removed(self) -> None:
+        """Raise an `OutputError` if it is gone, though the disk or share that it lay on is there."""
         if self.parent is not None and _id_of(self.path.parent) == self.parent and not self._exists():
-            raise OutputError(f"{self.path} was removed while the job was running.") from error
+            raise OutputError(f"{self.path} was removed while the job was running.")
 
     def _exists(self) -> bool:
         try:
@@ -167,27 +167,35 @@ class Storage:
         """
         if isinstance(error, DiskFullError | SourceChangedError):
             raise error
-        lost = next(self._lost(), None)
-        if lost is not None:
-            self._wait_for(lost, error)
-        elif not _is_away(error) or self._num_failures >= _MAX_FAILURES:
+        is_away = not self.are_there()
+        self.wait()
+        if not is_away and (not _is_away(error) or self._num_failures >= _MAX_FAILURES):
             raise error
         self._num_failures += 1
 
-    def _wait_for(self, place: _Place, error: Exception) -> None:
-        path = place.path
-        place.raise_if_removed(error)
+    def wait(self) -> None:
+        """Wait until all places are there.
+
+        Raises:
+            OutputError: a place was removed, or does not come back.
+            StoppedError: the job was stopped meanwhile.
+        """
+        for place in self._lost():
+            self._wait_for(place)
+
+    def _wait_for(self, place: _Place) -> None:
+        place.raise_if_removed()
         hours = f"{MAX_WAIT_SECONDS / 3600:g} h"
-        _logger.warning("%s: %s can't be reached. Waiting up to %s for it.", _now(), path, hours)
+        _logger.warning("%s: %s can't be reached. Waiting up to %s for it.", _now(), place.path, hours)
         begun = time.monotonic()
         with waiting():
             while not place.is_there():
                 self._control.check()
-                place.raise_if_removed(error)
+                place.raise_if_removed()
                 if time.monotonic() - begun > MAX_WAIT_SECONDS:
-                    raise OutputError(f"{path} could not be reached for {hours}.") from error
+                    raise OutputError(f"{place.path} could not be reached for {hours}.")
                 self._control.stop.wait(_POLL_SECONDS)
-        _logger.warning("%s: %s is back.", _now(), path)
+        _logger.warning("%s: %s is back.", _now(), place.path)
 
 
 def _is_away(error: BaseException | None) -> bool:

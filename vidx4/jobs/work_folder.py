@@ -97,6 +97,19 @@ class WorkFolder:
             return None
         return part if is_whole else None
 
+    def forget_lost_parts(self) -> bool:
+        """Forget parts whose file is gone, maybe cleaned away by the system; return whether there are any."""
+        lost = [start for start, part in self.parts.items() if not self._has_file(part)]
+        for start in lost:
+            _logger.warning("%s is gone: its frames are made again.", self.part_path(start))
+            del self.parts[start]
+        return bool(lost)
+
+    def _has_file(self, part: Part) -> bool:
+        with suppress(OSError):
+            return self.part_path(part.start).lstat().st_size == part.size
+        return False
+
     @property
     def has_records(self) -> bool:
         """Whether the folder holds a record of a part, of whatever job."""

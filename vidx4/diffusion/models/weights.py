@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.models.folder import own_file
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
@@ -129,10 +129,7 @@ def _check(
                 f"{path} can't be used: its weights {name} are {_described(each.type, each.shape)}, but they "
                 f"must be floating-point numbers of the shape {_shape(wanted[name].shape)}."
             )
-    size, memory = (
-        dtype.itemsize * sum(each.numel() for each in wanted.values()),
-        psutil.virtual_memory().total,
-    )
+    size, memory = dtype.itemsize * sum(each.numel() for each in wanted.values()), total_memory()
     if size > memory:
         raise ModelError(
             f"{path} can't be used: its weights take {size / 1e9:.0f} GB, but this machine has "

@@ -11,14 +11,13 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-import psutil
-
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report nothing to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default: no warning about it
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.backend import ClusterBackend
@@ -229,7 +228,7 @@ def _options(address: str, num_workers: int | None) -> Iterator[dict[str, Any]]:
     with private_ray() as options:
         yield options | {
             "num_cpus": max(os.cpu_count() or 1, num_workers or 1),
-            "object_store_memory": int(SHARE_OF_MEMORY * psutil.virtual_memory().total),
+            "object_store_memory": int(SHARE_OF_MEMORY * total_memory()),
         }
 
 
