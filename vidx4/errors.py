@@ -2,6 +2,7 @@
 
 Vidx4Error
 ├── SourceError         a file that can't be read as a video or a picture
+│   └── SourceChangedError  a file that changed while it was enlarged
 ├── OutputError         a file that can't be written
 │   ├── ContainerError  a container that can't hold what it should
 │   └── DiskFullError   a disk that is full
@@ -9,6 +10,7 @@ Vidx4Error
 ├── ModelError          a model that is not available
 ├── MemoryLimitError    a device that is too small for the settings
 ├── WorkerError         workers of a cluster that can't start, or keep dying
+├── BatchError          files of a folder that failed, or are left
 └── StoppedError        a job that was stopped
 """
 
@@ -19,6 +21,10 @@ class Vidx4Error(Exception):
 
 class SourceError(Vidx4Error):
     """A file can't be read as a video or a picture."""
+
+
+class SourceChangedError(SourceError):
+    """A file changed while it was enlarged."""
 
 
 class OutputError(Vidx4Error):
@@ -47,6 +53,10 @@ class MemoryLimitError(Vidx4Error):
 
 class StoppedError(Vidx4Error):
     """A job was stopped; its finished parts are kept."""
+
+
+class BatchError(Vidx4Error):
+    """Files of a folder failed, or are left."""
 
 
 class WorkerError(Vidx4Error):

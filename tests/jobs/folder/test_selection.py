@@ -10,7 +10,9 @@ import pytest
 
 from tests.video_files import write_video
 from vidx4.errors import OutputError
-from vidx4.jobs.folder.selection import IRREGULAR, OUTSIDE, Selection, name_passed_over
+from vidx4.jobs.folder.kinds import IRREGULAR, LINKED_FOLDER, NEITHER, OUTSIDE
+from vidx4.jobs.folder.reports import name_passed_over
+from vidx4.jobs.folder.selection import Selection
 
 RECORDINGS = (
     "MOV001.MOD",
@@ -89,8 +91,11 @@ def test_links_that_lead_out_are_passed_over(folder: Path) -> None:
     (folder / "chain.mpg").symlink_to("absolute.mpg")
     (folder / "folder").symlink_to(home)
     assert look(folder)[0] == ["inside.mpg", "sub/film.mpg"]
-    assert reasons(folder) == dict.fromkeys(("absolute.mpg", "chain.mpg", "sub/relative"), OUTSIDE)
-    assert reasons(folder, is_trusted=True) == {}
+    assert reasons(folder) == {
+        **dict.fromkeys(("absolute.mpg", "chain.mpg", "sub/relative"), OUTSIDE),
+        "folder": LINKED_FOLDER,
+    }
+    assert reasons(folder, is_trusted=True) == {"folder": LINKED_FOLDER}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
@@ -143,8 +148,8 @@ def test_links_do_not_lead_outputs_out_of_their_folder(folder: Path) -> None:
 
 
 def test_a_few_files_are_named() -> None:
-    assert name_passed_over(["a", "b"]).endswith(": a, b")
+    assert name_passed_over(["a", "b"], NEITHER).endswith(": a, b")
     names = [str(number) for number in range(100)]
-    assert name_passed_over(names).startswith("100 files are passed over")
-    assert name_passed_over(names).endswith(": 0, 1, 2, 3, 4 and 95 more")
-    assert name_passed_over(names, show_all=True).endswith(", 99")
+    assert name_passed_over(names, NEITHER).startswith("100 files are passed over")
+    assert name_passed_over(names, NEITHER).endswith(": 0, 1, 2, 3, 4 and 95 more")
+    assert name_passed_over(names, NEITHER, show_all=True).endswith(", 99")

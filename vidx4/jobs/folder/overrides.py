@@ -11,7 +11,7 @@ from typing import Any, Self
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.files.read import leads_out, read_whole
-from vidx4.jobs.folder.files import FileOptions
+from vidx4.jobs.folder.item import FileOptions
 from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.selection import OVERRIDES, matches
 from vidx4.jobs.request import Request
