@@ -114,7 +114,16 @@ def test_a_record_of_other_types_is_none(changes: dict[str, Any], tmp_path: Path
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "5", '{"name": ', '{"name": [], "source_name": 1}\n', "[" * 99_999, '{"a":' * 99_999, "9" * 9999],
+    [
+        "",
+        "[]",
+        "5",
+        '{"name": ',
+        '{"name": [], "source_name": 1}\n',
+        "[" * 99_999,
+        '{"a":' * 99_999,
+        "9" * 9999,
+    ],
 )
 def test_damaged_records_are_none(content: str, tmp_path: Path) -> None:
     assert find(tmp_path, content) is None

@@ -11,12 +11,13 @@ from PIL import Image
 
 from tests.jobs.folder.test_files import Recorder, batch, one_film, work
 from vidx4.errors import SourceChangedError
-from vidx4.jobs.folder import files, passes, settling
+from vidx4.jobs.folder import files, passes
 from vidx4.jobs.folder.item import Item
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.settling import Settling
 from vidx4.jobs.folder.watch import Watch
 from vidx4.jobs.part_record import Part
+from vidx4.jobs.progress import Control
 from vidx4.jobs.run import Run
 from vidx4.media.probe import probe
 
@@ -25,7 +26,7 @@ from vidx4.media.probe import probe
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return a function that lets time pass."""
     now = [1000.0]
-    monkeypatch.setattr(settling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("vidx4.jobs.folder.settling.time.monotonic", lambda: now[0])
 
     def pass_by(seconds: float) -> None:
         now[0] += seconds
@@ -70,7 +71,7 @@ def test_a_file_of_another_day_is_whole_at_once(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(b"one")
     os.utime(path, (1e9, 1e9))
     later = time.time() + 2 * 24 * 3600  # since the time of the last change of a name can't be set
-    monkeypatch.setattr(settling.time, "time", lambda: later)
+    monkeypatch.setattr("vidx4.jobs.folder.settling.time.time", lambda: later)
     assert Settling(10).is_settled(path)
 
 
@@ -126,11 +127,8 @@ def test_the_wait_for_a_file_can_be_stopped(tmp_path: Path) -> None:
 
 
 def change(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content + b"\0")
-    path.write_bytes(content)
-    seconds = path.stat().st_mtime + 5
-    os.utime(path, (seconds, seconds))
+    with path.open("ab") as file:
+        file.write(b"\0\0\0\x08free")  # an empty box of MP4
 
 
 def test_a_file_that_changes_while_it_is_enlarged_is_begun_again(tmp_path: Path) -> None:
@@ -152,6 +150,14 @@ def test_a_file_that_changes_while_it_is_enlarged_is_begun_again(tmp_path: Path)
     assert work(batch(folder))["film.mp4"].outcome == Outcome.SKIPPED
 
 
+def test_a_file_that_is_only_touched_while_it_is_enlarged_is_done(tmp_path: Path) -> None:
+    folder, recorder = one_film(tmp_path, num_frames=20), Recorder()
+    recorder.on_part = lambda part: os.utime(folder / "film.mp4", (2e9, 2e9))
+    report = work(batch(folder), recorder)["film.mp4"]
+    assert (report.outcome, len(recorder.begun_paths)) == (Outcome.DONE, 1)
+    assert batch(folder).skip(folder / "film.mp4") is not None
+
+
 def test_a_file_that_always_changes_is_left_and_done_by_the_next_run(tmp_path: Path) -> None:
     folder, recorder = one_film(tmp_path, num_frames=20), Recorder()
     recorder.on_part = lambda part: change(folder / "film.mp4")
@@ -170,7 +176,7 @@ def test_a_source_that_changed_before_its_turn_is_looked_at_again(tmp_path: Path
     change(folder / "film.mp4")
     todo.open()
     with pytest.raises(SourceChangedError):
-        todo.do(item, files.Control())
+        todo.do(item, Control())
 
 
 def test_a_picture_that_changes_has_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +241,12 @@ def test_a_watched_file_is_done_once_it_is_whole(tmp_path: Path) -> None:
             return super().is_settled(path)
 
     done: list[FileReport] = []
-    recorder.reported = lambda report: (done.append(report), stop.set())[0]  # type: ignore[method-assign]
+
+    def reported(report: FileReport) -> None:
+        done.append(report)
+        stop.set()
+
+    recorder.reported = reported  # type: ignore[method-assign]
     Watch(batch(folder), recorder, stop, Late(0.3)).run_all(0.05)
     assert [report.outcome for report in done] == [Outcome.DONE]
     assert num_looks > 2

@@ -1,6 +1,5 @@
 """The files of a folder: what is left to do of each, and doing it."""
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,9 +9,11 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import ModelError, SourceChangedError, StoppedError, Vidx4Error
+from vidx4.errors import OutputError, SourceChangedError, Vidx4Error
+from vidx4.files.read import file_digest
 from vidx4.files.stamp import Stamp, check_unchanged, stamp
 from vidx4.jobs.estimate import Estimate, check_disk
+from vidx4.jobs.folder.attempt import outcome_of
 from vidx4.jobs.folder.done import Asked, check_done, is_recorded
 from vidx4.jobs.folder.item import FileOptions, Item
 from vidx4.jobs.folder.journal import Journal
@@ -21,7 +22,7 @@ from vidx4.jobs.folder.places import Places
 from vidx4.jobs.folder.records import Records
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
-from vidx4.jobs.identity import Identity, identify_picture
+from vidx4.jobs.identity import NOTHING, Identity, identify_picture
 from vidx4.jobs.job import Backend, Job
 from vidx4.jobs.local import LocalBackend, check_memory
 from vidx4.jobs.plan import plan_source
@@ -30,18 +31,13 @@ from vidx4.jobs.report import Report
 from vidx4.jobs.run import start
 from vidx4.jobs.still.read import is_picture
 from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
-from vidx4.jobs.work_folder import num_kept, work_folder
+from vidx4.jobs.work_folder import num_kept, recorded_identity, work_folder
 from vidx4.media.checks import require_kept
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
 
-_logger = logging.getLogger(__name__)
-
 Result = TypeVar("Result")
-
-GONE = "It was deleted or moved before its turn."
-"""What there is to say about a file that is gone."""
 
 
 class Batch:
@@ -130,9 +126,7 @@ class Batch:
         if known := self.journal.known(path):
             return known
         with self.journal.at_work(path):
-            report = _or_report(path, work)
-        is_failure = isinstance(report, FileReport) and report.outcome == Outcome.FAILED
-        return FileReport(path, Outcome.GONE, message=GONE) if is_failure and not _is_there(path) else report
+            return outcome_of(path, work)
 
     def _look(self, path: Path) -> Item | FileReport:
         item = self._item(path, self._options_of(self.selection.name(path)))
@@ -209,8 +203,9 @@ class Batch:
         report = self.skip(item.path)  # another batch may have done it meanwhile
         if report is None:
             report = self._of(item.path, partial(self._done, item, control, on_estimate))
-        if report.outcome == Outcome.FAILED:
-            check_unchanged(item.path, item.stamp)
+        if report.outcome == Outcome.FAILED and self._has_changed(item):
+            _discard_parts(item)
+            raise SourceChangedError(report.message)
         return report
 
     def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
@@ -223,10 +218,10 @@ class Batch:
         job = self._backend(item.options.upscale).job(plan, item.options.batch_size)
         try:
             report = self._run(job, control, on_estimate)
-            self._check_unchanged(item)
         except SourceChangedError:
-            _discard_parts(job)
+            _discard_parts(item)
             raise
+        self._check_made(item, job.identity)
         message = " ".join([*report.warnings, *report.damage, *self._record(item, job.identity)])
         return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)
 
@@ -234,8 +229,9 @@ class Batch:
         overwrite, backend = item.options.request.overwrite, self._backend(item.options.upscale)
         plan_picture(item.path, item.output, overwrite=overwrite)
         upscale_picture(item.path, item.output, backend, control, overwrite=overwrite)
-        self._check_unchanged(item)
-        message = " ".join(self._record(item, self._identity(item)))
+        identity = self._identity(item)
+        self._check_made(item, identity)
+        message = " ".join(self._record(item, identity))
         return FileReport(item.path, Outcome.DONE, item.output, message, num_frames=1)
 
     def _run(self, job: Job, control: Control, on_estimate: Callable[[Estimate], Any]) -> Report:
@@ -246,16 +242,26 @@ class Batch:
                 check_disk(job.plan, estimate)
             return run.finish()
 
-    def _check_unchanged(self, item: Item) -> None:
-        """Make sure that a source is still the one that was enlarged; if not, remove the output."""
-        if not _is_there(item.path):
-            return  # what was enlarged is not wrong because it was deleted
-        try:
-            check_unchanged(item.path, item.stamp)
-        except SourceChangedError:
-            with suppress(OSError):
-                item.output.unlink()
-            raise
+    def _has_changed(self, item: Item) -> bool:
+        return stamp(item.path) not in (None, item.stamp)
+
+    def _check_made(self, item: Item, identity: Identity) -> None:
+        """Make sure that a new output is in its place, and of what its source holds; if not, remove it.
+
+        Raises:
+            OutputError: the folder of the outputs is gone: this one was made in its place.
+            SourceChangedError: the source has changed.
+        """
+        error: Vidx4Error
+        if (missing := self.places.missing(item.path)) == self.selection.output_folder:
+            error = OutputError(f"{missing} can't be reached.")
+        elif self._has_changed(item) and _digest(item.path) != identity["source"]:
+            error = SourceChangedError(f"{item.path} changed while it was enlarged.")
+        else:
+            return
+        with suppress(OSError):
+            item.output.unlink()
+        raise error
 
     def _record(self, item: Item, identity: Identity) -> list[str]:
         """Record an output; return what is to be said about that."""
@@ -267,37 +273,17 @@ class Batch:
         return []
 
 
-def _is_there(path: Path) -> bool:
-    """Return whether there is something at a path, even if it can't be looked at."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        pass
-    return True
+def _digest(path: Path) -> str | None:
+    """Return the digest of a source; None if it can't be read."""
+    with suppress(OSError):
+        return file_digest(path)
+    return None
 
 
-def _discard_parts(job: Job) -> None:
+def _discard_parts(item: Item) -> None:
     """Remove the parts that were made of what a source held before it changed."""
-    with suppress(Vidx4Error), work_folder(job.plan, job.identity, restart=True):
-        pass
-
-
-def _or_report(path: Path, work: Callable[[], Result]) -> Result | FileReport:
-    """Return the result of some work on a file or, if it fails, a report."""
-    try:
-        return work()
-    except (StoppedError, SourceChangedError, ModelError, KeyboardInterrupt):
-        raise
-    except Vidx4Error as error:
-        notes = getattr(error, "__notes__", [])
-        return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
-    except MemoryError:
-        return FileReport(path, Outcome.FAILED, None, "There is not enough memory for it.")
-    except RecursionError:
-        return FileReport(path, Outcome.FAILED, None, "It, or the path to it, is nested too deeply.")
-    except BaseException as error:  # a library may even ask for the end of the process
-        # Even a bug concerns this file only: the rest of the night's work continues.
-        _logger.exception("%s failed because of a bug in vidx4.", path)
-        return FileReport(path, Outcome.FAILED, None, f"This is a bug in vidx4: {error!r}.")
+    if item.plan is not None:
+        was = recorded_identity(item.plan.work_folder).get("source")
+        if was not in (None, _digest(item.path)):
+            with suppress(Vidx4Error), work_folder(item.plan, NOTHING, restart=True):
+                pass

@@ -4,6 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from vidx4.errors import OutputError
@@ -93,9 +94,11 @@ class Names:
     def _key(self, output: Path) -> str:
         """Return what two names have in common that are one to the file system of the outputs."""
         text = str(output)
-        return unicodedata.normalize("NFC", text).casefold() if self._ignores_case() else text
+        return unicodedata.normalize("NFC", text).casefold() if self._ignores_case else text
 
+    @cached_property
     def _ignores_case(self) -> bool:
+        """Whether the file system of the outputs takes capital and small letters for the same."""
         folder = self._selection.output_folder.absolute()
         with suppress(OSError):
             probe = self._records.path if self._records.path.exists() else folder

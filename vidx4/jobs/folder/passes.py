@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Lock, RLock
+from threading import Event, RLock
 
 from vidx4.errors import SourceChangedError, StoppedError
 from vidx4.jobs.estimate import Estimate
@@ -15,14 +15,12 @@ from vidx4.jobs.folder.observer import Observer
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import check_not_empty
 from vidx4.jobs.folder.settling import Settling
+from vidx4.jobs.folder.shares import Shares
 from vidx4.jobs.folder.tally import Tally
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.threads import poll, result_of
-from vidx4.syntax import format_seconds
 
-SHARE_SECONDS = 1800.0
-"""How long a folder that is gone is waited for: a server takes minutes to start again."""
 _POLL_SECONDS = 1.0
 """Most seconds between two looks at what is waited for."""
 _MAX_QUIETS = 3
@@ -53,9 +51,7 @@ class Pass:
         self._settling = settling
         self._places = batch.places
         self._lock = RLock()  # guards the reports, the tally and the observer
-        self._place_lock = Lock()  # held by the one thread that waits for a folder
-        self._gone: Path | None = None
-        """A folder that was waited for in vain."""
+        self._shares = Shares(batch.places, self._tell, stop)
         self._done: list[FileReport] = []
         """Reports on files that are known to be done, until the plan names them."""
         self._again: list[Path] = []
@@ -121,12 +117,12 @@ class Pass:
 
     @property
     def _is_over(self) -> bool:
-        return self._stop.is_set() or self._gone is not None
+        return self._stop.is_set() or self._shares.gone is not None
 
     @property
     def _why_left(self) -> str:
-        if self._gone is not None:
-            return f"{self._gone} could not be reached."
+        if self._shares.gone is not None:
+            return f"{self._shares.gone} could not be reached."
         return STOPPED if self._stop.is_set() else STILL_WRITTEN
 
     def _undone(self, paths: Sequence[Path]) -> set[Path]:
@@ -168,7 +164,7 @@ class Pass:
 
     def _look(self, path: Path) -> Item | FileReport | None:
         """Look at a file; return nothing if that has to be done again later."""
-        if not self._can_reach(path):
+        if not self._shares.can_reach(path):
             return None
         look = self._batch.look(path)
         is_failure = isinstance(look, FileReport) and look.outcome in (Outcome.FAILED, Outcome.GONE)
@@ -218,7 +214,7 @@ class Pass:
 
     def _do(self, item: Item, tally: Tally, is_read: Event) -> FileReport | None:
         """Upscale a file; return nothing if it has to be tried again later."""
-        if self._is_over or not self._can_reach(item.path):
+        if self._is_over or not self._shares.can_reach(item.path):
             return FileReport(item.path, Outcome.LEFT, message=self._why_left)
         with self._lock:
             self._observer.begun(item, tally.number_of(item), tally.num_files)
@@ -278,28 +274,6 @@ class Pass:
             if time.monotonic() > end:
                 break
         return False
-
-    def _can_reach(self, path: Path) -> bool:
-        """Wait for the folders of a file, if they are gone; return whether they are there."""
-        with self._place_lock:
-            missing = None if self._is_over else self._places.missing(path)
-            if missing is not None:
-                self._wait_for_folder(missing, path)
-            return not self._is_over
-
-    def _wait_for_folder(self, missing: Path, path: Path) -> None:
-        self._tell(
-            f"{missing} can't be reached: waiting for it, for up to {format_seconds(SHARE_SECONDS)}. After "
-            "Ctrl-C, the same command goes on later."
-        )
-        end = time.monotonic() + SHARE_SECONDS
-        while not self._stop.wait(_POLL_SECONDS):
-            if self._places.missing(path) is None:
-                self._tell(f"{missing} is there again: going on.")
-                return
-            if time.monotonic() > end:
-                self._gone = missing
-                return
 
     def _tell(self, message: str) -> None:
         with self._lock:
