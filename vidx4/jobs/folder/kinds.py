@@ -31,7 +31,7 @@ UNFINISHED = "unfinished downloads or backups, by their names"
 """Why files are passed over."""
 _UNFINISHED = re.compile(
     r".*(~|\.(part(-frag\d+)?|partial|filepart|!part|crdownload|download|opdownload|!qb|!ut|!bt|bc!|aria2|ytdl"
-    r"|dctmp|td|xltd|incomplete|unfinished|unconfirmed \d+|tmp|temp|bak\d*|backup|bk|old|orig|sav|swp))"
+    r"|dctmp|td|xltd|incomplete|unfinished|unconfirmed \d+|tmp|temp|bak\d*|backup|bk|old|orig|swp))"
     r"|~\$.*",
     re.IGNORECASE | re.DOTALL,
 )
