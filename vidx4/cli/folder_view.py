@@ -76,7 +76,8 @@ class BatchView:
 
     def looking(self, num_done: int, num_files: int) -> None:
         """Show how many files were looked at so far."""
-        self._show_looks(lambda: f"looking at {num_done} of {num_files} files")
+        if num_done:
+            self._show_looks(lambda: f"looking at {num_done} of {num_files} files")
 
     def waiting(self, message: str) -> None:
         """Show what the batch waits for."""
