@@ -210,7 +210,7 @@ def strict_schema() -> dict[str, Any]:
         ((), ("upscale", "tape.mpg", "--dry-run")),
         ((), ("upscale", "photo.png")),
         ((), ("preview", "tape.mpg", "--samples", 1)),
-        ((), ("batch", "old", "new")),
+        ((), ("batch", "old", "new", "--settled-after", 0)),
         ((), ("batch", "old", "new", "--dry-run")),
         (("upscale", "tape.mpg"), ("verify", "tape.mpg", "tape_x4.mp4")),
         (("upscale", "tape.mpg"), ("compare", "tape.mpg", "tape_x4.mp4")),

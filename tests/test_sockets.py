@@ -92,7 +92,7 @@ def test_no_command_opens_a_socket(make_video: MakeVideo, tmp_path: Path) -> Non
         ["upscale", source, output, *FAST],
         ["verify", source, output],
         ["preview", source, str(tmp_path / "preview.mp4"), *FAST],
-        ["batch", str(tmp_path / "folder"), str(tmp_path / "results"), *FAST],
+        ["batch", str(tmp_path / "folder"), str(tmp_path / "results"), "--settled-after", "0", *FAST],
     ]
     assert watched(commands, tmp_path) == ("", set())
 

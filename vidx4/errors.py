@@ -10,6 +10,7 @@ Vidx4Error
 ├── ModelError          a model that is not available
 ├── MemoryLimitError    a device that is too small for the settings
 ├── WorkerError         workers of a cluster that can't start, or keep dying
+├── BatchError          files of a folder that failed, or are left
 └── StoppedError        a job that was stopped
     └── TimeUpError     a job whose time was up
 """
@@ -57,6 +58,10 @@ class StoppedError(Vidx4Error):
 
 class TimeUpError(StoppedError):
     """A job was stopped because the time that it was given is up."""
+
+
+class BatchError(Vidx4Error):
+    """Files of a folder failed, or are left."""
 
 
 class WorkerError(Vidx4Error):

@@ -155,7 +155,12 @@ EVENTS = (
         ),
     ),
     Event("part", "upscale, batch", "When a part is complete.", (*_FILE, *fields_of(Part))),
-    Event("file", "batch", "When a file is finished, skipped, failed or left.", tuple(fields_of(FileReport))),
+    Event(
+        "file",
+        "batch",
+        "When a file is finished, skipped, failed, left or gone.",
+        tuple(fields_of(FileReport)),
+    ),
     Event("check", "verify", "For each comparison.", tuple(fields_of(Check))),
     Event(
         "done",

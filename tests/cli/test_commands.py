@@ -20,6 +20,7 @@ from vidx4.media.probe import probe
 SAMPLES = Path(__file__).parents[2] / "samples"
 LONDON, PHOTO = SAMPLES / "london.mp4", SAMPLES / "photo.png"
 FAST = ("--encoder-preset", "ultrafast", "--device", "cpu")
+AT_ONCE = ("--settled-after", "0")
 
 
 def vidx4(*arguments: object) -> Result:
@@ -248,9 +249,9 @@ def test_batch_tells_of_every_file(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     write_video(folder / "good.mp4", num_frames=2)
-    assert vidx4("batch", folder, tmp_path / "out", *FAST).exit_code == 0
+    assert vidx4("batch", folder, tmp_path / "out", *FAST, *AT_ONCE).exit_code == 0
     (folder / "bad.mp4").write_text("no film")
-    result = vidx4("batch", folder, tmp_path / "out", *FAST, "--json")
+    result = vidx4("batch", folder, tmp_path / "out", *FAST, *AT_ONCE, "--json")
     assert result.exit_code == 1
     events = [json.loads(line) for line in result.stdout.splitlines()]
     outcomes = {Path(e["path"]).name: e["outcome"] for e in events if e["event"] == "file"}

@@ -10,16 +10,15 @@ from vidx4.cli.folder_view import BatchView, show_plan, show_reports
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
 from vidx4.cli.progress_bar import heeded_signals, pausing_signals
-from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.cli.terminal import Terminal
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OptionError, StoppedError
+from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
 
 if TYPE_CHECKING:
     from vidx4.jobs.folder.files import Batch
-    from vidx4.jobs.folder.reports import FileReport
 
 Folder = Annotated[
     Path,
@@ -60,7 +59,7 @@ def batch(
     output = destination.or_positional(to)
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder)
+    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder, files.full_names)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     signals = [*heeded_signals(), *pausing_signals()]
     with supervised(signals) as journal, loader(cluster, options.device) as load:
@@ -74,41 +73,38 @@ def batch(
             accept_loss=job.accept_loss,
             journal=journal,
         )
-        _work_through(todo, files.watch, job, terminal)
+        (_show_plan if job.dry_run else _work_through)(todo, files, job, terminal)
 
 
-def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Terminal) -> None:
-    from vidx4.jobs.folder.reports import summary
+def _show_plan(todo: "Batch", files: FolderOptions, job: JobOptions, terminal: Terminal) -> None:
+    from vidx4.jobs.folder.passes import Pass
+    from vidx4.jobs.folder.reports import FileReport, check_outcomes, plan_summary
+    from vidx4.jobs.folder.settling import Settling
     from vidx4.jobs.report import write_report
 
     view = BatchView(terminal)
-    if job.dry_run:
-        found = todo.selection.survey()
-        view.passed_over(found.passed_over)
-        show_plan(terminal, todo.look_at(found.paths))
-        return
-    reports, is_stopped = _reports(todo, watch, view)
-    if job.report is not None:
-        write_report(job.report, summary(reports, view.reasons))
-    show_reports(terminal, reports, len(view.reasons))
-    num_left = sum(each.outcome == "left" for each in reports)
-    if is_stopped and not watch:
-        error = StoppedError("Stopped.")
-        error.add_note(f"{num_left} of {len(reports)} files are left; the same command resumes.")
-        raise error
-    if num_left or any(each.outcome == "failed" for each in reports):
-        raise typer.Exit(FAILED)
-
-
-def _reports(todo: "Batch", watch: bool, view: BatchView) -> tuple[list["FileReport"], bool]:
-    """Return the outcomes of the files, and whether the user stopped the batch."""
-    from vidx4.jobs.folder import passes
-    from vidx4.jobs.folder.selection import check_not_empty
-
     with view.display() as stop:
-        if watch:
-            return passes.watch(todo, view, stop), stop.is_set()
-        found = todo.selection.survey()
-        view.passed_over(found.passed_over)
-        check_not_empty(todo.selection, found.paths)
-        return passes.Pass(todo, view, stop).run(found.paths), stop.is_set()
+        looks = Pass(todo, view, stop, Settling(files.settled_after)).look_at_all()
+    if job.report is not None:
+        write_report(job.report, plan_summary([look.facts() for look in looks], view.reasons))
+    show_plan(terminal, looks)
+    check_outcomes([look for look in looks if isinstance(look, FileReport)], is_stopped=stop.is_set())
+
+
+def _work_through(todo: "Batch", files: FolderOptions, job: JobOptions, terminal: Terminal) -> None:
+    from vidx4.jobs.folder.passes import Pass
+    from vidx4.jobs.folder.reports import check_outcomes, summary
+    from vidx4.jobs.folder.settling import Settling
+    from vidx4.jobs.folder.watch import Watch
+    from vidx4.jobs.report import write_report
+
+    view = BatchView(terminal)
+    with view.display() as stop:
+        work = (Watch if files.watch else Pass)(todo, view, stop, Settling(files.settled_after))
+        try:
+            work.run_all()
+        finally:
+            if job.report is not None:
+                write_report(job.report, summary(work.reports, view.reasons))
+    show_reports(terminal, work.reports, len(view.reasons))
+    check_outcomes(work.reports, is_stopped=stop.is_set() and not files.watch)

@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import typer
-
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
-from vidx4.cli.terminal import FAILED, Terminal
-from vidx4.jobs.folder.selection import name_passed_over
+from vidx4.cli.terminal import Terminal
+from vidx4.jobs.folder.reports import name_passed_over
 from vidx4.jobs.stop import Stop
 from vidx4.printing import printable
 from vidx4.syntax import format_disk, format_seconds
@@ -21,11 +19,15 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from vidx4.jobs.estimate import Estimate
-    from vidx4.jobs.folder.files import Item
-    from vidx4.jobs.folder.passes import Total
+    from vidx4.jobs.folder.item import Item
     from vidx4.jobs.folder.reports import FileReport
+    from vidx4.jobs.folder.tally import Total
     from vidx4.jobs.part_record import Part
     from vidx4.jobs.progress import Progress
+
+
+LOOK_SECONDS = 3
+"""Seconds after which it is told how many files were looked at, again and again."""
 
 
 class BatchView:
@@ -39,6 +41,9 @@ class BatchView:
         self._terminal = terminal
         self._show: Callable[[Item, Progress, Total], None] = lambda *_: None
         self._hide: Callable[[FileReport], None] = lambda _: None
+        self._show_looks: Callable[[Callable[[], str]], None] = PlainProgress(
+            terminal.note, LOOK_SECONDS
+        ).show
         self.reasons: dict[str, str] = {}
         """Why files were passed over, by their paths in the folder."""
 
@@ -68,6 +73,15 @@ class BatchView:
         for reason in sorted({*reasons.values()}):
             names = [name for name, why in reasons.items() if why == reason]
             self._terminal.tell(name_passed_over(names, reason, show_all=self._terminal.verbose))
+
+    def looking(self, num_done: int, num_files: int) -> None:
+        """Show how many files were looked at so far."""
+        if num_done:
+            self._show_looks(lambda: f"looking at {num_done} of {num_files} files")
+
+    def waiting(self, message: str) -> None:
+        """Show what the batch waits for."""
+        self._terminal.note(message)
 
     def planned(self, looks: "Sequence[Item | FileReport]") -> None:
         """Show how much there is to do."""
@@ -119,6 +133,7 @@ class BatchView:
         with bars(self._terminal.console) as shown:
             whole = shown.add_task("all files", total=1.0, state="")
             files: dict[Path, TaskID] = {}
+            self._show_looks = lambda line: shown.update(whole, state=line())
 
             def show(item: "Item", progress: "Progress", total: "Total") -> None:
                 shown.update(whole, completed=total.share_done, state=_overall(total))
@@ -141,21 +156,20 @@ def _overall(total: "Total") -> str:
 
 
 def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
-    """Show what a batch would do; fail if a file can't be enlarged."""
+    """Show what a batch would do."""
     facts = [look.facts() for look in looks]
     terminal.event("plan", files=facts)
     if not terminal.quiet:
         rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
         terminal.table(["", "source", "frames", "output", ""], rows)
     terminal.tell(f"{len(facts)} files, {sum(fact['num_left'] for fact in facts)} frames to enlarge")
-    if any(fact["status"] == "failed" for fact in facts):
-        raise typer.Exit(FAILED)
 
 
 def show_reports(terminal: Terminal, reports: "Sequence[FileReport]", num_passed_over: int = 0) -> None:
-    """Show the outcomes of all files."""
-    if not terminal.quiet:
-        rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
+    """Show the outcomes of all files; those of which nothing was to be done only with --verbose."""
+    shown = [r for r in reports if r.outcome != "skipped" or r.message or terminal.verbose]
+    if shown and not terminal.quiet:
+        rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in shown]
         terminal.table(["", "source", "output", ""], rows)
     counts = Counter(report.outcome.value for report in reports)
     counts |= {"passed_over": num_passed_over} if num_passed_over else {}

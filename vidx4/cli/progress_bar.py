@@ -109,15 +109,21 @@ def bar(console: Console, what: str) -> Iterator["OnProgress"]:
 
 
 class PlainProgress:
-    """Prints a line every few seconds."""
+    """Prints a line every few seconds.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    Args:
+        say: prints it.
+        seconds: how many.
+    """
+
+    def __init__(self, say: Callable[[str], None], seconds: float = PLAIN_SECONDS) -> None:
         self._say = say
+        self._seconds = seconds
         self._last = time.monotonic()
 
     def show(self, line: Callable[[], str]) -> None:
         """Print a line, unless one was printed just before."""
-        if time.monotonic() - self._last >= PLAIN_SECONDS:
+        if time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
             self._say(line())
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidx4.files.read import open_regular
@@ -63,6 +63,13 @@ def try_lock(descriptor: int, *, waits: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    return False
 
 
 if sys.platform == "win32":

@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from vidx4.errors import OutputError
-from vidx4.files.lock import locked
+from vidx4.files.lock import is_at, locked
 
 LOCK = "lock"
 SIGNATURE = b"made by vidx4\n"
@@ -30,7 +30,7 @@ def own_folder(path: Path) -> Iterator[None]:
             _make(path)
             descriptor = stack.enter_context(locked(path / LOCK))
             # Between opening and locking, the process that held the lock may have removed the folder.
-            if not _is_at(descriptor, path / LOCK):
+            if not is_at(descriptor, path / LOCK):
                 raise OutputError(f"Another job has just finished in {path}: try again.")
             _sign(path, descriptor)
         except BlockingIOError as error:
@@ -95,13 +95,6 @@ def _not_ours(path: Path) -> OutputError:
     return OutputError(
         f"{path} was not made by this version of vidx4: move it away, or choose another output."
     )
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
-    with suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    return False
 
 
 def own_files(path: Path) -> list[Path]:

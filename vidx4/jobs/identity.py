@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +65,7 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = 
 def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) -> Identity:
     """Return the identity of the job of enlarging a still picture; see `identify`."""
     return {
-        **{library: version(library) for library in _LIBRARIES},
+        **libraries(),
         "source": known.get("source") or source_digest(path),
         **upscaler,
     }
@@ -80,7 +81,13 @@ def program() -> dict[str, str]:
     folder, digest = Path(__file__).parent.parent, sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + sha256(path.read_bytes()).digest())
-    return {**{library: version(library) for library in _LIBRARIES}, "program": digest.hexdigest()}
+    return {**libraries(), "program": digest.hexdigest()}
+
+
+@cache
+def libraries() -> Mapping[str, str]:
+    """Return the versions of the libraries that decide on pixels and packets."""
+    return {library: version(library) for library in _LIBRARIES}
 
 
 def read_identity(value: object) -> Identity:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from vidx4.errors import OutputError
@@ -69,12 +70,21 @@ def check_report(path: Path, source: Path, output: Path | None = None) -> None:
         OutputError: it can't be written, or would take the place of something else.
     """
     check_writable(path, source, overwrite=True)
+    _check_folder(path.parent)
     is_taken = path.suffix.lower() in (*FORMATS, *SUFFIXES) or _is_same(path, output)
     if is_taken or path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX):
         raise OutputError(f"{path} is the name of something else: choose one that ends with .json.")
     is_empty = not path.exists() or path.stat().st_size == 0
     if not is_empty and not {"num_frames", "seconds"} <= read_json(path).keys():
         raise OutputError(f"{path} exists and is no report: choose another name.")
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure that files can be made in a folder, which is not made for a report."""
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(f"No report can be written in {folder}: {error.strerror}.") from error
 
 
 def _is_same(path: Path, output: Path | None) -> bool:

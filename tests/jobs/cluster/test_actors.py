@@ -26,10 +26,12 @@ from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, StoppedError
 from vidx4.jobs.cluster.backend import ClusterBackend
 from vidx4.jobs.cluster.task_queue import WorkerLost
-from vidx4.jobs.folder.files import Batch, FileOptions
+from vidx4.jobs.folder.files import Batch
+from vidx4.jobs.folder.item import FileOptions
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.reports import Outcome
 from vidx4.jobs.folder.selection import Selection
+from vidx4.jobs.folder.settling import Settling
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Progress
@@ -154,7 +156,8 @@ def test_the_files_of_a_folder_share_the_workers(
     ear = Overlap()
     options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
     batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: backend)
-    reports = {report.path.name: report for report in Pass(batch, ear, Stop()).run(batch.selection.find())}
+    each = Pass(batch, ear, Stop(), Settling(0))
+    reports = {report.path.name: report for report in each.run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {
         **dict.fromkeys(("a.mkv", "b.mkv", "c.mkv", "d.mkv", "photo.png"), Outcome.DONE),
         "broken.mp4": Outcome.FAILED,
@@ -162,8 +165,8 @@ def test_the_files_of_a_folder_share_the_workers(
     outputs = [reports[f"{name}.mkv"].output for name in "abcd"]
     assert all(output is not None and output.read_bytes() == local for output in outputs)
     assert ear.most > 1  # a file begins before the last one is done
-    looks = batch.look_at(batch.selection.find())
-    assert [look.outcome for look in looks if hasattr(look, "outcome")].count(Outcome.SKIPPED) == 5
+    skipped = [batch.skip(path) for path in batch.selection.find()]
+    assert [report is not None for report in skipped].count(True) == 5
 
 
 class Overlap(Recorder):

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -29,11 +28,14 @@ from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
 from vidx4.jobs.estimate import Estimate
-from vidx4.jobs.folder.files import Batch, FileOptions, Item
-from vidx4.jobs.folder.passes import Pass, Total
+from vidx4.jobs.folder.files import Batch
+from vidx4.jobs.folder.item import FileOptions, Item
+from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.records import Records
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
+from vidx4.jobs.folder.settling import Settling
+from vidx4.jobs.folder.tally import Total
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.progress import Progress
 from vidx4.jobs.request import Request
@@ -43,7 +45,7 @@ from vidx4.media.probe import probe
 
 COMPACT = UpscaleOptions(model="compact", device="cpu")
 OPTIONS = FileOptions(COMPACT, Request(encode=EncodeOptions(encoder_preset="ultrafast", crf=30)))
-FLAGS = ("--device", "cpu", "--encoder-preset", "ultrafast")
+FLAGS = ("--device", "cpu", "--encoder-preset", "ultrafast", "--settled-after", "0")
 SMALL = {"width": 32, "height": 24, "num_audio": 0}
 ODD_NAMES = ('it\'s "odd".mp4', "new\nline.mp4", "Fête 映画.mp4", "-dash.mp4", "[red]*?.mp4")
 
@@ -55,10 +57,19 @@ class Recorder:
         self.totals: list[Total] = []
         self.estimates: list[tuple[Estimate, Total]] = []
         self.begun_paths: list[Path] = []
+        self.waits: list[str] = []
+        self.on_wait: Callable[[str], object] = lambda message: None
         self.on_part: Callable[[Part], object] = lambda part: None
 
     def passed_over(self, reasons: Mapping[str, str]) -> None:
         pass
+
+    def looking(self, num_done: int, num_files: int) -> None:
+        pass
+
+    def waiting(self, message: str) -> None:
+        self.waits.append(message)
+        self.on_wait(message)
 
     def planned(self, looks: Sequence[Item | FileReport]) -> None:
         self.looks = looks
@@ -104,8 +115,11 @@ def batch(folder: Path, options: FileOptions = OPTIONS, **flags: Any) -> Batch:
     return Batch(Selection(folder, folder.parent / "out"), lambda name: options, **flags)
 
 
-def work(batch: Batch, recorder: Recorder | None = None, stop: Stop | None = None) -> dict[str, FileReport]:
-    reports = Pass(batch, recorder or Recorder(), stop or Stop()).run(batch.selection.find())
+def work(
+    batch: Batch, recorder: Recorder | None = None, stop: Stop | None = None, settled_after: float = 0
+) -> dict[str, FileReport]:
+    each = Pass(batch, recorder or Recorder(), stop or Stop(), Settling(settled_after))
+    reports = each.run(batch.selection.find())
     return {batch.selection.name(report.path): report for report in reports}
 
 
@@ -126,13 +140,13 @@ def test_keeps_the_tree_and_continues_after_a_bad_file(folder: Path) -> None:
     out = folder.parent / "out"
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert written == {
-        ".vidx4-batch.json",
+        ".vidx4-batch.jsonl",
         *(f"deep er/{name.removesuffix('.mp4')}_x4.mp4" for name in ODD_NAMES),
         "deep er/still/photo_x4.png",
-        "same.mp4_x4.mp4",
-        "same.mkv_x4.mkv",
+        "same_x4.mp4",
+        "same_x4.mkv",
     }
-    assert probe(out / "same.mp4_x4.mp4").num_frames == 2
+    assert probe(out / "same_x4.mp4").num_frames == 2
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     again = work(batch(folder))
     assert {report.outcome for report in again.values()} == {Outcome.SKIPPED, Outcome.FAILED}
@@ -174,12 +188,12 @@ def test_an_output_of_unknown_origin_counts_if_it_is_complete(tmp_path: Path) ->
     folder = one_film(tmp_path)
     output = work(batch(folder))["film.mp4"].output
     assert output is not None
-    (tmp_path / "out" / ".vidx4-batch.json").write_text('{"film_x4.mp4": ')
+    (tmp_path / "out" / ".vidx4-batch.jsonl").write_text('{"name": "film_x4.mp4", ')
     report = work(batch(folder))["film.mp4"]
     assert report.outcome == Outcome.SKIPPED
     assert report.message
     shutil.copy(folder / "film.mp4", output)
-    (tmp_path / "out" / ".vidx4-batch.json").unlink()
+    (tmp_path / "out" / ".vidx4-batch.jsonl").unlink()
     report = work(batch(folder))["film.mp4"]
     assert report.outcome == Outcome.FAILED
     assert str(folder / "film.mp4") in report.message
@@ -209,7 +223,7 @@ def test_the_copy_of_a_photo_of_twelve_megapixels_is_skipped(tmp_path: Path) -> 
     """It has 192 megapixels, more than Pillow opens by itself."""
     photo = header_of(tmp_path / "in" / "photo.png", 4000, 3000)
     header_of(tmp_path / "out" / "photo_x4.png", 16000, 12000)
-    (report,) = batch(photo.parent).look_at([photo])
+    report = batch(photo.parent).look(photo)
     assert isinstance(report, FileReport)
     assert report.outcome == Outcome.SKIPPED
 
@@ -221,9 +235,9 @@ def test_what_fits_no_memory_is_refused_before_the_work(tmp_path: Path) -> None:
         patch("vidx4.diffusion.memory.psutil.virtual_memory", return_value=faked),
         patch("vidx4.diffusion.memory.psutil.swap_memory", return_value=Mock(total=0)),
     ):
-        (report,) = batch(photo.parent).look_at([photo])
+        report = batch(photo.parent).look(photo)
         forced = replace(OPTIONS, upscale=replace(COMPACT, ignore_memory=True))
-        (item,) = batch(photo.parent, forced).look_at([photo])
+        item = batch(photo.parent, forced).look(photo)
     assert isinstance(report, FileReport)
     assert report.outcome == Outcome.FAILED
     assert "13000x13000 needs at least about 406 GB" in report.message
@@ -291,25 +305,6 @@ def test_work_resumes_inside_a_file(tmp_path: Path) -> None:
     assert (done.outcome, done.num_frames) == (Outcome.DONE, 36)
 
 
-def test_a_file_that_is_still_being_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = one_film(tmp_path)
-    growing = folder / "growing.mp4"
-    looks: list[float] = []
-
-    def grow(seconds: float) -> None:
-        looks.append(seconds)
-        with growing.open("ab") as file:
-            file.write(b"more")
-
-    growing.write_bytes(b"some")
-    monkeypatch.setattr("vidx4.jobs.folder.selection.time.sleep", grow)
-    reports = work(batch(folder))
-    assert reports["growing.mp4"].outcome == Outcome.LEFT
-    assert reports["growing.mp4"].message
-    assert reports["film.mp4"].outcome == Outcome.DONE
-    assert len(looks) == 2
-
-
 def test_an_output_folder_inside_the_folder_is_refused(folder: Path) -> None:
     with pytest.raises(OutputError, match=re.escape(str(folder / "out"))):
         Selection(folder, folder / "out")
@@ -323,13 +318,13 @@ def test_the_command_reports_on_every_file(folder: Path, tmp_path: Path) -> None
     report = tmp_path / "report.json"
     result = vidx4("batch", folder, tmp_path / "out", *FLAGS, "--report", report)
     assert result.exit_code == 1
-    assert "1 failed, 8 done" in result.stderr.replace("8 done, 1 failed", "1 failed, 8 done")
     assert "new\\nline.mp4" in result.output
     facts = json.loads(report.read_text())
-    assert facts["num_files"] == {"done": 8, "skipped": 0, "failed": 1, "left": 0}
-    assert facts["passed_over"] == ["notes.txt"]
+    assert facts["num_files"] == {"done": 8, "skipped": 0, "failed": 1, "left": 0, "gone": 0}
+    assert facts["passed_over"] == ["loop", "notes.txt"]
     assert "1 file is passed over, neither videos nor pictures: notes.txt" in result.stderr
-    assert "1 passed over" in result.stderr.splitlines()[-1]
+    assert "8 done, 1 failed, 2 passed over" in result.stderr
+    assert "broken.mp4. The same command tries those that failed again" in result.stderr
     failed = next(each for each in facts["files"] if each["outcome"] == "failed")
     assert failed["path"].endswith("broken.mp4")
     assert failed["message"]
@@ -417,7 +412,7 @@ def test_a_stopped_batch_reports_and_can_be_resumed(tmp_path: Path) -> None:
 
 def test_a_signal_counts_in_whichever_thread_it_arrives(tmp_path: Path) -> None:
     folder = one_film(tmp_path, num_frames=200)
-    stop, recorder, is_sent = Stop(), Recorder(), Event()
+    stop, recorder, is_sent = Stop(), Recorder(), Stop()
 
     def interrupt(part: Part) -> None:
         if not is_sent.is_set():

@@ -1,16 +1,21 @@
 """Which files of a folder are taken, and which are passed over."""
 
+import errno
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.video_files import write_video
-from vidx4.errors import OutputError
-from vidx4.jobs.folder.selection import IRREGULAR, OUTSIDE, Selection, name_passed_over
+from vidx4.errors import OutputError, StoppedError
+from vidx4.jobs.folder.kinds import IRREGULAR, LINKED_FOLDER, NEITHER, OUTSIDE, RARE, UNFINISHED
+from vidx4.jobs.folder.reports import name_passed_over
+from vidx4.jobs.folder.selection import Selection
 
 RECORDINGS = (
     "MOV001.MOD",
@@ -89,8 +94,11 @@ def test_links_that_lead_out_are_passed_over(folder: Path) -> None:
     (folder / "chain.mpg").symlink_to("absolute.mpg")
     (folder / "folder").symlink_to(home)
     assert look(folder)[0] == ["inside.mpg", "sub/film.mpg"]
-    assert reasons(folder) == dict.fromkeys(("absolute.mpg", "chain.mpg", "sub/relative"), OUTSIDE)
-    assert reasons(folder, is_trusted=True) == {}
+    assert reasons(folder) == {
+        **dict.fromkeys(("absolute.mpg", "chain.mpg", "sub/relative"), OUTSIDE),
+        "folder": LINKED_FOLDER,
+    }
+    assert reasons(folder, is_trusted=True) == {"folder": LINKED_FOLDER}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
@@ -143,8 +151,89 @@ def test_links_do_not_lead_outputs_out_of_their_folder(folder: Path) -> None:
 
 
 def test_a_few_files_are_named() -> None:
-    assert name_passed_over(["a", "b"]).endswith(": a, b")
+    assert name_passed_over(["a", "b"], NEITHER).endswith(": a, b")
     names = [str(number) for number in range(100)]
-    assert name_passed_over(names).startswith("100 files are passed over")
-    assert name_passed_over(names).endswith(": 0, 1, 2, 3, 4 and 95 more")
-    assert name_passed_over(names, show_all=True).endswith(", 99")
+    assert name_passed_over(names, NEITHER).startswith("100 files are passed over")
+    assert name_passed_over(names, NEITHER).endswith(": 0, 1, 2, 3, 4 and 95 more")
+    assert name_passed_over(names, NEITHER, show_all=True).endswith(", 99")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.mkv.part", "a.mp4.part-Frag12", "a.mkv.crdownload", "a.mkv.!qB", "a.mkv.ytdl", "a.mkv.tmp"),
+        *("a.avi.temp", "a.avi.partial", "a.mkv.aria2", "a.mkv~", "a.mp4.bak", "a.mp4.OLD", "~$a.mp4"),
+        *("a.mkv.download", "a.mkv.bak2", "a.mkv.orig"),
+    ],
+)
+def test_unfinished_downloads_and_backups_are_passed_over(name: str, folder: Path) -> None:
+    shutil.copy(folder / "film.mpg", folder / name)
+    assert look(folder)[0] == ["film.mpg"]
+    assert reasons(folder) == {name: UNFINISHED}
+
+
+@pytest.mark.parametrize("name", ["old.mpg", "a part.mpg", "bak.mpg", "a.older", "a.temperature"])
+def test_names_that_only_resemble_those_of_unfinished_files_are_taken(name: str, folder: Path) -> None:
+    shutil.copy(folder / "film.mpg", folder / name)
+    assert look(folder) == (sorted(["film.mpg", name]), [])
+
+
+def test_a_file_that_is_downloaded_under_its_own_name_is_passed_over(folder: Path) -> None:
+    (folder / "film.mpg.aria2").write_bytes(b"what is missing")
+    assert look(folder) == ([], ["film.mpg", "film.mpg.aria2"])
+    assert set(reasons(folder).values()) == {UNFINISHED}
+
+
+def test_every_kind_of_picture_is_taken_or_named(folder: Path) -> None:
+    for name in ("a.qoi", "b.sgi", "c.rgb", "d.pbm", "e.dib", "f.j2k", "g.psd_", "h"):
+        picture = Image.new("1" if name == "d.pbm" else "RGB", (8, 6), "white")
+        kind = {".psd_": "PNG", "": "JPEG", ".dib": "DIB"}.get(Path(name).suffix)
+        picture.save(folder / name, kind)
+    for name in ("i.dpx", "j.heic", "k.jxl"):
+        (folder / name).write_bytes(b"a picture")
+    found, over = look(folder)
+    assert found == ["a.qoi", "b.sgi", "c.rgb", "d.pbm", "e.dib", "f.j2k", "film.mpg", "g.psd_", "h"]
+    assert over == ["i.dpx", "j.heic", "k.jxl"]
+    assert set(reasons(folder).values()) == {RARE}
+
+
+@pytest.fixture
+def deep(folder: Path) -> Iterator[Path]:
+    """Return a folder that holds one whose path is too long for the system to list it."""
+    name, here = 250 * "d", os.open(folder, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(deep: Path) -> None:
+    selection = Selection(deep, deep.parent / "out")
+    found = selection.survey()
+    ((path, why),) = found.unreadable.items()
+    assert 250 * "d" in str(path)
+    assert why == os.strerror(errno.ENAMETOOLONG)
+    assert [each.name for each in found.paths] == ["film.mpg"]
+    assert not Selection(deep, deep.parent / "out", exclude=("ddd*",)).survey().unreadable
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, flags: int, *rest: object, **more: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (folder / "recording").write_bytes(b"")
+    monkeypatch.setattr("vidx4.files.read.os.open", refuse)
+    found = Selection(folder, folder.parent / "out").survey()
+    assert found.unreadable == {folder / "recording": "Permission denied"}
+
+
+def test_a_search_can_be_stopped(folder: Path) -> None:
+    def stop() -> None:
+        raise StoppedError("Stopped.")
+
+    with pytest.raises(StoppedError):
+        Selection(folder, folder.parent / "out").survey(stop)

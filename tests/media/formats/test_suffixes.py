@@ -6,7 +6,7 @@ import av
 import pytest
 from av.format import ContainerFormat
 
-from vidx4.jobs.folder.selection import PICTURE_SUFFIXES
+from vidx4.jobs.folder.kinds import PICTURE_SUFFIXES
 from vidx4.media.formats.suffixes import OTHER_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES
 
 SOUNDS = """

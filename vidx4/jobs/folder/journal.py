@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from vidx4.files.stamp import Stamp, stamp
 from vidx4.jobs.folder.reports import FileReport, Outcome
-from vidx4.jobs.folder.selection import Stamp, stamp
 
 VARIABLE = "VIDX4_SUPERVISOR"
 """Environment variable with the numbers of the pipes from and to the supervisor."""

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.files.read import leads_out, read_whole
-from vidx4.jobs.folder.files import FileOptions
+from vidx4.jobs.folder.item import FileOptions
 from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.selection import OVERRIDES, matches
 from vidx4.jobs.request import Request
@@ -98,13 +99,18 @@ def options_by_file(
     overrides = Overrides.load(folder, known, is_trusted=is_trusted)
     typed = {flag: value for flag, value in typed.items() if flag in known}
 
-    def made(values: Values) -> FileOptions:
+    @cache
+    def made_once(items: tuple[tuple[str, Any], ...]) -> FileOptions:
+        values = dict(items)
         return FileOptions(
             upscale=replace(build(UpscaleOptions, values), ignore_memory=ignores_memory),
             request=replace(build(Request, values), overwrite=request.overwrite, strict=request.strict),
             batch_size=values.get("batch-size"),
             changed=as_typed(values, known),
         )
+
+    def made(values: Values) -> FileOptions:
+        return made_once(tuple(values.items()))
 
     for table in ({}, *overrides.by_pattern.values()):
         made({**overrides.defaults, **table, **typed})

@@ -1,10 +1,16 @@
 """What became of the files of a folder."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from vidx4.errors import BatchError, StoppedError
+
+NUM_NAMED = 5
+"""Files passed over that are named."""
 
 
 class Outcome(StrEnum):
@@ -14,7 +20,9 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     LEFT = "left"
-    """Left for later: it was still being written, or the batch was stopped."""
+    """Left for later: it was still being written, the batch was stopped, or a folder was gone."""
+    GONE = "gone"
+    """Deleted or moved away before its turn."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +59,68 @@ def summary(reports: Sequence[FileReport], passed_over: Mapping[str, str]) -> di
         "passed_over": list(passed_over),
         "reasons": list(passed_over.values()),
     }
+
+
+def plan_summary(looks: Sequence[Mapping[str, Any]], passed_over: Mapping[str, str]) -> dict[str, Any]:
+    """Return what would be done, as values that JSON can hold.
+
+    Args:
+        looks: facts about each video and picture.
+        passed_over: why other files are passed over, by their paths in the folder.
+    """
+    return {
+        "is_dry_run": True,
+        "num_files": dict(sorted(Counter(each["status"] for each in looks).items())),
+        "num_frames": sum(each["num_left"] for each in looks),
+        "seconds": 0.0,
+        "files": list(looks),
+        "passed_over": list(passed_over),
+        "reasons": list(passed_over.values()),
+    }
+
+
+def check_outcomes(reports: Sequence[FileReport], *, is_stopped: bool = False) -> None:
+    """Make sure that all is well with the files; if not, say what to do next.
+
+    Args:
+        reports: what became of each.
+        is_stopped: whether the user stopped the work.
+
+    Raises:
+        StoppedError: the user stopped it.
+        BatchError: some files failed, or are left.
+    """
+    failed = [report.path for report in reports if report.outcome == Outcome.FAILED]
+    num_left = sum(report.outcome == Outcome.LEFT for report in reports)
+    if not (failed or num_left or is_stopped):
+        return
+    what = ["Stopped."] if is_stopped else []
+    what += (
+        [f"{len(failed)} of {_files(len(reports))} failed: {_named([*map(str, failed)])}."] if failed else []
+    )
+    what += (
+        [f"{num_left} of {_files(len(reports))} {'is' if num_left == 1 else 'are'} left."] if num_left else []
+    )
+    error = (StoppedError if is_stopped else BatchError)(" ".join(what))
+    if failed:
+        error.add_note("The same command tries those that failed again, once what is wrong is mended.")
+    if num_left:
+        error.add_note("The same command goes on with what is left.")
+    raise error
+
+
+def name_passed_over(names: Sequence[str], reason: str, *, show_all: bool = False) -> str:
+    """Return a sentence on the files that are passed over; it names some of them, or all."""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{_files(len(names))} {verb} passed over, {reason}: {_named(names, show_all=show_all)}"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _named(names: Sequence[str], *, show_all: bool = False) -> str:
+    """Return some names, or all of them, in a line."""
+    named = names if show_all or len(names) <= NUM_NAMED + 1 else names[:NUM_NAMED]
+    more = f" and {len(names) - len(named)} more" if len(named) < len(names) else ""
+    return f"{', '.join(named)}{more}"

@@ -1,42 +1,20 @@
 """The files of a folder that are upscaled, and where their outputs go."""
 
 import os
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 
 from vidx4.errors import OutputError, SourceError
-from vidx4.files.read import is_regular, leads_out
-from vidx4.media.formats.signatures import holds_video
-from vidx4.media.formats.suffixes import OTHER_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES
+from vidx4.files.read import leads_out
+from vidx4.jobs.folder.kinds import IRREGULAR, OUTSIDE, why_not
+from vidx4.jobs.folder.walk import Listing, list_files
+from vidx4.jobs.threads import no_check
 
-# fmt: off
-PICTURE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".ico", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pcx", ".pgm", ".png", ".ppm", ".tga",
-    ".tif", ".tiff", ".webp",
-})
-# fmt: on
 OVERRIDES = "vidx4.toml"
 """The file that gives options to the files of its folder."""
-NUM_NAMED = 5
-"""Files passed over that are named."""
-NEITHER = "neither videos nor pictures"
-IRREGULAR = "neither files nor links to files"
-OUTSIDE = "links that lead out of the folder (--trust-folder follows them)"
-"""Why files are passed over."""
-
-FRESH_SECONDS = 10.0
-"""A file that changed this recently may still be growing."""
-SETTLING_SECONDS = 1.0
-"""Seconds between two looks at such files."""
-
-Stamp = tuple[int, int]
-"""Size in bytes and time of the last change in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +26,8 @@ class Found:
     passed_over: Mapping[str, str]
     """Why everything else is passed over, by its path in the folder; hidden files and those of vidx4 itself
     are not here."""
+    unreadable: Mapping[Path, str]
+    """Why folders can't be listed, or files looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,8 @@ class Selection:
     """Patterns of which none may match."""
     is_trusted: bool = False
     """Whether links to files are followed out of the folder."""
+    has_full_names: bool = False
+    """Whether outputs are named after the whole names of their sources, suffixes included."""
 
     def __post_init__(self) -> None:
         if self.output_folder.resolve().is_relative_to(self.folder.resolve()):
@@ -79,24 +61,56 @@ class Selection:
         """Return the videos and pictures in the folder and all folders below it, in order."""
         return list(self.survey().paths)
 
-    def survey(self) -> Found:
-        """Return the videos and pictures, and why other files are passed over.
+    def survey(self, check: Callable[[], object] = no_check) -> Found:
+        """Return the videos and pictures, why other files are passed over, and what can't be read.
 
         The suffix tells what a file is; where it does not, as in a file without one, the first bytes do.
-        """
-        wanted = sorted(path for path in _walk(self.folder) if self._is_wanted(path))
-        reasons = {path: self._why_not(path) for path in wanted}
-        others = {self.name(path): reason for path, reason in reasons.items() if reason}
-        others.pop(OVERRIDES, None)
-        return Found(tuple(path for path in wanted if not reasons[path]), others)
 
-    def _why_not(self, path: Path) -> str:
-        """Return why a file is passed over; an empty string for a video or a picture."""
-        if not is_regular(path):
+        Args:
+            check: called at each file; ends the search by raising.
+        """
+        listing = list_files(self.folder, check)
+        paths, passed_over, unreadable = list[Path](), dict(listing.passed_over), dict(listing.unreadable)
+        for path, why in self._judged(listing, check):
+            if isinstance(why, OSError):
+                unreadable[path] = why.strerror or str(why)
+            elif why:
+                passed_over[path] = why
+            else:
+                paths.append(path)
+        others = {self.name(path): passed_over[path] for path in sorted(passed_over)}
+        others.pop(OVERRIDES, None)
+        wanted = {name: why for name, why in others.items() if self._is_wanted(name)}
+        problems = {path: why for path, why in sorted(unreadable.items()) if not self._is_excluded(path)}
+        return Found(tuple(sorted(paths)), wanted, problems)
+
+    def _judged(self, listing: Listing, check: Callable[[], object]) -> Iterator[tuple[Path, str | OSError]]:
+        """Yield the files that match, and why each is passed over or can't be read."""
+        present = frozenset(listing.files)
+        for path in listing.files:
+            check()
+            if self._is_wanted(self.name(path)):
+                try:
+                    yield path, self._why_not(path, path in listing.links, present)
+                except OSError as error:
+                    yield path, error
+
+    def _why_not(self, path: Path, is_link: bool, present: Set[Path]) -> str:
+        """Return why a file is passed over; empty for a video or a picture.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return IRREGULAR
+        except OSError:
+            if not is_link:
+                raise
             return IRREGULAR
-        if not self.is_trusted and leads_out(path, self.folder):
+        if is_link and not self.is_trusted and leads_out(path, self.folder):
             return OUTSIDE
-        return "" if _is_video_or_picture(path) else NEITHER
+        return why_not(path, present)
 
     def check_output(self, output: Path) -> None:
         """Make sure that no link leads an output out of the folder of the outputs.
@@ -110,21 +124,21 @@ class Selection:
                 f"{self.output_folder}: remove the link."
             )
 
-    def _is_wanted(self, path: Path) -> bool:
-        name = self.name(path)
+    def _is_wanted(self, name: str) -> bool:
         is_included = not self.include or any(matches(name, pattern) for pattern in self.include)
         return is_included and not any(matches(name, pattern) for pattern in self.exclude)
 
-    def outputs(self, paths: Sequence[Path]) -> dict[Path, Path]:
-        """Return the output of each file without its suffix, which depends on what the file holds.
+    def _is_excluded(self, path: Path) -> bool:
+        """Return whether no file in a folder can match, or a file itself does not."""
+        names = self.name(path), f"{self.name(path)}/"
+        return any(matches(name, pattern) for name in names for pattern in self.exclude)
 
-        The folder tree is kept; files that differ only in their suffix keep it in the name.
+    def output(self, path: Path) -> Path:
+        """Return the output of a file without its suffix, which depends on what the file holds.
+
+        The folder tree is kept. The name depends on the file alone, never on those beside it.
         """
-        twins = Counter(path.with_suffix("") for path in paths)
-        return {path: self._output(path, twins[path.with_suffix("")] > 1) for path in paths}
-
-    def _output(self, path: Path, has_twin: bool) -> Path:
-        stem = path.name if has_twin else path.stem
+        stem = path.name if self.has_full_names else path.stem
         return self.output_folder / path.relative_to(self.folder).with_name(f"{stem}_x4")
 
 
@@ -133,75 +147,11 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
 
 
-def name_passed_over(names: Sequence[str], reason: str = NEITHER, *, show_all: bool = False) -> str:
-    """Return a sentence on the files that are passed over; it names some of them, or all."""
-    named = names if show_all or len(names) <= NUM_NAMED + 1 else names[:NUM_NAMED]
-    more = f" and {len(names) - len(named)} more" if len(named) < len(names) else ""
-    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
-    return f"{count} passed over, {reason}: {', '.join(named)}{more}"
-
-
-def check_not_empty(selection: Selection, paths: Sequence[Path]) -> None:
+def check_not_empty(selection: Selection, found: Found) -> None:
     """Make sure that there is something to do.
 
     Raises:
         SourceError: the selection is empty.
     """
-    if not paths:
+    if not found.paths and not found.unreadable:
         raise SourceError(f"{selection.folder} holds no videos or pictures that match.")
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield files; hidden ones, those of unfinished work and links to folders are skipped."""
-    waiting = [folder]  # a stack, since `os.walk` calls itself and folders may be nested a thousand deep
-    while waiting:
-        for path in _inside(waiting.pop()):
-            if not _is_folder(path):
-                yield path
-            elif not path.is_symlink() and path.suffix != ".vidx4":
-                waiting.append(path)
-
-
-def _inside(folder: Path) -> list[Path]:
-    with suppress(OSError):
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return []
-
-
-def _is_folder(path: Path) -> bool:
-    with suppress(OSError):
-        return path.is_dir()
-    return False
-
-
-def _is_video_or_picture(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in SHARED_SUFFIXES or suffix not in VIDEO_SUFFIXES | PICTURE_SUFFIXES | OTHER_SUFFIXES:
-        return _holds_video(path, stamp(path))
-    return suffix not in OTHER_SUFFIXES
-
-
-@lru_cache(maxsize=1 << 16)
-def _holds_video(path: Path, stamp: Stamp | None) -> bool:
-    """Return whether a file begins like a video; it is read again only after it has changed."""
-    return stamp is not None and holds_video(path)
-
-
-def stamp(path: Path) -> Stamp | None:
-    """Return a value that changes when the file does; None if there is no file."""
-    with suppress(OSError):
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    return None
-
-
-def unsettled(paths: Iterable[Path]) -> set[Path]:
-    """Return the files that are still being written: those that change between two looks."""
-    fresh = {path: before for path in paths if (before := stamp(path)) is not None and _is_fresh(before)}
-    if fresh:
-        time.sleep(SETTLING_SECONDS)
-    return {path for path, before in fresh.items() if stamp(path) != before}
-
-
-def _is_fresh(stamp: Stamp) -> bool:
-    return abs(time.time() - stamp[1] / 1e9) < FRESH_SECONDS

@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
+from vidx4.files.stamp import Stamp
 from vidx4.jobs.folder.journal import VARIABLE, Past, PastReport, stamp_of
 from vidx4.jobs.folder.reports import FileReport, Outcome
-from vidx4.jobs.folder.selection import Stamp
 
 FAILED, STOPPED = 1, 130
 """Exit codes."""

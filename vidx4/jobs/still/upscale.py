@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidx4.errors import MemoryLimitError, OutputError
+from vidx4.files.stamp import check_unchanged, stamp
 from vidx4.files.write import write_whole
 from vidx4.frames import SCALE
 from vidx4.jobs.job import Backend, Pixels
@@ -74,6 +75,7 @@ def upscale_picture(
 
     Raises:
         SourceError: the picture is damaged.
+        SourceChangedError: it changed meanwhile; there is no output.
         MemoryLimitError: it is too large for the memory.
         OutputError: the output can't be written.
         StoppedError: the control stopped it.
@@ -85,7 +87,7 @@ def upscale_picture(
 
 
 def _upscale(path: Path, output: Path, backend: Backend, control: Control, overwrite: bool) -> None:
-    still = read_picture(path)
+    before, still = stamp(path), read_picture(path)
     image_format = picture_format(output)
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
@@ -98,6 +100,8 @@ def _upscale(path: Path, output: Path, backend: Backend, control: Control, overw
             output,
             accept_loss=True,
         )
+        if path.exists():
+            check_unchanged(path, before)
 
 
 def _enlarge(channels: Pixels, backend: Backend, control: Control) -> Pixels:
