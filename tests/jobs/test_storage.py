@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,8 @@ def test_the_wait_ends(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_work_folder_that_was_removed_is_not_waited_for(plan: Plan) -> None:
-    job = job_that(lambda: shutil.rmtree(plan.work_folder), plan, plan.source.pts[100])
+    trash = plan.source.path.parent / "trash"
+    job = job_that(lambda: plan.work_folder.rename(trash), plan, plan.source.pts[100])
     with pytest.raises(OutputError, match=re.escape(str(plan.work_folder))) as caught:
         run(job)
     assert not getattr(caught.value, "__notes__", [])
