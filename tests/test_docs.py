@@ -195,14 +195,6 @@ def test_python_examples_run(block: Block, files: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def strict_schema() -> dict[str, Any]:
-    """Return the schema of events with no room for fields that it doesn't name."""
-    schema: dict[str, Any] = json.loads(read("docs/events.schema.json"))
-    for kind in schema["anyOf"]:
-        kind["additionalProperties"] = False
-    return schema
-
-
 @pytest.mark.parametrize(
     ("before", "command"),
     [

@@ -94,6 +94,16 @@ def format_disk(size: float) -> str:
     return f"{number:.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
 
 
+def format_rate(rate: Fraction) -> str:
+    """Format frames per second as 25 fps or 29.97 fps."""
+    return f"{float(rate):.5g} fps"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things in words, as in 1 file and 2 files."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """Format a duration as 3.2 s, 4:05, 1:02:03 or 2 days 3:04:05."""
     if seconds < 60:
@@ -101,5 +111,5 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
+    in_days = f"{plural(days, 'day')} " if days else ""
     return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidx4.cli.folder_view import BatchView, show_plan, show_reports
+from vidx4.cli.folder_view import BatchView, show_reports, show_trial
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
 from vidx4.cli.progress_bar import heeded_signals
-from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.cli.terminal import Terminal
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OptionError, StoppedError
+from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
@@ -84,19 +84,12 @@ def _work_through(todo: "Batch", watch: bool, job: JobOptions, terminal: Termina
     if job.dry_run:
         found = todo.selection.survey()
         view.passed_over(found.passed_over)
-        show_plan(terminal, todo.look_at(found.paths))
+        show_trial(terminal, todo.look_at(found.paths))
         return
     reports, is_stopped = _reports(todo, watch, view)
     if job.report is not None:
         write_report(job.report, summary(reports, view.reasons))
-    show_reports(terminal, reports, len(view.reasons))
-    num_left = sum(each.outcome == "left" for each in reports)
-    if is_stopped and not watch:
-        error = StoppedError("Stopped.")
-        error.add_note(f"{num_left} of {len(reports)} files are left; the same command resumes.")
-        raise error
-    if num_left or any(each.outcome == "failed" for each in reports):
-        raise typer.Exit(FAILED)
+    show_reports(terminal, reports, len(view.reasons), is_stopped=is_stopped and not watch)
 
 
 def _reports(todo: "Batch", watch: bool, view: BatchView) -> tuple[list["FileReport"], bool]:

@@ -11,9 +11,11 @@ import typer
 
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.errors import StoppedError
+from vidx4.jobs.folder.reports import Outcome
 from vidx4.jobs.folder.selection import name_passed_over
 from vidx4.printing import printable
-from vidx4.syntax import format_disk, format_seconds
+from vidx4.syntax import format_disk, format_seconds, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,17 +78,21 @@ class BatchView:
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
         statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        self._terminal.tell(f"{len(facts)} files: {statuses}; {frames} frames to enlarge")
+        self._terminal.tell(f"{plural(len(facts), 'file')}: {statuses}; {plural(frames, 'frame')} to enlarge")
 
     def begun(self, item: "Item", number: int, num_files: int) -> None:
         """Show which file is next."""
-        frames = f", {item.num_left} frames" if item.plan else ""
+        frames = f", {plural(item.num_left, 'frame')}" if item.plan else ""
         self._terminal.tell(f"file {number} of {num_files}: {item.path} -> {item.output}{frames}")
 
     def estimated(self, item: "Item", estimate: "Estimate", total: "Total") -> None:
         """Show what all files take."""
         self._terminal.event(
-            "estimate", file=str(item.path), **asdict(estimate), seconds_left_of_all=total.seconds_left
+            "estimate",
+            file=str(item.path),
+            **asdict(estimate),
+            seconds_left=estimate.seconds_left,
+            seconds_left_of_all=total.seconds_left,
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
         self._terminal.tell(
@@ -140,25 +146,46 @@ def _overall(total: "Total") -> str:
     return f"file {total.number} of {total.num_files} · {total.share_done:.0%} of all · {left} left"
 
 
-def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
+def show_trial(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
     """Show what a batch would do; fail if a file can't be enlarged."""
     facts = [look.facts() for look in looks]
     terminal.event("plan", files=facts)
+    num_failed = sum(fact["status"] == "failed" for fact in facts)
+    terminal.finished(FAILED if num_failed else 0, is_dry_run=True, failed=num_failed)
     if not terminal.quiet:
         rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
         terminal.table(["", "source", "frames", "output", ""], rows)
-    terminal.tell(f"{len(facts)} files, {sum(fact['num_left'] for fact in facts)} frames to enlarge")
-    if any(fact["status"] == "failed" for fact in facts):
+    left = plural(sum(fact["num_left"] for fact in facts), "frame")
+    terminal.tell(f"{plural(len(facts), 'file')}, {left} to enlarge. This was a dry run: nothing is written.")
+    if num_failed:
         raise typer.Exit(FAILED)
 
 
-def show_reports(terminal: Terminal, reports: "Sequence[FileReport]", num_passed_over: int = 0) -> None:
-    """Show the outcomes of all files."""
+def show_reports(
+    terminal: Terminal,
+    reports: "Sequence[FileReport]",
+    num_passed_over: int = 0,
+    *,
+    is_stopped: bool = False,
+) -> None:
+    """Show the outcomes of all files; fail if one failed or is left.
+
+    Raises:
+        StoppedError: the batch was stopped.
+    """
     if not terminal.quiet:
         rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in reports]
         terminal.table(["", "source", "output", ""], rows)
-    counts = Counter(report.outcome.value for report in reports)
-    counts |= {"passed_over": num_passed_over} if num_passed_over else {}
-    terminal.event("done", **counts)
-    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    counts = Counter({each.value: 0 for each in Outcome})
+    counts.update(report.outcome.value for report in reports)
+    counts["passed_over"] = num_passed_over
+    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if count)
     terminal.tell(text.replace("_", " "))
+    if is_stopped:
+        error = StoppedError("Stopped.")
+        error.add_note(f"{plural(counts['left'], 'file')} of {len(reports)} left; the same command resumes.")
+        raise error
+    code = FAILED if counts["left"] or counts["failed"] else 0
+    terminal.finished(code, **counts)
+    if code:
+        raise typer.Exit(code)

@@ -5,14 +5,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from vidx4.diffusion.device import choose_device, choose_dtype
-from vidx4.diffusion.models.registry import known_models
+from vidx4.diffusion.models.known import known_models
 from vidx4.media.formats.encoders import installed_codecs
 
 ENOUGH_DISK = 10 * 10**9
@@ -26,11 +26,13 @@ class Finding:
     is_fine: bool
     message: str
     advice: str = ""
+    """What to do about it; empty if nothing has to be done."""
 
 
 def examine() -> list[Finding]:
     """Check Python, PyTorch, devices, encoders, models, Ray and the disk."""
-    return [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
+    found = [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
+    return [replace(each, advice="") if each.is_fine else each for each in found]
 
 
 def _python() -> Finding:

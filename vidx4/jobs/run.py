@@ -9,7 +9,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, SourceError
+from vidx4.errors import DiskFullError, LossError, SourceError
 from vidx4.files.write import remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
@@ -165,9 +165,10 @@ def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     if folder.parts:
         if isinstance(error, DiskFullError):
             error.add_note(f"The job needs about {format_disk(disk_needed(plan, folder))} more.")
+        how = "the same command with --accept-loss" if isinstance(error, LossError) else "the same command"
         error.add_note(
             f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
-            f"({format_disk(folder.size)}): run the same command to resume."
+            f"({format_disk(folder.size)}): {how} resumes."
         )
 
 

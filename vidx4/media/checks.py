@@ -11,7 +11,7 @@ from av.container.streams import StreamContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidx4.errors import OutputError
+from vidx4.errors import LossError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_matrix
@@ -69,7 +69,7 @@ def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, accep
         accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `accept_loss` is not set.
+        LossError: something is lost, and `accept_loss` is not set.
     """
     require_kept(verify_output(output, path, missing), output.path, accept_loss=accept_loss)
 
@@ -83,7 +83,7 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
         accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `accept_loss` is not set.
+        LossError: something is lost, and `accept_loss` is not set.
     """
     failed = [check for check in checks if not check.is_kept]
     lost = [check for check in failed if not check.is_minor]
@@ -92,7 +92,9 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
     if lost and not accept_loss:
         what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise OutputError(f"{path} can't keep everything: {what}{more}. --accept-loss writes it anyway.")
+        raise LossError(
+            f"{path} can't keep everything of its source: {what}{more}. Use --accept-loss to write it as it is."
+        )
 
 
 def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> list[Check]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from vidx4.syntax import plural
+
 _MAX_PLACES = 5
 """The most places that a sentence names."""
 
@@ -37,7 +39,7 @@ class Damage:
 
 
 def _number(times: set[Fraction], noun: str) -> str:
-    return f"{len(times)} {noun}{'s' if len(times) > 1 else ''}"
+    return plural(len(times), noun)
 
 
 def _places(times: set[Fraction]) -> str:
