@@ -68,7 +68,7 @@ COLOR_NAMES: Mapping[str, Mapping[int, str]] = {
         6: "bottom",
     },
 }
-"""What the codes of colour properties mean, for people; all but the last property are those of ITU-T H.273."""
+"""What the codes of colour properties mean, for people; all but the last are those of ITU-T H.273."""
 
 
 def color_name(name: str, code: int) -> str:

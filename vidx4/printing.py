@@ -57,7 +57,7 @@ def _is_byte(character: str) -> bool:
 class LastingStream:
     """A standard stream that never fails: when it can't be written to any more, the rest is dropped.
 
-    A job of hours does not end because the terminal is closed, the reader of a pipe is gone, or a disk is full.
+    A job of hours does not end because a terminal is closed, or because the reader of a pipe is gone.
 
     Args:
         stream: where the text goes.

@@ -1,4 +1,4 @@
-"""Whatever a command does and however it ends, each line of `--json` is an event that the schema describes."""
+"""Whatever a command does and however it ends, each line of `--json` is an event that fits the schema."""
 
 import json
 import signal

@@ -29,6 +29,9 @@ EVENTS_VERSION = 2
 """Version of the events that `--json` prints; it grows when a field changes its meaning or goes."""
 
 
+_USUAL = TerminalOptions()
+
+
 class Terminal:
     """Prints for the user: results on standard output, the rest on standard error.
 
@@ -37,7 +40,7 @@ class Terminal:
         command: what the user typed, to be typed again if the work can be resumed.
     """
 
-    def __init__(self, options: TerminalOptions = TerminalOptions(), command: str = "vidx4") -> None:
+    def __init__(self, options: TerminalOptions = _USUAL, command: str = "vidx4") -> None:
         self.command = command
         self._version = {"version": EVENTS_VERSION}
         self._lock = Lock()  # several threads may log and report progress
@@ -72,7 +75,7 @@ class Terminal:
             return
         with self._lock:
             line = to_json({"event": event, **self._version, "time": round(time.time(), 3), **fields})
-            # In one piece: `print` writes its `end` apart from the line, and another thread could come between.
+            # In one piece: `print` writes its `end` apart, and another thread could come between.
             print(line + "\n", end="", flush=True)  # noqa: T201
             self._version = {}  # only the first event has it
 

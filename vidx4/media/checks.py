@@ -93,7 +93,8 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
         what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise LossError(
-            f"{path} can't keep everything of its source: {what}{more}. Use --accept-loss to write it as it is."
+            f"{path} can't keep everything of its source: {what}{more}. Use --accept-loss to write it all "
+            "the same."
         )
 
 
