@@ -8,8 +8,8 @@ from vidx4.syntax import format_disk, format_seconds
 @pytest.mark.parametrize(
     ("size", "text"),
     [
-        (0, "0 MB"),
-        (123_456, "0.123 MB"),
+        (0, "0 kB"),
+        (123_456, "123 kB"),
         (5.2e9, "5.2 GB"),
         (999.4e6, "999 MB"),
         (1.8e12, "1.8 TB"),

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from itertools import takewhile
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -52,6 +53,10 @@ def _sentence(error: typer.TyperException, typed: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else " ".join(["vidx4", *REFERENCE.keys() & typed[:1]])
     message = error.format_message()
+    if addresses := [each for each in typed if "://" in each and str(Path(each)) in message]:
+        from vidx4.media.container import why_missing
+
+        return why_missing(addresses[0])
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See {path} -h."
 
 

@@ -1,6 +1,7 @@
 """What the user sees: messages and progress, or one JSON object a line."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ EVENTS_VERSION = 2
 
 
 _USUAL = TerminalOptions()
+_UNLIMITED = 1 << 16
+"""Columns of what is not shown but read by programs."""
 
 
 class Terminal:
@@ -147,7 +150,10 @@ class Terminal:
         table = Table(*columns, box=None, show_header=any(header), pad_edge=False)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        Console(highlight=False).print(table)
+        console = Console(highlight=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = _UNLIMITED  # whoever reads lines wants names in one piece
+        console.print(table)
 
     @contextmanager
     def working(self, what: str) -> Iterator["Control"]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidx4.video import StreamInfo
 
 
+_OTHER_LEVELS = " from the film; --noise-level auto+20 restores more, auto-20 less"
 _STAGES = "decode, follow and model run beside the others, which add up to the whole: encode, waiting, join"
 _STAGES_OF_WORKERS = "decode, follow, model and encode are sums over all workers, which run side by side"
 
@@ -43,14 +44,16 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
-    terminal.fact("noise level", _level(job.noise_level, is_estimated=job.estimated_noise_level is not None))
+    level = _level(job.noise_level, is_estimated=job.estimated_noise_level is not None)
+    terminal.fact("noise level", f"{level}{_OTHER_LEVELS if job.estimated_noise_level is not None else ''}")
     tiles = job.identity.get("tile-size")
     cut = f"tiles of {tiles}" if tiles else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
     size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
     terminal.fact("disk", f"output about {size}, {needed} needed until it is finished, {free} free")
-    each = f"{estimate.seconds_per_frame:.3g} s a frame"
-    terminal.fact("time", f"about {format_seconds(estimate.seconds_left)}: {each}, {estimate.basis}")
+    each = f"{estimate.seconds_per_frame:.3g} s a frame, {estimate.basis}"
+    left = f"about {format_seconds(estimate.seconds_left)}" if estimate.num_left else "all frames are made"
+    terminal.fact("time", f"{left}: {each}")
 
 
 def show_trial(terminal: Terminal, plan: "Plan") -> None:

@@ -14,6 +14,7 @@ import torch
 from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.models.known import known_models
 from vidx4.media.formats.encoders import installed_codecs
+from vidx4.syntax import format_disk
 
 ENOUGH_DISK = 10 * 10**9
 
@@ -65,7 +66,7 @@ def _encoders() -> Finding:
 
 def _models() -> Iterator[Finding]:
     for model in known_models():
-        message = f"{model.size / 1e6:.1f} MB in {model.folder}" if model.folder else "not on this machine"
+        message = f"{format_disk(model.size)} in {model.folder}" if model.folder else "not on this machine"
         yield Finding(f"model {model.name}", model.folder is not None, message, model.advice)
 
 
@@ -78,5 +79,5 @@ def _ray() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     return Finding(
-        "disk", free > ENOUGH_DISK, f"{free / 1e9:.1f} GB free here", "An hour of 4x video takes several GB."
+        "disk", free > ENOUGH_DISK, f"{format_disk(free)} free here", "An hour of 4x video takes several GB."
     )

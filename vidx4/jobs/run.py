@@ -9,7 +9,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, LossError, SourceError
+from vidx4.errors import DiskFullError, LossError
 from vidx4.files.write import remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
@@ -21,9 +21,10 @@ from vidx4.jobs.report import Report
 from vidx4.jobs.request import Request
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.checks import require_kept
+from vidx4.media.damage import too_damaged
 from vidx4.media.mux import join
 from vidx4.media.place import check_writable
-from vidx4.syntax import format_disk
+from vidx4.syntax import format_disk, plural
 
 
 class Run:
@@ -77,8 +78,8 @@ class Run:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
         damage = self._monitor.damage
         if damage or num_missing:
-            found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
-            raise SourceError(f"{self._plan.source.path} is damaged: {found}")
+            found = " ".join(damage.sentences()) or f"{plural(num_missing, 'frame')} can't be decoded."
+            raise too_damaged(self._plan.source.path, found)
 
     def _join(self) -> tuple[int, ...]:
         plan, folder, accept_loss = self._plan, self._folder, self._accept_loss
