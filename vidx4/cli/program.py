@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from itertools import takewhile
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -53,10 +52,11 @@ def _sentence(error: typer.TyperException, typed: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else " ".join(["vidx4", *REFERENCE.keys() & typed[:1]])
     message = error.format_message()
-    if addresses := [each for each in typed if "://" in each and str(Path(each)) in message]:
+    addresses = (each for each in typed if "://" in each and f"'{each}'" in message)
+    if address := next(addresses, None):
         from vidx4.media.container import why_missing
 
-        return why_missing(addresses[0])
+        return why_missing(address)
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See {path} -h."
 
 
@@ -65,6 +65,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Make old videos four times larger, with their own sound and timing.",
+    epilog=(
+        "Exit codes: 0 all is well, 1 the work failed or something is lost, 2 bad input or options, "
+        "130 stopped."
+    ),
 )
 
 
