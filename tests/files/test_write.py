@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidx4.errors import OutputError
+from vidx4.errors import OutputError, SourceError
 from vidx4.files.write import write_whole, write_whole_folder
 
 
@@ -197,3 +197,14 @@ def test_another_group_gets_no_more_than_all_have(source: int, output: int, tmp_
     finally:
         os.umask(before)
     assert (tmp_path / "film_x4.mp4").stat().st_mode & 0o777 == output
+
+
+def test_what_can_not_be_read_meanwhile_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    source, output = tmp_path / "source.mp4", tmp_path / "film.mp4"
+    with pytest.raises(SourceError, match=r"source\.mp4 can't be read"), write_whole(output):
+        source.read_bytes()
+    with pytest.raises(OutputError, match=r"film\.mp4 can't be written"), write_whole(output) as unfinished:
+        (unfinished / "inside").read_bytes()
+    with pytest.raises(OutputError, match=r"film\.mp4 can't be written"), write_whole(output):
+        raise OSError(5, "Input/output error")
+    assert list(tmp_path.iterdir()) == []

@@ -142,10 +142,10 @@ class Terminal:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on standard output, unless JSON is printed."""
-        from rich.table import Column, Table
-
         if self.json:
             return
+        from rich.table import Column, Table
+
         columns = (Column(Text(printable(title)), overflow="fold") for title in header)
         table = Table(*columns, box=None, show_header=any(header), pad_edge=False)
         for row in rows:
