@@ -1,14 +1,11 @@
 """README and docs: links resolve, generated pages are current, commands and examples work."""
 
-import json
 import os
 import re
 import shutil
 from fractions import Fraction
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -28,7 +25,6 @@ from tests.markdown_pages import (
 )
 from tests.video_files import write_video
 from vidx4.cli.commands import app
-from vidx4.cli.terminal import EVENTS_VERSION
 
 Command = tuple[str, ...]
 
@@ -192,38 +188,3 @@ def test_commands_run(command: Command, files: Path) -> None:
 def test_python_examples_run(block: Block, files: Path) -> None:
     _write_short(files / "film.mp4", "libx264")
     exec(compile(block.text, str(block), "exec"), {})
-
-
-@pytest.fixture(scope="module")
-def strict_schema() -> dict[str, Any]:
-    """Return the schema of events with no room for fields that it doesn't name."""
-    schema: dict[str, Any] = json.loads(read("docs/events.schema.json"))
-    for kind in schema["anyOf"]:
-        kind["additionalProperties"] = False
-    return schema
-
-
-@pytest.mark.parametrize(
-    ("before", "command"),
-    [
-        ((), ("upscale", "tape.mpg")),
-        ((), ("upscale", "tape.mpg", "--dry-run")),
-        ((), ("upscale", "photo.png")),
-        ((), ("preview", "tape.mpg", "--samples", 1)),
-        ((), ("batch", "old", "new", "--settled-after", 0)),
-        ((), ("batch", "old", "new", "--dry-run")),
-        (("upscale", "tape.mpg"), ("verify", "tape.mpg", "tape_x4.mp4")),
-        (("upscale", "tape.mpg"), ("compare", "tape.mpg", "tape_x4.mp4")),
-    ],
-)
-def test_events_have_the_form_that_is_documented(
-    before: Command, command: Command, files: Path, strict_schema: dict[str, Any]
-) -> None:
-    jsonschema = import_module("jsonschema")
-    if before:
-        run(*before, "--device", "cpu")
-    printed = [json.loads(line) for line in run(*command, "--json").splitlines()]
-    assert [each.get("version") for each in printed] == [EVENTS_VERSION] + [None] * (len(printed) - 1)
-    for each in printed:
-        kinds = [k for k in strict_schema["anyOf"] if k["properties"]["event"]["const"] == each["event"]]
-        jsonschema.validate(each, {"anyOf": kinds})

@@ -8,13 +8,14 @@ from vidx4.syntax import format_disk, format_seconds
 @pytest.mark.parametrize(
     ("size", "text"),
     [
-        (0, "0 MB"),
-        (123_456, "0.123 MB"),
+        (0, "0 kB"),
+        (123_456, "123 kB"),
         (5.2e9, "5.2 GB"),
         (999.4e6, "999 MB"),
         (1.8e12, "1.8 TB"),
         (123.4e9, "123 GB"),
-        (4321e12, "4321 TB"),
+        (4321e12, "4320 TB"),
+        (999.9e6, "1 GB"),
     ],
 )
 def test_sizes_on_disk(size: float, text: str) -> None:

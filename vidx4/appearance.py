@@ -1,10 +1,81 @@
 """How the pictures of a video are meant to be shown: colours, margins, and shapes other than flat."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 UNSPECIFIED = 2
 """The code that ITU-T H.273 gives a colour property that a file doesn't specify."""
+
+
+COLOR_NAMES: Mapping[str, Mapping[int, str]] = {
+    "matrix": {
+        0: "RGB",
+        1: "BT.709",
+        4: "FCC",
+        5: "BT.601 (625 lines)",
+        6: "BT.601 (525 lines)",
+        7: "SMPTE 240M",
+        8: "YCgCo",
+        9: "BT.2020",
+        10: "BT.2020 with constant luminance",
+        11: "SMPTE ST 2085",
+        12: "derived from the primaries",
+        13: "derived from the primaries, with constant luminance",
+        14: "ICtCp",
+        15: "IPT-C2",
+        16: "YCgCo-Re",
+        17: "YCgCo-Ro",
+    },
+    "primaries": {
+        1: "BT.709",
+        4: "BT.470 M",
+        5: "BT.601 (625 lines)",
+        6: "BT.601 (525 lines)",
+        7: "SMPTE 240M",
+        8: "film",
+        9: "BT.2020",
+        10: "XYZ",
+        11: "DCI-P3",
+        12: "Display P3",
+        22: "EBU 3213-E",
+    },
+    "transfer": {
+        1: "BT.709",
+        4: "gamma 2.2",
+        5: "gamma 2.8",
+        6: "BT.601",
+        7: "SMPTE 240M",
+        8: "linear",
+        9: "logarithmic, 100:1",
+        10: "logarithmic, 316:1",
+        11: "xvYCC",
+        12: "BT.1361",
+        13: "sRGB",
+        14: "BT.2020, 10 bits",
+        15: "BT.2020, 12 bits",
+        16: "PQ",
+        17: "SMPTE ST 428",
+        18: "HLG",
+    },
+    "chroma location": {
+        0: "not stated",
+        1: "left",
+        2: "centre",
+        3: "top left",
+        4: "top",
+        5: "bottom left",
+        6: "bottom",
+    },
+}
+"""What the codes of colour properties mean, for people; all but the last are those of ITU-T H.273."""
+
+
+def color_name(name: str, code: int) -> str:
+    """Return what a code of a colour property means, for people."""
+    if code == UNSPECIFIED and name != "chroma location":
+        return "not stated"
+    return COLOR_NAMES[name].get(code, f"code {code}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Vidx4Error
 │   └── SourceChangedError  a source that is not the one that the work began with
 ├── OutputError         a file that can't be written
 │   ├── ContainerError  a container that can't hold what it should
-│   └── DiskFullError   a disk that is full
+│   ├── DiskFullError   a disk that is full
+│   └── LossError       an output that would lack something of its source
 ├── OptionError         options that don't fit together, the model, or the source
 ├── ModelError          a model that is not available
 ├── MemoryLimitError    a device that is too small for the settings
@@ -38,6 +39,10 @@ class ContainerError(OutputError):
 
 class DiskFullError(OutputError):
     """A disk is full."""
+
+
+class LossError(OutputError):
+    """An output would lack something that its source holds; it is written if the user accepts that."""
 
 
 class OptionError(Vidx4Error):

@@ -1,12 +1,15 @@
 """How texts that come from files are printed, such as names, titles and messages of libraries."""
 
 import codecs
+import json
+import math
 import os
 import shlex
 import sys
 import unicodedata
+from collections.abc import Mapping
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 _JOINERS = "\u200c\u200d"
 """Characters without a width of their own that belong to ordinary text: they join letters, or emoji."""
@@ -51,6 +54,46 @@ def _is_byte(character: str) -> bool:
     return "\udc80" <= character <= "\udcff"
 
 
+class LastingStream:
+    """A standard stream that never fails: when it can't be written to any more, the rest is dropped.
+
+    A job of hours does not end because a terminal is closed, or because the reader of a pipe is gone.
+
+    Args:
+        stream: where the text goes.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+        """Why the stream could not be written to; None if it could."""
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._drop_the_rest(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is buffered, or drop it."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._drop_the_rest(error)
+
+    def _drop_the_rest(self, error: OSError) -> None:
+        self.failure = self.failure or error
+        # What is still buffered, and what libraries print, must not fail either.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class VisibleStream:
     """A stream for what others print, such as warnings and tracebacks, in which they control no terminal.
 
@@ -71,19 +114,53 @@ class VisibleStream:
         return getattr(self.rich_proxied_file, name)
 
 
-def protect_terminal() -> None:
-    """Have whatever this process prints by Python be harmless, and printable in any encoding."""
+def protect_terminal() -> LastingStream:
+    """Have whatever this process prints by Python be harmless, printable in any encoding, and never fail.
+
+    Returns:
+        Standard output, which tells whether it could be written to.
+    """
+    _open_what_is_closed()
     codecs.register_error(BYTES_OR_ESCAPES, _written)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors=BYTES_OR_ESCAPES)
-    if sys.stderr is not None:
-        sys.stderr = VisibleStream(sys.stderr)
+    output = LastingStream(sys.stdout or _nowhere())
+    sys.stdout = output
+    sys.stderr = VisibleStream(LastingStream(sys.stderr or _nowhere()))
+    return output
 
 
-def discard_output() -> None:
-    """Discard what is still to be printed: nobody reads it any more."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _open_what_is_closed() -> None:
+    """Open the standard streams that the process was started without.
+
+    Otherwise the next files that are opened get their numbers, and libraries that print write into them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  # open until the end
+
+
+def to_json(facts: Any, indent: int | None = None) -> str:
+    """Return values as JSON; paths and fractions become text, and numbers that JSON lacks become null."""
+    return json.dumps(_finite(facts), default=str, allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value without infinity and NaN, which no other program would read."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
 
 
 def _written(error: UnicodeError) -> tuple[str | bytes, int]:

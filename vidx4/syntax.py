@@ -79,7 +79,22 @@ PLAIN = {
 """How values of types are written that need no syntax of their own."""
 TIME = Syntax("TIME", "a time in seconds or as hh:mm:ss.ms", parse_time, lambda time: f"{float(time):.9g}")
 RATE = Syntax("RATE", "a number of frames per second such as 25 or 24000/1001", parse_rate)
-SIZE = Syntax("SIZE", "a size such as 6GB, 800MB or 7.5GiB", parse_size, lambda size: f"{size / 1e9:.12g}GB")
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+"""Units of sizes, in bytes."""
+
+
+def _in_unit(size: float) -> tuple[float, str]:
+    """Return a size in the largest unit that leaves at least 1 of it, and the unit."""
+    unit, name = next((each for each in _SIZES if size >= each[0]), _SIZES[-1])
+    return size / unit, name
+
+
+SIZE = Syntax(
+    "SIZE",
+    "a size such as 6GB, 800MB or 7.5GiB",
+    parse_size,
+    lambda size: "{:.12g}{}".format(*_in_unit(size)),
+)
 
 
 def format_memory(size: float) -> str:
@@ -88,10 +103,19 @@ def format_memory(size: float) -> str:
 
 
 def format_disk(size: float) -> str:
-    """Format a size on disk."""
-    unit, name = next((each for each in ((1e12, "TB"), (1e9, "GB")) if size >= each[0]), (1e6, "MB"))
-    number = size / unit
-    return f"{number:.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
+    """Format a size on disk, or one that is compared with it, in three digits."""
+    number, unit = _in_unit(float(f"{size:.3g}"))
+    return f"{number:g} {unit}"
+
+
+def format_rate(rate: Fraction) -> str:
+    """Format frames per second as 25 fps or 29.97 fps."""
+    return f"{float(rate):.5g} fps"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things in words, as in 1 file and 2 files."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -101,5 +125,5 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    in_days = f"{days} day{'s' if days > 1 else ''} " if days else ""
+    in_days = f"{plural(days, 'day')} " if days else ""
     return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"

@@ -193,41 +193,34 @@ class Source:
         return not steps or max(steps) - min(steps) <= 1
 
     def facts(self) -> dict[str, Any]:
-        """Return what the file holds, as JSON values."""
-        color = self.color
+        """Return what the file holds, as JSON values; ratios are exact, as in `30000/1001`."""
         return {
-            "path": self.path,
+            "path": str(self.path),
             "container": self.container,
             "video_stream": self.video_index,
-            "size": f"{self.width}x{self.height}",
-            "sample_aspect_ratio": self.sample_aspect_ratio,
+            "width": self.width,
+            "height": self.height,
+            "sample_aspect_ratio": str(self.sample_aspect_ratio),
             "rotation": self.rotation,
-            "margins": " ".join(f"{side} {width}" for side, width in asdict(self.margins).items() if width)
-            or "none",
+            "margins": asdict(self.margins),
             "num_frames": self.num_frames,
-            "duration": f"{float(self.duration):.3f} s",
-            "frame_rate": f"{float(self.frame_rate):.3f} fps" if self.frame_rate else None,
+            "duration": float(self.duration),
+            "frame_rate": str(self.frame_rate) if self.frame_rate else None,
             "is_constant_rate": self.is_constant_rate,
-            "time_base": self.time_base,
+            "time_base": str(self.time_base),
             "first_pts": self.pts[0],
             "pixel_format": self.pix_fmt,
             "bit_depth": self.bit_depth,
-            "color": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}",
-            "full_range": color.full_range,
-            "chroma_location": color.chroma_location,
-            "hdr_metadata": self._hdr,
-            "closed_captions": self.has_captions,
-            "sphere": self.sphere.projection.name.lower() if self.sphere else "none",
-            "stereo": self.stereo.layout.name.lower() if self.stereo else "none",
+            **asdict(self.color),
+            "has_mastering_display": self.hdr.mastering_display is not None,
+            "has_content_light": self.hdr.content_light is not None,
+            "has_captions": self.has_captions,
+            "projection": self.sphere.projection.name.lower() if self.sphere else None,
+            "stereo": self.stereo.layout.name.lower() if self.stereo else None,
             "is_interlaced": self.is_interlaced,
             "fields": self.fields.value,
             "streams": [stream.facts() for stream in self.streams],
         }
-
-    @property
-    def _hdr(self) -> str:
-        static = {"mastering display": self.hdr.mastering_display, "content light": self.hdr.content_light}
-        return ", ".join([*(name for name, value in static.items() if value), *self.hdr.dropped]) or "none"
 
 
 @dataclass(frozen=True)

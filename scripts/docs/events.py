@@ -1,12 +1,13 @@
 """The objects that `--json` and `--report` write, taken from the classes that they are made of."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scripts.docs.fields import Field, Schema, fields_of, object_schema, schema_of, type_name
 from scripts.docs.markdown import cell, code, table
+from vidx4.appearance import ColorDescription, Margins
 from vidx4.cli.terminal import EVENTS_VERSION
-from vidx4.diffusion.models.registry import KnownModel
+from vidx4.diffusion.models.known import KnownModel
 from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.reports import FileReport, Outcome
@@ -49,12 +50,15 @@ def _list(name: str, item: Schema, description: str) -> Field:
     return Field(name, {"type": "array", "items": item}, description)
 
 
-def _optional(*fields: Field) -> tuple[Field, ...]:
-    return tuple(replace(each, is_required=False) for each in fields)
+def _fields_in(schema: Schema) -> list[Field]:
+    """Return the fields of an object's schema."""
+    return [Field(name, each, each["description"]) for name, each in schema["properties"].items()]
 
 
+_TIME = _number("time", "When it was printed: seconds since 1970, UTC.")
 _STRING = {"type": "string"}
-_FILE = _optional(_text("file", "`batch` only: path of the source that the event is about."))
+_STRING_OR_NULL = {"type": ["string", "null"]}
+_FILE = (_text("file", "Path of the source that the event is about."),)
 _LOOK = object_schema(
     [
         _text("path", "Path of the source."),
@@ -66,11 +70,47 @@ _LOOK = object_schema(
         _text("notes", "Options that differ from the defaults, or why the file is skipped or fails."),
     ]
 )
-_ALL_FILES = _optional(_number("seconds_left_of_all", "`batch` only: seconds left for all files."))
-_BATCH_PROGRESS = _optional(
-    _count("number", "`batch` only: number of the file, counted from 1."),
-    _count("num_files", "`batch` only: number of files."),
-    _number("share_done_of_all", "`batch` only: share of the work on all files that is done, by pixels."),
+_PROGRESS = (
+    *fields_of(Progress, "num_done", "num_frames"),
+    _number("frames_per_second", "Speed of this run so far."),
+    *fields_of(Progress, "seconds_left", "share_reused", "memory", "num_shots", "shot_seconds"),
+)
+_ESTIMATE = (*fields_of(Estimate), *fields_of(Estimate, "seconds_left"))
+_ALL_FILES = _number("seconds_left_of_all", "Seconds left for all files.")
+_EXIT_CODE = _count("exit_code", "Exit code of the command.")
+_DRY_RUN = Field("is_dry_run", {"const": True}, "Always true.")
+_OUTCOMES = (
+    *(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome),
+    _count("passed_over", "Number of files that were passed over."),
+)
+_SOURCE = (
+    _text("path", "Path of the file."),
+    _text("container", "FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`."),
+    _count("video_stream", "Number of the video stream that the following is about."),
+    _count("width", "Width of a frame in pixels."),
+    _count("height", "Height of a frame in pixels."),
+    _text("sample_aspect_ratio", "Width of a pixel over its height, as in `1` or `64/45`."),
+    _count("rotation", "Degrees counter-clockwise by which players rotate the picture."),
+    Field("margins", schema_of(Margins), "Pixels that players crop from each side."),
+    _count("num_frames", "Number of frames."),
+    _number("duration", "Seconds from the start of the first frame to the end of the last."),
+    Field("frame_rate", _STRING_OR_NULL, "Frames a second, as in `25` or `30000/1001`; null if it has none."),
+    Field("is_constant_rate", {"type": "boolean"}, "Whether all frames last equally long."),
+    _text("time_base", "Seconds of one unit of the timestamps, as in `1/90000`."),
+    _count("first_pts", "Timestamp of the first frame, in units of the time base."),
+    _text("pixel_format", "FFmpeg's name of the pixel format."),
+    _count("bit_depth", "Bits per colour."),
+    *fields_of(ColorDescription),
+    Field("has_mastering_display", {"type": "boolean"}, "Whether HDR metadata tells of a display (ST 2086)."),
+    Field(
+        "has_content_light", {"type": "boolean"}, "Whether HDR metadata tells of light levels (CTA-861.3)."
+    ),
+    Field("has_captions", {"type": "boolean"}, "Whether there are closed captions in the frames."),
+    Field("projection", _STRING_OR_NULL, "How pictures cover a sphere; null if they are flat."),
+    Field("stereo", _STRING_OR_NULL, "How pictures hold the views of both eyes; null if they hold one view."),
+    Field("is_interlaced", {"type": "boolean"}, "Whether headers or the first frame say so."),
+    Field("fields", schema_of(Fields), "How fields are treated: always `keep` here."),
+    _list("streams", schema_of(StreamInfo), "All streams of the file."),
 )
 
 EVENTS = (
@@ -120,41 +160,42 @@ EVENTS = (
     Event("warning", "", "At any time.", (_text("message", "What falls short, for people."),)),
     Event(
         "estimate",
-        "upscale, batch",
+        "upscale",
         "When the first part is made.",
         (
-            *_FILE,
-            *fields_of(Estimate),
-            *_ALL_FILES,
-            *_optional(
-                *fields_of(Estimate, "seconds_left"),
-                _count("batch_size", "Frames that are computed together."),
-                Field(
-                    "tile_size", {"type": ["integer", "null"]}, "Side of the tiles; null for whole frames."
-                ),
-                _count("noise_level", "Noise level that all frames are restored at."),
-                Field(
-                    "estimated_noise_level",
-                    {"type": ["integer", "null"]},
-                    "The estimate that it follows from, for `compact`; null if the user chose it.",
-                ),
-            ),
+            *_ESTIMATE,
+            _count("batch_size", "Frames that are computed together."),
+            Field("tile_size", {"type": ["integer", "null"]}, "Side of the tiles; null for whole frames."),
+            *fields_of(Report, "noise_level", "estimated_noise_level"),
         ),
     ),
     Event(
+        "estimate",
+        "batch",
+        "When the first part of the first video is made.",
+        (*_FILE, *_ESTIMATE, _ALL_FILES),
+    ),
+    Event(
         "progress",
-        "upscale, preview, batch",
+        "upscale, preview",
+        "After every batch of frames.",
+        _PROGRESS,
+    ),
+    Event(
+        "progress",
+        "batch",
         "After every batch of frames.",
         (
             *_FILE,
-            *fields_of(Progress, "num_done", "num_frames"),
-            _number("frames_per_second", "Speed of this run so far."),
-            *fields_of(Progress, "seconds_left", "share_reused", "memory", "num_shots", "shot_seconds"),
-            *_BATCH_PROGRESS,
-            *_ALL_FILES,
+            *_PROGRESS,
+            _count("number", "Number of the file, counted from 1."),
+            _count("num_files", "Number of files."),
+            _number("share_done_of_all", "Share of the work on all files that is done, by pixels."),
+            _ALL_FILES,
         ),
     ),
-    Event("part", "upscale, batch", "When a part is complete.", (*_FILE, *fields_of(Part))),
+    Event("part", "upscale, preview", "When a part is complete.", tuple(fields_of(Part))),
+    Event("part", "batch", "When a part is complete.", (*_FILE, *fields_of(Part))),
     Event(
         "file",
         "batch",
@@ -162,49 +203,79 @@ EVENTS = (
         tuple(fields_of(FileReport)),
     ),
     Event("check", "verify", "For each comparison.", tuple(fields_of(Check))),
+    Event("source", "probe", "Before `done`.", _SOURCE),
+    Event("model", "models", "For each model that has a name.", tuple(fields_of(KnownModel))),
+    Event("finding", "doctor", "For each thing that was examined.", tuple(fields_of(Finding))),
     Event(
         "done",
         "upscale of a video",
         "At the end.",
-        (*fields_of(Report), *fields_of(Report, "frames_per_second")),
+        (_EXIT_CODE, *fields_of(Report), *fields_of(Report, "frames_per_second")),
+    ),
+    Event(
+        "done",
+        "upscale of a video with --dry-run",
+        "At the end.",
+        (_EXIT_CODE, _DRY_RUN, _text("work_folder", "Folder that keeps the frames that were measured.")),
     ),
     Event(
         "done",
         "upscale of a still picture, compare",
         "At the end.",
-        (_text("output", "Path of the output."),),
+        (_EXIT_CODE, _text("output", "Path of the output.")),
     ),
     Event(
         "done",
         "preview",
         "At the end.",
         (
+            _EXIT_CODE,
             _list("outputs", _STRING, "Paths of the videos."),
             _text("crops", "Path of the picture of crops."),
-            Field("page", {"type": ["string", "null"]}, "Path of the page; null if none was wanted."),
+            Field("page", _STRING_OR_NULL, "Path of the page; null if none was wanted."),
             _list("costs", schema_of(Cost), "What each setting costs."),
         ),
     ),
     Event(
         "done",
         "batch",
-        "At the end.",
-        _optional(
-            *(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome),
-            _count("passed_over", "Number of files that were passed over."),
-        ),
+        "At the end; the exit code is 1 if a file failed or is left.",
+        (_EXIT_CODE, *_OUTCOMES),
+    ),
+    Event(
+        "done",
+        "batch with --dry-run",
+        "At the end; the exit code is 1 if a file can't be enlarged.",
+        (_EXIT_CODE, _DRY_RUN, _count("failed", "Number of files that can't be enlarged.")),
     ),
     Event(
         "done",
         "verify",
+        "At the end; the exit code is 1 if anything is lost.",
+        (
+            _EXIT_CODE,
+            _count("num_checks", "Number of comparisons."),
+            _count("num_lost", "Number of those that failed."),
+        ),
+    ),
+    Event("done", "probe", "At the end.", (_EXIT_CODE,)),
+    Event("done", "models", "At the end.", (_EXIT_CODE, _count("num_models", "Number of models."))),
+    Event(
+        "done",
+        "doctor",
         "At the end.",
-        (_count("num_checks", "Number of comparisons."), _count("num_lost", "Number of those that failed.")),
+        (
+            _EXIT_CODE,
+            _count("num_findings", "Number of things that were examined."),
+            _count("num_not_fine", "Number of those that need something to be done."),
+        ),
     ),
     Event(
         "error",
         "",
-        "Instead of `done`, or after it if the exit code is not 0.",
+        "Instead of `done`, if the command ends early.",
         (
+            _EXIT_CODE,
             _text("message", "What went wrong, where, and what to do."),
             _text("command", "Command that resumes the work, if it can be resumed.", is_required=False),
         ),
@@ -212,14 +283,12 @@ EVENTS = (
 )
 
 PARTS_OF_EVENTS = {
-    "A stream in `kept` and `lost`": fields_of(StreamInfo),
+    "A stream in `kept`, `lost` and `streams`": fields_of(StreamInfo),
+    "A file in `files` of a plan": _fields_in(_LOOK),
+    "`margins` of a source": fields_of(Margins),
     "A cost in `costs`": fields_of(Cost),
     "`stages` of a report": fields_of(StageSeconds),
     "A worker in `workers`": fields_of(WorkerStats),
-}
-OBJECTS = {
-    "`vidx4 models --json`: a list of these": fields_of(KnownModel),
-    "`vidx4 doctor --json`: a list of these": fields_of(Finding),
 }
 
 
@@ -233,11 +302,6 @@ def event_tables() -> str:
     return "\n\n".join(sections)
 
 
-def object_tables() -> str:
-    """Return the objects of commands that print no events, in Markdown."""
-    return "\n\n".join(f"### {title}\n\n{_fields(fields)}" for title, fields in OBJECTS.items())
-
-
 def schema() -> str:
     """Return the JSON Schema of one line of `--json`."""
     version = Field("version", {"const": EVENTS_VERSION}, _VERSION, is_required=False)
@@ -245,7 +309,7 @@ def schema() -> str:
     for event in EVENTS:
         kind = Field("event", {"const": event.kind})
         title = f"{event.kind}{f' of {event.of}' if event.of else ''}"
-        kinds.append({"title": title, **object_schema([kind, version, *event.fields])})
+        kinds.append({"title": title, **object_schema([kind, version, _TIME, *event.fields])})
     whole = {
         "$schema": _DIALECT,
         "title": f"An event of vidx4 --json, version {EVENTS_VERSION}",

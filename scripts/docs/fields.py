@@ -94,7 +94,7 @@ def schema_of(hint: Any) -> Schema:
 
 
 def object_schema(members: list[Field]) -> Schema:
-    """Return the JSON Schema of an object with these fields; others are allowed."""
+    """Return the JSON Schema of an object with these fields and no others."""
     described = {
         each.name: {**each.schema, **({"description": each.description} if each.description else {})}
         for each in members
@@ -103,6 +103,7 @@ def object_schema(members: list[Field]) -> Schema:
         "type": "object",
         "properties": described,
         "required": [each.name for each in members if each.is_required],
+        "additionalProperties": False,
     }
 
 
@@ -115,7 +116,7 @@ def type_name(schema: Schema) -> str:
         return f"list of {type_name(schema['items'])}"
     if isinstance(kind, list):
         return " or ".join(kind)
-    if "additionalProperties" in schema:
+    if schema.get("additionalProperties"):
         return "object by name"
     return str(kind)
 

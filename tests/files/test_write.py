@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vidx4.errors import OutputError
+from vidx4.errors import OutputError, SourceError
 from vidx4.files.write import write_whole, write_whole_folder
 
 
@@ -228,3 +228,14 @@ def test_a_disk_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with write_whole(tmp_path / "a", like=tmp_path / "source") as unfinished:
         unfinished.write_bytes(b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_what_can_not_be_read_meanwhile_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    source, output = tmp_path / "source.mp4", tmp_path / "film.mp4"
+    with pytest.raises(SourceError, match=r"source\.mp4 can't be read"), write_whole(output):
+        source.read_bytes()
+    with pytest.raises(OutputError, match=r"film\.mp4 can't be written"), write_whole(output) as unfinished:
+        (unfinished / "inside").read_bytes()
+    with pytest.raises(OutputError, match=r"film\.mp4 can't be written"), write_whole(output):
+        raise OSError(5, "Input/output error")
+    assert list(tmp_path.iterdir()) == []

@@ -124,7 +124,7 @@ def test_a_full_disk_is_reported_with_the_space_needed_and_the_job_resumes(
         run(job)
     monkeypatch.undo()
     needed, kept = caught.value.__notes__
-    assert re.search(r"\d MB", needed)
+    assert re.search(r"\d [kM]B", needed)
     assert str(plan.work_folder) in kept
     assert 0 < run(job).num_new < 129
     assert probe(plan.output).num_frames == 129

@@ -223,7 +223,7 @@ def test_sound_is_late_by_a_sample(plan: Plan) -> None:
     [
         ("colorspace", 1, "colour matrix"),
         ("color_primaries", 9, "colour primaries"),
-        ("color_range", 2, "colour full range"),
+        ("color_range", 2, "colour range"),
     ],
 )
 def test_a_wrong_colour_tag(tmp_path: Path, attribute: str, value: int, subject: str) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidx4.cli.folder_view import BatchView, show_plan, show_reports
+from vidx4.cli.folder_view import BatchView, show_reports, show_trial
+from vidx4.cli.notify import notifying
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
 from vidx4.cli.progress_bar import heeded_signals, pausing_signals
@@ -16,6 +17,7 @@ from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
+from vidx4.jobs.schedule import ScheduleOptions
 
 if TYPE_CHECKING:
     from vidx4.jobs.folder.files import Batch
@@ -40,6 +42,7 @@ def batch(
     destination: OutputOptions,
     files: FolderOptions,
     job: JobOptions,
+    schedule: ScheduleOptions,
     cluster: ClusterOptions,
     to: Output = None,
 ) -> None:
@@ -62,7 +65,11 @@ def batch(
     selection = Selection(folder, output, files.include, files.exclude, files.trust_folder, files.full_names)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     signals = [*heeded_signals(), *pausing_signals()]
-    with supervised(signals) as journal, loader(cluster, options.device) as load:
+    with (
+        notifying(terminal, schedule.notify, str(folder)),
+        supervised(signals) as journal,
+        loader(cluster, options.device) as load,
+    ):
         todo = Batch(
             selection,
             options_of_file,
@@ -73,38 +80,43 @@ def batch(
             accept_loss=job.accept_loss,
             journal=journal,
         )
-        (_show_plan if job.dry_run else _work_through)(todo, files, job, terminal)
+        (_show_plan if job.dry_run else _work_through)(todo, files, job, schedule, terminal)
 
 
-def _show_plan(todo: "Batch", files: FolderOptions, job: JobOptions, terminal: Terminal) -> None:
+def _show_plan(
+    todo: "Batch", files: FolderOptions, job: JobOptions, schedule: ScheduleOptions, terminal: Terminal
+) -> None:
     from vidx4.jobs.folder.passes import Pass
-    from vidx4.jobs.folder.reports import FileReport, check_outcomes, plan_summary
+    from vidx4.jobs.folder.reports import plan_summary
     from vidx4.jobs.folder.settling import Settling
     from vidx4.jobs.report import write_report
 
     view = BatchView(terminal)
-    with view.display() as stop:
+    with view.display(schedule, todo.journal.begun) as stop:
         looks = Pass(todo, view, stop, Settling(files.settled_after)).look_at_all()
+    stop.check()
     if job.report is not None:
         write_report(job.report, plan_summary([look.facts() for look in looks], view.reasons))
-    show_plan(terminal, looks)
-    check_outcomes([look for look in looks if isinstance(look, FileReport)], is_stopped=stop.is_set())
+    show_trial(terminal, looks)
 
 
-def _work_through(todo: "Batch", files: FolderOptions, job: JobOptions, terminal: Terminal) -> None:
+def _work_through(
+    todo: "Batch", files: FolderOptions, job: JobOptions, schedule: ScheduleOptions, terminal: Terminal
+) -> None:
     from vidx4.jobs.folder.passes import Pass
-    from vidx4.jobs.folder.reports import check_outcomes, summary
+    from vidx4.jobs.folder.reports import Outcome, summary
     from vidx4.jobs.folder.settling import Settling
     from vidx4.jobs.folder.watch import Watch
     from vidx4.jobs.report import write_report
 
     view = BatchView(terminal)
-    with view.display() as stop:
+    with view.display(schedule, todo.journal.begun) as stop:
         work = (Watch if files.watch else Pass)(todo, view, stop, Settling(files.settled_after))
         try:
             work.run_all()
         finally:
             if job.report is not None:
                 write_report(job.report, summary(work.reports, view.reasons))
-    show_reports(terminal, work.reports, len(view.reasons))
-    check_outcomes(work.reports, is_stopped=stop.is_set() and not files.watch)
+    is_early = not files.watch or any(each.outcome == Outcome.LEFT for each in work.reports)
+    ended = stop.error if stop.is_set() and is_early else None
+    show_reports(terminal, work.reports, len(view.reasons), ended)

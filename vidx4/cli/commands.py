@@ -1,6 +1,7 @@
 """The program: all commands together."""
 
 import atexit
+import errno
 import gc
 import signal
 import sys
@@ -11,12 +12,16 @@ import typer
 # Importing a file registers its commands; the help lists them in this order.
 from vidx4.cli import upscale, preview, batch, inspect  # noqa: F401  # isort: skip
 from vidx4.cli.options import TerminalOptions
-from vidx4.cli.program import app
+from vidx4.cli.program import app, asks_for_json
 from vidx4.cli.progress_bar import heeded_signals, pausing_signals, show_cursor
-from vidx4.cli.terminal import FAILED, Terminal
-from vidx4.printing import discard_output, protect_terminal
+from vidx4.cli.terminal import BAD_INPUT, FAILED, Terminal
+from vidx4.errors import Vidx4Error
+from vidx4.printing import LastingStream, protect_terminal
 
 __all__ = ["app", "main"]
+
+_MAKE_FILES = ("upscale", "batch", "preview", "compare")
+"""Commands whose result is more than what they print."""
 
 
 @app.callback(invoke_without_command=True)
@@ -27,15 +32,15 @@ def _program(
     if version:
         from vidx4 import __version__
 
-        typer.echo(f"vidx4 {__version__}")
+        print(f"vidx4 {__version__}")  # noqa: T201
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+        print(context.get_help())  # noqa: T201
+        raise typer.Exit(BAD_INPUT)
 
 
 def main() -> None:
     """Run the program; a signal to end it is like Ctrl-C."""
-    protect_terminal()
+    output = protect_terminal()
     if sys.argv[1:2] == ["batch"]:
         _supervise()
     for each in heeded_signals():
@@ -47,9 +52,23 @@ def main() -> None:
     atexit.register(gc.freeze)
     try:
         app(sys.argv[1:], prog_name="vidx4")
-    except BrokenPipeError:
-        discard_output()
-        raise SystemExit(FAILED) from None
+    except SystemExit as end:
+        sys.exit(_delivered(output, end.code))
+
+
+def _delivered(output: LastingStream, code: str | int | None) -> str | int | None:
+    """Return the exit code, which also tells whether a result that is only printed was printed.
+
+    A file that is made is there, whoever reads what is printed meanwhile.
+    """
+    output.flush()
+    if output.failure is None:
+        return code
+    makes_files = sys.argv[1:2] and sys.argv[1] in _MAKE_FILES
+    if output.failure.errno != errno.EPIPE:  # whoever stops reading knows
+        reason = output.failure.strerror or output.failure
+        Terminal().say(f"Standard output can't be written to: {reason}.", "yellow")
+    return code if makes_files else code or FAILED
 
 
 def _supervise() -> None:
@@ -57,10 +76,14 @@ def _supervise() -> None:
     from vidx4.jobs.folder.supervisor import Supervisor, command_for
 
     if command := command_for(sys.argv):
-        terminal = Terminal(TerminalOptions(json="--json" in sys.argv))
+        terminal = Terminal(TerminalOptions(json=asks_for_json(sys.argv)))
 
         def warn(message: str) -> None:
             show_cursor()
             terminal.warn(message)
 
-        sys.exit(Supervisor(command, heeded_signals(), warn, pausing_signals()).run())
+        try:
+            code = Supervisor(command, heeded_signals(), warn, pausing_signals()).run()
+        except Vidx4Error as error:
+            code = terminal.failure(error)
+        sys.exit(code)

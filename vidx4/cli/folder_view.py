@@ -6,12 +6,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import typer
+
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
-from vidx4.cli.terminal import Terminal
-from vidx4.jobs.folder.reports import name_passed_over
+from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.errors import BatchError, StoppedError
+from vidx4.jobs.folder.reports import Outcome, check_outcomes, name_passed_over
+from vidx4.jobs.schedule import ScheduleOptions
 from vidx4.jobs.stop import Stop
 from vidx4.printing import printable
-from vidx4.syntax import format_disk, format_seconds
+from vidx4.syntax import format_disk, format_seconds, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +52,15 @@ class BatchView:
         """Why files were passed over, by their paths in the folder."""
 
     @contextmanager
-    def display(self) -> Iterator[Stop]:
-        """Show progress, and give an event that is set if the user stops the batch."""
+    def display(self, schedule: ScheduleOptions, begun: float) -> Iterator[Stop]:
+        """Show progress, and give what stops the batch: the user, or the end of its time.
+
+        Args:
+            schedule: how long the batch may last.
+            begun: when it began, in seconds since 1970.
+        """
         terminal, stop = self._terminal, Stop()
-        with stoppable(stop, quiet=terminal.quiet or terminal.json):
+        with stoppable(stop, quiet=terminal.quiet or terminal.json), schedule.limiting(stop, begun):
             if terminal.json:
                 self._show = self._progress_event
             elif terminal.console.is_terminal and not terminal.quiet:
@@ -90,17 +99,21 @@ class BatchView:
         counts = Counter(fact["status"] for fact in facts)
         frames = sum(fact["num_left"] for fact in facts)
         statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        self._terminal.tell(f"{len(facts)} files: {statuses}; {frames} frames to enlarge")
+        self._terminal.tell(f"{plural(len(facts), 'file')}: {statuses}; {plural(frames, 'frame')} to enlarge")
 
     def begun(self, item: "Item", number: int, num_files: int) -> None:
         """Show which file is next."""
-        frames = f", {item.num_left} frames" if item.plan else ""
+        frames = f", {plural(item.num_left, 'frame')}" if item.plan else ""
         self._terminal.tell(f"file {number} of {num_files}: {item.path} -> {item.output}{frames}")
 
     def estimated(self, item: "Item", estimate: "Estimate", total: "Total") -> None:
         """Show what all files take."""
         self._terminal.event(
-            "estimate", file=str(item.path), **asdict(estimate), seconds_left_of_all=total.seconds_left
+            "estimate",
+            file=str(item.path),
+            **asdict(estimate),
+            seconds_left=estimate.seconds_left,
+            seconds_left_of_all=total.seconds_left,
         )
         each = f"{estimate.seconds_per_frame:.3g} s a frame of this size, {estimate.basis}"
         self._terminal.tell(
@@ -155,24 +168,51 @@ def _overall(total: "Total") -> str:
     return f"file {total.number} of {total.num_files} · {total.share_done:.0%} of all · {left} left"
 
 
-def show_plan(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
-    """Show what a batch would do."""
+def show_trial(terminal: Terminal, looks: "Sequence[Item | FileReport]") -> None:
+    """Show what a batch would do; fail if a file can't be enlarged."""
     facts = [look.facts() for look in looks]
     terminal.event("plan", files=facts)
+    num_failed = sum(fact["status"] == "failed" for fact in facts)
+    terminal.finished(FAILED if num_failed else 0, is_dry_run=True, failed=num_failed)
     if not terminal.quiet:
         rows = [[fact[key] for key in ("status", "path", "frames", "output", "notes")] for fact in facts]
         terminal.table(["", "source", "frames", "output", ""], rows)
-    terminal.tell(f"{len(facts)} files, {sum(fact['num_left'] for fact in facts)} frames to enlarge")
+    left = plural(sum(fact["num_left"] for fact in facts), "frame")
+    terminal.tell(f"{plural(len(facts), 'file')}, {left} to enlarge. This was a dry run: nothing is written.")
+    if num_failed:
+        raise typer.Exit(FAILED)
 
 
-def show_reports(terminal: Terminal, reports: "Sequence[FileReport]", num_passed_over: int = 0) -> None:
-    """Show the outcomes of all files; those of which nothing was to be done only with --verbose."""
+def show_reports(
+    terminal: Terminal,
+    reports: "Sequence[FileReport]",
+    num_passed_over: int = 0,
+    stop: "StoppedError | None" = None,
+) -> None:
+    """Show the outcomes of all files, and what to do next; fail if one failed or is left.
+
+    Args:
+        terminal: shows them.
+        reports: the outcomes; files of which nothing was to be done are listed only with --verbose.
+        num_passed_over: number of files that are neither videos nor pictures.
+        stop: what ended the work early, if anything did.
+
+    Raises:
+        StoppedError: the batch was stopped.
+    """
     shown = [r for r in reports if r.outcome != "skipped" or r.message or terminal.verbose]
     if shown and not terminal.quiet:
         rows = [[r.outcome.value, str(r.path), str(r.output or ""), r.message] for r in shown]
         terminal.table(["", "source", "output", ""], rows)
-    counts = Counter(report.outcome.value for report in reports)
-    counts |= {"passed_over": num_passed_over} if num_passed_over else {}
-    terminal.event("done", **counts)
-    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    counts = Counter({each.value: 0 for each in Outcome})
+    counts.update(report.outcome.value for report in reports)
+    counts["passed_over"] = num_passed_over
+    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if count)
     terminal.tell(text.replace("_", " "))
+    try:
+        check_outcomes(reports, stop)
+    except BatchError as error:
+        terminal.finished(FAILED, **counts)
+        terminal.say(" ".join([str(error), *error.__notes__]), "red")
+        raise typer.Exit(FAILED) from error
+    terminal.finished(**counts)

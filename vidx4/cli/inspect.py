@@ -61,7 +61,7 @@ def probe(terminal: Terminal, source: Input) -> None:
 @command
 def models(terminal: Terminal) -> None:
     """Show the known models: what they are, how large, and where they are."""
-    from vidx4.diffusion.models.registry import known_models
+    from vidx4.diffusion.models.known import known_models
 
     show_models(terminal, known_models())
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
+from itertools import takewhile
 from typing import Annotated, Any, get_args
 
 import typer
@@ -23,22 +24,40 @@ class Program(TyperGroup):
     """The commands; a command line that makes no sense ends with one sentence and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run the command that `args` name; the object of its context is the line that runs it again."""
+        """Run the command that `args` name; the object of its context is the terminal."""
         typed = list(args or ())
         again = " ".join(["vidx4", *(quoted(each) for each in typed if each != "--restart")])
-        terminal = Terminal(TerminalOptions(json="--json" in typed), again)
+        terminal = Terminal(TerminalOptions(json=asks_for_json(typed)), again)
         extra["standalone_mode"] = False  # otherwise Typer prints its errors, in a box
         try:
-            code = super().main(typed, *rest, obj=again, **extra)
+            code = super().main(typed, *rest, obj=terminal, **extra)
         except OptionError as error:  # a parser's, or of options that contradict each other
             code = terminal.failure(error)
         except typer.TyperException as error:
-            context = getattr(error, "ctx", None)
-            path = context.command_path if context else " ".join(["vidx4", *REFERENCE.keys() & typed[:1]])
-            message = error.format_message()
-            terminal.error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {path} -h.")
             code = error.exit_code
+            terminal.error(_sentence(error, typed), code)
+        except Exception as error:
+            terminal.bug(error)
+            raise
         raise SystemExit(code or 0)
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line, right or wrong, asks for JSON."""
+    return "--json" in takewhile(lambda each: each != "--", arguments)
+
+
+def _sentence(error: typer.TyperException, typed: Sequence[str]) -> str:
+    """Return what is wrong with a command line, and where to look it up."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else " ".join(["vidx4", *REFERENCE.keys() & typed[:1]])
+    message = error.format_message()
+    addresses = (each for each in typed if "://" in each and f"'{each}'" in message)
+    if address := next(addresses, None):
+        from vidx4.media.container import why_missing
+
+        return why_missing(address)
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See {path} -h."
 
 
 app = typer.Typer(
@@ -46,6 +65,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Make old videos four times larger, with their own sound and timing.",
+    epilog=(
+        "Exit codes: 0 all is well, 1 the work failed or something is lost, 2 bad input or options, "
+        "130 stopped."
+    ),
 )
 
 
@@ -83,7 +106,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         passed = {each.name: values[each.name] for each in arguments}
         if "typed" in parameters:
             passed["typed"] = {each.flag: found[each.flag] for each in options if _is_typed(context, each)}
-        terminal = Terminal(build(TerminalOptions, found), context.obj)
+        terminal: Terminal = context.obj
+        terminal.configure(build(TerminalOptions, found))
         with terminal.session():
             passed |= {name: build(cls, found) for name, (cls, _) in groups.items()}
             function(terminal=terminal, **passed)
@@ -138,7 +162,7 @@ def _is_typed(context: typer.Context, option: OptionField) -> bool:
 
 def _show_short_help(context: typer.Context, is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(short_help(REFERENCE[context.info_name or ""]))
+        print(short_help(REFERENCE[context.info_name or ""]))  # noqa: T201
         raise typer.Exit
 
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -49,11 +49,11 @@ def stoppable(stop: "Stop", *, quiet: bool) -> Iterator[None]:
             show_cursor()
             os._exit(INTERRUPTED)
         stop.set()
-        os.write(2, b"" if quiet else _STOPPING)
+        _write(b"" if quiet else _STOPPING)
 
     def set_pause(number: int, __: FrameType | None) -> None:
         stop.is_paused = number == pausing[0]
-        os.write(2, b"" if quiet else _PAUSING if stop.is_paused else _CONTINUING)
+        _write(b"" if quiet else _PAUSING if stop.is_paused else _CONTINUING)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -70,7 +70,13 @@ def stoppable(stop: "Stop", *, quiet: bool) -> Iterator[None]:
 
 def show_cursor() -> None:
     """Show the cursor again after a progress bar that did not end by itself."""
-    os.write(2, _SHOW_CURSOR if os.isatty(2) else b"")
+    _write(_SHOW_CURSOR if os.isatty(2) else b"")
+
+
+def _write(text: bytes) -> None:
+    """Write to standard error, which may be a terminal that was just closed."""
+    with suppress(OSError):
+        os.write(2, text)
 
 
 def heeded_signals() -> list[signal.Signals]:

@@ -1,29 +1,76 @@
 """What the user sees of files, models and this machine: tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
 
+from vidx4.appearance import color_name
 from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.syntax import format_disk, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
-    from vidx4.diffusion.models.registry import KnownModel
+    from vidx4.diffusion.models.known import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.media.checks import Check
-    from vidx4.video import Source
+    from vidx4.video import Source, StreamInfo
 
 
 def show_source(terminal: Terminal, source: "Source") -> None:
     """Show what a file holds."""
-    facts = source.facts()
-    if terminal.json:
-        terminal.print_json(facts)
-        return
-    streams = facts.pop("streams")
-    terminal.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in facts.items()])
-    terminal.table(list(streams[0]), [[str(value) for value in stream.values()] for stream in streams])
+    terminal.event("source", **source.facts())
+    rows = [*_of_file(source), *_of_picture(source), *_of_colors(source)]
+    rows += [(f"stream {stream.index}", _described(stream)) for stream in source.streams]
+    terminal.table(["", ""], [row for row in rows if row[1]])
+    terminal.finished()
+
+
+def _of_file(source: "Source") -> Iterator[tuple[str, str]]:
+    yield "file", str(source.path)
+    yield "container", source.container.replace(",", ", ")
+    yield "length", f"{format_seconds(float(source.duration))}, {plural(source.num_frames, 'frame')}"
+    steadiness = "constant" if source.is_constant_rate else "varies"
+    yield "frame rate", f"{format_rate(source.frame_rate)}, {steadiness}" if source.frame_rate else "none"
+    yield "time base", f"{source.time_base} s, first timestamp {source.pts[0]}"
+
+
+def _of_picture(source: "Source") -> Iterator[tuple[str, str]]:
+    ratio, margins = source.sample_aspect_ratio, asdict(source.margins)
+    pixels = "square pixels" if ratio == 1 else f"pixels {ratio.numerator}:{ratio.denominator}"
+    yield "picture", f"{source.width}x{source.height}, {pixels}, of stream {source.video_index}"
+    yield "rotation", f"{source.rotation} degrees counter-clockwise" if source.rotation else ""
+    yield "cropped", ", ".join(f"{each} {width}" for each, width in margins.items() if width)
+    yield (
+        "fields",
+        "interlaced, as the headers say" if source.is_interlaced else "none: frames are progressive",
+    )
+    yield "captions", "closed captions in the frames" if source.has_captions else ""
+    yield "360 degrees", source.sphere.projection.name.lower().replace("_", " ") if source.sphere else ""
+    yield "3D", source.stereo.layout.name.lower().replace("_", " ") if source.stereo else ""
+
+
+def _of_colors(source: "Source") -> Iterator[tuple[str, str]]:
+    color, hdr = source.color, source.hdr
+    yield "pixels", f"{source.pix_fmt}, {source.bit_depth} bits per colour"
+    for name in ("matrix", "primaries", "transfer"):
+        yield name, color_name(name, getattr(color, name))
+    yield "range", "full" if color.full_range else "limited"
+    yield "chroma", color_name("chroma location", color.chroma_location) if color.chroma_location else ""
+    static = {"mastering display": hdr.mastering_display, "content light": hdr.content_light}
+    yield "HDR", ", ".join([*(name for name, value in static.items() if value), *hdr.dropped])
+
+
+def _described(stream: "StreamInfo") -> str:
+    marks = {
+        "default": stream.is_default,
+        "cover picture": stream.is_cover,
+        "encrypted": stream.is_protected,
+        "empty": stream.is_empty,
+    }
+    title = f'"{stream.title}"' if stream.title else ""
+    facts = (stream.kind, stream.codec, stream.details, stream.language, title)
+    return ", ".join([*filter(None, facts), *(name for name, is_so in marks.items() if is_so)])
 
 
 def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
@@ -31,33 +78,33 @@ def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
     lost = [check for check in checks if not check.is_kept]
     for check in checks:
         terminal.event("check", **asdict(check))
-    terminal.event("done", num_checks=len(checks), num_lost=len(lost))
+    terminal.finished(FAILED if lost else 0, num_checks=len(checks), num_lost=len(lost))
     if not terminal.quiet:
         rows = [["ok" if c.is_kept else "LOST", c.subject, c.expected, c.found] for c in checks]
         terminal.table(["", "what", "expected", "found"], rows)
     if lost:
         subjects = ", ".join(dict.fromkeys(check.subject for check in lost))
-        terminal.error(f"{len(lost)} of {len(checks)} checks failed: {subjects}.")
+        terminal.say(f"Error: {len(lost)} of {plural(len(checks), 'check')} failed: {subjects}.", "red")
         raise typer.Exit(FAILED)
-    terminal.tell(f"All {len(checks)} checks passed.")
+    terminal.tell(f"All {plural(len(checks), 'check')} passed.")
 
 
 def show_models(terminal: Terminal, models: "Sequence[KnownModel]") -> None:
     """Show the known models."""
-    if terminal.json:
-        terminal.print_json([asdict(model) for model in models])
+    for model in models:
+        terminal.event("model", **asdict(model))
     rows = [
-        [m.name, m.description, f"{m.size / 1e6:.1f} MB" if m.size else "", str(m.folder or m.advice)]
+        [m.name, m.description, format_disk(m.size) if m.size else "", str(m.folder or m.advice)]
         for m in models
     ]
     terminal.table(["model", "what", "size", "where"], rows)
+    terminal.finished(num_models=len(models))
 
 
 def show_findings(terminal: Terminal, findings: "Sequence[Finding]") -> None:
     """Show what is fine on this machine, and what is not."""
-    if terminal.json:
-        terminal.print_json([asdict(finding) for finding in findings])
-    rows = [
-        ["ok" if f.is_fine else "--", f.subject, f.message, "" if f.is_fine else f.advice] for f in findings
-    ]
+    for finding in findings:
+        terminal.event("finding", **asdict(finding))
+    rows = [["ok" if f.is_fine else "--", f.subject, f.message, f.advice] for f in findings]
     terminal.table(["", "", "", "what to do"], rows)
+    terminal.finished(num_findings=len(findings), num_not_fine=sum(not each.is_fine for each in findings))

@@ -1,7 +1,8 @@
 """What the user sees: messages and progress, or one JSON object a line."""
 
-import json
 import logging
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,18 +16,23 @@ from rich.text import Text
 
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
-from vidx4.errors import OptionError, SourceError, StoppedError, Vidx4Error
-from vidx4.printing import printable, shown_name
+from vidx4.errors import LossError, OptionError, SourceError, StoppedError, TimeUpError, Vidx4Error
+from vidx4.printing import printable, shown_name, to_json
 
 if TYPE_CHECKING:
     from vidx4.cli.progress_bar import OnProgress
     from vidx4.jobs.part_record import Part
     from vidx4.jobs.progress import Control, Progress
 
-BAD_INPUT, FAILED = 2, 1
+FAILED, BAD_INPUT, TIME_UP = 1, 2, 75
 """Exit codes."""
-EVENTS_VERSION = 1
+EVENTS_VERSION = 2
 """Version of the events that `--json` prints; it grows when a field changes its meaning or goes."""
+
+
+_USUAL = TerminalOptions()
+_UNLIMITED = 1 << 16
+"""Columns of what is not shown but read by programs."""
 
 
 class Terminal:
@@ -37,14 +43,18 @@ class Terminal:
         command: what the user typed, to be typed again if the work can be resumed.
     """
 
-    def __init__(self, options: TerminalOptions, command: str = "vidx4") -> None:
-        self.quiet = options.quiet
-        self.verbose = options.verbose
-        self.json = options.json
+    def __init__(self, options: TerminalOptions = _USUAL, command: str = "vidx4") -> None:
         self.command = command
         self._version = {"version": EVENTS_VERSION}
         self._lock = Lock()  # several threads may log and report progress
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.configure(options)
+
+    def configure(self, options: TerminalOptions) -> None:
+        """Choose how much is printed, and in which form."""
+        self.quiet = options.quiet
+        self.verbose = options.verbose
+        self.json = options.json
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -57,22 +67,20 @@ class Terminal:
         except Vidx4Error as error:
             raise typer.Exit(self.failure(error)) from error
         except KeyboardInterrupt as error:
-            self.error("Interrupted.")
+            self.error("Interrupted.", INTERRUPTED)
             raise typer.Exit(INTERRUPTED) from error
         finally:
             logger.removeHandler(handler)
 
     def event(self, event: str, **fields: Any) -> None:
         """Print an event, if events are wanted."""
-        if self.json:
-            with self._lock:
-                self.print_json({"event": event, **self._version, **fields})
-                self._version = {}  # only the first event has it
-
-    def print_json(self, facts: Any) -> None:
-        """Print something as one line of JSON."""
-        # In one piece: `print` writes its `end` apart from the line, and another thread could come between.
-        print(json.dumps(facts, default=str) + "\n", end="", flush=True)  # noqa: T201
+        if not self.json:
+            return
+        with self._lock:
+            line = to_json({"event": event, **self._version, "time": round(time.time(), 3), **fields})
+            # In one piece: `print` writes its `end` apart, and another thread could come between.
+            print(line + "\n", end="", flush=True)  # noqa: T201
+            self._version = {}  # only the first event has it
 
     def say(self, message: str, style: str = "") -> None:
         """Print a line for people, even with --quiet."""
@@ -102,21 +110,29 @@ class Terminal:
     def failure(self, error: Vidx4Error) -> int:
         """Report why the program ends and, if it can, how to resume; return the exit code."""
         notes = getattr(error, "__notes__", [])
-        self.error(" ".join([str(error), *notes]), **({"command": self.command} if notes else {}))
+        again = f"{self.command} --accept-loss" if isinstance(error, LossError) else self.command
+        code = exit_code(error)
+        self.error(" ".join([str(error), *notes]), code, **({"command": again} if notes else {}))
         if notes:
-            self.say(f"Resume with: {self.command}")
-        if isinstance(error, StoppedError):
-            return INTERRUPTED
-        return BAD_INPUT if isinstance(error, SourceError | OptionError) else FAILED
+            self.say(f"Resume with: {again}")
+        return code
 
-    def error(self, message: str, **fields: Any) -> None:
-        """Report why the program ends."""
-        self.event("error", message=message, **fields)
+    def bug(self, error: Exception) -> None:
+        """Report an error that nobody foresaw, before its traceback is printed."""
+        self.error(f"This is a bug in vidx4: {error!r}. Please report it with the traceback.", FAILED)
+
+    def error(self, message: str, code: int, **fields: Any) -> None:
+        """Report why the program ends, and with which exit code."""
+        self.event("error", message=message, exit_code=code, **fields)
         self.say(f"Error: {message}", "red")
+
+    def finished(self, code: int = 0, **fields: Any) -> None:
+        """Report to programs that the command has come to its end, and its exit code."""
+        self.event("done", exit_code=code, **fields)
 
     def done(self, output: str | Path, **fields: Any) -> None:
         """Report where the result is."""
-        self.event("done", output=output, **fields)
+        self.finished(output=output, **fields)
         self.results(output)
 
     def results(self, *outputs: str | Path) -> None:
@@ -126,15 +142,18 @@ class Terminal:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on standard output, unless JSON is printed."""
-        from rich.table import Column, Table
-
         if self.json:
             return
+        from rich.table import Column, Table
+
         columns = (Column(Text(printable(title)), overflow="fold") for title in header)
         table = Table(*columns, box=None, show_header=any(header), pad_edge=False)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        Console(highlight=False).print(table)
+        console = Console(highlight=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = _UNLIMITED  # whoever reads lines wants names in one piece
+        console.print(table)
 
     @contextmanager
     def working(self, what: str) -> Iterator["Control"]:
@@ -165,6 +184,15 @@ class Terminal:
 
     def _part(self, part: "Part") -> None:
         self.event("part", **asdict(part))
+
+
+def exit_code(error: Vidx4Error) -> int:
+    """Return the exit code of the program after an error."""
+    if isinstance(error, TimeUpError):
+        return TIME_UP
+    if isinstance(error, StoppedError):
+        return INTERRUPTED
+    return BAD_INPUT if isinstance(error, SourceError | OptionError) else FAILED
 
 
 class _Handler(logging.Handler):

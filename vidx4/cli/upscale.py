@@ -9,7 +9,7 @@ import typer
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import command
 from vidx4.cli.terminal import Terminal
-from vidx4.cli.video_view import show_estimate, show_plan, show_report
+from vidx4.cli.video_view import show_estimate, show_plan, show_report, show_trial
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
@@ -98,7 +98,7 @@ def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Te
         if not job_options.ignore_disk_space:
             check_disk(plan, estimate)
         if job_options.dry_run:
-            terminal.tell(f"The frames measured here are kept in {plan.work_folder} for the run itself.")
+            show_trial(terminal, plan)
             return
         report = run.finish()
     if job_options.report is not None:

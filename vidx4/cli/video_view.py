@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vidx4.cli.progress_bar import reused
 from vidx4.cli.terminal import Terminal
-from vidx4.syntax import format_disk, format_memory, format_seconds
+from vidx4.syntax import format_disk, format_memory, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
     from vidx4.jobs.estimate import Estimate
@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from vidx4.video import StreamInfo
 
 
+_OTHER_LEVELS = " from the film; --noise-level auto+20 restores more, auto-20 less"
+_STAGES = "decode, follow and model run beside the others, which add up to the whole: encode, waiting, join"
+_STAGES_OF_WORKERS = "decode, follow, model and encode are sums over all workers, which run side by side"
+
+
 def show_plan(terminal: Terminal, plan: "Plan") -> None:
     """Show what will be done."""
     source, target, kept = plan.source, plan.written.target, plan.written.streams.kept
     terminal.event("plan", **plan.facts())
-    rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
-    what = f"{source.width}x{source.height}, {plan.num_frames} frames, {format_seconds(plan.seconds)}{rate}"
+    rate = f", {format_rate(source.frame_rate)}" if source.frame_rate else ""
+    length = f"{plural(plan.num_frames, 'frame')}, {format_seconds(plan.seconds)}"
+    what = f"{source.width}x{source.height}, {length}{rate}"
     terminal.fact("source", f"{source.path}: {what}")
     encoded = f"{target.width}x{target.height}, {target.encoder.encoder} {target.encoder.pix_fmt}"
     terminal.fact("output", f"{plan.output}: {encoded}, with {_named(kept)}")
@@ -38,30 +44,37 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
-    terminal.fact("noise level", _level(job.noise_level, is_estimated=job.estimated_noise_level is not None))
+    level = _level(job.noise_level, is_estimated=job.estimated_noise_level is not None)
+    terminal.fact("noise level", f"{level}{_OTHER_LEVELS if job.estimated_noise_level is not None else ''}")
     tiles = job.identity.get("tile-size")
     cut = f"tiles of {tiles}" if tiles else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
     size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
     terminal.fact("disk", f"output about {size}, {needed} needed until it is finished, {free} free")
-    each = f"{estimate.seconds_per_frame:.3g} s a frame"
-    terminal.fact("time", f"about {format_seconds(estimate.seconds_left)}: {each}, {estimate.basis}")
+    each = f"{estimate.seconds_per_frame:.3g} s a frame, {estimate.basis}"
+    left = f"about {format_seconds(estimate.seconds_left)}" if estimate.num_left else "all frames are made"
+    terminal.fact("time", f"{left}: {each}")
+
+
+def show_trial(terminal: Terminal, plan: "Plan") -> None:
+    """Show what a dry run leaves."""
+    terminal.finished(is_dry_run=True, work_folder=plan.work_folder)
+    terminal.tell(
+        f"This was a dry run: {plan.output} is not written. The frames that were measured are kept in "
+        f"{plan.work_folder}, and the run itself goes on from them."
+    )
 
 
 def show_report(terminal: Terminal, report: "Report") -> None:
     """Show what was done."""
     for warning in report.damage:
         terminal.warn(warning)
-    earlier = report.num_frames - report.num_new
-    speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
-    terminal.tell(
-        f"{report.num_frames} frames{f', {earlier} of them by an earlier run,' if earlier else ''} in "
-        f"{format_seconds(report.seconds)} ({speed}), at most {format_memory(report.peak_memory)}"
-    )
+    terminal.tell(f"{_made(report)}, at most {format_memory(report.peak_memory)}")
+    terminal.fact("stages", _STAGES if not report.workers else _STAGES_OF_WORKERS, is_detail=True)
     for name, seconds in asdict(report.stages).items():
         terminal.fact(name, format_seconds(seconds), is_detail=True)
     for name, share in report.workers.items():
-        took = f"{share.num_frames} frames, model {format_seconds(share.model_seconds)}"
+        took = f"{plural(share.num_frames, 'frame')}, model {format_seconds(share.model_seconds)}"
         terminal.fact(name, f"{took}, at most {format_memory(share.peak_memory)}", is_detail=True)
     terminal.done(**report.facts())
 
@@ -70,16 +83,17 @@ def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
     """Show what a preview will hold."""
     source, facts = plan.scenes.source, plan.facts()
     terminal.event("plan", **facts)
-    terminal.fact("source", f"{source.path}: {source.width}x{source.height}, {source.num_frames} frames")
+    length = plural(source.num_frames, "frame")
+    terminal.fact("source", f"{source.path}: {source.width}x{source.height}, {length}")
     settings = f", {len(plan.variants)} settings" if len(plan.variants) > 1 else ""
     moments = ", ".join(map(format_seconds, facts["moments"]))
-    terminal.fact("shown", f"from {moments}: {plan.num_frames} frames{settings}")
+    terminal.fact("shown", f"from {moments}: {plural(plan.num_frames, 'frame')}{settings}")
 
 
 def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") -> None:
     """Show where a preview is, and what the job itself would take."""
     costs = [asdict(cost) for cost in preview.costs]
-    terminal.event("done", outputs=preview.videos, crops=preview.crops, page=preview.page, costs=costs)
+    terminal.finished(outputs=preview.videos, crops=preview.crops, page=preview.page, costs=costs)
     terminal.results(*filter(None, (*preview.videos, preview.crops, preview.page)))
     what = "the whole video" if plan.within.is_whole else "this part of the video"
     for cost in preview.costs:
@@ -87,6 +101,17 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
         level = _level(cost.noise_level, is_estimated=cost.is_estimated)
         each = f"{cost.seconds_per_frame:.3g} s a frame, noise level {level}"
         terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
+
+
+def _made(report: "Report") -> str:
+    """Return how many frames were made, by this run and by earlier ones, and how fast."""
+    took, earlier = format_seconds(report.seconds), report.num_frames - report.num_new
+    frames = plural(report.num_frames, "frame")
+    if not report.num_new:
+        return f"{frames}, all by an earlier run, joined in {took}"
+    by_earlier = f", {earlier} of them by an earlier run," if earlier else ""
+    speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
+    return f"{frames}{by_earlier} in {took} ({speed})"
 
 
 def _level(level: int | None, *, is_estimated: bool) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from vidx4.diffusion.host import available_memory, total_memory
 from vidx4.errors import MemoryLimitError
+from vidx4.syntax import format_disk
 
 DECODE_TILES = (128, 96, 64)
 """Sides of the tiles that an autoencoder decodes at once, in latents, from the fastest to the smallest."""
@@ -127,9 +128,9 @@ def check_size(device: torch.device, width: int, height: int) -> None:
     each = HOST_BYTES_PER_PIXEL + FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL
     reduced = math.sqrt(max(0.0, SHARE_OF_DEVICE * total - base) / each / (width * height))
     fitting = f"{max(1, int(width * reduced))}x{max(1, int(height * reduced))}"
-    memory = f"{total / 1e9:.3g} GB of {device} memory{' and swap' if is_on_host else ''}"
+    memory = f"{format_disk(total)} of {device} memory{' and swap' if is_on_host else ''}"
     raise MemoryLimitError(
-        f"{width}x{height} needs at least about {needed / 1e9:.3g} GB, but there are only {memory}: "
+        f"{width}x{height} needs at least about {format_disk(needed)}, but there are only {memory}: "
         f"reduce it (about {fitting} fits), use another --device, or start anyway with --ignore-memory."
     )
 

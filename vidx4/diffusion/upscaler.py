@@ -28,6 +28,7 @@ from vidx4.diffusion.render import make_renderer
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
+from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
@@ -137,15 +138,15 @@ class Upscaler:
 
     def _check_fit(self, preferred: Fit, fit: Fit, size: str, needed: int, available: int) -> None:
         """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""
-        memory = f"{available / 1e9:.3g} GB of {self.components.device} memory"
+        memory = f"{format_disk(available)} of {self.components.device} memory"
         if needed > available:
-            problem = f"about {needed / 1e9:.3g} GB, but only {memory} can be used"
+            problem = f"about {format_disk(needed)}, but only {memory} can be used"
             if self.options.max_memory is not None:
                 raise MemoryLimitError(f"{size} needs {problem}: {WAY_OUT}.")
             _logger.warning("%s may need %s: it may fail.", size, problem)
         elif needed > (now := free(self.components.device)):
-            text = "%s needs about %.3g GB, but only %.3g GB of %s memory is free now: it may run out."
-            _logger.warning(text, size, needed / 1e9, now / 1e9, self.components.device)
+            text = "%s needs about %s, but only %s of %s memory is free now: it may run out."
+            _logger.warning(text, size, format_disk(needed), format_disk(now), self.components.device)
         if change := fit.difference(replace(preferred, batch_size=fit.batch_size)):
             _logger.warning("To fit into %s, %s is enlarged %s.", memory, size, change)
 

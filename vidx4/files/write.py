@@ -19,7 +19,7 @@ from secrets import token_hex
 
 from av.error import FFmpegError
 
-from vidx4.errors import DiskFullError, OutputError
+from vidx4.errors import DiskFullError, OutputError, SourceError
 from vidx4.files.flags import NO_FOLLOW, NO_WAIT
 from vidx4.files.lock import try_lock
 
@@ -53,6 +53,7 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
     Raises:
         DiskFullError: the disk is full.
         OutputError: the file can't be written for another reason, or exists.
+        SourceError: another file, which is named, can't be read in the block.
     """
     with _errors_about(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,12 +252,26 @@ def is_hidden_name(name: str) -> bool:
 
 @contextmanager
 def _errors_about(path: Path) -> Iterator[None]:
-    """Turn errors of writing to a path into errors for the user."""
+    """Turn errors of writing to a path into errors for the user.
+
+    What is written is read from elsewhere meanwhile: an error that names another file is about that.
+    """
     try:
         yield
     except (OSError, FFmpegError) as error:
+        if other := _other_file(error, path):
+            raise SourceError(f"{other} can't be read: {_reason(error)}.") from error
         kind = DiskFullError if error.errno in _FULL else OutputError
         raise kind(f"{path} can't be written: {_reason(error)}.") from error
+
+
+def _other_file(error: OSError | FFmpegError, path: Path) -> Path | None:
+    """Return the file that an error names; None if it is the one that is written, on its way, or unknown."""
+    if not isinstance(error.filename, str | bytes):
+        return None
+    named, path = Path(os.fsdecode(error.filename).removeprefix("file:")), path.absolute()
+    is_own = named.absolute() in (path, *path.parents) or any(map(is_hidden_name, named.parts))
+    return None if is_own else named
 
 
 def _reason(error: Exception) -> str:

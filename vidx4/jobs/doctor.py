@@ -5,15 +5,16 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from vidx4.diffusion.device import choose_device, choose_dtype
-from vidx4.diffusion.models.registry import known_models
+from vidx4.diffusion.models.known import known_models
 from vidx4.media.formats.encoders import installed_codecs
+from vidx4.syntax import format_disk
 
 ENOUGH_DISK = 10 * 10**9
 
@@ -26,11 +27,13 @@ class Finding:
     is_fine: bool
     message: str
     advice: str = ""
+    """What to do about it; empty if nothing has to be done."""
 
 
 def examine() -> list[Finding]:
     """Check Python, PyTorch, devices, encoders, models, Ray and the disk."""
-    return [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
+    found = [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
+    return [replace(each, advice="") if each.is_fine else each for each in found]
 
 
 def _python() -> Finding:
@@ -63,7 +66,7 @@ def _encoders() -> Finding:
 
 def _models() -> Iterator[Finding]:
     for model in known_models():
-        message = f"{model.size / 1e6:.1f} MB in {model.folder}" if model.folder else "not on this machine"
+        message = f"{format_disk(model.size)} in {model.folder}" if model.folder else "not on this machine"
         yield Finding(f"model {model.name}", model.folder is not None, message, model.advice)
 
 
@@ -76,5 +79,5 @@ def _ray() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     return Finding(
-        "disk", free > ENOUGH_DISK, f"{free / 1e9:.1f} GB free here", "An hour of 4x video takes several GB."
+        "disk", free > ENOUGH_DISK, f"{format_disk(free)} free here", "An hour of 4x video takes several GB."
     )

@@ -20,7 +20,7 @@ from vidx4.jobs.plan import Plan
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
-from vidx4.syntax import format_disk
+from vidx4.syntax import format_disk, plural
 from vidx4.video import TimeRange
 
 NUM_PLACES, NUM_FRAMES = 4, 6
@@ -139,7 +139,7 @@ def disk_needed(plan: Plan, folder: WorkFolder) -> int:
 
 def _speed(folder: WorkFolder, meter: Meter, num_workers: int) -> tuple[float, str]:
     if meter.num_new:
-        what = f"measured on {meter.num_new} frames of this video"
+        what = f"measured on {plural(meter.num_new, 'frame')} of this video"
         seconds = meter.seconds_per_frame(without_reuse=True)
         if num_workers == 1 or meter.num_parts > 1:
             return seconds, f"{what} on this device" if num_workers == 1 else what
@@ -148,7 +148,7 @@ def _speed(folder: WorkFolder, meter: Meter, num_workers: int) -> tuple[float, s
     parts = parts[1:] or parts  # the first includes warming up
     num_computed = sum(part.num_frames - part.num_reused for part in parts)
     seconds = sum(part.seconds for part in parts)
-    return seconds / max(num_computed, 1), f"measured on the {folder.num_done} frames that are done"
+    return seconds / max(num_computed, 1), f"measured on {plural(folder.num_done, 'frame')} of an earlier run"
 
 
 def _states(folder: WorkFolder, num_shots: int = 1) -> int:

@@ -110,10 +110,10 @@ def differences(was: Identity, is_: Identity) -> str:
 
 def _differences(was: Identity, is_: Identity) -> Iterator[str]:
     for name in {**was, **is_}:
-        before, now = was.get(name), is_.get(name)
+        before, now = (None if each.get(name) == "" else each.get(name) for each in (was, is_))
         if before != now:
             yield _DIGESTS.get(name, f"{name} was {_shown(before)} and is {_shown(now)}")
 
 
 def _shown(value: str | float | None) -> str:
-    return "not set" if value in (None, "") else textwrap.shorten(str(value), _MAX_SHOWN)
+    return "not set" if value is None else textwrap.shorten(str(value), _MAX_SHOWN)

@@ -5,12 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vidx4.errors import SourceError
 from vidx4.frames import SCALE, FrameBatch, pixel_dtype
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor, StageSeconds
 from vidx4.jobs.shots import Batch, ShotBatch, by_shot
 from vidx4.jobs.threads import ahead
+from vidx4.media.damage import too_damaged
 from vidx4.media.decode import read_frames
 from vidx4.media.stall import PATIENCE, Pulse
 from vidx4.temporal.follow import Followed, FollowedBatch
@@ -62,7 +62,7 @@ def decoded(plan: Plan, batch_size: int, place: Place, monitor: Monitor) -> Gene
         # Asked for every decoded frame, so this is where a decoder far ahead of its first batch is stopped.
         monitor.control.check()
         if plan.request.strict and monitor.damage:
-            raise SourceError(f"{plan.source.path} is damaged: {' '.join(monitor.damage.sentences())}")
+            raise too_damaged(plan.source.path, " ".join(monitor.damage.sentences()))
         return pts >= place.shown_from
 
     pulse = Pulse()  # a resumed job may decode for long before the first frame it wants

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from vidx4.appearance import color_name
 from vidx4.errors import OptionError
 from vidx4.files.read import is_folder_at
 from vidx4.files.write import real_folder
@@ -18,7 +19,7 @@ from vidx4.media.pictures.write_sequence import split_output
 from vidx4.media.rehearse import Rehearsal, rehearse
 from vidx4.media.source import CheckSize, accept, read_source
 from vidx4.media.streams import choose_suffix
-from vidx4.syntax import format_seconds
+from vidx4.syntax import format_seconds, plural
 from vidx4.video import Fields, Source, TimeRange
 
 WORK_SUFFIX = ".vidx4"
@@ -26,9 +27,14 @@ WORK_SUFFIX = ".vidx4"
 _MAX_NAME_SIZE = 255
 """Most bytes of a name on common file systems."""
 _TREATED = {
-    Fields.KEEP: "frames are enlarged as they are, combing included",
-    Fields.FRAME: "each frame is deinterlaced (bwdif); --deinterlace field keeps all motion",
-    Fields.FIELD: "each field becomes a frame (bwdif), which doubles the frame rate",
+    Fields.KEEP: "frames are enlarged as they are, combing included; --deinterlace frame removes it",
+    Fields.FRAME: (
+        "each frame is deinterlaced (bwdif); --deinterlace field makes a frame of each field, which keeps "
+        "all motion, and --deinterlace off leaves frames as they are"
+    ),
+    Fields.FIELD: (
+        "each field becomes a frame (bwdif), which doubles the frame rate; --deinterlace frame keeps the rate"
+    ),
 }
 """What to report about interlaced video."""
 
@@ -148,11 +154,9 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
 
 
 def _why_empty(source: Source, span: TimeRange) -> str:
-    if span.start is not None and span.stop is not None and span.stop <= span.start:
-        return f"--stop ({float(span.stop):g} s) must be later than --start ({float(span.start):g} s)"
     if (span.start or 0) < source.duration:
         return "it is shorter than its clock can measure"
-    return f"it is {float(source.duration):.3f} s long"
+    return f"the video is {format_seconds(float(source.duration))} long"
 
 
 def default_output(path: Path, suffix: str) -> Path:
@@ -201,7 +205,7 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
         more = f" and {len(places) - 5} more places" if len(places) > 5 else ""
         yield f"The timestamps restart or jump at {first}{more}: they continue there without a gap."
     if source.num_respaced:
-        what = "1 frame has" if source.num_respaced == 1 else f"{source.num_respaced} frames have"
+        what = f"{plural(source.num_respaced, 'frame')} {'has' if source.num_respaced == 1 else 'have'}"
         yield f"{what} the same time as the one before: they are spaced apart."
     if source.has_wrong_order:
         yield "The file states the times of frames in a wrong order: they are given to the frames in order."
@@ -210,7 +214,7 @@ def _warnings_of_times(source: Source) -> Iterator[str]:
 def _warnings_of_tags(source: Source) -> Iterator[str]:
     if source.odd_colors:
         names = (odd.partition(" ")[0] for odd in source.odd_colors)
-        assumed = ", ".join(f"{name} {getattr(source.color, name)}" for name in names)
+        assumed = ", ".join(f"{name} {color_name(name, getattr(source.color, name))}" for name in names)
         yield (
             f"The video is tagged with colours that it can't have ({', '.join(source.odd_colors)}, codes of "
             f"H.273): the usual ones are assumed ({assumed})."
@@ -219,7 +223,10 @@ def _warnings_of_tags(source: Source) -> Iterator[str]:
 
 def _warnings_of_fields(source: Source) -> Iterator[str]:
     if source.fields == Fields.FILM:
-        yield "The video is telecined film: the pulldown is removed, which leaves 24000/1001 frames a second."
+        yield (
+            "The video is telecined film: the pulldown is removed, which leaves 23.976 frames a second; "
+            "--inverse-telecine off keeps all frames."
+        )
     elif source.is_interlaced or source.fields != Fields.KEEP:
         yield f"The video is interlaced: {_TREATED[source.fields]}."
 

@@ -1,6 +1,5 @@
 """The report of a finished job."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from vidx4.jobs.progress import StageSeconds, WorkerStats
 from vidx4.media.formats.containers import FORMATS
 from vidx4.media.pictures.read_sequence import SUFFIXES
 from vidx4.media.place import check_writable
+from vidx4.printing import to_json
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,4 @@ def write_report(path: Path, facts: dict[str, Any]) -> None:
         OutputError: the file can't be written.
     """
     with write_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(facts, indent=1, default=str) + "\n")
+        unfinished.write_text(to_json(facts, indent=1) + "\n")

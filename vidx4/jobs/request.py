@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from vidx4.errors import OptionError
 from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
 from vidx4.option import Option, Panel, validate
-from vidx4.syntax import Syntax
+from vidx4.syntax import TIME, Syntax
 from vidx4.video import WHOLE, TimeRange
 
 
@@ -32,6 +33,12 @@ class Request:
         bool, Option("Replace files that exist.", Panel.OUTPUT, short="-y", is_common=True)
     ] = False
     strict: Annotated[bool, Option("Fail if a frame can't be decoded.", Panel.JOB)] = False
+
+    def __post_init__(self) -> None:
+        start, stop = self.span.start, self.span.stop
+        if start is not None and stop is not None and stop <= start:
+            times = f"--stop ({TIME.format(stop)} s) must be later than --start ({TIME.format(start)} s)"
+            raise OptionError(f"{times}: it is no length, but a place in the video.")
 
 
 OF_A_COPY = (

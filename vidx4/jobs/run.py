@@ -10,7 +10,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, SourceChangedError, SourceError
+from vidx4.errors import DiskFullError, LossError, SourceChangedError
 from vidx4.files.write import remove_remains
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
@@ -24,10 +24,10 @@ from vidx4.jobs.request import Request
 from vidx4.jobs.storage import FAILURES, Storage
 from vidx4.jobs.work_folder import WorkFolder, work_folder
 from vidx4.media.checks import require_kept
-from vidx4.media.damage import Damage
+from vidx4.media.damage import Damage, too_damaged
 from vidx4.media.mux import join
 from vidx4.media.place import check_writable
-from vidx4.syntax import format_disk
+from vidx4.syntax import format_disk, plural
 
 
 class Run:
@@ -99,8 +99,8 @@ class Run:
         num_missing = self._plan.num_frames - sum(part.num_frames for part in self._folder.parts.values())
         damage = self._monitor.damage
         if damage or num_missing:
-            found = " ".join(damage.sentences()) or f"{num_missing} frames are missing."
-            raise SourceError(f"{self._plan.source.path} is damaged: {found}")
+            found = " ".join(damage.sentences()) or f"{plural(num_missing, 'frame')} can't be decoded."
+            raise too_damaged(self._plan.source.path, found)
 
     def _joined(self) -> tuple[int, ...]:
         while True:
@@ -196,9 +196,10 @@ def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     if folder.parts and folder.path.is_dir() and not isinstance(error, SourceChangedError):
         if isinstance(error, DiskFullError):
             error.add_note(f"The job needs about {format_disk(disk_needed(plan, folder))} more.")
+        how = "the same command with --accept-loss" if isinstance(error, LossError) else "the same command"
         error.add_note(
             f"{folder.num_done} of {plan.num_frames} frames are kept in {folder.path} "
-            f"({format_disk(folder.size)}): run the same command to resume."
+            f"({format_disk(folder.size)}): {how} resumes."
         )
 
 

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from hashlib import sha256
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from av.container.streams import StreamContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidx4.errors import OutputError
+from vidx4.appearance import COLOR_NAMES, ColorDescription, Margins, color_name
+from vidx4.errors import LossError
 from vidx4.media.container import open_source
 from vidx4.media.display.hdr import is_same_hdr
 from vidx4.media.display.rotation import is_same_matrix
@@ -69,7 +71,7 @@ def check_kept(output: Output, path: Path, missing: Sequence[int] = (), *, accep
         accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `accept_loss` is not set.
+        LossError: something is lost, and `accept_loss` is not set.
     """
     require_kept(verify_output(output, path, missing), output.path, accept_loss=accept_loss)
 
@@ -83,7 +85,7 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
         accept_loss: whether a loss is only logged.
 
     Raises:
-        OutputError: something is lost, and `accept_loss` is not set.
+        LossError: something is lost, and `accept_loss` is not set.
     """
     failed = [check for check in checks if not check.is_kept]
     lost = [check for check in failed if not check.is_minor]
@@ -92,7 +94,10 @@ def require_kept(checks: Sequence[Check], path: Path, *, accept_loss: bool) -> N
     if lost and not accept_loss:
         what = "; ".join(f"{each.subject} is {each.found} but should be {each.expected}" for each in lost[:3])
         more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise OutputError(f"{path} can't keep everything: {what}{more}. --accept-loss writes it anyway.")
+        raise LossError(
+            f"{path} can't keep everything of its source: {what}{more}. Use --accept-loss to write it all "
+            "the same."
+        )
 
 
 def verify_output(output: Output, path: Path, missing: Sequence[int] = ()) -> list[Check]:
@@ -216,18 +221,43 @@ def _seconds(time: Fraction | None) -> str:
 def _picture(output: Output, copy: Source) -> Iterator[Check]:
     target, color = output.target, output.target.color
     yield Check.of("size", f"{target.width}x{target.height}", f"{copy.width}x{copy.height}")
-    yield Check.of("shape of pixels", target.sample_aspect_ratio, copy.sample_aspect_ratio)
+    yield Check.of("shape of pixels", *map(_ratio, (target.sample_aspect_ratio, copy.sample_aspect_ratio)))
     is_same = is_same_matrix(target.display_matrix, copy.display_matrix)
-    yield Check("display matrix", str(target.display_matrix), str(copy.display_matrix), is_same)
-    yield Check.of("margins", target.margins, copy.margins)
-    for name in ("matrix", "primaries", "transfer", "full_range", "chroma_location"):
-        yield Check.of(f"colour {name.replace('_', ' ')}", getattr(color, name), getattr(copy.color, name))
+    yield Check("display matrix", _matrix(target.display_matrix), _matrix(copy.display_matrix), is_same)
+    yield Check.of("margins", *map(_margins, (target.margins, copy.margins)))
+    for name in COLOR_NAMES:
+        codes = (getattr(each, name.replace(" ", "_")) for each in (color, copy.color))
+        yield Check.of(f"colour {name}", *(color_name(name, code) for code in codes))
+    yield Check.of("colour range", *map(_range, (color, copy.color)))
     yield Check.of("bit depth", target.encoder.bit_depth, copy.bit_depth)
-    yield Check.of("360-degree mapping", target.sphere, copy.sphere)
-    yield Check.of("stereoscopic layout", target.stereo, copy.stereo)
+    yield _same("360-degree mapping", target.sphere, copy.sphere)
+    yield _same("stereoscopic layout", target.stereo, copy.stereo)
     if target.hdr.mastering_display or target.hdr.content_light:
         is_kept = is_same_hdr(target.hdr, copy.hdr)
         yield Check("HDR metadata", "as the source's", "the same" if is_kept else "another", is_kept)
+
+
+def _same(subject: str, expected: object, found: object) -> Check:
+    """Return the check that two values are equal whose parts would tell people nothing."""
+    if expected is None or found is None:
+        return Check.of(subject, *("none" if each is None else "stored" for each in (expected, found)))
+    return Check(subject, "as wanted", "the same" if expected == found else "another", expected == found)
+
+
+def _ratio(ratio: Fraction) -> str:
+    return f"{ratio.numerator}:{ratio.denominator}"
+
+
+def _matrix(matrix: tuple[int, ...] | None) -> str:
+    return "upright" if matrix is None else " ".join(map(str, matrix))
+
+
+def _margins(margins: Margins) -> str:
+    return ", ".join(f"{side} {width}" for side, width in asdict(margins).items() if width) or "none"
+
+
+def _range(color: ColorDescription) -> str:
+    return "full" if color.full_range else "limited"
 
 
 def _captions(output: Output, path: Path, copy: Source) -> Iterator[Check]:
@@ -282,6 +312,21 @@ def _pairs(
         yield each, originals[each.stream.index], twins.pop(0) if twins else None
 
 
+def _parameters(name: str, given: StreamDigest, kept: StreamDigest) -> Check:
+    is_kept = given.parameters == kept.parameters
+    return Check(f"{name}: parameters", _sound(given.parameters), _sound(kept.parameters), is_kept)
+
+
+def _sound(parameters: Sequence[object]) -> str:
+    """Return the parameters of a stream, those of sound if it has any, in words."""
+    match parameters:
+        case bytes() as header, rate, channels:
+            return f"{rate} Hz, {channels} channels, header {sha256(header).hexdigest()[:8]}"
+        case _, rate, channels:
+            return f"{rate} Hz, {channels} channels"
+    return "none"
+
+
 def _surplus(
     pairs: Sequence[tuple[Carried, Stream, Stream | None]],
     written: StreamContainer,
@@ -300,7 +345,7 @@ def _packets(
 ) -> Iterator[Check]:
     if each.codec is None and is_cut:
         yield Check.of(f"{name}: codec", given.codec, kept.codec)
-        yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
+        yield _parameters(name, given, kept)
         if given.has_packets:  # the output has more before, for its decoder
             (content, times), (other, found) = (each.last(given.num_packets) for each in (given, kept))
             yield Check.of(f"{name}: content", content, other)
@@ -316,9 +361,9 @@ def _packets(
             tolerance = (kept.time_base + given.rounding) / 2
             if each.stream.codec not in _CLOCKED:
                 yield _times(f"{name}: time of packet", given.times, kept.times, tolerance)
-            yield Check.of(f"{name}: parameters", given.parameters, kept.parameters)
+            yield _parameters(name, given, kept)
     elif each.stream.kind == "audio":
-        yield Check.of(f"{name}: channels", given.parameters[-1:], kept.parameters[-1:])
+        yield Check.of(f"{name}: channels", *(each.parameters[-1] for each in (given, kept)))
         yield _times(f"{name}: length", [given.length], [kept.length], Fraction(1, 10))
     else:
         there = set(kept.texts)
@@ -339,7 +384,12 @@ def _tags(stream: Stream, twin: Stream, output: Output) -> Iterator[Check]:
     if isinstance(stream, VideoStream) and stream.index != output.source.video_index:
         wanted &= ~Disposition.default
     is_kept = not wanted & ~twin.disposition
-    yield Check(f"{name}: dispositions", str(wanted), str(twin.disposition & written), is_kept, is_minor=True)
+    flags = _flags(wanted), _flags(twin.disposition & written)
+    yield Check(f"{name}: dispositions", *flags, is_kept, is_minor=True)
+
+
+def _flags(dispositions: Disposition) -> str:
+    return ", ".join((each.name or "").replace("_", " ") for each in dispositions) or "none"
 
 
 def _description(output: Output, path: Path) -> Iterator[Check]:

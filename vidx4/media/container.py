@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -43,6 +44,8 @@ _UNORDERED = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 """Demuxers of containers without presentation times."""
 _PATIENCE = 120.0
 """Seconds to wait for a file to be opened, or for its next bytes."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+"""An address such as `https://example.org/film.mp4`, whose slashes a path may have joined."""
 _PLANE = ".y"
 """The suffix of files of one plane of a picture: FFmpeg looks for the others beside them."""
 _LISTS = (b"ffconcat version", b"#EXTM3U", b"<")
@@ -126,12 +129,23 @@ def _is_protected(container: InputContainer) -> bool:
     return "ASF_Protection_Type" in container.metadata or any("enc_key_id" in s.metadata for s in videos)
 
 
+def why_missing(name: str) -> str:
+    """Return a sentence on a file that is not there; as a path, an address has lost a slash."""
+    if address := _ADDRESS.fullmatch(name):
+        scheme, rest = address.groups()
+        return (
+            f"{scheme}://{rest} is an address, and vidx4 reads files: download it first, and give the path "
+            "of the file."
+        )
+    return f"{name} does not exist."
+
+
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
             raise SourceError(f"{path} is a folder without numbered pictures.")
         if not path.exists():
-            raise SourceError(f"{path} does not exist.")
+            raise SourceError(why_missing(str(path)))
         if not path.is_file():
             raise SourceError(f"{path} is not a file.")
         if path.stat().st_size == 0:

@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
+
+from vidx4.errors import SourceError
+from vidx4.syntax import plural
 
 _MAX_PLACES = 5
 """The most places that a sentence names."""
+
+
+def too_damaged(path: Path, found: str) -> SourceError:
+    """Return the error about a source that the user wants whole."""
+    return SourceError(f"{path} is damaged: {found} Leave out --strict to enlarge what can be decoded.")
 
 
 @dataclass
@@ -46,7 +55,7 @@ class Damage:
 
 
 def _number(times: set[Fraction], noun: str) -> str:
-    return f"{len(times)} {noun}{'s' if len(times) > 1 else ''}"
+    return plural(len(times), noun)
 
 
 def _places(times: set[Fraction]) -> str:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vidx4.diffusion.models.registry import COMPACT_FOLDER, find, load
+from vidx4.diffusion.models.known import COMPACT_FOLDER
+from vidx4.diffusion.models.registry import find, load
 from vidx4.diffusion.models.weights import MAX_TENSORS
 from vidx4.errors import ModelError
 

@@ -20,15 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from tests import sd_x4
 from vidx4.diffusion.models import hub
-from vidx4.diffusion.models.registry import (
-    COMPACT_FOLDER,
-    SD_X4_REPOSITORY,
-    choose_model,
-    find,
-    is_hub_id,
-    known_models,
-    load,
-)
+from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, known_models
+from vidx4.diffusion.models.registry import choose_model, find, is_hub_id, load
 from vidx4.errors import ModelError, OptionError
 
 CPU = torch.device("cpu")

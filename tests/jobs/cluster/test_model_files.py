@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.jobs.cluster.test_backend import STORE
-from vidx4.diffusion.models.registry import COMPACT_FOLDER, load
+from vidx4.diffusion.models.known import COMPACT_FOLDER
+from vidx4.diffusion.models.registry import load
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError
 from vidx4.jobs.cluster.model_files import ModelFiles, Models, received

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vidx4.jobs.folder.supervisor import FAILED, STOPPED, Supervisor, command_for
+from vidx4.errors import WorkerError
+from vidx4.jobs.folder.supervisor import STOPPED, Supervisor, command_for
 
 ROOT = Path(__file__).parents[3]
 PROLOGUE = """
@@ -89,9 +90,9 @@ def test_a_process_that_dies_of_no_file_is_not_started_again(
         work(journal, "a")
         {end}
     """
-    code, lines, (warning,) = supervise(body, capfd)
-    assert (code, lines) == (FAILED, ["a done "])
-    assert "no file" in warning
+    with pytest.raises(WorkerError, match="no file"):
+        supervise(body, capfd)
+    assert capfd.readouterr().out.splitlines() == ["a done "]
 
 
 def test_a_library_that_exits_is_noticed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -44,6 +45,11 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
     folder = cached(repository, revision)
     if folder is not None:
         return folder
+    if not _has_home():
+        raise ModelError(
+            f"{repository} can't be downloaded: there is no home folder to keep it in. "
+            "Set HF_HOME to a folder."
+        )
     logging.set_verbosity_error()  # the library warns of each retry, even if one succeeds
     try:
         files = [f.filename for f in snapshot_download(repository, revision=revision, dry_run=True)]
@@ -54,11 +60,18 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
 
 def cached(repository: str, revision: str | None) -> Path | None:
     """Return the folder of a repository in the local cache; None if it is missing or incomplete."""
+    if not _has_home():
+        return None
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (OSError, HFValidationError):
         return None
     return folder if is_complete(folder) else None
+
+
+def _has_home() -> bool:
+    """Return whether the place of the cache is known; a user without an entry and a HOME has none."""
+    return not HF_HUB_CACHE.startswith("~")
 
 
 def is_complete(folder: Path) -> bool:
@@ -103,6 +116,11 @@ def _explain(repository: str, revision: str | None, error: Exception) -> str:
             return f"The repository {repository} has no revision {revision}. {way_out}"
         case FileNotFoundError() if not isinstance(error, LocalEntryNotFoundError):
             return f"The repository {repository} can't be used: {error}. {way_out}"
+        case PermissionError():
+            return (
+                f"{repository} can't be kept in {HF_HUB_CACHE}, which you may not write to. "
+                "Set HF_HOME to another folder."
+            )
         case OfflineModeIsEnabled():
             return f"{repository} is not in the local cache, and HF_HUB_OFFLINE forbids downloads. {way_out}"
         case HfHubHTTPError():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.known import COMPACT_FOLDER
 from vidx4.diffusion.models.loading import load_network
-from vidx4.diffusion.models.registry import COMPACT_FOLDER
 
 TILE = 48
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import transformers
 from vidx4.diffusion.models.compact import load_compact
 from vidx4.diffusion.models.components import Components, LoadSettings
 from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.hub import cached, fetch
+from vidx4.diffusion.models.hub import fetch
+from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, SD_X4_REVISION
 from vidx4.diffusion.models.rules import shown
 from vidx4.errors import ModelError
 
@@ -22,10 +22,6 @@ for _library in (diffusers, transformers):
     _library.utils.logging.set_verbosity_error()
     _library.utils.logging.disable_progress_bar()
 
-COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"
-SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
-SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
-"""Commit of the repository, so that its files never change under a job."""
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w.-]*(?:/\w[\w.-]*)*)?", re.ASCII)
 """A repository of the hub, and a branch, tag or commit of it. A path such as `./name` is none."""
 
@@ -138,36 +134,3 @@ _FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], LoadSettings], Compone
     "CompactUpscaler": load_compact,
     "StableDiffusionUpscalePipeline": _load_stable_diffusion,
 }
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model with a name that the program knows, and whether it is on this machine."""
-
-    name: str
-    description: str
-    """What the model is, and what for."""
-    folder: Path | None
-    """Folder of the model's files; None if it is not on this machine."""
-    size: int
-    """Bytes of the model's files; 0 if it is not on this machine."""
-    advice: str
-    """How to get the model; empty if it is bundled."""
-
-
-def known_models() -> list[KnownModel]:
-    """Return the models that the program knows by name."""
-    return [
-        _known("compact", "bundled; for CPUs, previews and small GPUs", COMPACT_FOLDER, ""),
-        _known(
-            "sd-x4",
-            f"Stable Diffusion x4 Upscaler ({SD_X4_REPOSITORY}); for CUDA GPUs",
-            cached(SD_X4_REPOSITORY, SD_X4_REVISION),
-            "It is downloaded on first use (1.7 GB in float16, 3.5 GB in float32).",
-        ),
-    ]
-
-
-def _known(name: str, description: str, folder: Path | None, advice: str) -> KnownModel:
-    files = [] if folder is None else [path for path in folder.rglob("*") if path.is_file()]
-    return KnownModel(name, description, folder, sum(path.stat().st_size for path in files), advice)

@@ -15,6 +15,7 @@ from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.models.folder import own_file
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
+from vidx4.syntax import format_disk
 
 MAX_HEADER_SIZE = 16 << 20
 """Most bytes of names and shapes in a file of weights: a hundred times what the published models have."""
@@ -132,8 +133,8 @@ def _check(
     size, memory = dtype.itemsize * sum(each.numel() for each in wanted.values()), total_memory()
     if size > memory:
         raise ModelError(
-            f"{path} can't be used: its weights take {size / 1e9:.0f} GB, but this machine has "
-            f"{memory / 1e9:.0f} GB of memory."
+            f"{path} can't be used: its weights take {format_disk(size)}, but this machine has "
+            f"{format_disk(memory)} of memory."
         )
 
 

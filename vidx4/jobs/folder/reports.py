@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.errors import BatchError, StoppedError
+from vidx4.syntax import plural
 
 NUM_NAMED = 5
 """Files passed over that are named."""
@@ -79,44 +80,38 @@ def plan_summary(looks: Sequence[Mapping[str, Any]], passed_over: Mapping[str, s
     }
 
 
-def check_outcomes(reports: Sequence[FileReport], *, is_stopped: bool = False) -> None:
+def check_outcomes(reports: Sequence[FileReport], stop: StoppedError | None = None) -> None:
     """Make sure that all is well with the files; if not, say what to do next.
 
     Args:
         reports: what became of each.
-        is_stopped: whether the user stopped the work.
+        stop: what ended the work early, if anything did.
 
     Raises:
-        StoppedError: the user stopped it.
+        StoppedError: the work ended early.
         BatchError: some files failed, or are left.
     """
-    failed = [report.path for report in reports if report.outcome == Outcome.FAILED]
+    failed = [str(report.path) for report in reports if report.outcome == Outcome.FAILED]
     num_left = sum(report.outcome == Outcome.LEFT for report in reports)
-    if not (failed or num_left or is_stopped):
+    if not (failed or num_left or stop):
         return
-    what = ["Stopped."] if is_stopped else []
-    what += (
-        [f"{len(failed)} of {_files(len(reports))} failed: {_named([*map(str, failed)])}."] if failed else []
-    )
-    what += (
-        [f"{num_left} of {_files(len(reports))} {'is' if num_left == 1 else 'are'} left."] if num_left else []
-    )
-    error = (StoppedError if is_stopped else BatchError)(" ".join(what))
+    what, count = [str(stop)] if stop else [], plural(len(reports), "file")
+    if failed:
+        what.append(f"{len(failed)} of {count} failed: {_named(failed)}.")
+    if num_left:
+        what.append(f"{num_left} of {count} {'is' if num_left == 1 else 'are'} left.")
+    error = (type(stop) if stop else BatchError)(" ".join(what))
     if failed:
         error.add_note("The same command tries those that failed again, once what is wrong is mended.")
     if num_left:
-        error.add_note("The same command goes on with what is left.")
+        error.add_note("The same command continues with what is left.")
     raise error
 
 
 def name_passed_over(names: Sequence[str], reason: str, *, show_all: bool = False) -> str:
     """Return a sentence on the files that are passed over; it names some of them, or all."""
     verb = "is" if len(names) == 1 else "are"
-    return f"{_files(len(names))} {verb} passed over, {reason}: {_named(names, show_all=show_all)}"
-
-
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number} files"
+    return f"{plural(len(names), 'file')} {verb} passed over, {reason}: {_named(names, show_all=show_all)}"
 
 
 def _named(names: Sequence[str], *, show_all: bool = False) -> str:

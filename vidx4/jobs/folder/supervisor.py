@@ -14,12 +14,13 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
+from vidx4.errors import WorkerError
 from vidx4.files.stamp import Stamp
 from vidx4.jobs.folder.journal import VARIABLE, Past, PastReport, stamp_of
 from vidx4.jobs.folder.reports import FileReport, Outcome
 
-FAILED, STOPPED = 1, 130
-"""Exit codes."""
+STOPPED = 130
+"""Exit code."""
 _POLL_SECONDS = 0.1
 """Longest single wait: only between waits are signals handled for sure."""
 _MAX_STOPS = 2
@@ -70,7 +71,11 @@ class Supervisor:
         """How many processes died while they worked on a file."""
 
     def run(self) -> int:
-        """Work on the batch; return the exit code."""
+        """Work on the batch; return the exit code.
+
+        Raises:
+            WorkerError: the process ended while it worked on no file, which may happen again.
+        """
         for each in self._signals:
             signal.signal(each, self._stop)
         for each in self._others:
@@ -83,8 +88,9 @@ class Supervisor:
             if code == STOPPED or (code >= 0 and not self._at_work):
                 return code
             if not self._at_work:
-                self._warn(f"The batch ended ({_how(code)}) while it worked on no file: start it again.")
-                return FAILED
+                raise WorkerError(
+                    f"The batch ended ({_how(code)}) while it worked on no file: start it again."
+                )
             self._blame(_how(code))
 
     def _stop(self, number: int, _: object) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from av.video.format import VideoFormat
 
-from vidx4.appearance import UNSPECIFIED, ColorDescription
+from vidx4.appearance import COLOR_NAMES, UNSPECIFIED, ColorDescription
 
 RGB_MATRIX = 0
 _DERIVED_MATRIX = 12
@@ -14,22 +14,11 @@ _PRIMARIES = frozenset({1, *range(4, 13)})
 _TRANSFERS = frozenset({1, *range(4, 19)})
 """Codes that say something: 0 and 3 are reserved, as are all above."""
 _BT709, _BT2020 = 1, 9
-_SCARCELY_NAMED = {
-    8: "YCgCo",
-    10: "BT.2020 with constant luminance",
-    11: "SMPTE ST 2085",
-    12: "derived from the primaries",
-    13: "derived from the primaries, with constant luminance",
-    14: "ICtCp",
-    15: "IPT-C2",
-    16: "YCgCo-Re",
-    17: "YCgCo-Ro",
-}
 
 
 def name_of_matrix(code: int) -> str:
-    """Return the name of a matrix that few videos have, with its code; of others, only the code."""
-    name = _SCARCELY_NAMED.get(code)
+    """Return the name of a matrix, with its code."""
+    name = COLOR_NAMES["matrix"].get(code)
     return f"{name} (H.273 code {code})" if name else f"H.273 code {code}"
 
 
