@@ -14,6 +14,7 @@ from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError, StoppedError
 from vidx4.jobs.cluster.options import ClusterOptions
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
 
@@ -57,10 +58,10 @@ def batch(
 
     if job.report is not None:
         check_report(job.report, folder)
-    output = destination.or_positional(to)
+    output = destination.or_positional(None if to is None else Destination(to))
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder)
+    selection = Selection(folder, output.path, files.include, files.exclude, files.trust_folder)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     with supervised(heeded_signals()) as journal, loader(cluster, options.device) as load:
         todo = Batch(

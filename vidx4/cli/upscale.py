@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidx4.cli.options import OutputOptions
+from vidx4.cli.options import More, OutputOptions, parse_input, refuse_more
 from vidx4.cli.program import command
 from vidx4.cli.terminal import Terminal
 from vidx4.cli.video_view import show_estimate, show_plan, show_report
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
-from vidx4.jobs.request import OUTPUT, JobOptions, Request
+from vidx4.jobs.destination import OUTPUT, Destination
+from vidx4.jobs.request import JobOptions, Request
 from vidx4.option import options_of
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 Input = Annotated[
     Path,
-    typer.Argument(metavar="INPUT", help="A video, a still picture or a folder of numbered pictures."),
+    typer.Argument(
+        metavar="INPUT", parser=parse_input, help="A video, a still picture or a folder of numbered pictures."
+    ),
 ]
 Output = Annotated[
-    Path | None,
-    typer.Argument(metavar="OUTPUT", parser=OUTPUT.parse, help="Default: <stem>_x4 beside the input."),
+    Destination | None,
+    typer.Argument(
+        metavar="OUTPUT", parser=OUTPUT.parse, help="A file or a folder. Default: <stem>_x4 beside the input."
+    ),
 ]
 
 
@@ -41,16 +46,19 @@ def upscale(
     job: JobOptions,
     cluster: ClusterOptions,
     to: Output = None,
+    more: More = None,
 ) -> None:
     """Make a video or a still picture four times larger; run it again to resume.
 
-    If OUTPUT is a folder or a pattern such as frames/%06d.png, numbered pictures are written.
+    In a folder, the result is called <stem>_x4. If OUTPUT is a pattern such as frames/%06d.png, or INPUT is
+    numbered pictures and OUTPUT a folder, numbered pictures are written.
     """
     from vidx4.jobs.cluster.model_loader import check_memory, loader
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.still.read import is_picture, stored_size
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
+    refuse_more("upscale", more)
     output = destination.or_positional(to)
     if is_picture(source):
         _refuse_for_picture(typed)
@@ -77,11 +85,12 @@ def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
 
 def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:
     from vidx4.jobs.estimate import check_disk
-    from vidx4.jobs.report import check_report, write_report
+    from vidx4.jobs.report import IS_DRY_RUN, check_report, write_report
     from vidx4.jobs.run import start
 
     if job_options.report is not None:
-        check_report(job_options.report, plan.source.path, plan.output)
+        overwrite = plan.request.overwrite
+        check_report(job_options.report, plan.source.path, plan.output, overwrite=overwrite)
     job = backend.job(plan, job_options.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,
@@ -98,7 +107,10 @@ def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Te
         if not job_options.ignore_disk_space:
             check_disk(plan, estimate)
         if job_options.dry_run:
-            terminal.tell(f"The frames measured here are kept in {plan.work_folder} for the run itself.")
+            terminal.note(f"The frames measured here are kept in {plan.work_folder} for the run itself.")
+            if job_options.report is not None:
+                facts = {IS_DRY_RUN: True, **plan.facts(), **estimate.facts(job)}
+                write_report(job_options.report, facts)
             return
         report = run.finish()
     if job_options.report is not None:

@@ -16,6 +16,9 @@ from vidx4.media.formats.containers import FORMATS
 from vidx4.media.pictures.read_sequence import SUFFIXES
 from vidx4.media.place import check_writable
 
+IS_DRY_RUN = "is_dry_run"
+"""Key in the report of a dry run, which holds the plan and the estimate."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -57,24 +60,30 @@ class Report:
         return asdict(self) | {"output": str(self.output), "frames_per_second": self.frames_per_second}
 
 
-def check_report(path: Path, source: Path, output: Path | None = None) -> None:
-    """Check, before the work, that a report can be written; only another report is replaced by it.
+def check_report(path: Path, source: Path, output: Path | None = None, *, overwrite: bool = True) -> None:
+    """Check, before the work, that a report can be written; at most another report is replaced by it.
 
     Args:
         path: the report.
         source: what is enlarged.
         output: the file that is made of it; None for a folder of them.
+        overwrite: whether a report of finished work is replaced; that of a dry run always is.
 
     Raises:
         OutputError: it can't be written, or would take the place of something else.
     """
     check_writable(path, source, overwrite=True)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} can't be written: {path.parent} does not exist.")
     is_taken = path.suffix.lower() in (*FORMATS, *SUFFIXES) or _is_same(path, output)
     if is_taken or path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX):
         raise OutputError(f"{path} is the name of something else: choose one that ends with .json.")
     is_empty = not path.exists() or path.stat().st_size == 0
-    if not is_empty and not {"num_frames", "seconds"} <= read_json(path).keys():
+    present = read_json(path) if not is_empty else {}
+    if not is_empty and not {"num_frames", "seconds"} <= present.keys():
         raise OutputError(f"{path} exists and is no report: choose another name.")
+    if present and not overwrite and not present.get(IS_DRY_RUN):
+        raise OutputError(f"{path} already exists: choose another name, or use --overwrite.")
 
 
 def _is_same(path: Path, output: Path | None) -> bool:

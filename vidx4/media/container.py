@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -51,6 +52,8 @@ _BOXES = frozenset(
     [*b"ftyp moov mdat wide free skip moof styp sidx mfra emsg meta udta uuid".split(), b"jP  "]
 )
 """Kinds of boxes at the top of MP4, QuickTime and JPEG 2000 files."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)", re.DOTALL)
+"""An address as a path, which has lost one of its two slashes; a drive's name has one letter."""
 _HEAD = 8
 """Bytes that tell how a file is structured."""
 
@@ -127,9 +130,12 @@ def _is_protected(container: InputContainer) -> bool:
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SourceError(f"{path} is a folder without numbered pictures.")
+            raise SourceError(
+                f"{path} is a folder without numbered pictures: for one of videos, use vidx4 batch {path} "
+                "OUTPUT."
+            )
         if not path.exists():
-            raise SourceError(f"{path} does not exist.")
+            raise SourceError(_why_missing(path))
         if not path.is_file():
             raise SourceError(f"{path} is not a file.")
         if path.stat().st_size == 0:
@@ -137,6 +143,15 @@ def _check_readable(path: Path) -> None:
         _check_content(path)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _why_missing(path: Path) -> str:
+    """Return the message for a file that doesn't exist."""
+    if address := _ADDRESS.match(str(path)):
+        return f"{address[1]}://{address[2]} is an address, not a file: download it first."
+    if any(each in path.name for each in "*?["):
+        return f"{path} does not exist: no file matches that pattern."
+    return f"{path} does not exist."
 
 
 def _check_content(path: Path) -> None:

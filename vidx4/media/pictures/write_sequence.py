@@ -2,40 +2,51 @@
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from av.packet import Packet
 
 from vidx4.errors import OutputError
-from vidx4.files.read import is_folder_at
 from vidx4.files.write import is_hidden_name, write_whole_folder
-from vidx4.media.pictures.read_sequence import SUFFIXES, all_names, is_pattern, match_number
+from vidx4.media.pictures.read_sequence import (
+    SUFFIXES,
+    all_names,
+    find_sequence,
+    is_pattern,
+    is_sequence,
+    match_number,
+)
+from vidx4.media.place import IsOther, check_folder_of, never
 
 DEFAULT_PATTERN = "%06d.png"
-"""The names of pictures in an output of which only the folder was given."""
+"""The names of numbered pictures, if no others are given."""
 
 
-def split_output(output: str | Path) -> tuple[Path, str] | None:
-    """Return the folder and the pattern of an output of numbered pictures; None for any other output.
+def split_output(path: Path) -> tuple[Path, str] | None:
+    """Return the folder and the pattern of an output of numbered pictures, such as `frames/%06d.png`.
 
-    Numbered pictures are meant by a path that ends with a slash, by a folder that exists, and by a pattern
-    such as `frames/%06d.png`.
+    Returns:
+        None for any other output.
 
     Raises:
         OutputError: the pattern is for files of another kind than PNG.
     """
-    path = Path(output)
-    if is_pattern(path.name) and path.suffix.lower() in SUFFIXES:
-        if path.suffix.lower() != ".png":
-            raise OutputError(f"Numbered pictures are PNG files: let {path.name} end with .png.")
-        return path.parent, path.name
-    is_folder = str(output).endswith(("/", os.sep)) or is_folder_at(path)
-    return (path, DEFAULT_PATTERN) if is_folder else None
+    if not is_pattern(path.name) or path.suffix.lower() not in SUFFIXES:
+        return None
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"Numbered pictures are PNG files: let {path.name} end with .png.")
+    return path.parent, path.name
 
 
 def check_folder(
-    folder: Path, source: Path, pattern: str = DEFAULT_PATTERN, *, overwrite: bool = False
+    folder: Path,
+    source: Path,
+    pattern: str = DEFAULT_PATTERN,
+    *,
+    overwrite: bool = False,
+    is_other: IsOther = never,
 ) -> None:
     """Check that numbered pictures can be written to a folder without damage to what exists.
 
@@ -44,14 +55,16 @@ def check_folder(
         source: what the pictures are made from.
         pattern: the names of the pictures.
         overwrite: whether files with such names may be replaced.
+        is_other: tells whether such a file is a work of its own, which is not replaced even so.
 
     Raises:
         OutputError: it is not a folder, a link, holds the source, or is not empty; with `overwrite`, such
-            pictures don't count.
+            pictures don't count. Or nothing can be written to it.
     """
     try:
         if folder.is_symlink():
             raise OutputError(f"{folder} is a link: name the folder that it leads to.")
+        check_folder_of(folder / pattern)
         if not folder.exists():
             return
         if not folder.is_dir():
@@ -59,23 +72,29 @@ def check_folder(
         if _holds_source(folder, source):
             raise OutputError(f"{folder} holds the source itself: choose another folder.")
         names = (name for name in all_names(folder) if not is_hidden_name(name))
-        others = [name for name in names if not (overwrite and _is_replaceable(folder / name, pattern))]
+        may_replace = partial(_is_replaceable, pattern=pattern, is_other=is_other)
+        others = [name for name in names if not (overwrite and may_replace(folder / name))]
     except OSError as error:
         raise OutputError(f"{folder} can't be written: {error.strerror}.") from error
     if others:
-        raise OutputError(f"{folder} is not empty (it holds {others[0]}): name a new or an empty folder.")
+        raise OutputError(
+            f"{folder} is not empty (it holds {others[0]}): name a new or an empty folder, as in "
+            f"NEW/{pattern}."
+        )
 
 
 def _holds_source(folder: Path, source: Path) -> bool:
-    """Return whether the numbered pictures that are a source lie in a folder."""
-    if source.is_file() or not folder.exists():
-        return False
-    pictures = source if source.is_dir() else source.parent
-    return pictures.exists() and pictures.samefile(folder)
+    """Return whether a source, or numbered pictures that are one, lie in a folder, be it by way of links."""
+    if not is_sequence(source):
+        return source.exists() and Path(os.path.realpath(source)).parent.samefile(folder)
+    found = find_sequence(source)
+    places = {found.folder, *(each.parent for each in found.linked_files())}
+    return any(place.exists() and place.samefile(folder) for place in places)
 
 
-def _is_replaceable(path: Path, pattern: str) -> bool:
-    return match_number(path.name, pattern) is not None and path.is_file() and not path.is_symlink()
+def _is_replaceable(path: Path, pattern: str, is_other: IsOther) -> bool:
+    is_picture = match_number(path.name, pattern) is not None and path.is_file() and not path.is_symlink()
+    return is_picture and not is_other(path)
 
 
 def write_pictures(
