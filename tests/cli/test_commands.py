@@ -232,6 +232,8 @@ def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Pa
     [
         ("steps", "--sweep"),
         ("steps=", "--sweep"),
+        ("steps=1,,2", "--sweep"),
+        ("texture=1,1.0", "texture"),
         ("steps=2,2", "steps"),
         ("mood=1", "--mood"),
         ("steps=many", "'many'"),
@@ -322,9 +324,9 @@ def test_options_that_do_not_fit_end_with_a_sentence(
 
 
 def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> None:
-    source, pictures = make_video(num_frames=4), f"{tmp_path}/pictures/"
-    assert vidx4("upscale", source, pictures, *FAST[2:]).exit_code == 0
-    assert len(list(Path(pictures).iterdir())) == 4
+    source, pictures = make_video(num_frames=4), tmp_path / "pictures"
+    assert vidx4("upscale", source, pictures / "%06d.png", *FAST[2:]).exit_code == 0
+    assert len(list(pictures.iterdir())) == 4
     assert vidx4("verify", source, pictures).exit_code == 0
 
 

@@ -391,9 +391,8 @@ def test_the_users_files_are_not_overwritten(tmp_path: Path) -> None:
         write(packets_of(noise(2)), folder / "000001.png")
 
 
-def test_outputs_that_are_folders_are_recognised(tmp_path: Path) -> None:
-    assert split_output(f"{tmp_path}/new/") == (tmp_path / "new", "%06d.png")
-    assert split_output(tmp_path) == (tmp_path, "%06d.png")
+def test_numbered_pictures_are_meant_by_a_pattern_alone(tmp_path: Path) -> None:
+    assert split_output(tmp_path) is None
     assert split_output(tmp_path / "new" / "a_%04d.png") == (tmp_path / "new", "a_%04d.png")
     assert split_output(tmp_path / "new.mp4") is None
     assert split_output(tmp_path / "100%done.png") is None

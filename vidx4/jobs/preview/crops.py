@@ -58,10 +58,10 @@ def compare(
         OutputError: the picture can't be written, or exists already.
     """
     crops_path = file_to_write(crops_path, crops_beside(upscaled_path))
-    if crops_path.suffix.lower() != ".png":
-        raise OutputError(f"Crops are a PNG picture: let {crops_path} end with .png.")
     for used in (path, upscaled_path):
         check_writable(crops_path, used, overwrite)
+    if crops_path.suffix.lower() != ".png":
+        raise OutputError(f"Crops are a PNG picture: let {crops_path} end with .png.")
     source, upscaled = probe(path), probe(upscaled_path)
     sizes = (upscaled.width, upscaled.height), (SCALE * source.width, SCALE * source.height)
     if sizes[0] != sizes[1] or source.num_frames != upscaled.num_frames:
