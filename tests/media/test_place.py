@@ -7,8 +7,7 @@ import pytest
 
 from vidx4.errors import OutputError
 from vidx4.jobs.report import check_report
-from vidx4.media.pictures.write_sequence import check_folder
-from vidx4.media.place import check_writable
+from vidx4.media.place import check_folder, check_writable
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def upscale(
     """
     from vidx4.jobs.cluster.model_loader import check_memory, loader
     from vidx4.jobs.plan import plan_video
+    from vidx4.jobs.report import check_report
     from vidx4.jobs.still.read import is_picture, stored_size
     from vidx4.jobs.still.upscale import plan_picture, upscale_picture
 
@@ -69,6 +70,8 @@ def upscale(
         terminal.done(written)
         return
     plan = plan_video(source, output, request, lambda *size: check_memory(cluster, options, *size))
+    if job.report is not None:
+        check_report(job.report, source, plan.output, overwrite=request.overwrite)
     show_plan(terminal, plan)
     with loader(cluster, options.device) as load:
         _run(plan, load(options), job, terminal)
@@ -85,12 +88,9 @@ def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
 
 def _run(plan: "Plan", backend: "Backend", job_options: JobOptions, terminal: Terminal) -> None:
     from vidx4.jobs.estimate import check_disk
-    from vidx4.jobs.report import IS_DRY_RUN, check_report, write_report
+    from vidx4.jobs.report import IS_DRY_RUN, write_report
     from vidx4.jobs.run import start
 
-    if job_options.report is not None:
-        overwrite = plan.request.overwrite
-        check_report(job_options.report, plan.source.path, plan.output, overwrite=overwrite)
     job = backend.job(plan, job_options.batch_size)
     with (
         terminal.working(plan.source.path.name) as control,

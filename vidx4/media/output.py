@@ -14,8 +14,8 @@ from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.formats.encoder_files import check_files
 from vidx4.media.options import EncodeOptions, StreamOptions
-from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
-from vidx4.media.place import check_writable
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, split_output
+from vidx4.media.place import check_folder, check_writable
 from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut

@@ -3,18 +3,22 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from vidx4.errors import OutputError, SourceError
 from vidx4.files.read import is_folder_at, is_regular
+from vidx4.files.write import is_hidden_name
 from vidx4.media.pictures.read_sequence import (
     SUFFIXES,
+    all_names,
     find_sequence,
     is_pattern,
     is_sequence,
     match_number,
 )
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN
 
 IsOther = Callable[[Path], bool]
 """Returns whether a file is a work of its own, and no earlier result from the same source."""
@@ -73,6 +77,63 @@ def _linked_pictures(source: Path) -> set[Path]:
     with suppress(SourceError):  # a folder of a batch may hold anything
         return find_sequence(source).linked_files() if is_sequence(source) else set()
     return set()
+
+
+def check_folder(
+    folder: Path,
+    source: Path,
+    pattern: str = DEFAULT_PATTERN,
+    *,
+    overwrite: bool = False,
+    is_other: IsOther = never,
+) -> None:
+    """Check that numbered pictures can be written to a folder without damage to what exists.
+
+    Args:
+        folder: the folder, which need not exist.
+        source: what the pictures are made from.
+        pattern: the names of the pictures.
+        overwrite: whether files with such names may be replaced.
+        is_other: tells whether such a file is a work of its own, which is not replaced even so.
+
+    Raises:
+        OutputError: it is not a folder, a link, holds the source, or is not empty; with `overwrite`, such
+            pictures don't count. Or nothing can be written to it.
+    """
+    try:
+        if folder.is_symlink():
+            raise OutputError(f"{folder} is a link: name the folder that it leads to.")
+        check_folder_of(folder / pattern)
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder: choose another name.")
+        if _holds_source(folder, source):
+            raise OutputError(f"{folder} holds the source itself: choose another folder.")
+        names = (name for name in all_names(folder) if not is_hidden_name(name))
+        may_replace = partial(_is_replaceable, pattern=pattern, is_other=is_other)
+        others = [name for name in names if not (overwrite and may_replace(folder / name))]
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written: {error.strerror}.") from error
+    if others:
+        raise OutputError(
+            f"{folder} is not empty (it holds {others[0]}): name a new or an empty folder, as in "
+            f"NEW/{pattern}."
+        )
+
+
+def _holds_source(folder: Path, source: Path) -> bool:
+    """Return whether a source, or numbered pictures that are one, lie in a folder, be it by way of links."""
+    if not is_sequence(source):
+        return source.exists() and Path(os.path.realpath(source)).parent.samefile(folder)
+    found = find_sequence(source)
+    places = {found.folder, *(each.parent for each in found.linked_files())}
+    return any(place.exists() and place.samefile(folder) for place in places)
+
+
+def _is_replaceable(path: Path, pattern: str, is_other: IsOther) -> bool:
+    is_picture = match_number(path.name, pattern) is not None and path.is_file() and not path.is_symlink()
+    return is_picture and not is_other(path)
 
 
 def check_folder_of(output: Path) -> None:

@@ -20,7 +20,8 @@ from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
-from vidx4.media.pictures.write_sequence import check_folder, split_output, write_pictures
+from vidx4.media.pictures.write_sequence import split_output, write_pictures
+from vidx4.media.place import check_folder
 from vidx4.media.source import read_source
 
 Pixels = NDArray[Any]
