@@ -152,7 +152,7 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, "out.mp4", "--start", "1:-5"), 2, "1:-5"),
         (("upscale", PHOTO, "out.mp4"), 1, ".mp4"),
         (("preview", LONDON, "out.mp4", "--at", "99"), 2, "no frame"),
-        (("preview", LONDON, "out.mp4", "--start", "99"), 2, "--start"),
+        (("preview", LONDON, "out.mp4", "--start", "99"), 2, "no frame"),
         (("preview", LONDON, "out.mp4", "--at", "1", "--stop", "0.5"), 2, "--at"),
         (("preview", LONDON, "out.mp4", "--at", "1", "--samples", "2"), 2, "--samples"),
         (("preview", LONDON, "out.mp4", "--layout", "up"), 2, "split, side, alternate"),
