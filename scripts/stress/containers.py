@@ -47,6 +47,7 @@ PRESETS = {"h264": "ultrafast", "hevc": "ultrafast", "av1": "10"}
 
 def enlarge(path: Path, output: Path, span: TimeRange = WHOLE) -> tuple[str, ...]:
     """Enlarge a video, which verifies the output; return the warnings and the damage."""
+    output.unlink(missing_ok=True)  # one of another video is not replaced
     is_deep = probe(path).bit_depth > 8
     codec = "av1" if output.suffix == ".webm" else "hevc" if is_deep else "h264"
     options = EncodeOptions(codec, encoder_preset=PRESETS[codec], crf=40)

@@ -153,7 +153,7 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, "out.mp4", "--start", "1:-5"), 2, "1:-5"),
         (("upscale", PHOTO, "out.mp4"), 1, ".mp4"),
         (("preview", LONDON, "out.mp4", "--at", "99"), 2, "no frame"),
-        (("preview", LONDON, "out.mp4", "--start", "99"), 2, "--start"),
+        (("preview", LONDON, "out.mp4", "--start", "99"), 2, "no frame"),
         (("preview", LONDON, "out.mp4", "--at", "1", "--stop", "0.5"), 2, "--at"),
         (("preview", LONDON, "out.mp4", "--at", "1", "--samples", "2"), 2, "--samples"),
         (("preview", LONDON, "out.mp4", "--layout", "up"), 2, "split, side, alternate"),
@@ -233,6 +233,8 @@ def test_preview_compares_settings_on_a_page(make_video: MakeVideo, tmp_path: Pa
     [
         ("steps", "--sweep"),
         ("steps=", "--sweep"),
+        ("steps=1,,2", "--sweep"),
+        ("texture=1,1.0", "texture"),
         ("steps=2,2", "steps"),
         ("mood=1", "--mood"),
         ("steps=many", "'many'"),
@@ -319,9 +321,9 @@ def test_options_that_do_not_fit_end_with_a_sentence(
 
 
 def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> None:
-    source, pictures = make_video(num_frames=4), f"{tmp_path}/pictures/"
-    assert vidx4("upscale", source, pictures, *FAST[2:]).exit_code == 0
-    assert len(list(Path(pictures).iterdir())) == 4
+    source, pictures = make_video(num_frames=4), tmp_path / "pictures"
+    assert vidx4("upscale", source, pictures / "%06d.png", *FAST[2:]).exit_code == 0
+    assert len(list(pictures.iterdir())) == 4
     assert vidx4("verify", source, pictures).exit_code == 0
 
 

@@ -15,6 +15,7 @@ from vidx4.cli.terminal import Terminal
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
 from vidx4.jobs.request import JobOptions, Request
 from vidx4.jobs.schedule import ScheduleOptions
@@ -59,10 +60,11 @@ def batch(
 
     if job.report is not None:
         check_report(job.report, folder)
-    output = destination.or_positional(to)
+    output = destination.or_positional(None if to is None else Destination(to))
     if output is None:
         raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    selection = Selection(folder, output, files.include, files.exclude, files.trust_folder, files.full_names)
+    names = files.include, files.exclude, files.trust_folder, files.full_names
+    selection = Selection(folder, output.path, *names)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     signals = [*heeded_signals(), *pausing_signals()]
     with (

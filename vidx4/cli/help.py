@@ -1,5 +1,6 @@
 """What each command takes, as data: for the short help, the documentation and tests."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import Parameter
 from itertools import groupby
@@ -25,6 +26,11 @@ class Argument:
         """Return the argument that a parameter of a command declares to Typer."""
         info = parameter.annotation.__metadata__[0]
         return cls(info.metavar, info.help, parameter.default is parameter.empty)
+
+    @classmethod
+    def shown(cls, parameters: Iterable[Parameter]) -> "tuple[Self, ...]":
+        """Return the arguments that are shown to users."""
+        return tuple(cls.of(each) for each in parameters if not each.annotation.__metadata__[0].hidden)
 
 
 @dataclass(frozen=True)

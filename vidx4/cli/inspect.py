@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
-from vidx4.cli.options import OutputOptions
+from vidx4.cli.options import OutputOptions, parse_input
 from vidx4.cli.program import Subset, command
 from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
 from vidx4.cli.terminal import Terminal
+from vidx4.jobs.destination import OUTPUT, Destination
 from vidx4.jobs.request import OF_A_COPY, Request
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]
-Upscaled = Annotated[Path, typer.Argument(metavar="UPSCALED", help="Its enlarged copy.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT", parser=parse_input, help="A video.")]
+Upscaled = Annotated[Path, typer.Argument(metavar="UPSCALED", parser=parse_input, help="Its enlarged copy.")]
 Crops = Annotated[
-    Path | None, typer.Argument(metavar="OUTPUT", help="Default: <copy>_crops.png beside the copy.")
+    Destination | None,
+    typer.Argument(
+        metavar="OUTPUT",
+        parser=OUTPUT.parse,
+        help="A PNG file or a folder. Default: <copy>_crops.png beside the copy.",
+    ),
 ]
 
 

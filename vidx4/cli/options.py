@@ -1,12 +1,43 @@
 """Options that only the command line has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from vidx4.errors import OptionError
-from vidx4.jobs.request import OUTPUT
+from vidx4.jobs.destination import OUTPUT, Destination
 from vidx4.option import Option, Panel
+
+
+def parse_input(text: str) -> Path:
+    """Parse the name of a source.
+
+    Raises:
+        OptionError: it is empty.
+    """
+    if not text:
+        raise OptionError("The input has an empty name: name a file.")
+    return Path(text)
+
+
+More = Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)]
+"""Whatever follows the last argument that a command takes."""
+
+
+def refuse_more(command: str, more: Sequence[Path] | None) -> None:
+    """Refuse more names than a command takes, as those that a pattern of the shell stands for.
+
+    Raises:
+        OptionError: there are more.
+    """
+    if more:
+        raise OptionError(
+            f"vidx4 {command} takes one input and one output, and {more[0]} is neither: vidx4 batch FOLDER "
+            "OUTPUT enlarges all files of a folder."
+        )
 
 
 @dataclass(frozen=True)
@@ -29,7 +60,7 @@ class OutputOptions:
     """Where the result goes."""
 
     output: Annotated[
-        Path | None,
+        Destination | None,
         Option(
             "The same as the argument OUTPUT.",
             Panel.OUTPUT,
@@ -39,7 +70,7 @@ class OutputOptions:
         ),
     ] = None
 
-    def or_positional(self, output: Path | None) -> Path | None:
+    def or_positional(self, output: Destination | None) -> Destination | None:
         """Return the output, given either way.
 
         Raises:

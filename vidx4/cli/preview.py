@@ -6,17 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from vidx4.cli.options import OutputOptions
+from vidx4.cli.options import More, OutputOptions, parse_input, refuse_more
 from vidx4.cli.program import Subset, command
 from vidx4.cli.terminal import Terminal
 from vidx4.cli.video_view import show_preview, show_preview_plan
 from vidx4.diffusion.options import UpscaleOptions
+from vidx4.jobs.destination import OUTPUT, Destination
 from vidx4.jobs.preview.options import PreviewOptions
 from vidx4.jobs.request import JobOptions, Request
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT", parser=parse_input, help="A video.")]
 Output = Annotated[
-    Path | None, typer.Argument(metavar="OUTPUT", help="Default: <stem>_x4_preview beside the input.")
+    Destination | None,
+    typer.Argument(
+        metavar="OUTPUT",
+        parser=OUTPUT.parse,
+        help="A video or a folder. Default: <stem>_x4_preview beside the input.",
+    ),
 ]
 
 
@@ -31,6 +37,7 @@ def preview(
     shown: PreviewOptions,
     job: Annotated[JobOptions, Subset(only=("batch_size",))],
     to: Output = None,
+    more: More = None,
 ) -> None:
     """Show moments of a video before and after, and what the whole would take.
 
@@ -42,6 +49,7 @@ def preview(
     from vidx4.jobs.preview.sweep import variants_of
     from vidx4.media.source import read_source
 
+    refuse_more("preview", more)
     variants = variants_of(source, typed, shown.sweep)
     output = destination.or_positional(to)
     film = read_source(source, request.read, lambda *size: check_memory(options, *size))

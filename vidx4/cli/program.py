@@ -119,7 +119,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     name, text = function.__name__, inspect.getdoc(function) or ""
     app.command(name, help=text, context_settings={"help_option_names": ["--help"]})(run)
-    REFERENCE[name] = CommandReference(name, text, tuple(map(Argument.of, arguments)), tuple(options))
+    REFERENCE[name] = CommandReference(name, text, Argument.shown(arguments), tuple(options))
     return function
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
 from vidx4.errors import LossError, OptionError, SourceError, StoppedError, TimeUpError, Vidx4Error
+from vidx4.jobs.schedule import ScheduleOptions
 from vidx4.printing import printable, shown_name, to_json
 
 if TYPE_CHECKING:
@@ -156,13 +157,14 @@ class Terminal:
         console.print(table)
 
     @contextmanager
-    def working(self, what: str) -> Iterator["Control"]:
-        """Show the progress of a job, and let the user stop it."""
+    def working(self, what: str, schedule: ScheduleOptions = ScheduleOptions()) -> Iterator["Control"]:
+        """Show the progress of a job, and let the user, or the end of its time, stop it."""
         from vidx4.jobs.progress import Control
 
         with self._progress(what) as on_progress:
             control = Control(on_progress, self._part)
-            with stoppable(control.stop, quiet=self.quiet or self.json):
+            stops = stoppable(control.stop, quiet=self.quiet or self.json)
+            with stops, schedule.limiting(control.stop):
                 yield control
 
     @contextmanager

@@ -88,6 +88,8 @@ def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
     settings = f", {len(plan.variants)} settings" if len(plan.variants) > 1 else ""
     moments = ", ".join(map(format_seconds, facts["moments"]))
     terminal.fact("shown", f"from {moments}: {plural(plan.num_frames, 'frame')}{settings}")
+    if plan.shows_all:
+        terminal.note("The preview shows every frame: it takes as long as the job itself.")
 
 
 def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") -> None:

@@ -12,10 +12,12 @@ from vidx4.appearance import color_name
 from vidx4.errors import OptionError
 from vidx4.files.read import is_folder_at
 from vidx4.files.write import real_folder
+from vidx4.jobs.destination import Destination, file_to_write
 from vidx4.jobs.request import Request
+from vidx4.media.existing import COPY_MARK
 from vidx4.media.output import Output, plan_output
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence
-from vidx4.media.pictures.write_sequence import split_output
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, split_output
 from vidx4.media.rehearse import Rehearsal, rehearse
 from vidx4.media.source import CheckSize, accept, read_source
 from vidx4.media.streams import choose_suffix
@@ -119,13 +121,17 @@ def work_folder_of(output: Path) -> Path:
 
 
 def plan_video(
-    path: Path, output: Path | None = None, request: Request = Request(), check_size: CheckSize = accept
+    path: Path,
+    output: Path | Destination | None = None,
+    request: Request = Request(),
+    check_size: CheckSize = accept,
 ) -> Plan:
     """Probe a video and decide what will be done.
 
     Args:
         path: the video.
-        output: path of the result; beside the source and named after it if None.
+        output: path of the result, or a folder for it; beside the source and named after it if None. In a
+            folder, numbered pictures become numbered pictures.
         request: what is wanted of the video.
         check_size: refuses sizes of frames early, as in `read_source`.
 
@@ -135,8 +141,14 @@ def plan_video(
         OutputError: the output exists, is the source, or is of a kind that can't hold what is wanted.
     """
     source = read_source(path, request.read, check_size)
-    output = output or default_output(path, choose_suffix(source, request.encode.codec, request.streams))
-    return plan_source(source, output, request)
+    suffix = choose_suffix(source, request.encode.codec, request.streams)
+    return plan_source(source, _output_of(path, Destination.of(output), suffix), request)
+
+
+def _output_of(path: Path, named: Destination | None, suffix: str) -> Path:
+    if named is not None and named.holds_file and is_sequence(path):
+        return named.path / DEFAULT_PATTERN
+    return file_to_write(named, default_output(path, suffix))
 
 
 def plan_source(source: Source, output: Path, request: Request = Request()) -> Plan:
@@ -147,10 +159,19 @@ def plan_source(source: Source, output: Path, request: Request = Request()) -> P
     written = plan_output(
         source, output, request.span, request.encode, request.streams, overwrite=may_replace
     )
-    frames = request.span.frames(source)
+    return Plan(written, request, frames_of(source, request.span))
+
+
+def frames_of(source: Source, span: TimeRange) -> range:
+    """Return the indices of the frames in a range.
+
+    Raises:
+        OptionError: there are none.
+    """
+    frames = span.frames(source)
     if not frames:
-        raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, request.span)}.")
-    return Plan(written, request, frames)
+        raise OptionError(f"{source.path} has no frames in that range: {_why_empty(source, span)}.")
+    return frames
 
 
 def _why_empty(source: Source, span: TimeRange) -> str:
@@ -163,8 +184,8 @@ def default_output(path: Path, suffix: str) -> Path:
     """Return the default path of an enlarged copy: beside the file, with `_x4` added to its name."""
     if is_sequence(path):
         folder = path if path.is_dir() else path.parent
-        return folder.absolute().with_name(f"{folder.absolute().name}_x4{suffix}")
-    return path.with_name(f"{path.stem}_x4{suffix}")
+        return folder.absolute().with_name(f"{folder.absolute().name}{COPY_MARK}{suffix}")
+    return path.with_name(f"{path.stem}{COPY_MARK}{suffix}")
 
 
 def _warnings(written: Output) -> Iterator[str]:

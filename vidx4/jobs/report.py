@@ -17,6 +17,9 @@ from vidx4.media.pictures.read_sequence import SUFFIXES
 from vidx4.media.place import check_writable
 from vidx4.printing import to_json
 
+IS_DRY_RUN = "is_dry_run"
+"""Key in the report of a dry run, which holds the plan and the estimate."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -58,13 +61,14 @@ class Report:
         return asdict(self) | {"output": str(self.output), "frames_per_second": self.frames_per_second}
 
 
-def check_report(path: Path, source: Path, output: Path | None = None) -> None:
-    """Check, before the work, that a report can be written; only another report is replaced by it.
+def check_report(path: Path, source: Path, output: Path | None = None, *, overwrite: bool = True) -> None:
+    """Check, before the work, that a report can be written; at most another report is replaced by it.
 
     Args:
         path: the report.
         source: what is enlarged.
         output: the file that is made of it; None for a folder of them.
+        overwrite: whether a report of finished work is replaced; that of a dry run always is.
 
     Raises:
         OutputError: it can't be written, or would take the place of something else.
@@ -75,8 +79,11 @@ def check_report(path: Path, source: Path, output: Path | None = None) -> None:
     if is_taken or path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX):
         raise OutputError(f"{path} is the name of something else: choose one that ends with .json.")
     is_empty = not path.exists() or path.stat().st_size == 0
-    if not is_empty and not {"num_frames", "seconds"} <= read_json(path).keys():
+    present = read_json(path) if not is_empty else {}
+    if not is_empty and not {"num_frames", "seconds"} <= present.keys():
         raise OutputError(f"{path} exists and is no report: choose another name.")
+    if present and not overwrite and not present.get(IS_DRY_RUN):
+        raise OutputError(f"{path} already exists: choose another name, or use --overwrite.")
 
 
 def _check_folder(folder: Path) -> None:

@@ -7,18 +7,8 @@ from typing import Annotated
 from vidx4.errors import OptionError
 from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
 from vidx4.option import Option, Panel, validate
-from vidx4.syntax import TIME, Syntax
+from vidx4.syntax import TIME
 from vidx4.video import WHOLE, TimeRange
-
-
-def parse_output(text: str) -> Path:
-    """Parse the name of an output; one that ends with a slash is a folder of numbered pictures."""
-    from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN  # not needed to start
-
-    return Path(text, DEFAULT_PATTERN) if text.endswith("/") else Path(text)
-
-
-OUTPUT = Syntax("PATH", "a path", parse_output)
 
 
 @dataclass(frozen=True)

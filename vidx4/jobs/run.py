@@ -12,6 +12,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, LossError, SourceChangedError
 from vidx4.files.write import remove_remains
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalBackend
@@ -239,7 +240,8 @@ def upscale_video(
 
     Args:
         path: the video.
-        output: path of the result; `<stem>_x4` beside the source if None.
+        output: path of the result, or a folder for it: one that exists, or a text that ends with a slash;
+            `<stem>_x4` beside the source if None.
         upscaler: a loaded model; loaded from `options` if None.
         options: the model and how it denoises; ignored if `upscaler` is given.
         request: everything else that is wanted of the video: range, codec, streams ...
@@ -252,7 +254,7 @@ def upscale_video(
     Raises:
         Vidx4Error: something that the user can fix; nothing is left at `output`, finished parts are kept.
     """
-    plan = plan_video(Path(path), Path(output) if output else None, request)
+    plan = plan_video(Path(path), Destination.of(output), request)
     backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)
     return run(
         backend.job(plan, batch_size),

@@ -137,13 +137,18 @@ def why_missing(name: str) -> str:
             f"{scheme}://{rest} is an address, and vidx4 reads files: download it first, and give the path "
             "of the file."
         )
+    if any(each in name for each in "*?["):
+        return f"{name} does not exist: no file matches that pattern."
     return f"{name} does not exist."
 
 
 def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SourceError(f"{path} is a folder without numbered pictures.")
+            raise SourceError(
+                f"{path} is a folder without numbered pictures: for one of videos, use vidx4 batch {path} "
+                "OUTPUT."
+            )
         if not path.exists():
             raise SourceError(why_missing(str(path)))
         if not path.is_file():

@@ -19,8 +19,8 @@ from vidx4.media.container import AnyPacket, open_part, open_source, read_packet
 from vidx4.media.formats.edit_lists import set_movie_timescale
 from vidx4.media.headers import add_copies, add_video, describe_output, finish_layout, open_output
 from vidx4.media.output import Output
-from vidx4.media.pictures.write_sequence import check_folder, write_pictures
-from vidx4.media.place import check_writable
+from vidx4.media.pictures.write_sequence import write_pictures
+from vidx4.media.place import check_folder, check_writable
 from vidx4.media.tracks.captions import add_captions
 from vidx4.media.tracks.convert import converted, part_of
 from vidx4.media.tracks.subtitle_trim import begin_of

@@ -9,12 +9,13 @@ from pathlib import Path
 from vidx4.appearance import HdrMetadata
 from vidx4.errors import OutputError
 from vidx4.media.description import Description, describe
+from vidx4.media.existing import is_other_frame, is_other_video
 from vidx4.media.formats.captions import CAPTIONED
 from vidx4.media.formats.containers import PICTURES, format_of
 from vidx4.media.formats.encoder_files import check_files
 from vidx4.media.options import EncodeOptions, StreamOptions
-from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, check_folder, split_output
-from vidx4.media.place import check_writable
+from vidx4.media.pictures.write_sequence import DEFAULT_PATTERN, split_output
+from vidx4.media.place import check_folder, check_writable
 from vidx4.media.streams import Streams, choose_streams
 from vidx4.media.target import Target, target_of
 from vidx4.media.tracks.timeline import Cut
@@ -119,16 +120,20 @@ class Output:
         return Output(path, first, WHOLE, target, choose_streams(first, path.suffix))
 
 
-def _check_place(source: Source, path: Path, overwrite: bool) -> None:
+def _check_place(source: Source, path: Path, target: Target, overwrite: bool) -> None:
     if path.suffix.lower() != PICTURES:
-        check_writable(path, source.path, overwrite)
+        check_writable(path, source.path, overwrite, lambda file: is_other_video(file, source, target))
     elif (numbered := split_output(path)) is None:
         raise OutputError(
             f"A video can't be written to one picture: use a pattern such as {DEFAULT_PATTERN}."
         )
     else:
+
+        def is_other(file: Path) -> bool:
+            return is_other_frame(file, source, target)
+
         folder, pattern = numbered
-        check_folder(folder, source.path, pattern, overwrite=overwrite)
+        check_folder(folder, source.path, pattern, overwrite=overwrite, is_other=is_other)
 
 
 def plan_output(
@@ -148,18 +153,19 @@ def plan_output(
         span: the part of the source that is wanted.
         encode: how frames are compressed.
         streams: which other streams are wanted.
-        overwrite: whether an output that exists is replaced; the source never is.
+        overwrite: whether an output that exists is replaced; neither the source ever is, nor a video or
+            picture that can't have been made of it.
 
     Raises:
         OptionError: the options don't fit the source or each other, or name files outside of the output's
             folder.
         ContainerError: the container can't hold what is wanted.
-        OutputError: the output exists and `overwrite` is not set, is the source itself, or is of a kind that
+        OutputError: the output exists and may not be replaced, is the source itself, or is of a kind that
             can't be written.
     """
     suffix = path.suffix.lower()
     format_of(suffix)
-    _check_place(source, path, overwrite)
     check_files(encode.encoder_options, path, source.path)  # before an encoder is tried out
     target = target_of(source, suffix, encode)
+    _check_place(source, path, target, overwrite)
     return Output(path, source, span, target, choose_streams(source, suffix, span, streams))

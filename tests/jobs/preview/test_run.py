@@ -15,8 +15,9 @@ from tests.moving import pan
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import MemoryLimitError, OptionError, OutputError, SourceError
+from vidx4.errors import MemoryLimitError, OptionError, OutputError, SourceError, StoppedError, Vidx4Error
 from vidx4.frames import FrameBatch
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
 from vidx4.jobs.moments import choose_moments
@@ -119,6 +120,50 @@ def test_pixels_are_shown_square_within_reason(
 ) -> None:
     odd = replace(probe(film), sample_aspect_ratio=ratio)
     assert _upright(Image.new("RGB", (256, 192)), odd).size == size
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "num_shown"), [(1, 1), (3, 3), (12, 5), (50, 10), (250, 48), (750, 75)]
+)
+def test_a_preview_is_a_small_share_of_its_film(
+    num_frames: int, num_shown: int, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    film = probe(make_video(num_frames=num_frames, num_audio=0))
+    plan = plan_preview(film, [ONLY], request=FAST)
+    assert (plan.num_frames, plan.shows_all) == (num_shown, num_shown == num_frames)
+    one = plan_preview(film, [ONLY], request=FAST, shown=PreviewOptions(at=Fraction(0)))
+    assert one.num_frames <= max(5, min(num_frames // 5, 50))
+    more = plan_preview(film, [ONLY], request=FAST, shown=PreviewOptions(samples=2))
+    assert more.num_frames <= max(num_shown, 2)
+
+
+def test_a_stopped_preview_promises_nothing_that_it_does_not_keep(film: Path, upscaler: Upscaler) -> None:
+    both = [replace(ONLY, label=f"steps {n}") for n in (1, 2)]
+    plan = plan_preview(probe(film), both, request=FAST)
+    for num_done, kept in ((4, 0), (20, 1)):
+        control = Control()
+
+        def stop(progress: Progress, num_done: int = num_done, control: Control = control) -> None:
+            if progress.num_done >= num_done:
+                control.stop.set()
+
+        with pytest.raises(StoppedError) as stopped:
+            run_preview(plan, upscaler, 4, Control(stop, stop=control.stop))
+        assert not getattr(stopped.value, "__notes__", [])
+        assert [str(video) in str(stopped.value) for video in plan.videos] == [bool(kept), False]
+        assert len(list(film.parent.iterdir())) == 1 + kept
+
+
+def test_a_folder_that_goes_away_under_a_preview_is_named(film: Path, upscaler: Upscaler) -> None:
+    folder = film.parent / "shown"
+    plan = plan_preview(probe(film), [ONLY], Destination(folder, is_folder=True), request=FAST)
+
+    def remove(_: Progress) -> None:
+        if folder.exists():
+            folder.rename(film.parent / "away")
+
+    with pytest.raises(Vidx4Error, match="shown"):
+        run_preview(plan, upscaler, 4, Control(remove))
 
 
 def test_links_at_the_names_of_a_preview_are_not_followed(film: Path, upscaler: Upscaler) -> None:

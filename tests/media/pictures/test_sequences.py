@@ -20,7 +20,8 @@ from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
 from vidx4.media.pictures.png16 import encode_png
 from vidx4.media.pictures.read_sequence import find_sequence, is_sequence, open_sequence, sequence_digest
-from vidx4.media.pictures.write_sequence import check_folder, split_output, write_pictures
+from vidx4.media.pictures.write_sequence import split_output, write_pictures
+from vidx4.media.place import check_folder
 from vidx4.media.source import read_source
 
 Pixels = NDArray[Any]
@@ -391,9 +392,8 @@ def test_the_users_files_are_not_overwritten(tmp_path: Path) -> None:
         write(packets_of(noise(2)), folder / "000001.png")
 
 
-def test_outputs_that_are_folders_are_recognised(tmp_path: Path) -> None:
-    assert split_output(f"{tmp_path}/new/") == (tmp_path / "new", "%06d.png")
-    assert split_output(tmp_path) == (tmp_path, "%06d.png")
+def test_numbered_pictures_are_meant_by_a_pattern_alone(tmp_path: Path) -> None:
+    assert split_output(tmp_path) is None
     assert split_output(tmp_path / "new" / "a_%04d.png") == (tmp_path / "new", "a_%04d.png")
     assert split_output(tmp_path / "new.mp4") is None
     assert split_output(tmp_path / "100%done.png") is None

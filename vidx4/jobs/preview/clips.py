@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OutputError
+from vidx4.errors import OutputError, Vidx4Error
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -73,7 +73,11 @@ class JobSeries:
     def run(self, job: Job) -> Report:
         """Run a job from scratch; it is not meant to be resumed."""
         control = Control(self._on_progress, stop=self._control.stop)
-        report = run(job, control, restart=True, ignore_disk_space=True, accept_loss=True)
+        try:
+            report = run(job, control, restart=True, ignore_disk_space=True, accept_loss=True)
+        except Vidx4Error as error:
+            error.__notes__ = []  # they tell how to resume the job, whose folder is about to be removed
+            raise
         self._num_before += job.plan.num_frames
         return report
 
@@ -116,7 +120,7 @@ def make_clip(
 
 def _temporary_folder(parent: Path) -> "tempfile.TemporaryDirectory[str]":
     try:
-        return tempfile.TemporaryDirectory(prefix=".vidx4-", dir=parent)
+        return tempfile.TemporaryDirectory(prefix=".vidx4-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise OutputError(f"Nothing can be written to {parent}: {error.strerror}.") from error
 

@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vidx4.diffusion.bicubic import enlarge_frames
-from vidx4.errors import SourceError
+from vidx4.errors import OutputError, SourceError
 from vidx4.files.write import write_whole
 from vidx4.frames import SCALE, FrameBatch
+from vidx4.jobs.destination import Destination, file_to_write
 from vidx4.media.decode import read_frames
 from vidx4.media.place import check_writable
 from vidx4.media.probe import probe
@@ -40,20 +41,27 @@ class Comparison:
 
 
 def compare(
-    path: Path, upscaled_path: Path, crops_path: Path | None = None, *, overwrite: bool = False
+    path: Path,
+    upscaled_path: Path,
+    crops_path: Path | Destination | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write crops of the middle frame of a video and of its upscaled copy to a picture.
 
     Returns:
-        The file written: `crops_path`, or `<stem>_crops.png` beside the upscaled copy by default.
+        The file written: `crops_path`, or `<stem>_crops.png` in that folder or, by default, beside the
+        upscaled copy.
 
     Raises:
         SourceError: a video can't be read, or the two are not a video and its copy.
         OutputError: the picture can't be written, or exists already.
     """
-    crops_path = crops_path or crops_beside(upscaled_path)
+    crops_path = file_to_write(crops_path, crops_beside(upscaled_path))
     for used in (path, upscaled_path):
         check_writable(crops_path, used, overwrite)
+    if crops_path.suffix.lower() != ".png":
+        raise OutputError(f"Crops are a PNG picture: let {crops_path} end with .png.")
     source, upscaled = probe(path), probe(upscaled_path)
     sizes = (upscaled.width, upscaled.height), (SCALE * source.width, SCALE * source.height)
     if sizes[0] != sizes[1] or source.num_frames != upscaled.num_frames:

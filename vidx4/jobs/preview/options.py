@@ -35,12 +35,22 @@ class PreviewOptions:
     samples: Annotated[
         int | None,
         Option(
-            "Number of moments to choose.", Panel.INPUT, minimum=1, default=str(NUM_SAMPLES), is_common=True
+            "Number of moments to choose.",
+            Panel.INPUT,
+            minimum=1,
+            default=f"{NUM_SAMPLES}, fewer in short videos",
+            is_common=True,
         ),
     ] = None
     duration: Annotated[
         Fraction | None,
-        Option("Seconds of each moment.", Panel.INPUT, syntax=TIME, default="1; 2 with --at", is_common=True),
+        Option(
+            "Seconds of each moment.",
+            Panel.INPUT,
+            syntax=TIME,
+            default="1, or 2 with --at; less in short videos",
+            is_common=True,
+        ),
     ] = None
     sweep: Annotated[
         tuple[str, ...],
@@ -61,15 +71,19 @@ class PreviewOptions:
         if self.at is not None and self.samples is not None:
             raise OptionError("--at shows one moment and --samples chooses several: give only one of them.")
 
-    def moment(self, within: TimeRange) -> TimeRange | None:
+    def moment(self, within: TimeRange, usual: Fraction) -> TimeRange | None:
         """Return the moment that `at` asks for, cut off at the end of a range; None if moments are chosen.
+
+        Args:
+            within: the range.
+            usual: seconds that it lasts if no duration was given.
 
         Raises:
             OptionError: the moment is not in the range.
         """
         if self.at is None:
             return None
-        stop = self.at + (self.duration or 2)
+        stop = self.at + (self.duration or usual)
         if self.at < (within.start or 0) or (within.stop is not None and self.at >= within.stop):
             raise OptionError(f"--at {float(self.at):g} is not between --start and --stop.")
         return TimeRange(self.at, stop if within.stop is None else min(stop, within.stop))

@@ -1,11 +1,11 @@
 """Preview a film: moments before and after with every setting compared, and what each costs."""
 
-from bisect import bisect_left
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,28 @@ from PIL import Image
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import OptionError
+from vidx4.errors import OutputError, StoppedError
+from vidx4.jobs.destination import Destination, file_to_write
 from vidx4.jobs.local import check_memory
-from vidx4.jobs.moments import choose_moments, timecode
+from vidx4.jobs.moments import timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
-from vidx4.jobs.plan import plan_source
+from vidx4.jobs.plan import default_output, plan_source
 from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
 from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
-from vidx4.jobs.preview.options import NUM_SAMPLES, PreviewOptions
+from vidx4.jobs.preview.options import PreviewOptions
 from vidx4.jobs.preview.page import Moment, Page, PageSetting, write_page
+from vidx4.jobs.preview.samples import choose_samples
 from vidx4.jobs.progress import Control
 from vidx4.jobs.request import Request
+from vidx4.media.pictures.read_sequence import is_pattern
 from vidx4.media.place import check_writable
 from vidx4.media.streams import choose_suffix
 from vidx4.video import WHOLE, Source, TimeRange
 
 MAX_RATIO = 16
 """Pixels farther from square than this are a mistake in a file, and are shown as if they were square."""
+_UNFIT = re.compile(r"[\s/\\:*?\"<>|\x00-\x1f]")
+"""What names of files don't hold everywhere."""
 MAX_WIDENING = 4
 """How many times wider a picture of the page may get; wide pixels are made square by less height, too."""
 
@@ -46,6 +51,11 @@ class Variant:
     """All flags that the user gave, by name without dashes, with their values as typed."""
     command: str
     """The command that upscales the whole film with it."""
+
+    @property
+    def file_label(self) -> str:
+        """The label as a part of the names of files; case does not count, as in some file systems."""
+        return _UNFIT.sub("-", self.label.replace(", ", "_")).lower()
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,11 @@ class PreviewPlan:
         """Number of frames to upscale, of all variants together."""
         frames = (len(span.frames(self.scenes.source)) for span in self.scenes.spans)
         return len(self.variants) * sum(frames)
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether every frame is shown, so that a preview takes as long as the job."""
+        return self.num_frames >= len(self.variants) * len(self.within.frames(self.scenes.source))
 
     def facts(self) -> dict[str, Any]:
         """Return what will be shown, as JSON values."""
@@ -106,7 +121,7 @@ class Preview:
 def plan_preview(
     source: Source,
     variants: Sequence[Variant],
-    output: Path | None = None,
+    output: Path | Destination | None = None,
     *,
     request: Request = Request(),
     shown: PreviewOptions = PreviewOptions(),
@@ -130,59 +145,30 @@ def plan_preview(
     for variant in variants:
         check_memory(variant.options, source.width, source.height)
     encode, within = request.encode, request.span
-    span = shown.moment(within)
-    if output is None:
-        output = source.path.with_name(f"{source.path.stem}_x4_preview{choose_suffix(source, encode.codec)}")
-    samples = [_middle(source, span)] if span else _samples(source, within, shown)
+    samples = choose_samples(source, within, shown)
+    copy = default_output(source.path, choose_suffix(source, encode.codec))
+    output = file_to_write(output, copy.with_stem(f"{copy.stem}_preview"))
+    if is_pattern(output.name):
+        raise OutputError(f"A preview is a video, and {output} is a pattern for pictures: name a video.")
     spans, moments = zip(*samples, strict=True)
     plan = PreviewPlan(
         scenes=Scenes(source, spans, moments, shown.layout, encode),
         variants=tuple(variants),
-        videos=tuple(_with_label(output, variant.label) for variant in variants),
+        videos=tuple(_with_label(output, variant.file_label) for variant in variants),
         crops=crops_beside(output),
         page=output.with_suffix(".html") if shown.html else None,
         within=within,
         overwrite=request.overwrite,
     )
-    for file in filter(None, (plan.crops, plan.page, *plan.videos)):
-        check_writable(file, source.path, request.overwrite)
     for video, each in product(plan.videos, spans):
         plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
+    for file in filter(None, (plan.crops, plan.page, *plan.videos)):
+        check_writable(file, source.path, request.overwrite)
     return plan
 
 
 def _with_label(output: Path, label: str) -> Path:
-    name = label.replace(", ", "_").replace(" ", "-").replace("/", "-")
-    return output.with_stem(f"{output.stem}_{name}") if name else output
-
-
-def _middle(source: Source, span: TimeRange) -> tuple[TimeRange, int]:
-    frames = span.frames(source)
-    return span, min((frames.start + frames.stop) // 2, source.num_frames - 1)
-
-
-def _samples(source: Source, within: TimeRange, shown: PreviewOptions) -> list[tuple[TimeRange, int]]:
-    """Return spans around moments of a part of a film, with those; no two spans overlap."""
-    frames = within.frames(source)
-    if not frames:
-        raise OptionError(f"{source.path} has no frame between --start and --stop.")
-    begin, end = (source.seconds_of(pts) for pts in within.bounds(source))
-    duration = shown.duration or Fraction(1)
-    num_samples = max(1, min(shown.samples or NUM_SAMPLES, int((end - begin) / duration)))
-    moments = choose_moments(source, num_samples, frames)
-    times = [source.seconds_of(source.pts[index]) for index in moments]
-    borders = [begin, *(_first_frame_after(source, (a + b) / 2) for a, b in pairwise(times)), end]
-    spans = []
-    for moment, when, (first, last) in zip(moments, times, pairwise(borders), strict=True):
-        start = _first_frame_after(source, max(first, min(when - duration / 2, last - duration)))
-        spans.append((TimeRange(start, min(start + duration, last)), moment))
-    return spans
-
-
-def _first_frame_after(source: Source, seconds: Fraction) -> Fraction:
-    """Return when the first frame begins that begins at a time or after it."""
-    start, _ = TimeRange(seconds).bounds(source)
-    return source.seconds_of(source.pts[bisect_left(source.pts, start)])
+    return output.with_stem(f"{output.stem}_{label}") if label else output
 
 
 def run_preview(
@@ -202,10 +188,12 @@ def run_preview(
     series = JobSeries(control or Control(), plan.num_frames)
     estimate = cache(partial(estimate_film, plan.scenes.source, plan.within.frames(plan.scenes.source)))
     upscalers = [upscaler.with_options(estimated(each.options, estimate)) for each in plan.variants]
-    clips = [
-        make_clip(plan.scenes, video, each, batch_size, series, overwrite=plan.overwrite)
-        for video, each in zip(plan.videos, upscalers, strict=True)
-    ]
+    clips: list[Clip] = []
+    for video, each in zip(plan.videos, upscalers, strict=True):
+        try:
+            clips.append(make_clip(plan.scenes, video, each, batch_size, series, overwrite=plan.overwrite))
+        except StoppedError as error:
+            raise StoppedError(_what_is_kept(plan.videos[: len(clips)])) from error
     comparisons = [_comparison(plan, clips, i) for i in range(len(plan.scenes.moments))]
     like = plan.scenes.source.path
     write_crops(plan.crops, comparisons, like, overwrite=plan.overwrite)
@@ -213,6 +201,12 @@ def run_preview(
     if plan.page is not None:
         write_page(plan.page, _page(plan, upscaler, costs, comparisons), like, overwrite=plan.overwrite)
     return Preview(plan.videos, plan.crops, plan.page, costs)
+
+
+def _what_is_kept(videos: Sequence[Path]) -> str:
+    """Return the message of a preview that was stopped, given the videos that it has finished."""
+    kept = f"kept are {', '.join(map(str, videos))}" if videos else "nothing of it is kept"
+    return f"The preview was stopped, and can't be resumed: {kept}."
 
 
 def _comparison(plan: PreviewPlan, clips: Sequence[Clip], number: int) -> Comparison:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,23 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
         if flag in values or len(set(swept)) < len(swept):
             raise OptionError(f"--sweep names a value or option twice: give {flag} and each value once.")
         values[flag] = swept
-    combinations = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
-    variants = [_variant(source, typed, chosen) for chosen in combinations]
+    grid = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
+    variants = [_variant(source, typed, chosen) for chosen in grid]
+    _check_differ(variants)
     return [replace(each, options=replace(each.options, ignore_memory=ignores_memory)) for each in variants]
+
+
+def _check_differ(variants: Sequence[Variant]) -> None:
+    """Make sure that no two settings are the same thing written in two ways, and that all have own names.
+
+    Raises:
+        OptionError: two are the same.
+    """
+    for one, other in combinations(variants, 2):
+        if one.options == other.options or one.file_label == other.file_label:
+            raise OptionError(
+                f"--sweep gives the same twice: {one.label} and {other.label}. Leave one of them out."
+            )
 
 
 def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Variant:
@@ -54,8 +68,8 @@ def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -
 
 def _parse(sweep: str) -> tuple[str, list[Any]]:
     flag, _, listed = sweep.removeprefix("--").partition("=")
-    texts = [text.strip() for text in listed.split(",") if text.strip()]
-    if not texts:
+    texts = [text.strip() for text in listed.split(",")]
+    if not all(texts):
         raise OptionError(f"--sweep takes an option and values, as in noise-level=0,20,60, not {sweep!r}.")
     options = options_of(UpscaleOptions)
     if flag not in options or flag in _NOT_SHOWN:

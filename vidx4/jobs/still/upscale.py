@@ -2,23 +2,27 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from vidx4.errors import MemoryLimitError, OutputError
+from vidx4.errors import MemoryLimitError, OutputError, SourceError
 from vidx4.files.stamp import check_unchanged, stamp
 from vidx4.files.write import write_whole
 from vidx4.frames import SCALE
+from vidx4.jobs.destination import Destination, file_to_write
 from vidx4.jobs.job import Backend, Pixels
 from vidx4.jobs.plan import default_output
 from vidx4.jobs.progress import Control
 from vidx4.jobs.still.channels import enlarged_alpha, num_colors
 from vidx4.jobs.still.formats import picture_format
-from vidx4.jobs.still.read import StillPicture, read_enlarged, read_picture
+from vidx4.jobs.still.read import StillPicture, is_picture, read_enlarged, read_picture, stored_size
 from vidx4.jobs.still.write import DEEP_FORMATS, kept_profile, write_picture
 from vidx4.media.checks import Check, require_kept
+from vidx4.media.existing import has_name_of_copy
+from vidx4.media.pictures.read_sequence import is_pattern
 from vidx4.media.place import check_writable
 
 _logger = logging.getLogger(__name__)
@@ -34,23 +38,37 @@ def picture_suffix(path: Path) -> str:
     return path.suffix if picture_format(path) else ".png"
 
 
-def plan_picture(path: Path, output: Path | None = None, *, overwrite: bool = False) -> Path:
+def plan_picture(path: Path, output: Path | Destination | None = None, *, overwrite: bool = False) -> Path:
     """Decide where an enlarged picture goes.
 
     Args:
         path: the picture.
-        output: the file to write, its format by its suffix; by default `<stem>_x4` beside the picture, in its
-            own format if Pillow writes that, else PNG.
+        output: the file to write, its format by its suffix, or a folder for it; by default `<stem>_x4` beside
+            the picture, in its own format if Pillow writes that, else PNG.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         OutputError: the output exists, is the picture itself, or is of an unknown format.
+        SourceError: the picture can't be read.
     """
-    output = output or default_output(path, picture_suffix(path))
+    output = file_to_write(output, default_output(path, picture_suffix(path)))
+    if is_pattern(output.name):
+        raise OutputError(f"{output} is a pattern for many pictures, and {path} is one: name a file.")
     if picture_format(output) is None:
-        raise OutputError(f"A picture can't be written to a {output.suffix or 'nameless'} file: use .png.")
-    check_writable(output, path, overwrite)
+        kind = f"a {output.suffix} file" if output.suffix else "a file without a suffix"
+        raise OutputError(f"A picture can't be written to {kind}: use .png.")
+    check_writable(output, path, overwrite, lambda file: _is_other(file, path))
     return output
+
+
+def _is_other(file: Path, path: Path) -> bool:
+    """Return whether a file holds a picture that can't be an enlarged copy of another."""
+    if has_name_of_copy(file, path) or not is_picture(file):
+        return False
+    width, height = (SCALE * side for side in stored_size(path))
+    with suppress(SourceError):
+        return stored_size(file) not in ((width, height), (height, width))
+    return True
 
 
 def upscale_picture(

@@ -55,6 +55,11 @@ class NumberedPictures:
         """Return the path of a frame's picture."""
         return self.folder / self.names[index]
 
+    def linked_files(self) -> set[Path]:
+        """Return the files that those pictures lead to which are links."""
+        files = (self.folder / name for name in self.names)
+        return {Path(os.path.realpath(file)) for file in files if file.is_symlink()}
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """A warning about missing numbers, if there are any: the gaps are not filled."""
