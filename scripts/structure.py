@@ -15,10 +15,10 @@ from pathlib import Path
 import grimp
 
 PACKAGE = "vidx4"
-MAX_ARROWS = {"vidx4.media": 94, "vidx4.jobs": 89}
+MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 103}
 MAX_FUNCTION_LINES = 40
 COMMAND_LINE = "cli"
-MAX_COMMAND_LINE_LINES = 1320
+MAX_COMMAND_LINE_LINES = 1760
 NUM_SHOWN = 5
 """Functions and files that are listed."""
 

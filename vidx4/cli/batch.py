@@ -22,6 +22,7 @@ from vidx4.jobs.schedule import ScheduleOptions
 
 if TYPE_CHECKING:
     from vidx4.jobs.folder.files import Batch
+    from vidx4.jobs.folder.selection import Selection
 
 Folder = Annotated[
     Path,
@@ -55,21 +56,15 @@ def batch(
     from vidx4.jobs.folder.files import Batch
     from vidx4.jobs.folder.journal import supervised
     from vidx4.jobs.folder.overrides import options_by_file
-    from vidx4.jobs.folder.selection import Selection
     from vidx4.jobs.report import check_report
 
     if job.report is not None:
         check_report(job.report, folder)
-    output = destination.or_positional(None if to is None else Destination(to))
-    if output is None:
-        raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
-    names = files.include, files.exclude, files.trust_folder, files.full_names
-    selection = Selection(folder, output.path, *names)
+    selection = _selection(folder, destination.or_positional(None if to is None else Destination(to)), files)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
-    signals = [*heeded_signals(), *pausing_signals()]
     with (
         notifying(terminal, schedule.notify, str(folder)),
-        supervised(signals) as journal,
+        supervised([*heeded_signals(), *pausing_signals()]) as journal,
         loader(cluster, options.device) as load,
     ):
         todo = Batch(
@@ -83,6 +78,15 @@ def batch(
             journal=journal,
         )
         (_show_plan if job.dry_run else _work_through)(todo, files, job, schedule, terminal)
+
+
+def _selection(folder: Path, output: Destination | None, files: FolderOptions) -> "Selection":
+    from vidx4.jobs.folder.selection import Selection
+
+    if output is None:
+        raise OptionError(f"Name a folder for the results: vidx4 batch {folder} OUTPUT.")
+    names = files.include, files.exclude, files.trust_folder, files.full_names
+    return Selection(folder, output.path, *names)
 
 
 def _show_plan(

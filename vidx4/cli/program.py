@@ -67,7 +67,7 @@ app = typer.Typer(
     help="Make old videos four times larger, with their own sound and timing.",
     epilog=(
         "Exit codes: 0 all is well, 1 the work failed or something is lost, 2 bad input or options, "
-        "130 stopped."
+        "75 out of time, 130 stopped."
     ),
 )
 
