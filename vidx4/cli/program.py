@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
+from keyword import iskeyword
 from itertools import takewhile
 from typing import Annotated, Any, get_args
 
@@ -152,7 +153,8 @@ def _parameter(option: OptionField) -> inspect.Parameter:
 
 
 def _name(option: OptionField) -> str:
-    return option.flag.replace("-", "_")
+    name = option.flag.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 def _is_typed(context: typer.Context, option: OptionField) -> bool:

@@ -59,6 +59,7 @@ def upscale(
     from vidx4.jobs.still.read import is_picture
 
     refuse_more("upscale", more)
+    schedule.check()
     output = destination.or_positional(to)
     with notifying(terminal, schedule.notify, str(source)):
         if is_picture(source):

@@ -103,6 +103,14 @@ class ScheduleOptions:
         Option("Run a command at the end, with what became of it in VIDX4_*.", Panel.JOB, metavar="COMMAND"),
     ] = None
 
+    def check(self) -> None:
+        """Make sure that there is time left.
+
+        Raises:
+            OptionError: there is none.
+        """
+        _Deadline.of(self, time.time())
+
     @contextmanager
     def limiting(self, stop: Stop, begun: float | None = None) -> Iterator[None]:
         """Stop work that is done in a block when its time is up.
