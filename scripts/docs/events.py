@@ -83,6 +83,7 @@ _OUTCOMES = (
     *(_count(each.value, f"Number of files with the outcome `{each}`.") for each in Outcome),
     _count("passed_over", "Number of files that were passed over."),
 )
+_ADVICE = _text("message", "What failed or is left, and what to do next.", is_required=False)
 _SOURCE = (
     _text("path", "Path of the file."),
     _text("container", "FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`."),
@@ -240,7 +241,7 @@ EVENTS = (
         "done",
         "batch",
         "At the end; the exit code is 1 if a file failed or is left.",
-        (_EXIT_CODE, *_OUTCOMES),
+        (_EXIT_CODE, *_OUTCOMES, _ADVICE),
     ),
     Event(
         "done",

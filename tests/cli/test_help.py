@@ -18,7 +18,7 @@ from vidx4.option import Panel
 COMMANDS = ["upscale", "preview", "batch", "compare", "verify", "probe", "models", "doctor"]
 COMMON = {"--model", "--speed", "--prompt", "--noise-level", "--temporal", "--codec", "--quality", "--width"}
 COMMON |= {"--height", "--audio", "--subtitles", "--start", "--stop", "--output", "--overwrite", "--dry-run"}
-COMMON |= {"--device"}
+COMMON |= {"--device", "--until", "--for"}
 
 
 def output(*arguments: str, columns: int = 80) -> str:
@@ -77,10 +77,14 @@ def test_keys_of_a_folder_are_flags() -> None:
     assert not {"overwrite", "dry-run", "start", "cluster"} & set(file_options())
 
 
-def test_flags_are_named_as_fields_but_for_two() -> None:
+def test_flags_are_named_as_fields_but_for_three() -> None:
     options = {each.flag: each.name for command in REFERENCE.values() for each in command.options}
     others = {flag: name for flag, name in options.items() if flag != name.replace("_", "-")}
-    assert others == {"steps": "num_inference_steps", "encoder-option": "encoder_options"}
+    assert others == {
+        "steps": "num_inference_steps",
+        "encoder-option": "encoder_options",
+        "for": "duration",
+    }
 
 
 def test_every_option_has_a_help_text() -> None:

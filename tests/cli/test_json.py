@@ -101,7 +101,7 @@ def test_upscale_of_a_picture(tmp_path: Path) -> None:
 
 
 def test_batch(folder: Path, tmp_path: Path) -> None:
-    typed = ("batch", folder, tmp_path / "out", *FAST)
+    typed = ("batch", folder, tmp_path / "out", *FAST, "--settled-after", 0)
     assert names(events_of(*typed, "--dry-run")) == ["passed_over", "plan", "done"]
     done = events_of(*typed)
     assert {"passed_over", "plan", "estimate", "progress", "part", "file", "done"} <= set(names(done))
@@ -139,7 +139,7 @@ def test_commands_that_are_stopped(folder: Path, tmp_path: Path) -> None:
     single = stopped_after("part", "upscale", folder / "long.mp4", tmp_path / "big.mp4", *FAST)
     assert "command" in checked(*single)[-1]
     assert single[1] == 130
-    several = stopped_after("file", "batch", folder, tmp_path / "out", *FAST)
+    several = stopped_after("file", "batch", folder, tmp_path / "out", *FAST, "--settled-after", 0)
     assert checked(*several)[-1]["event"] == "error"
     assert several[1] == 130
     (folder / "long.mp4").unlink()

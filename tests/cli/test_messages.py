@@ -39,12 +39,6 @@ def test_a_range_that_stops_before_it_starts_names_both_options(command: str, tm
     assert "--start (20 s)" in result.stderr
 
 
-def test_a_dry_run_with_a_report_is_refused(make_video: MakeVideo, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    result = vidx4("upscale", make_video(num_frames=2), "--dry-run", "--report", report)
-    assert (result.exit_code, report.exists()) == (2, False)
-
-
 def test_a_dry_run_tells_what_it_leaves_and_a_finished_job_no_speed(make_video: MakeVideo) -> None:
     source = make_video(num_frames=3)
     trial = vidx4("upscale", source, "--dry-run", *FAST)

@@ -46,7 +46,7 @@ def test_every_command_puts_its_result_into_a_folder(film: Path) -> None:
         (("upscale", "film.mp4", "/proc/self/film.mp4"), 1, "Name an output elsewhere"),
         (("upscale", "film.mp4", "--report", "film.mp4"), 1, "the source itself"),
         (("upscale", "film.mp4", "--report", "films"), 1, "is a folder"),
-        (("upscale", "film.mp4", "--report", "none/report.json"), 1, "does not exist"),
+        (("upscale", "film.mp4", "--report", "none/report.json"), 1, "none"),
         (("preview", "film.mp4", "other.mp4", "-y"), 1, "was not made from"),
         (("preview", "film.mp4", "a", "b"), 2, "vidx4 batch"),
         (("preview", "film.mp4", "new/%06d.png"), 1, "a preview is a video"),

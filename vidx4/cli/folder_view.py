@@ -212,7 +212,8 @@ def show_reports(
     try:
         check_outcomes(reports, stop)
     except BatchError as error:
-        terminal.finished(FAILED, **counts)
-        terminal.say(" ".join([str(error), *error.__notes__]), "red")
+        message = " ".join([str(error), *error.__notes__])
+        terminal.finished(FAILED, message=message, **counts)
+        terminal.say(message, "red")
         raise typer.Exit(FAILED) from error
     terminal.finished(**counts)

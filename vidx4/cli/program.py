@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
-from keyword import iskeyword
 from itertools import takewhile
+from keyword import iskeyword
 from typing import Annotated, Any, get_args
 
 import typer

@@ -66,7 +66,8 @@ def test_what_a_folder_may_set_is_a_closed_list() -> None:
 def test_options_come_from_a_file_in_the_folder(folder: Path) -> None:
     (folder / "vidx4.toml").write_text(TOML)
     result = dry_run(folder, "--noise-level", 20, "--trust-folder")
-    files = json.loads(result.stdout.splitlines()[-1])["files"]
+    events = map(json.loads, result.stdout.splitlines())
+    files = next(each["files"] for each in events if each["event"] == "plan")
     notes = {Path(each["path"]).name: set(each["notes"].split()) for each in files}
     common = {"--noise-level=20", "--device=cpu"}
     assert notes["same.png"] == {"--seed=3", *common}
