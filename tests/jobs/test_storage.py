@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 @pytest.fixture(autouse=True)
 def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(storage, "_PAUSES", (0.01, 0.01, 0.01))
 
 
 @pytest.fixture
@@ -82,6 +84,37 @@ def come_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], 
     return set_action
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Return the mount point of a disk, whose content is in `content` beside it."""
+    path, content = tmp_path / "disk", tmp_path / "content"
+    path.mkdir()
+    content.mkdir()
+    if subprocess.run(["mount", "--bind", content, path], capture_output=True, check=False).returncode:
+        pytest.skip("a disk can't be mounted here")
+    yield path
+    subprocess.run(["umount", "--lazy", path], capture_output=True, check=False)
+
+
+def test_nothing_is_written_in_the_place_of_a_disk_that_is_away(
+    plan: Plan, disk: Path, undisturbed: bytes, come_back: Any
+) -> None:
+    on_disk = plan_video(plan.source.path, disk / "clip.mp4", Request(encode=FAST))
+    in_its_place: list[Path] = []
+
+    def unmount() -> None:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+    def mount() -> None:
+        in_its_place.extend(disk.iterdir())
+        subprocess.run(["mount", "--bind", disk.with_name("content"), disk], check=True)
+
+    come_back(mount)
+    run(job_that(unmount, on_disk, plan.source.pts[90]))
+    assert not in_its_place
+    assert on_disk.output.read_bytes() == undisturbed
+
+
 @pytest.mark.parametrize("which", ["in", "out"])
 def test_a_share_that_comes_back_costs_nothing(
     which: str, plan: Plan, undisturbed: bytes, come_back: Any, caplog: pytest.LogCaptureFixture
@@ -104,7 +137,9 @@ def test_the_wait_can_be_stopped(plan: Plan, come_back: Any) -> None:
     job = job_that(lambda: share.rename(share.with_name("away")), plan, plan.source.pts[100])
     with pytest.raises(StoppedError) as caught:
         run(job, Control(stop=stop))
-    assert not getattr(caught.value, "__notes__", [])
+    (note,) = caught.value.__notes__
+    assert str(plan.work_folder) in note
+    assert not plan.output.parent.exists()
 
 
 def test_the_wait_ends(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

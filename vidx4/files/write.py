@@ -40,7 +40,9 @@ _HIDDEN = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.(unfinished|old)")
 
 
 @contextmanager
-def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None) -> Iterator[Path]:
+def write_whole(
+    path: Path, *, overwrite: bool = True, like: Path | None = None, makes_folder: bool = True
+) -> Iterator[Path]:
     """Give a path beside `path` to write a file to, which takes its place when the block ends well.
 
     After an exception, a KeyboardInterrupt included, nothing is left behind.
@@ -49,6 +51,8 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
         path: the file.
         overwrite: whether a file that exists when the block ends is replaced.
         like: a file or folder; nobody may read the new file who may not read that.
+        makes_folder: whether the folder is made if it is not there; one that was there before may be on a
+            disk that is away.
 
     Raises:
         DiskFullError: the disk is full.
@@ -56,7 +60,8 @@ def write_whole(path: Path, *, overwrite: bool = True, like: Path | None = None)
         SourceError: another file, which is named, can't be read in the block.
     """
     with _errors_about(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if makes_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         remove_remains(path)
         unfinished = path.with_name(_hidden_name(path.name, "unfinished"))
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, _ANYONE)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
+from vidx4.errors import SourceError
 from vidx4.files.read import file_digest
 from vidx4.jobs.plan import Plan
 from vidx4.media.pictures.read_sequence import is_sequence, sequence_digest
@@ -72,8 +73,15 @@ def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) 
 
 
 def source_digest(path: Path) -> str:
-    """Return the SHA-256 of a source's content; raises as `file_digest` and `sequence_digest`."""
-    return sequence_digest(path) if is_sequence(path) else file_digest(path)
+    """Return the SHA-256 of a source's content.
+
+    Raises:
+        SourceError: it can't be read.
+    """
+    try:
+        return sequence_digest(path) if is_sequence(path) else file_digest(path)
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror or error}.") from error
 
 
 def program() -> dict[str, str]:

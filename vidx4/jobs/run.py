@@ -10,7 +10,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, LossError, SourceChangedError
+from vidx4.errors import DiskFullError, LossError, SourceChangedError, StoppedError
 from vidx4.files.write import remove_remains
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
@@ -54,14 +54,18 @@ class Run:
 
     def _made(self) -> Generator[Part]:
         """Make the parts that the folder lacks; while the source or the folder is away, wait for it."""
+        damage = self._monitor.damage
+        before = damage.copy()
         while True:
             try:
                 with closing(self._executor.make(self._job, self._folder, self._monitor)) as parts:
                     for part in parts:
                         self._storage.report_success()
+                        before = damage.copy()
                         yield part
             except FAILURES as error:
                 self._storage.wait_after(error)
+                damage.restore(before)
             else:
                 self._storage.wait()
                 if not self._folder.forget_lost_parts():
@@ -194,7 +198,9 @@ def start(
 
 def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
-    if folder.parts and folder.path.is_dir() and not isinstance(error, SourceChangedError):
+    if folder.parts and isinstance(error, StoppedError) and not folder.path.is_dir():
+        error.add_note(f"{folder.path} can't be reached now: once it is back, the same command resumes.")
+    elif folder.parts and folder.path.is_dir() and not isinstance(error, SourceChangedError):
         if isinstance(error, DiskFullError):
             error.add_note(f"The job needs about {format_disk(disk_needed(plan, folder))} more.")
         how = "the same command with --accept-loss" if isinstance(error, LossError) else "the same command"

@@ -126,6 +126,7 @@ class ScheduleOptions:
             yield
             return
         deadline, is_closed = _Deadline.of(self, time.time() if begun is None else begun), Event()
+        _logger.info("The work stops at %s.", deadline)
         Thread(target=deadline.watch, args=(stop, is_closed), daemon=True).start()
         try:
             yield
@@ -150,6 +151,10 @@ class _Deadline:
             raise OptionError(f"--until {until} is past: name a time to come.")
         left = math.inf if duration is None else begun + duration - time.time()
         return cls(on_clock, time.monotonic() + left)
+
+    def __str__(self) -> str:
+        end = min(self.on_clock, time.time() + self.on_timer - time.monotonic())
+        return time.strftime("%H:%M %Z on %Y-%m-%d", time.localtime(end))
 
     def watch(self, stop: Stop, is_closed: Event) -> None:
         """Stop work when time is up, unless an event is set before."""

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Self
 
 from vidx4.errors import DiskFullError, OutputError, SourceChangedError, SourceError
+from vidx4.files.own_folder import LOCK
 from vidx4.files.read import open_file
 from vidx4.jobs.identity import source_digest
 from vidx4.jobs.plan import Plan
@@ -25,8 +27,12 @@ FAILURES = (OSError, SourceError, OutputError)
 MAX_WAIT_SECONDS = 3600.0
 """How long a job waits for a place to come back."""
 _POLL_SECONDS = 2.0
-_MAX_FAILURES = 3
-"""Failures in a row of places that seem to be there, after which a job ends."""
+_PAUSES = (1.0, 4.0, 16.0)
+"""Seconds before each new attempt after failures in a row of places that seem to be there."""
+_PROBE = ".unfinished"
+"""What the name of a file ends with that is made to see whether any can be."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What writing fails with on a disk that is there, but full."""
 _AWAY = frozenset(
     getattr(errno, name)
     for name in (
@@ -53,15 +59,19 @@ class _Place:
     """A file or folder, and the folder in which it lay when the job began."""
 
     path: Path
+    is_written: bool
+    """Whether files are made in it; otherwise they are read."""
     parent: tuple[int, int] | None
     """Device and number of that folder; None if it could not be asked."""
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        return cls(path, _id_of(path.parent))
+    def of(cls, path: Path, *, is_written: bool = False) -> Self:
+        return cls(path, is_written, _id_of(path.parent))
 
     def is_there(self) -> bool:
-        """Return whether it can be read."""
+        """Return whether it can be read, or written to."""
+        if self.is_written:
+            return self._is_writable()
         with suppress(OSError):
             if self.path.is_dir():
                 with os.scandir(self.path) as entries:
@@ -70,6 +80,18 @@ class _Place:
             with open_file(self.path) as file:
                 return bool(file.read(1))
         return False
+
+    def _is_writable(self) -> bool:
+        """Return whether a file can be made; names that are known may be listed even if a disk is gone."""
+        try:
+            (self.path / LOCK).lstat()  # a folder of the same name elsewhere is another one
+            with NamedTemporaryFile(prefix=".", suffix=_PROBE, dir=self.path) as probe:
+                probe.write(b"\0")
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as error:
+            return error.errno in _FULL
+        return True
 
     def raise_if_removed(self) -> None:
         """Raise an `OutputError` if it is gone, though the disk or share that it lay on is there."""
@@ -105,7 +127,7 @@ class Storage:
         self._control = control
         self._num_failures = 0
         path = self._source if self._source.exists() else self._source.parent  # a pattern is no file
-        self._places = _Place.of(path), _Place.of(plan.work_folder)
+        self._places = _Place.of(path), _Place.of(plan.work_folder, is_written=True)
 
     def check_source(self) -> None:
         """Make sure that the source is still what was planned with.
@@ -140,7 +162,7 @@ class Storage:
         Raises:
             SourceError: it may.
         """
-        if not self.are_there() or (_is_away(error) and self._num_failures < _MAX_FAILURES):
+        if not self.are_there() or (_is_away(error) and self._num_failures < len(_PAUSES)):
             raise self._unreadable(error) from error
 
     def report_success(self) -> None:
@@ -169,8 +191,10 @@ class Storage:
             raise error
         is_away = not self.are_there()
         self.wait()
-        if not is_away and (not _is_away(error) or self._num_failures >= _MAX_FAILURES):
+        if not is_away and (not _is_away(error) or self._num_failures >= len(_PAUSES)):
             raise error
+        self._control.stop.wait(0 if is_away else _PAUSES[self._num_failures])
+        self._control.check()
         self._num_failures += 1
 
     def wait(self) -> None:

@@ -141,13 +141,13 @@ class WorkFolder:
             save_state: writes the state for the frames after it to a file; None if they need none.
         """
         digest = None if save_state is None else self._save(save_state, self._state_path(part.stop))
-        with write_whole(self._record_path(part)) as unfinished:
+        with write_whole(self._record_path(part), makes_folder=False) as unfinished:
             unfinished.write_text(json.dumps({"job": self._job, "part": asdict(part), "state": digest}))
         self.parts[part.start] = part
         self._remove_states(part)
 
     def _save(self, save_state: Callable[[Path], Any], path: Path) -> str:
-        with write_whole(path) as unfinished:
+        with write_whole(path, makes_folder=False) as unfinished:
             save_state(unfinished)
         return file_digest(path)
 
@@ -283,7 +283,7 @@ def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
         folder.clear()
     plan = {"is_trial": is_trial and facts.get("is_trial", True), "identity": dict(identity)}
     if facts != plan:
-        with write_whole(folder.path / PLAN) as unfinished:
+        with write_whole(folder.path / PLAN, makes_folder=False) as unfinished:
             unfinished.write_text(json.dumps(plan, indent=1))
 
 

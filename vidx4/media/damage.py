@@ -1,9 +1,10 @@
 """Damage that is found while a source is decoded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 from vidx4.errors import SourceError
 from vidx4.syntax import plural
@@ -35,6 +36,14 @@ class Damage:
         if isinstance(error, OSError):
             self.doubt(error)
         self.end = time
+
+    def copy(self) -> Self:
+        """Return a copy, for `restore`."""
+        return replace(self, packets=set(self.packets), frames=set(self.frames))
+
+    def restore(self, before: Self) -> None:
+        """Forget what was found since a copy was made: it is looked for again."""
+        self.packets, self.frames, self.end = set(before.packets), set(before.frames), before.end
 
     def __bool__(self) -> bool:
         return bool(self.packets or self.frames) or self.end is not None

@@ -49,7 +49,7 @@ def encode_part(path: Path, batches: Iterable[FrameBatch], source: Source, targe
     """
     batches = iter(batches)
     first = next(batches, None)
-    with write_whole(path) as unfinished:
+    with write_whole(path, makes_folder=False) as unfinished:
         if first is None:
             unfinished.touch()
             return 0

@@ -127,7 +127,7 @@ class _Dispatcher:
         now = working_seconds()
         # Several parts are made at once: each counts for the time since the last delivery.
         part, self._last_delivery = replace(result.part, seconds=now - self._last_delivery), now
-        with write_whole(self.folder.part_path(part.start)) as unfinished:
+        with write_whole(self.folder.part_path(part.start), makes_folder=False) as unfinished:
             unfinished.write_bytes(result.packets)
         state = result.state
         self.folder.add(part, None if state is None else lambda path: path.write_bytes(state))
