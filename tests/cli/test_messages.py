@@ -89,3 +89,26 @@ def test_a_small_size_is_written_in_a_unit_that_shows_it() -> None:
         (written,) = option.format(option.parse(text))
         assert "e-" not in written
         assert option.parse(written) == option.parse(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        ImportError("cv2.abi3.so: failed to map segment from shared object"),
+    ],
+)
+def test_too_little_memory_is_no_bug(
+    error: Exception, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a low `ulimit -v`, whichever library notices it first."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vidx4.jobs.plan.plan_video", fail)
+    result = vidx4("upscale", make_video(num_frames=2), *FAST)
+    assert result.exit_code == 1
+    assert "memory" in result.stderr
+    assert isinstance(result.exception, SystemExit)

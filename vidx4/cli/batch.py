@@ -58,9 +58,9 @@ def batch(
     from vidx4.jobs.folder.overrides import options_by_file
     from vidx4.jobs.report import check_report
 
-    if job.report is not None:
-        check_report(job.report, folder)
     selection = _selection(folder, destination.or_positional(None if to is None else Destination(to)), files)
+    if job.report is not None:
+        check_report(job.report, folder, selection.output_folder)
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     with (
         notifying(terminal, schedule.notify, str(folder)),

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from vidx4.cli.help import Argument, CommandReference, short_help
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.terminal import Terminal
-from vidx4.errors import OptionError
+from vidx4.errors import MemoryLimitError, OptionError
 from vidx4.option import OptionField, Panel, build, options_of
 from vidx4.printing import quoted
 
@@ -38,9 +38,20 @@ class Program(TyperGroup):
             code = error.exit_code
             terminal.error(_sentence(error, typed), code)
         except Exception as error:
-            terminal.bug(error)
-            raise
+            if not _lacks_memory(error):
+                terminal.bug(error)
+                raise
+            code = terminal.failure(MemoryLimitError(_NO_MEMORY))
         raise SystemExit(code or 0)
+
+
+_NO_MEMORY = "There is not enough memory to start: end other programs, or raise the limit (ulimit -v)."
+_SIGNS = ("failed to map", "can't start new thread", "allocate memory", "could not create a primitive")
+"""What libraries say when they get no memory."""
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:

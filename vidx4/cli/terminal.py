@@ -16,7 +16,15 @@ from rich.text import Text
 
 from vidx4.cli.options import TerminalOptions
 from vidx4.cli.progress_bar import INTERRUPTED, PlainProgress, bar, describe, stoppable
-from vidx4.errors import LossError, OptionError, SourceError, StoppedError, TimeUpError, Vidx4Error
+from vidx4.errors import (
+    LossError,
+    OptionError,
+    SourceChangedError,
+    SourceError,
+    StoppedError,
+    TimeUpError,
+    Vidx4Error,
+)
 from vidx4.jobs.schedule import ScheduleOptions
 from vidx4.printing import printable, shown_name, to_json
 
@@ -194,7 +202,8 @@ def exit_code(error: Vidx4Error) -> int:
         return TIME_UP
     if isinstance(error, StoppedError):
         return INTERRUPTED
-    return BAD_INPUT if isinstance(error, SourceError | OptionError) else FAILED
+    is_bad_input = isinstance(error, SourceError | OptionError) and not isinstance(error, SourceChangedError)
+    return BAD_INPUT if is_bad_input else FAILED
 
 
 class _Handler(logging.Handler):

@@ -12,11 +12,10 @@ from vidx4.files.read import read_json
 from vidx4.files.write import write_whole
 from vidx4.jobs.plan import WORK_SUFFIX
 from vidx4.jobs.progress import StageSeconds, WorkerStats
-from vidx4.media.formats.containers import FORMATS
-from vidx4.media.pictures.read_sequence import SUFFIXES
 from vidx4.media.place import check_writable
 from vidx4.printing import to_json
 
+SUFFIX = ".json"
 IS_DRY_RUN = "is_dry_run"
 """Key in the report of a dry run, which holds the plan and the estimate."""
 
@@ -67,17 +66,17 @@ def check_report(path: Path, source: Path, output: Path | None = None, *, overwr
     Args:
         path: the report.
         source: what is enlarged.
-        output: the file that is made of it; None for a folder of them.
+        output: the file, or the folder of files, that is made of it.
         overwrite: whether a report of finished work is replaced; that of a dry run always is.
 
     Raises:
         OutputError: it can't be written, or would take the place of something else.
     """
     check_writable(path, source, overwrite=True)
-    _check_folder(path.parent)
-    is_taken = path.suffix.lower() in (*FORMATS, *SUFFIXES) or _is_same(path, output)
-    if is_taken or path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX):
-        raise OutputError(f"{path} is the name of something else: choose one that ends with .json.")
+    if path.suffix.lower() != SUFFIX or path.parent.suffix == WORK_SUFFIX or _is_same(path, output):
+        raise OutputError(f"{path} can't be the name of a report: choose one that ends with {SUFFIX}.")
+    if path.parent.exists() or not _is_same(path.parent, output):  # the folder of a batch is made by it
+        _check_folder(path.parent)
     is_empty = not path.exists() or path.stat().st_size == 0
     present = read_json(path) if not is_empty else {}
     if not is_empty and not {"num_frames", "seconds"} <= present.keys():

@@ -127,6 +127,7 @@ class ScheduleOptions:
             return
         deadline, is_closed = _Deadline.of(self, time.time() if begun is None else begun), Event()
         _logger.info("The work stops at %s.", deadline)
+        deadline.end(stop)
         Thread(target=deadline.watch, args=(stop, is_closed), daemon=True).start()
         try:
             yield
@@ -159,7 +160,13 @@ class _Deadline:
     def watch(self, stop: Stop, is_closed: Event) -> None:
         """Stop work when time is up, unless an event is set before."""
         while not is_closed.wait(_POLL_SECONDS):
-            if time.time() >= self.on_clock or time.monotonic() >= self.on_timer:
+            if self.end(stop):
                 _logger.info("The time is up: stopping after the current frames.")
-                stop.set_because(TimeUpError("The time is up."))
                 return
+
+    def end(self, stop: Stop) -> bool:
+        """Stop work if time is up, and return whether it is."""
+        is_up = time.time() >= self.on_clock or time.monotonic() >= self.on_timer
+        if is_up:
+            stop.set_because(TimeUpError("The time is up."))
+        return is_up

@@ -154,7 +154,10 @@ def test_a_stopped_preview_promises_nothing_that_it_does_not_keep(film: Path, up
         assert len(list(film.parent.iterdir())) == 1 + kept
 
 
-def test_a_folder_that_goes_away_under_a_preview_is_named(film: Path, upscaler: Upscaler) -> None:
+def test_a_folder_that_goes_away_under_a_preview_is_named(
+    film: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidx4.jobs.storage.MAX_WAIT_SECONDS", 0.1)
     folder = film.parent / "shown"
     plan = plan_preview(probe(film), [ONLY], Destination(folder, is_folder=True), request=FAST)
 

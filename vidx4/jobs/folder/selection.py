@@ -50,7 +50,10 @@ class Selection:
     """Whether outputs are named after the whole names of their sources, suffixes included."""
 
     def __post_init__(self) -> None:
-        if self.output_folder.resolve().is_relative_to(self.folder.resolve()):
+        folder, output = self.folder.resolve(), self.output_folder.resolve()
+        if folder == output:
+            raise OutputError(f"{self.output_folder} is the folder of the sources: choose another one.")
+        if output.is_relative_to(folder):
             raise OutputError(f"{self.output_folder} lies inside {self.folder}: choose a folder outside it.")
 
     def name(self, path: Path) -> str:

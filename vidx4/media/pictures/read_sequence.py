@@ -19,6 +19,7 @@ from av.container import InputContainer
 from vidx4.errors import SourceError
 from vidx4.files.read import leads_out, open_file
 from vidx4.media.formats.limits import MAX_FRAMES, MAX_PICTURE_SIZE
+from vidx4.media.formats.suffixes import SHARED_SUFFIXES, VIDEO_SUFFIXES
 from vidx4.media.pictures.animated_webp import decode_webp, is_webp, read_picture, read_start
 from vidx4.media.pictures.bmp import Pixels, decode_bmp, is_bmp
 from vidx4.media.pictures.virtual_mov import Timing, Track, open_track
@@ -110,6 +111,11 @@ def find_sequence(path: Path) -> NumberedPictures:
                 _add(series.setdefault(found[0], {}), found[1], name, folder)
     except OSError as error:
         raise SourceError(f"{folder} can't be read: {error.strerror}.") from error
+    if pattern is None and (videos := [name for name in _visible_names(folder) if _is_video(name)]):
+        raise SourceError(
+            f"{path} holds videos such as {videos[0]} beside pictures: use vidx4 batch {path} OUTPUT, or "
+            "name the pictures by a pattern, such as img_%04d.png."
+        )
     if not series:
         raise SourceError(f"{path}: no numbered pictures found ({', '.join(sorted(SUFFIXES))}).")
     if len(series) > 1:
@@ -138,6 +144,11 @@ def _check_links(folder: Path, names: Iterable[str]) -> None:
                 f"{picture} is a link that leads out of its folder: copy the files that such links lead to "
                 "into the folder."
             )
+
+
+def _is_video(name: str) -> bool:
+    suffix = Path(name).suffix.lower()
+    return suffix in VIDEO_SUFFIXES - SHARED_SUFFIXES and suffix not in SUFFIXES
 
 
 def _visible_names(folder: Path) -> Iterator[str]:
