@@ -18,7 +18,7 @@ PACKAGE = "vidx4"
 MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 103}
 MAX_FUNCTION_LINES = 40
 COMMAND_LINE = "cli"
-MAX_COMMAND_LINE_LINES = 1760
+MAX_COMMAND_LINE_LINES = 1800
 NUM_SHOWN = 5
 """Functions and files that are listed."""
 
