@@ -14,6 +14,7 @@ from av.error import OSError as AvOSError
 from scripts.stress.kills import make_clip
 from tests.helpers import upscale_nearest
 from vidx4.errors import OutputError, SourceChangedError, StoppedError
+from vidx4.files.own_folder import LOCK
 from vidx4.frames import FrameBatch
 from vidx4.jobs import storage
 from vidx4.jobs.job import Job
@@ -159,10 +160,11 @@ def test_a_work_folder_that_was_removed_is_not_waited_for(plan: Plan) -> None:
 
 
 def test_a_part_that_is_cleaned_away_is_made_again(plan: Plan, undisturbed: bytes) -> None:
-    def remove_first_part() -> None:
+    def clean() -> None:
         (plan.work_folder / "00000000.nut").unlink()
+        (plan.work_folder / LOCK).unlink()
 
-    run(job_that(remove_first_part, plan, plan.source.pts[100]))
+    run(job_that(clean, plan, plan.source.pts[100]))
     assert plan.output.read_bytes() == undisturbed
 
 

@@ -10,10 +10,10 @@ from vidx4.cli.folder_view import BatchView, show_reports, show_trial
 from vidx4.cli.notify import notifying
 from vidx4.cli.options import OutputOptions
 from vidx4.cli.program import Subset, command
-from vidx4.cli.progress_bar import heeded_signals, pausing_signals
+from vidx4.cli.progress_bar import heeded_signals
 from vidx4.cli.terminal import Terminal
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OptionError
+from vidx4.errors import OptionError, TimeUpError
 from vidx4.jobs.cluster.options import ClusterOptions
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.folder.options import NO_OPTIONS, FolderOptions
@@ -64,7 +64,7 @@ def batch(
     options_of_file = options_by_file(folder, typed, request, is_trusted=files.trust_folder)
     with (
         notifying(terminal, schedule.notify, str(folder)),
-        supervised([*heeded_signals(), *pausing_signals()]) as journal,
+        supervised(heeded_signals()) as journal,
         loader(cluster, options.device) as load,
     ):
         todo = Batch(
@@ -110,7 +110,7 @@ def _work_through(
     todo: "Batch", files: FolderOptions, job: JobOptions, schedule: ScheduleOptions, terminal: Terminal
 ) -> None:
     from vidx4.jobs.folder.passes import Pass
-    from vidx4.jobs.folder.reports import Outcome, summary
+    from vidx4.jobs.folder.reports import has_left, summary
     from vidx4.jobs.folder.settling import Settling
     from vidx4.jobs.folder.watch import Watch
     from vidx4.jobs.report import write_report
@@ -123,6 +123,6 @@ def _work_through(
         finally:
             if job.report is not None:
                 write_report(job.report, summary(work.reports, view.reasons))
-    is_early = not files.watch or any(each.outcome == Outcome.LEFT for each in work.reports)
+    is_early = not files.watch or isinstance(stop.error, TimeUpError) or has_left(work.reports)
     ended = stop.error if stop.is_set() and is_early else None
     show_reports(terminal, work.reports, len(view.reasons), ended)

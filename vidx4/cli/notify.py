@@ -66,12 +66,12 @@ def _run(terminal: Terminal, command: str, facts: dict[str, str]) -> None:
             check=False,
         )
     except (OSError, ValueError) as error:
-        terminal.warn(f"--notify could not run {command!r}: {error}.")
+        terminal.say_aside(f"--notify could not run {command!r}: {error}.")
     except subprocess.TimeoutExpired:
-        terminal.warn(f"--notify was ended: {command!r} took more than {PATIENCE_SECONDS:.0f} s.")
+        terminal.say_aside(f"--notify was ended: {command!r} took more than {PATIENCE_SECONDS:.0f} s.")
     else:
         if ended.returncode:
-            terminal.warn(f"--notify: {command!r} failed with exit code {ended.returncode}.")
+            terminal.say_aside(f"--notify: {command!r} failed with exit code {ended.returncode}.")
 
 
 def _standard_error() -> int:

@@ -96,6 +96,10 @@ class Terminal:
         if not self.json:
             self.console.print(Text(printable(message), style))
 
+    def say_aside(self, message: str) -> None:
+        """Print a line for people on standard error, even with --json, whose events have ended."""
+        self.console.print(Text(printable(message), "yellow"))
+
     def tell(self, message: str) -> None:
         """Print a line for people, unless --quiet."""
         if not self.quiet:

@@ -198,7 +198,9 @@ def start(
 
 def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
-    if folder.parts and isinstance(error, StoppedError) and not folder.path.is_dir():
+    if not folder.parts and isinstance(error, StoppedError):
+        error.add_note("No part was finished: the same command begins again.")
+    elif folder.parts and isinstance(error, StoppedError) and not folder.path.is_dir():
         error.add_note(f"{folder.path} can't be reached now: once it is back, the same command resumes.")
     elif folder.parts and folder.path.is_dir() and not isinstance(error, SourceChangedError):
         if isinstance(error, DiskFullError):

@@ -56,17 +56,19 @@ _AWAY = frozenset(
 
 @dataclass(frozen=True)
 class _Place:
-    """A file or folder, and the folder in which it lay when the job began."""
+    """A file or folder, as it was when the job began."""
 
     path: Path
     is_written: bool
     """Whether files are made in it; otherwise they are read."""
+    id: tuple[int, int] | None
+    """Its device and number when the job began; None if it could not be asked."""
     parent: tuple[int, int] | None
-    """Device and number of that folder; None if it could not be asked."""
+    """The same of the folder in which it lay."""
 
     @classmethod
     def of(cls, path: Path, *, is_written: bool = False) -> Self:
-        return cls(path, is_written, _id_of(path.parent))
+        return cls(path, is_written, _id_of(path), _id_of(path.parent))
 
     def is_there(self) -> bool:
         """Return whether it can be read, or written to."""
@@ -84,7 +86,8 @@ class _Place:
     def _is_writable(self) -> bool:
         """Return whether a file can be made; names that are known may be listed even if a disk is gone."""
         try:
-            (self.path / LOCK).lstat()  # a folder of the same name elsewhere is another one
+            if _id_of(self.path) != self.id:  # as on a share that is back
+                (self.path / LOCK).lstat()  # a folder of the same name elsewhere is another one
             with NamedTemporaryFile(prefix=".", suffix=_PROBE, dir=self.path) as probe:
                 probe.write(b"\0")
                 probe.flush()
@@ -106,9 +109,9 @@ class _Place:
         return True
 
 
-def _id_of(folder: Path) -> tuple[int, int] | None:
+def _id_of(path: Path) -> tuple[int, int] | None:
     with suppress(OSError):
-        status = folder.stat()
+        status = path.stat()
         return status.st_dev, status.st_ino
     return None
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from vidx4.errors import WorkerError
+from vidx4.jobs.folder import journal
 from vidx4.jobs.folder.supervisor import STOPPED, Supervisor, command_for
 
 ROOT = Path(__file__).parents[3]
@@ -273,3 +274,14 @@ def test_a_folder_with_a_file_that_ends_the_process(flags: tuple[str, ...], tmp_
         assert (events[-2]["done"], events[-2]["failed"]) == (2, 1)
         assert sorted(path.name for path in out.glob("*.png")) == ["a_x4.png", "z_x4.png"]
         assert json.loads(report.read_text())["num_files"]["failed"] == 1
+
+
+def test_signals_that_pause_are_always_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if as many have come to the process itself, as from a user who tried both."""
+    passed: list[int] = []
+    monkeypatch.setattr(journal, "_interrupt", passed.append)
+    monkeypatch.setattr("vidx4.jobs.folder.journal.time.sleep", lambda _: None)
+    monkeypatch.setattr("vidx4.jobs.folder.journal.os._exit", lambda _: None)
+    orders = [b"%d\n" % each for each in (signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2)]
+    journal._heed(orders, lambda: 1, frozenset({signal.SIGINT}))
+    assert passed == [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]

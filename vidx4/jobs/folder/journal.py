@@ -133,7 +133,7 @@ def supervised(signals: Iterable[int]) -> Iterator[Journal]:
     """Give the journal that this process's supervisor reads, if there is one, and heed what it says.
 
     Args:
-        signals: those that stop or pause the work.
+        signals: those that stop the work: one that goes to both processes is heeded once.
     """
     numbers = os.environ.pop(VARIABLE, "")  # not for the processes that this one starts
     if not numbers:
@@ -148,7 +148,7 @@ def supervised(signals: Iterable[int]) -> Iterator[Journal]:
 
     with os.fdopen(orders, "rb", buffering=0) as file, _counted(signals) as count:
         past = Past.of(file.readline())
-        threading.Thread(target=_heed, args=(file, count), daemon=True).start()
+        threading.Thread(target=_heed, args=(file, count, frozenset(signals)), daemon=True).start()
         yield Journal(past, write)
 
 
@@ -185,11 +185,13 @@ def _counted(signals: Iterable[int]) -> Iterator[Callable[[], int]]:
         there.close()
 
 
-def _heed(orders: Iterable[bytes], count: Callable[[], int]) -> None:
-    """Repeat the supervisor's signals here; of a signal that went to both processes, nothing is repeated."""
+def _heed(orders: Iterable[bytes], count: Callable[[], int], counted: frozenset[int]) -> None:
+    """Repeat the supervisor's signals here; those that are counted only if they did not come here as well."""
+    number = 0
     with suppress(OSError, ValueError):  # the pipe is closed here, at the end
-        for number, line in enumerate(orders, 1):
-            if count() < number:
+        for line in orders:
+            number += int(line) in counted
+            if int(line) not in counted or count() < number:
                 _interrupt(int(line))
         _interrupt(signal.SIGTERM)  # the supervisor has died, and nobody would see what happens here
         time.sleep(_GRACE_SECONDS)

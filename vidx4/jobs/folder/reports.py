@@ -80,6 +80,11 @@ def plan_summary(looks: Sequence[Mapping[str, Any]], passed_over: Mapping[str, s
     }
 
 
+def has_left(reports: Sequence[FileReport]) -> bool:
+    """Return whether a file is left for later."""
+    return any(report.outcome == Outcome.LEFT for report in reports)
+
+
 def check_outcomes(reports: Sequence[FileReport], stop: StoppedError | None = None) -> None:
     """Make sure that all is well with the files; if not, say what to do next.
 

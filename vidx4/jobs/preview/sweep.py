@@ -34,7 +34,7 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
     values: dict[str, list[Any]] = {}
     for flag, swept in map(_parse, sweeps):
         if flag in values or len(set(swept)) < len(swept):
-            raise OptionError(f"--sweep names a value or option twice: give {flag} and each value once.")
+            raise OptionError(f"--sweep names {flag} or a value of it twice: give it once, as {flag}=1,2.")
         values[flag] = swept
     grid = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
     variants = [_variant(source, typed, chosen) for chosen in grid]
