@@ -231,7 +231,7 @@ def test_the_default_output_is_beside_the_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("span", [TimeRange(Fraction(99)), TimeRange(Fraction(1), Fraction(1))])
 def test_an_empty_range_is_refused(span: TimeRange) -> None:
-    with pytest.raises(OptionError, match=re.escape(f"{LONDON} has no frames")):
+    with pytest.raises(OptionError, match=f"{re.escape(str(LONDON))} has no frames|must be later"):
         plan_video(LONDON, Path("out.mp4"), Request(span=span))
 
 
