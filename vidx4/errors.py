@@ -6,6 +6,7 @@ Vidx4Error
 ├── OutputError         a file that can't be written
 │   ├── ContainerError  a container that can't hold what it should
 │   ├── DiskFullError   a disk that is full
+│   ├── InUseError      an output that another process makes
 │   └── LossError       an output that would lack something of its source
 ├── OptionError         options that don't fit together, the model, or the source
 ├── ModelError          a model that is not available
@@ -43,6 +44,10 @@ class DiskFullError(OutputError):
 
 class LossError(OutputError):
     """An output would lack something that its source holds; it is written if the user accepts that."""
+
+
+class InUseError(OutputError):
+    """Another process makes the same output."""
 
 
 class OptionError(Vidx4Error):

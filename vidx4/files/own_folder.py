@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from vidx4.errors import OutputError
+from vidx4.errors import InUseError, OutputError
 from vidx4.files.lock import is_at, locked
 
 LOCK = "lock"
@@ -31,10 +31,10 @@ def own_folder(path: Path) -> Iterator[None]:
             descriptor = stack.enter_context(locked(path / LOCK))
             # Between opening and locking, the process that held the lock may have removed the folder.
             if not is_at(descriptor, path / LOCK):
-                raise OutputError(f"Another job has just finished in {path}: try again.")
+                raise InUseError(f"Another job has just finished in {path}: try again.")
             _sign(path, descriptor)
         except BlockingIOError as error:
-            raise OutputError(f"Another job is using {path}: wait for it, or stop it.") from error
+            raise InUseError(f"Another job is using {path}: wait for it, or stop it.") from error
         except OSError as error:
             raise OutputError(f"{path} can't be used ({LOCK}: {error.strerror}).") from error
         yield
@@ -95,6 +95,12 @@ def _not_ours(path: Path) -> OutputError:
     return OutputError(
         f"{path} was not made by this version of vidx4: move it away, or choose another output."
     )
+
+
+def keep_fresh(path: Path) -> None:
+    """Have the lock of a folder look used, so that no cleaning of old files removes it during long work."""
+    with suppress(OSError):
+        os.utime(path / LOCK, follow_symlinks=False)
 
 
 def own_files(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.errors import OptionError
-from vidx4.files.own_folder import own_files, own_folder, remove_files, remove_folder
+from vidx4.files.own_folder import keep_fresh, own_files, own_folder, remove_files, remove_folder
 from vidx4.files.read import file_digest, is_regular, read_json
 from vidx4.files.write import write_whole
 from vidx4.jobs.identity import Identity, differences, read_identity
@@ -145,6 +145,7 @@ class WorkFolder:
             unfinished.write_text(json.dumps({"job": self._job, "part": asdict(part), "state": digest}))
         self.parts[part.start] = part
         self._remove_states(part)
+        keep_fresh(self.path)
 
     def _save(self, save_state: Callable[[Path], Any], path: Path) -> str:
         with write_whole(path, makes_folder=False) as unfinished:

@@ -27,6 +27,7 @@ from vidx4.cli.progress_bar import stoppable
 from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError
+from vidx4.files.own_folder import own_folder
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch
 from vidx4.jobs.folder.item import FileOptions, Item
@@ -451,3 +452,14 @@ def test_an_output_whose_source_was_deleted_is_not_recorded(tmp_path: Path) -> N
     records = Records(tmp_path)
     records.add(output, tmp_path / "deleted.mp4", {})
     assert records.find(output) is None
+
+
+def test_a_file_that_another_process_is_at_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "film.mp4", num_frames=2, **SMALL)  # type: ignore[arg-type]
+    work_folder = tmp_path / "out" / "film_x4.mp4.vidx4"
+    with own_folder(work_folder):
+        report = work(batch(folder))["film.mp4"]
+    assert report.outcome == Outcome.LEFT
+    assert str(work_folder) in report.message

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from vidx4.errors import ModelError, SourceChangedError, StoppedError, Vidx4Error
+from vidx4.errors import InUseError, ModelError, SourceChangedError, StoppedError, Vidx4Error
 from vidx4.jobs.folder.reports import FileReport, Outcome
 
 _logger = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ def _or_report(path: Path, work: Callable[[], Result]) -> Result | FileReport:
         return work()
     except (StoppedError, SourceChangedError, ModelError, KeyboardInterrupt):
         raise
+    except InUseError as error:
+        return FileReport(path, Outcome.LEFT, message=str(error))
     except Vidx4Error as error:
         notes = getattr(error, "__notes__", [])
         return FileReport(path, Outcome.FAILED, None, " ".join([str(error), *notes]))
