@@ -213,14 +213,15 @@ class Storage:
     def _wait_for(self, place: _Place) -> None:
         place.raise_if_removed()
         hours = f"{MAX_WAIT_SECONDS / 3600:g} h"
-        _logger.warning("%s: %s can't be reached. Waiting up to %s for it.", _now(), place.path, hours)
+        what = "written to" if place.is_written else "read"
+        _logger.warning("%s: %s can't be %s. Waiting up to %s for it.", _now(), place.path, what, hours)
         begun = time.monotonic()
         with waiting():
             while not place.is_there():
                 self._control.check()
                 place.raise_if_removed()
                 if time.monotonic() - begun > MAX_WAIT_SECONDS:
-                    raise OutputError(f"{place.path} could not be reached for {hours}.")
+                    raise OutputError(f"{place.path} could not be {what} for {hours}.")
                 self._control.stop.wait(_POLL_SECONDS)
         _logger.warning("%s: %s is back.", _now(), place.path)
 
