@@ -117,6 +117,7 @@ def test_an_unfinished_part_is_invisible(
 ) -> None:
     source = probe(make_video(num_audio=0))
     folder = tmp_path / "parts"
+    folder.mkdir()
 
     def batches() -> Iterator[FrameBatch]:
         yield nearest(read_all(source))

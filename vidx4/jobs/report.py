@@ -73,7 +73,10 @@ def check_report(path: Path, source: Path, output: Path | None = None, *, overwr
         OutputError: it can't be written, or would take the place of something else.
     """
     check_writable(path, source, overwrite=True)
-    if path.suffix.lower() != SUFFIX or path.parent.suffix == WORK_SUFFIX or _is_same(path, output):
+    is_taken = (
+        path.parent.suffix == WORK_SUFFIX or path.name.startswith(WORK_SUFFIX) or _is_same(path, output)
+    )
+    if path.suffix.lower() != SUFFIX or is_taken:
         raise OutputError(f"{path} can't be the name of a report: choose one that ends with {SUFFIX}.")
     if path.parent.exists() or not _is_same(path.parent, output):  # the folder of a batch is made by it
         _check_folder(path.parent)

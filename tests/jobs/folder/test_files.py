@@ -405,8 +405,10 @@ def test_a_stopped_batch_reports_and_can_be_resumed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    *_, done, error = map(json.loads, output.splitlines())
-    assert (done["event"], done["left"]) == ("done", 2)
+    events = [json.loads(line) for line in output.splitlines()]
+    assert [each["outcome"] for each in events if each["event"] == "file"] == ["left", "left"]
+    error = events[-1]
+    assert "2 of 2 files are left" in error["message"]
     assert error["command"].startswith("vidx4 batch")
     assert (tmp_path / "out" / "film_x4.mp4.vidx4").is_dir()
 
