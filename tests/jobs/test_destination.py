@@ -82,6 +82,18 @@ def test_a_video_of_its_own_is_never_replaced(make_video: MakeVideo, tmp_path: P
     assert episode.read_bytes() == before
 
 
+def test_a_video_of_its_own_is_replaced_if_it_can_only_be_meant_as_output(
+    make_video: MakeVideo,
+) -> None:
+    film, episode = make_video("1.mp4", num_frames=4), make_video("2.mp4", num_frames=4)
+    certain = Destination(episode, is_certain=True)
+    assert plan_video(film, certain, AGAIN).output == episode
+    with pytest.raises(OutputError):
+        plan_video(film, certain, FAST)
+    with pytest.raises(OutputError, match="the source itself"):
+        plan_video(film, Destination(film, is_certain=True), AGAIN)
+
+
 def test_an_earlier_result_is_replaced(make_video: MakeVideo, tmp_path: Path) -> None:
     film, output = make_video("film.mp4", num_frames=4), tmp_path / "big.mp4"
     run(job(film, output))

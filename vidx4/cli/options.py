@@ -1,7 +1,7 @@
 """Options that only the command line has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -78,4 +78,4 @@ class OutputOptions:
         """
         if output is not None and self.output is not None:
             raise OptionError(f"The output is given twice: {output} and --output {self.output}.")
-        return output or self.output
+        return output or (None if self.output is None else replace(self.output, is_certain=True))

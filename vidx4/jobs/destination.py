@@ -19,6 +19,8 @@ class Destination:
     path: Path
     is_folder: bool = False
     """Whether it is meant as a folder, even if there is none yet."""
+    is_certain: bool = False
+    """Whether it can only be meant as a destination, and not as one more source."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -142,7 +142,9 @@ def plan_video(
     """
     source = read_source(path, request.read, check_size)
     suffix = choose_suffix(source, request.encode.codec, request.streams)
-    return plan_source(source, _output_of(path, Destination.of(output), suffix), request)
+    named = Destination.of(output)
+    is_certain = named is not None and named.is_certain
+    return plan_source(source, _output_of(path, named, suffix), request, replaces_any=is_certain)
 
 
 def _output_of(path: Path, named: Destination | None, suffix: str) -> Path:
@@ -151,13 +153,21 @@ def _output_of(path: Path, named: Destination | None, suffix: str) -> Path:
     return file_to_write(named, default_output(path, suffix))
 
 
-def plan_source(source: Source, output: Path, request: Request = Request()) -> Plan:
-    """Decide what will be done with a probed video; see `plan_video`."""
+def plan_source(
+    source: Source, output: Path, request: Request = Request(), *, replaces_any: bool = False
+) -> Plan:
+    """Decide what will be done with a probed video; see `plan_video` and `plan_output`."""
     # An output beside its work folder may be of a run that was killed between writing the one and removing
     # the other: `run` compares it with the parts.
     may_replace = request.overwrite or is_folder_at(work_folder_of(output))
     written = plan_output(
-        source, output, request.span, request.encode, request.streams, overwrite=may_replace
+        source,
+        output,
+        request.span,
+        request.encode,
+        request.streams,
+        overwrite=may_replace,
+        replaces_any=replaces_any and request.overwrite,
     )
     return Plan(written, request, frames_of(source, request.span))
 

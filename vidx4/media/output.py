@@ -120,20 +120,24 @@ class Output:
         return Output(path, first, WHOLE, target, choose_streams(first, path.suffix))
 
 
-def _check_place(source: Source, path: Path, target: Target, overwrite: bool) -> None:
+def _check_place(source: Source, path: Path, target: Target, overwrite: bool, replaces_any: bool) -> None:
     if path.suffix.lower() != PICTURES:
-        check_writable(path, source.path, overwrite, lambda file: is_other_video(file, source, target))
+
+        def is_other(file: Path) -> bool:
+            return not replaces_any and is_other_video(file, source, target)
+
+        check_writable(path, source.path, overwrite, is_other)
     elif (numbered := split_output(path)) is None:
         raise OutputError(
             f"A video can't be written to one picture: use a pattern such as {DEFAULT_PATTERN}."
         )
     else:
 
-        def is_other(file: Path) -> bool:
-            return is_other_frame(file, source, target)
+        def is_other_picture(file: Path) -> bool:
+            return not replaces_any and is_other_frame(file, source, target)
 
         folder, pattern = numbered
-        check_folder(folder, source.path, pattern, overwrite=overwrite, is_other=is_other)
+        check_folder(folder, source.path, pattern, overwrite=overwrite, is_other=is_other_picture)
 
 
 def plan_output(
@@ -144,6 +148,7 @@ def plan_output(
     streams: StreamOptions = StreamOptions(),
     *,
     overwrite: bool = False,
+    replaces_any: bool = False,
 ) -> Output:
     """Decide what an output will hold.
 
@@ -153,8 +158,8 @@ def plan_output(
         span: the part of the source that is wanted.
         encode: how frames are compressed.
         streams: which other streams are wanted.
-        overwrite: whether an output that exists is replaced; neither the source ever is, nor a video or
-            picture that can't have been made of it.
+        overwrite: whether an output that exists is replaced; the source never is.
+        replaces_any: whether this goes for a video or picture, too, that can't have been made of the source.
 
     Raises:
         OptionError: the options don't fit the source or each other, or name files outside of the output's
@@ -167,5 +172,5 @@ def plan_output(
     format_of(suffix)
     check_files(encode.encoder_options, path, source.path)  # before an encoder is tried out
     target = target_of(source, suffix, encode)
-    _check_place(source, path, target, overwrite)
+    _check_place(source, path, target, overwrite, replaces_any)
     return Output(path, source, span, target, choose_streams(source, suffix, span, streams))

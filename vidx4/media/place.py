@@ -51,8 +51,8 @@ def check_writable(output: Path, source: Path, overwrite: bool, is_other: IsOthe
             raise OutputError(f"{output} is a device or a pipe: choose another name.")
         if is_regular(output) and is_other(output):
             raise OutputError(
-                f"{output} already exists, and was not made from {source}: choose another name, or delete it "
-                "first. To enlarge several files, use vidx4 batch."
+                f"{output} already exists, and was not made from {source}. To enlarge both, use vidx4 batch; "
+                "to replace it, name it by --output, and use --overwrite."
             )
         if os.path.lexists(output) and not overwrite:
             raise OutputError(f"{output} already exists: choose another name, or use --overwrite.")

@@ -147,7 +147,8 @@ def plan_preview(
     encode, within = request.encode, request.span
     samples = choose_samples(source, within, shown)
     copy = default_output(source.path, choose_suffix(source, encode.codec))
-    output = file_to_write(output, copy.with_stem(f"{copy.stem}_preview"))
+    named = Destination.of(output)
+    output = file_to_write(named, copy.with_stem(f"{copy.stem}_preview"))
     if is_pattern(output.name):
         raise OutputError(f"A preview is a video, and {output} is a pattern for pictures: name a video.")
     spans, moments = zip(*samples, strict=True)
@@ -161,7 +162,8 @@ def plan_preview(
         overwrite=request.overwrite,
     )
     for video, each in product(plan.videos, spans):
-        plan_source(source, video, Request(span=each, encode=encode, overwrite=True))
+        wanted = Request(span=each, encode=encode, overwrite=True)
+        plan_source(source, video, wanted, replaces_any=named is not None and named.is_certain)
     for file in filter(None, (plan.crops, plan.page, *plan.videos)):
         check_writable(file, source.path, request.overwrite)
     return plan

@@ -51,13 +51,15 @@ def plan_picture(path: Path, output: Path | Destination | None = None, *, overwr
         OutputError: the output exists, is the picture itself, or is of an unknown format.
         SourceError: the picture can't be read.
     """
-    output = file_to_write(output, default_output(path, picture_suffix(path)))
+    named = Destination.of(output)
+    replaces_any = overwrite and named is not None and named.is_certain
+    output = file_to_write(named, default_output(path, picture_suffix(path)))
     if is_pattern(output.name):
         raise OutputError(f"{output} is a pattern for many pictures, and {path} is one: name a file.")
     if picture_format(output) is None:
         kind = f"a {output.suffix} file" if output.suffix else "a file without a suffix"
         raise OutputError(f"A picture can't be written to {kind}: use .png.")
-    check_writable(output, path, overwrite, lambda file: _is_other(file, path))
+    check_writable(output, path, overwrite, lambda file: not replaces_any and _is_other(file, path))
     return output
 
 
