@@ -61,7 +61,7 @@ def show_trial(terminal: Terminal, plan: "Plan") -> None:
     terminal.finished(is_dry_run=True, work_folder=plan.work_folder)
     terminal.tell(
         f"This was a dry run: {plan.output} is not written. The frames that were measured are kept in "
-        f"{plan.work_folder}, and the run itself goes on from them."
+        f"{plan.work_folder}, and the run itself continues from them."
     )
 
 

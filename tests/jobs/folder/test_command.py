@@ -82,7 +82,7 @@ def test_a_dry_run_writes_a_report(folder: Path) -> None:
 
 
 def test_a_stopped_batch_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: passes.Pass, *_: object) -> object:
+    def stop(self: passes.Pass, *_: object, **__: object) -> object:
         self._stop.set()
         return None
 

@@ -259,3 +259,13 @@ def test_a_watched_file_that_grows_to_the_end_is_left(tmp_path: Path) -> None:
     recorder.on_wait = lambda _: stop.set()
     (report,) = Watch(batch(folder), recorder, stop, Settling(10_000)).run_all(0.05)
     assert report.outcome == Outcome.LEFT
+
+
+def test_a_dry_run_names_what_is_wrong_with_a_file_that_is_new(tmp_path: Path) -> None:
+    """It does not wait to see whether the file is still being written."""
+    folder = one_film(tmp_path)
+    (folder / "bad.mp4").write_bytes(b"no film")
+    looks = passes.Pass(batch(folder), Recorder(), Stop(), Settling(10)).look_at_all()
+    (bad,) = (look for look in looks if look.path.name == "bad.mp4")
+    assert isinstance(bad, FileReport)
+    assert bad.outcome == Outcome.FAILED

@@ -105,7 +105,7 @@ class Pass:
     def look_at(self, paths: Sequence[Path]) -> list[Item | FileReport]:
         """Return what is left to do of each file, whether or not it is whole; those after a stop are left."""
         waiting = self._undone(paths)
-        looks = self._looks(sorted(waiting), waiting)
+        looks = self._looks(sorted(waiting), waiting, waits=False)
         left = [FileReport(path, Outcome.LEFT, message=self._why_left) for path in waiting]
         looks = self._batch.without_clashes([*self._done, *looks, *left])
         return sorted([*self.reports, *looks], key=lambda look: look.path)
@@ -153,23 +153,35 @@ class Pass:
         self._again.clear()
         return is_busy
 
-    def _looks(self, paths: Sequence[Path], waiting: set[Path]) -> list[Item | FileReport]:
-        """Look at files; those that have to be looked at again later go on waiting."""
+    def _looks(
+        self, paths: Sequence[Path], waiting: set[Path], *, waits: bool = True
+    ) -> list[Item | FileReport]:
+        """Look at files; those that have to be looked at again later keep waiting.
+
+        Args:
+            paths: the files.
+            waiting: the files without a report so far; those that get one are removed.
+            waits: whether a file that can't be read, and may still be written, is looked at again.
+        """
         looks = []
         for number, path in enumerate(paths):
             self._observer.looking(number, len(paths))
-            if look := self._look(path):
+            if look := self._look(path, waits=waits):
                 waiting.discard(path)
                 looks.append(look)
         return looks
 
-    def _look(self, path: Path) -> Item | FileReport | None:
+    def _look(self, path: Path, *, waits: bool) -> Item | FileReport | None:
         """Look at a file; return nothing if that has to be done again later."""
         if not self._shares.can_reach(path):
             return None
         look = self._batch.look(path)
         is_failure = isinstance(look, FileReport) and look.outcome in (Outcome.FAILED, Outcome.GONE)
-        if is_failure and not (self._settling.is_settled(path) and self._places.missing(path) is None):
+        if (
+            waits
+            and is_failure
+            and not (self._settling.is_settled(path) and self._places.missing(path) is None)
+        ):
             return None
         return look
 

@@ -44,13 +44,13 @@ class Shares:
 
     def _wait_for(self, missing: Path, path: Path) -> None:
         self._tell(
-            f"{missing} can't be reached: waiting for it, for up to {format_seconds(SHARE_SECONDS)}. After "
-            "Ctrl-C, the same command goes on later."
+            f"{missing} can't be reached. Waiting up to {format_seconds(SHARE_SECONDS)} for it; after "
+            "Ctrl-C, the same command resumes."
         )
         end = time.monotonic() + SHARE_SECONDS
         while not self._stop.wait(POLL_SECONDS):
             if self._places.missing(path) is None:
-                self._tell(f"{missing} is there again: going on.")
+                self._tell(f"{missing} is back.")
                 return
             if time.monotonic() > end:
                 self.gone = missing
