@@ -9,8 +9,8 @@ from vidx4.jobs.folder.places import Places
 from vidx4.jobs.stop import Stop
 from vidx4.syntax import format_seconds
 
-SHARE_SECONDS = 1800.0
-"""How long a folder that is gone is waited for: a server takes minutes to start again."""
+SHARE_SECONDS = 3600.0
+"""How long a folder that is gone is waited for: as long as by a file at work."""
 POLL_SECONDS = 1.0
 """Seconds between two looks at it."""
 
