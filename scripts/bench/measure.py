@@ -74,7 +74,7 @@ def peak_memory(device: torch.device = CPU) -> int:
 
 
 def held_memory(device: torch.device) -> int | None:
-    """Return the most bytes of a GPU that tensors took, without what PyTorch kept for later; None on a CPU."""
+    """Return the most bytes of a GPU that tensors took, without what PyTorch held besides; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
