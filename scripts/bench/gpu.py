@@ -140,7 +140,7 @@ def attempt(part: Part, setting: Setting, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         command = [sys.executable, "-m", *part.command, *(["--out", folder] if part.result else [])]
-        status = run_for(command, log, seconds - (time.monotonic() - start))
+        status = run_for(command, log, seconds - (time.monotonic() - start), setting)
         output, result = log.read_text(errors="replace"), Path(folder) / part.result
         found: dict[str, Any] = {"state": CUT if status is None else FAILED if status else DONE}
         if found["state"] == DONE and part.result:
@@ -166,9 +166,10 @@ def prepare(part: Part, setting: Setting) -> None:
         write_video(setting.clip, num_frames=4)
 
 
-def run_for(command: list[str], log: Path, seconds: float) -> int | None:
+def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> int | None:
     """Run a command with its output in a file; return its exit code, or None if it took too long."""
-    environment = {**os.environ, "VIDX4_REQUIRE_GPU": "1", "PYTHONUNBUFFERED": "1"}
+    requires_gpu = str(int(setting.device != "cpu"))
+    environment = {**os.environ, "VIDX4_REQUIRE_GPU": requires_gpu, "PYTHONUNBUFFERED": "1"}
     with (
         log.open("w") as output,
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from tests.simulated_gpu import streams
 from tests.simulated_gpu.attention import attend
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
 
     def set_memory_fraction(fraction: float, device: Any = None) -> None:
         if device is not None and torch.device(device).index is None:
-            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
+            raise ValueError(
+                f"Expected a torch.device with a specified index or an integer, but got:{device}"
+            )
         if not 0 <= fraction <= 1:
             raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
         gpu.memory_fraction = fraction
@@ -72,6 +75,10 @@ def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
         "empty_cache": lambda: None,
         "synchronize": lambda _=None: gpu.wait(),
         "is_bf16_supported": lambda *_, **__: major >= 8,
+        "Stream": streams.Stream,
+        "Event": streams.new_event(gpu.wait),
+        "current_stream": streams.Stream,
+        "stream": streams.use,
     }
 
 
