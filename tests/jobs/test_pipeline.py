@@ -68,27 +68,25 @@ def test_the_next_batch_is_launched_before_the_last_one_is_waited_for() -> None:
 
 
 def test_what_was_launched_before_an_error_counts() -> None:
-    device, results = Device(), []
+    device, results = Device(), list[ShotBatch[Upscaled]]()
+    work = enlarged(device.launch, batches(SourceError("damaged")), None, Control(), StageSeconds())
     with pytest.raises(SourceError, match="damaged"):
-        for each in enlarged(device.launch, batches(SourceError("damaged")), None, Control(), StageSeconds()):
-            results.append(each)  # noqa: PERF402  # what came before the error is kept
+        results.extend(work)
     assert len(results) == NUM_BATCHES
     assert is_whole(results)
 
 
 def test_what_was_launched_before_a_stop_counts() -> None:
-    device, results, stop = Device(), [], Stop()
-    launch = device.launch
+    device, results, stop = Device(), list[ShotBatch[Upscaled]](), Stop()
 
     def stop_after_third(batch: FrameBatch, state: ShotState | None) -> Upscaled:
         if batch.pts[0] == 2:
             stop.set()
-        return launch(batch, state)
+        return device.launch(batch, state)
 
     work = enlarged(stop_after_third, batches(), None, Control(stop=stop), StageSeconds())
     with pytest.raises(StoppedError):
-        for each in work:
-            results.append(each)  # noqa: PERF402
+        results.extend(work)
     assert len(results) == 3
     assert is_whole(results)
 

@@ -1,7 +1,5 @@
 """What a report advises."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import MakeVideo
