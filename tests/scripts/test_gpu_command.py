@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from scripts.bench import gpu
 from scripts.bench.gpu import CUT, DONE, FAILED, ROOT, Record, attempt, new_setting
@@ -100,7 +101,7 @@ def test_aims_stand_beside_the_results() -> None:
 
 def test_no_gpu_is_said() -> None:
     arguments = type("Arguments", (), {"device": "cuda", "dtype": "auto", "small": False})
-    if not gpu.torch.cuda.is_available():
+    if not torch.cuda.is_available():
         with pytest.raises(SystemExit, match="--device cpu --small"):
             new_setting(arguments)  # type: ignore[arg-type]
 
