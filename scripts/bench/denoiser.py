@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from scripts.bench.architecture import REAL, SMALL, random_model
-from scripts.bench.measure import in_child, matrix_rate
+from scripts.bench.measure import in_child, matrix_rate, reset_peak_memory
 from scripts.bench.pictures import HEIGHT, WIDTH
 from scripts.bench.sd_x4 import GUIDANCE, Result, Task, by_denoising_loop, by_diffusers, by_upscaler
 from scripts.bench.tables import Row, Tables, write
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = arguments.sizes or (CPU_SIZES if is_cpu else SIZES)
     batch_size = 1 if is_cpu else None
     rates = {each: matrix_rate(device, each) for each in (dtype, torch.float32)}
+    reset_peak_memory(device)  # gives the GPU's memory back for the tasks, which are processes of their own
     tables: Tables = {}
     architecture = SMALL if arguments.small else REAL
     with random_model(arguments.model, architecture) as model:

@@ -140,8 +140,9 @@ def _rate(codec: str, encoder: Encoder, options: EncodeOptions, pix_fmt: str) ->
     if crf is None:
         crf = round(encoder.crf + (DEFAULT_QUALITY - quality) * encoder.crf_per_quality)
     if not encoder.min_crf <= crf <= encoder.max_crf:
-        bounds = f"{encoder.min_crf} to {encoder.max_crf}"
-        raise OptionError(f"--crf {crf} is out of range: {codec} takes {bounds}.")
+        raise OptionError(
+            f"--crf {crf} is out of range: {codec} takes {encoder.min_crf} to {encoder.max_crf}."
+        )
     return {encoder.crf_option: str(crf)}
 
 
