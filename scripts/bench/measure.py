@@ -73,6 +73,11 @@ def peak_memory(device: torch.device = CPU) -> int:
     return 1024 * int(peak.split()[1])
 
 
+def held_memory(device: torch.device) -> int | None:
+    """Return the most bytes of a GPU that tensors took, without what PyTorch held besides; None on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def reset_peak_memory(device: torch.device = CPU) -> None:
     """Let `peak_memory` start from the present memory, if the system can do that."""
     if device.type == "cuda":

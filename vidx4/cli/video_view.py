@@ -76,6 +76,11 @@ def show_report(terminal: Terminal, report: "Report") -> None:
     for name, share in report.workers.items():
         took = f"{plural(share.num_frames, 'frame')}, model {format_seconds(share.model_seconds)}"
         terminal.fact(name, f"{took}, at most {format_memory(share.peak_memory)}", is_detail=True)
+    if report.faster_codec:
+        terminal.note(
+            f"The model waited for the encoder: --codec {report.faster_codec} encodes on the GPU, which is "
+            "faster, but takes more space for the same quality."
+        )
     terminal.done(**report.facts())
 
 

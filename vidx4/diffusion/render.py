@@ -19,6 +19,7 @@ from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.reuse import find_boxes, grow
 from vidx4.temporal.state import ShotState, Tiles
 from vidx4.temporal.warp import Warp
+from vidx4.transfer import to_device
 
 WORTH_CUTTING = 0.8
 """Boxes, margins included, are computed separately if they are less than this share of the frame."""
@@ -167,7 +168,7 @@ class FrameRenderer(ShotRenderer):
 
     def _link(self, frame: Followed, box: Box, warp: Warp | None) -> Link:
         reached = self._reached(frame)
-        held = None if reached is None else ~reached[box.slices].to(self._device)
+        held = None if reached is None else to_device(~reached[box.slices], self._device)
         return Link(box, None if warp is None else warp.cropped(box), held)
 
     def _held(self, state: ShotState, last: ShotState | None) -> ShotState:
@@ -175,10 +176,11 @@ class FrameRenderer(ShotRenderer):
         reached = self._reached(state.last)
         if reached is None or last is None:
             return state
+        reached = to_device(reached, self._device)
         fine = reached.repeat_interleave(SCALE, 0).repeat_interleave(SCALE, 1)
-        upscaled, hidden = torch.where(fine, state.upscaled, last.upscaled), state.hidden
+        upscaled, hidden = _chosen(fine, state.upscaled, last.upscaled), state.hidden
         if hidden is not None and last.hidden is not None:
-            hidden = torch.where(reached.to(hidden.device), hidden, last.hidden)
+            hidden = torch.where(reached, hidden, last.hidden)
         return replace(state, upscaled=upscaled, hidden=hidden)
 
 
@@ -219,6 +221,14 @@ class TileRenderer(ShotRenderer):
         pixels, hidden = self._sampler([frame], box, tie, past)
         empty = pixels.new_empty(0)
         return pixels[0], tie.latents[0] if tie.steps else empty, empty if hidden is None else hidden[0]
+
+
+def _chosen(mask: Tensor, pixels: Tensor, others: Tensor) -> Tensor:
+    """Return pixels where a mask is set, and others elsewhere, all of one type."""
+    if pixels.dtype != torch.uint16:
+        return torch.where(mask, pixels, others)
+    # Not every operation of a GPU knows this type; the bits are the same in one that all know.
+    return torch.where(mask, pixels.view(torch.int16), others.view(torch.int16)).view(torch.uint16)
 
 
 def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, ...] | None]:

@@ -32,6 +32,7 @@ from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.transfer import Downloads
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Upscaler:
         self.settings = Settings.resolve(options, components)
         self.fit = fit or self._preferred_fit(MAX_BATCH_SIZE)
         self._renderer = make_renderer(components, self.settings)
+        self._downloads = Downloads(components.device)
         self._follower = Follower(
             self.settings.temporal,
             self.settings.seed,
@@ -240,9 +242,17 @@ class Upscaler:
         """
         if isinstance(batch, FrameBatch):
             batch = self.follow(batch, None if state is None else state.last)
-        return self._upscale(batch, state)
+        upscaled = self.launch(batch, state).arrived()
+        if self._is_on_host:
+            return upscaled
+        # A caller may keep many frames, and the system can't do with all of its memory pinned.
+        return replace(upscaled, batch=replace(upscaled.batch, data=upscaled.batch.data.clone()))
 
-    def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+    def launch(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+        """Enlarge frames as a call does, but don't wait until a GPU has finished and copied them.
+
+        The next batch can be launched meanwhile; `Upscaled.arrived` waits.
+        """
         while (upscaled := self._try_rendering(batch, state)) is None:
             self._shrink_fit(batch)
         return upscaled
@@ -264,8 +274,10 @@ class Upscaler:
             frames = batch.frames[start : start + self.fit.batch_size]
             states += self._renderer.render(frames, state)
             state = states[-1]
-        data = torch.stack([state.upscaled for state in states])
-        return Upscaled(FrameBatch(data, batch.pts), state, sum(state.share_reused for state in states))
+        download = self._downloads.start([state.upscaled for state in states])
+        num_reused = sum(state.share_reused for state in states)
+        arriving = None if download.is_done else download
+        return Upscaled(FrameBatch(download.data, batch.pts), state, num_reused, arriving)
 
     def _prepare(self) -> None:
         """Bring the model, which other upscalers may share, into the state that this one needs."""
@@ -315,7 +327,7 @@ class Upscaler:
         pixels = torch.from_numpy(colors.copy()).permute(2, 0, 1).expand(3, -1, -1)
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
         followed = self._followed(FrameBatch(pixels[None], pts=(0,)), None, follower)
-        enlarged = self._upscale(followed, None).batch.data[0]
+        enlarged = self(followed).batch.data[0]
         if colors.shape[2] == 1:
             enlarged = _gray(enlarged)
         return np.ascontiguousarray(enlarged.permute(1, 2, 0).numpy())

@@ -107,7 +107,7 @@ class LocalBackend:
         upscaler = self.upscaler.with_options(options).fitted(*size, plan.num_frames, batch_size)
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, known)
-        executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler), upscaler.components.device)
+        executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler.launch), upscaler.components.device)
         return Job(plan, executor, batch_size, identity)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:

@@ -20,7 +20,7 @@ from vidx4.jobs.meter import Meter
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
-from vidx4.jobs.report import Report
+from vidx4.jobs.report import Report, faster_codec
 from vidx4.jobs.request import Request
 from vidx4.jobs.storage import FAILURES, Storage
 from vidx4.jobs.work_folder import WorkFolder, work_folder
@@ -149,6 +149,7 @@ class Run:
             workers=monitor.worker_stats,
             warnings=self._plan.warnings,
             damage=(*monitor.damage.sentences(), *_missing(self._plan, missing)),
+            faster_codec=None if monitor.worker_stats else faster_codec(self._plan, monitor.seconds),
         )
 
     def close(self) -> None:
