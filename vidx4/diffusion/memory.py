@@ -11,8 +11,11 @@ from vidx4.diffusion.host import available_memory, total_memory
 from vidx4.errors import MemoryLimitError
 from vidx4.syntax import format_disk
 
-DECODE_TILES = (128, 96, 64)
-"""Sides of the tiles that an autoencoder decodes at once, in latents, from the fastest to the smallest."""
+DECODE_TILES = (2048, 1024, 512, 256, 128, 96, 64)
+"""Sides of the squares whose area bounds what an autoencoder decodes at once, in latents, from the fastest to
+the smallest. On a GPU, the larger the faster: the first is a whole frame in all but name."""
+HOST_DECODE_TILE = 128
+"""The one of them that is tried first on a CPU."""
 TILES = (768, 512, 384, 256, 192, 128)
 """Sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
 
@@ -57,8 +60,9 @@ class Fit:
             height: height of a frame, in low-resolution pixels.
         """
         fit = self
+        num_latents = self.batch_size * width * height
         for size in DECODE_TILES:
-            if fit.decode_tile is not None and size < fit.decode_tile:
+            if fit.decode_tile is not None and size < fit.decode_tile and size**2 < num_latents:
                 yield (fit := replace(fit, decode_tile=size))
         while fit.batch_size > 1:
             yield (fit := replace(fit, batch_size=fit.batch_size // 2))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests import sd_x4
-from vidx4.diffusion.models.autoencoder import PART_SIDE, TiledAutoencoder
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.decoder_attention import AttentionReach, attend_near_and_far
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.strip_decoder import StripDecoder
@@ -92,21 +92,6 @@ def test_tiles_can_be_made_smaller_later() -> None:
     assert 0 < difference(after, before) < ROUNDING
 
 
-def test_a_huge_picture_is_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    part_sizes = []
-
-    def enlarge(_: TiledAutoencoder, latents: Tensor) -> Tensor:
-        part_sizes.append(latents[0, 0].numel())
-        return F.interpolate(latents[:, :3], scale_factor=4)
-
-    monkeypatch.setattr(TiledAutoencoder, "_decode", enlarge)
-    tile_size, latents = 8, make_latents(80, 200)
-    decoded = decode_tiled(make_vae(), latents, tile_size)
-    assert max(part_sizes) <= (PART_SIDE * tile_size) ** 2
-    scaled = latents / make_vae().config.scaling_factor
-    torch.testing.assert_close(decoded, F.interpolate(scaled[:, :3], scale_factor=4))
-
-
 def test_a_frame_decodes_the_same_in_any_batch() -> None:
     latents = torch.cat([make_latents(24, 32), make_latents(24, 32).flip(3), make_latents(24, 32).flip(2)])
     for tile_size in (64, 16):
@@ -119,15 +104,12 @@ def test_the_memory_estimate_grows_with_tiles_frames_and_pictures() -> None:
     decode_bytes = TiledAutoencoder(make_vae()).decode_bytes
     assert decode_bytes(32, 1, 32**2) < decode_bytes(64, 1, 64**2) < decode_bytes(64, 2, 64**2)
     assert decode_bytes(32, 1, 320 * 240) < decode_bytes(64, 1, 320 * 240) < decode_bytes(64, 1, 640 * 480)
-    # Larger pictures are cut into parts.
-    largest, frame = (PART_SIDE * 64) ** 2, 3 * 16 * 4
-    assert decode_bytes(64, 1, 2 * largest) - decode_bytes(64, 1, largest) == 2 * frame * largest
 
 
 @torch.inference_mode()
 def test_attention_to_cells_of_one_latent_is_exact() -> None:
     vae, latents = make_vae(), make_latents(40, 56)
-    decoder = StripDecoder(vae.decoder, 2**18, AttentionReach(whole_field=0, block=16, halo=8, pool=1))
+    decoder = StripDecoder(vae.decoder, 2**18, AttentionReach(near=32 * 32, block=16, pool=1))
     decoded = decoder.decode(vae.post_quant_conv(latents / vae.config.scaling_factor))
     assert difference(decoded, decode_whole(vae, latents)) < ROUNDING
 
@@ -141,7 +123,7 @@ def test_far_cells_weigh_as_much_as_their_latents() -> None:
     flat_query, flat_key, flat_value = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
     flat = F.scaled_dot_product_attention(flat_query, flat_key, flat_value)
     expected = flat.transpose(1, 2).reshape(query.shape)
-    reach = AttentionReach(whole_field=0, block=16, halo=8, pool=4)
+    reach = AttentionReach(near=32 * 32, block=16, pool=4)
     torch.testing.assert_close(attend_near_and_far(query, key, value, reach), expected, rtol=0, atol=1e-5)
 
 

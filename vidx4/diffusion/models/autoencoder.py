@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 from torch import Tensor
 
+from vidx4.diffusion.models.decoder_attention import AttentionReach
 from vidx4.diffusion.models.strip_decoder import StripDecoder
-from vidx4.diffusion.tiles import map_tiles
 from vidx4.frames import SCALE
 
 if TYPE_CHECKING:
@@ -14,16 +14,13 @@ if TYPE_CHECKING:
 
 TILE_SIZE = 128
 """Default side of a decode tile, in latents."""
-PART_SIDE = 8
-"""Side, in tiles, of the largest picture that is decoded as one."""
-
-# Numbers held at the peak for each latent, at 256 channels. The last one is counted: query, key, value and
-# result of the attention at 512 channels, or the stream before and after its last enlargement. The others are
-# the growth of resident memory in float32 on a CPU with 160x120 latents: whole, and in strips of 64**2 and
-# 96**2 latents.
-WHOLE_ELEMENTS = 12_500
-STRIP_ELEMENTS = 21_000
-STREAM_ELEMENTS = 3_072
+# What decoding holds at its peak, in fields as large as the stream at full resolution: counted by the
+# simulation of a GPU in the tests. Whole, they are the stream before and after an upsampler and a norm of it;
+# in strips, the stream and the middle of a residual block.
+WHOLE_FIELDS = 6
+KEPT_FIELDS = 2
+STRIP_FIELDS = 3
+"""Fields of a strip besides the one that a norm gives, which is in float32 even in half precision."""
 
 
 class Autoencoder(Protocol):
@@ -51,27 +48,34 @@ class TiledAutoencoder:
     """The f=4 autoencoder of the Stable Diffusion x4 Upscaler in bounded memory.
 
     Pictures that together are no larger than a tile are decoded by diffusers. A larger picture is decoded
-    layer by layer in strips of a tile's area, with the same result; see `StripDecoder`. One larger than
-    `PART_SIDE**2` tiles is cut into overlapping parts, each of which has a tone of its own.
+    layer by layer in strips of a tile's area, with the same result; see `StripDecoder`. So is one whose
+    attention is not exact, which depends on its size alone, never on that of the tile; see `AttentionReach`.
 
     Args:
         vae: the autoencoder in float32, or in float16 after `shrink_stream`.
         tile_size: side of the square, in latents, whose area bounds what is decoded at once; may be changed
             at any time.
+        reach: the reach of the attention.
     """
 
     grid = 1
 
-    def __init__(self, vae: "AutoencoderKL", tile_size: int = TILE_SIZE) -> None:
+    def __init__(
+        self,
+        vae: "AutoencoderKL",
+        tile_size: int = TILE_SIZE,
+        reach: AttentionReach = AttentionReach(),
+    ) -> None:
         self.vae = vae
         self.tile_size = tile_size
+        self._reach = reach
         self.latent_channels: int = vae.config.latent_channels
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return the pictures that latents stand for; see `Autoencoder`. `low_res` is ignored."""
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         num_at_once = max(1, self.tile_size**2 // latents[0, 0].numel())
-        return torch.cat([self._decode_in_parts(frames) for frames in latents.split(num_at_once)])
+        return torch.cat([self._decode(frames) for frames in latents.split(num_at_once)])
 
     def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
         """Estimate the bytes that decoding takes at its peak, including the result, but not the weights.
@@ -82,28 +86,25 @@ class TiledAutoencoder:
             num_latents: height times width of each frame's latents.
         """
         itemsize: int = self.vae.dtype.itemsize
-        if num_latents <= tile_size**2:
-            size = itemsize * WHOLE_ELEMENTS * min(tile_size**2, num_frames * num_latents)
+        if num_latents <= min(tile_size**2, self._reach.near):
+            size = itemsize * WHOLE_FIELDS * min(tile_size**2, num_frames * num_latents)
         else:
-            kept = min(num_latents, (PART_SIDE * tile_size) ** 2)
-            # Even in half precision, a strip is in float32 when it leaves a group norm.
-            size = torch.float32.itemsize * STRIP_ELEMENTS * tile_size**2 + itemsize * STREAM_ELEMENTS * kept
-        width: int = self.vae.config.block_out_channels[1]
+            # Strips are bounded before the last layer halves the channels, so in the end they are twice as high.
+            strip = min(num_latents, 2 * tile_size**2)
+            strip_bytes = itemsize * STRIP_FIELDS + torch.float32.itemsize
+            size = itemsize * KEPT_FIELDS * num_latents + strip_bytes * strip
+        width: int = self.vae.config.block_out_channels[0]
         frame = 3 * SCALE**2 * torch.float32.itemsize * num_latents
         # The result counts twice, before and after it is put together.
-        return size * width // 256 + 2 * num_frames * frame
-
-    def _decode_in_parts(self, latents: Tensor) -> Tensor:
-        if latents[0, 0].numel() <= (PART_SIDE * self.tile_size) ** 2:
-            return self._decode(latents)
-        return map_tiles(self._decode, latents, PART_SIDE * self.tile_size, self.tile_size // 2, SCALE)
+        return SCALE**2 * width * size + 2 * num_frames * frame
 
     def _decode(self, latents: Tensor) -> Tensor:
-        if latents[0, 0].numel() <= self.tile_size**2:
+        height, width = latents.shape[2:]
+        if height * width <= self.tile_size**2 and self._reach.covers(height, width):
             return cast(Tensor, self.vae.decode(latents, return_dict=False)[0]).float()
-        num_channels = self.vae.config.block_out_channels[1]
-        max_elements = num_channels * (SCALE * self.tile_size) ** 2
-        return StripDecoder(self.vae.decoder, max_elements).decode(self._unquantize(latents))
+        max_elements = self.vae.config.block_out_channels[1] * (SCALE * self.tile_size) ** 2
+        decoder = StripDecoder(self.vae.decoder, max_elements, self._reach)
+        return torch.cat([decoder.decode(self._unquantize(frame)) for frame in latents.split(1)])
 
     def _unquantize(self, latents: Tensor) -> Tensor:
         convolution = self.vae.post_quant_conv

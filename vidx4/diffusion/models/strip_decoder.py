@@ -11,9 +11,6 @@ from torch import Tensor
 
 from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
 
-HALO = 2
-"""Rows beyond a strip that a residual block sees: one for each of its convolutions."""
-
 Layer = Callable[[Tensor], Tensor]
 """A function of a field, or of a strip of it."""
 
@@ -24,8 +21,9 @@ class StripDecoder:
 
     Decoded alone, a tile would have group norms and an attention of its own, and hence its own tone. Here
     each layer works through the whole picture before the next one begins, so the statistics are those of the
-    picture, and strips leave no seams. Only the residual stream is kept as a whole. The inside of a residual
-    block is computed twice, the first time for its statistics; overlapping tiles would compute more twice.
+    picture, and strips leave no seams. Only the residual stream and the middle of a residual block are kept
+    as a whole. What the last upsampler gives is computed three times: for statistics, and where each branch
+    of the next block reads it. Nothing here waits for the device.
 
     Args:
         decoder: the decoder of an `AutoencoderKL`, with attention in its middle block only.
@@ -54,29 +52,32 @@ class StripDecoder:
             self._attend(stream, attention)
             stream = self._resnet(stream, resnet)
         for upsampler, resnet in _up_layers(decoder):
+            if upsampler is not None and self._is_kept(upsampler, stream):
+                stream, upsampler = self._apply(upsampler, stream, halo=1, scale=2), None
             stream = self._resnet(stream, resnet, upsampler)
         norm = _measure(decoder.conv_norm_out, self._sweep(_identity, stream))
         return self._apply(lambda x: decoder.conv_out(_activate(norm, x)), stream, halo=1).float()
 
     def _resnet(self, stream: Tensor, resnet: Any, upsampler: Layer | None = None) -> Tensor:
-        """Apply an upsampler, if there is one, and a residual block to the stream, in place if possible."""
-        # The enlarged stream would be the largest tensor of all: each pass computes it again, strip by strip.
+        """Return the stream after an upsampler, if there is one, and a residual block."""
         enlarge = upsampler or _identity
-        scale = 1 if upsampler is None else 2
+        halo, scale = (0, 1) if upsampler is None else (1, 2)
         shortcut = resnet.conv_shortcut or _identity
-        norm1 = _measure(resnet.norm1, self._sweep(enlarge, stream, HALO if upsampler else 0, scale))
+        norm1 = _measure(resnet.norm1, self._sweep(enlarge, stream, halo, scale))
+        hidden = self._apply(
+            lambda x: resnet.conv1(_activate(norm1, enlarge(x))), stream, halo + 1, scale
+        )
+        norm2 = _measure(resnet.norm2, self._sweep(_identity, hidden))
+        result = self._apply(lambda x: resnet.conv2(_activate(norm2, x)), hidden, halo=1, out=hidden)
+        for top, strip in self._sweep(lambda x: shortcut(enlarge(x)), stream, halo, scale):
+            result[:, :, top : top + strip.shape[2]] += strip
+        return result
 
-        def hidden(x: Tensor) -> Tensor:
-            return cast(Tensor, resnet.conv1(_activate(norm1, x)))
-
-        norm2 = _measure(resnet.norm2, self._sweep(lambda x: hidden(enlarge(x)), stream, HALO, scale))
-
-        def result(x: Tensor) -> Tensor:
-            x = enlarge(x)
-            return shortcut(x) + cast(Tensor, resnet.conv2(_activate(norm2, hidden(x))))
-
-        in_place = upsampler is None and resnet.conv_shortcut is None
-        return self._apply(result, stream, HALO, scale, out=stream if in_place else None)
+    def _is_kept(self, upsampler: Layer, stream: Tensor) -> bool:
+        """Return whether what an upsampler gives is kept, and not computed again by each pass over it."""
+        # The last one gives the largest tensor of all, twice as large as any other.
+        is_last = upsampler is self.decoder.up_blocks[-2].upsamplers[0]
+        return not is_last or self._num_rows(stream, scale=2) >= stream.shape[2]
 
     def _attend(self, stream: Tensor, attention: Any) -> None:
         norm = _measure(attention.group_norm, self._sweep(_identity, stream))
@@ -89,11 +90,15 @@ class StripDecoder:
     def _apply(
         self, function: Layer, field: Tensor, halo: int = 0, scale: int = 1, out: Tensor | None = None
     ) -> Tensor:
-        """Return the result of a function of a field; see `_sweep`. `out` may be the field itself."""
+        """Return the result of a function of a field; see `_sweep`.
+
+        `out`, which may be the field itself, is where the result of more than one strip is put.
+        """
         for top, strip in self._sweep(function, field, halo, scale):
+            if strip.shape[2] == scale * field.shape[2]:
+                return strip
             if out is None:
-                size = (*strip.shape[:2], scale * field.shape[2], strip.shape[3])
-                out = strip.new_empty(size).contiguous(memory_format=torch.channels_last)
+                out = _empty_like(strip, height=scale * field.shape[2])
             out[:, :, top : top + strip.shape[2]] = strip
         assert out is not None
         return out
@@ -109,9 +114,8 @@ class StripDecoder:
             halo: number of rows of `field` beyond a strip that its result depends on.
             scale: rows of the result per row of `field`.
         """
-        height, width = field.shape[2:]
-        # No layer has more channels at its end than at its beginning.
-        num_rows = max(1, self.max_elements // (field.shape[1] * width * scale**2))
+        height = field.shape[2]
+        num_rows = self._num_rows(field, scale)
         above = field[:, :, :0]
         for start in range(0, height, num_rows):
             stop = min(start + num_rows, height)
@@ -126,6 +130,11 @@ class StripDecoder:
             # halo: the convolutions pad there as they would the whole picture.
             yield scale * start, result[:, :, scale * top : scale * bottom]
 
+    def _num_rows(self, field: Tensor, scale: int) -> int:
+        """Return the number of rows of a field whose result makes a strip."""
+        # No layer has more channels at its end than at its beginning.
+        return max(1, self.max_elements // (field.shape[1] * field.shape[3] * scale**2))
+
 
 def _up_layers(decoder: Any) -> Iterator[tuple[Layer | None, Any]]:
     """Yield each residual block after the middle, and the upsampler before it."""
@@ -134,8 +143,7 @@ def _up_layers(decoder: Any) -> Iterator[tuple[Layer | None, Any]]:
         for resnet in block.resnets:
             yield upsampler, resnet
             upsampler = None
-        if block.upsamplers:
-            (upsampler,) = block.upsamplers
+        upsampler = next(iter(block.upsamplers or ()), None)
 
 
 def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
@@ -148,19 +156,27 @@ def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
     means = means.unflatten(1, (norm.num_groups, -1))
     spreads = variances.unflatten(1, (norm.num_groups, -1)) + (means - mean) ** 2
     variance = (shares[..., None] * spreads).sum(0).mean(1, keepdim=True)
-    weight, bias = (x.detach().cpu().double().view_as(means[0]) for x in (norm.weight, norm.bias))
+    weight, bias = (_precise(x.detach()).view_as(means[0]) for x in (norm.weight, norm.bias))
     scale = weight * (variance + norm.eps).rsqrt()
     device = norm.weight.device
     scale, shift = (x.float().view(1, -1, 1, 1).to(device) for x in (scale, bias - mean * scale))
-    return lambda x: torch.addcmul(shift, x.float(), scale)
+    return lambda x: torch.addcmul(shift, x, scale)
 
 
 def _moments(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the number of pixels, (1,), and the mean and variance of each channel, (C,), in float64."""
-    variance, mean = torch.var_mean(strip[0].float(), dim=(1, 2), correction=0)
-    num_pixels = torch.tensor([strip[0, 0].numel()])
-    # On the CPU, since not every device supports float64.
-    return num_pixels.double(), mean.cpu().double(), variance.cpu().double()
+    variance, mean = map(_precise, torch.var_mean(strip[0].float(), dim=(1, 2), correction=0))
+    return mean.new_full((1,), strip[0, 0].numel()), mean, variance
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Return numbers in float64, on their device unless it lacks the type: the host would wait for them."""
+    return x.cpu().double() if x.device.type == "mps" else x.double()
+
+
+def _empty_like(strip: Tensor, height: int) -> Tensor:
+    size = (*strip.shape[:2], height, strip.shape[3])
+    return torch.empty(size, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
 
 
 def _activate(norm: Layer, x: Tensor) -> Tensor:
