@@ -1,6 +1,5 @@
 """Progress of a job, the time its stages take, and how a caller is notified of both and stops it."""
 
-import resource
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -185,9 +184,16 @@ def used_memory() -> int:
 
 def peak_memory() -> int:
     """Return the peak memory of the process, and of its reservations on GPUs, in bytes."""
+    return _peak_on_host() + sum(torch.cuda.max_memory_reserved(index) for index in _gpus())
+
+
+def _peak_on_host() -> int:
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # psutil knows the peak on Windows only
+
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, kibibytes on Linux
-    reserved = sum(torch.cuda.max_memory_reserved(index) for index in _gpus())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + reserved
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _gpus() -> range:

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 
 from vidx4.errors import OutputError, SourceError
 from vidx4.files.read import is_folder_at, is_regular
-from vidx4.files.write import is_hidden_name
+from vidx4.files.remains import is_hidden_name
 from vidx4.media.pictures.read_sequence import (
     SUFFIXES,
     all_names,
