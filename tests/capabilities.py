@@ -34,9 +34,15 @@ def _ignores_case() -> bool:
         return Path(folder, "NAME").exists()
 
 
+def known_signals(*names: str) -> list[signal.Signals]:
+    """Return the signals with these names that the system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+CAN_LINK = _can_link()
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
-needs_links = pytest.mark.skipif(not _can_link(), reason="needs symbolic links")
+needs_links = pytest.mark.skipif(not CAN_LINK, reason="needs symbolic links")
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 needs_permissions = pytest.mark.skipif(not _keeps_permissions(), reason="needs permissions of files")
 needs_case = pytest.mark.skipif(_ignores_case(), reason="needs names that differ in case only")

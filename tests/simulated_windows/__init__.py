@@ -1,8 +1,8 @@
 """What Windows lacks and refuses, for processes that run on a POSIX system.
 
-It hides modules, functions, flags and signals, and has files behave as they do there: none that is open can be
-renamed, replaced or removed, folders can't be opened, links need a privilege. What is true of Windows alone, such
-as how paths are written, is tested where it is decided.
+It hides modules, functions, flags and signals, and has files behave as they do there: none that is open can
+be renamed, replaced or removed, folders can't be opened, links need a privilege. How paths are written is not
+simulated: that is tested where it is decided.
 """
 
 import os

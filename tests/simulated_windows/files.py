@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 _LISTINGS = "/proc/self/fd", "/proc/self/maps"
@@ -48,10 +49,10 @@ def _deny_open(*paths: Any, **_: Any) -> None:
 def _open_files() -> Iterator[str]:
     """Yield the paths of files that are open or mapped."""
     descriptors, maps = _LISTINGS
-    for name in os.listdir(descriptors):
+    for each in Path(descriptors).iterdir():
         with suppress(OSError):
-            yield os.readlink(f"{descriptors}/{name}")
-    with open(maps, encoding="utf-8") as file:
+            yield str(each.readlink())
+    with Path(maps).open(encoding="utf-8") as file:
         yield from (line.split(maxsplit=5)[5].rstrip("\n") for line in file if line.count("/"))
 
 
@@ -63,7 +64,7 @@ def _deny_existing(_: Any, new: Any, **__: Any) -> None:
 def _deny_folder(path: Any, *_: Any, dir_fd: int | None = None, **__: Any) -> None:
     if dir_fd is not None:
         raise NotImplementedError("dir_fd unavailable on this platform")
-    if not isinstance(path, int) and os.path.isdir(path):
+    if not isinstance(path, int) and Path(os.fsdecode(path)).is_dir():
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 

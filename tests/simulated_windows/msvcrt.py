@@ -10,7 +10,7 @@ _REACH = 2**31
 
 
 def locking(descriptor: int, mode: int, num_bytes: int) -> None:
-    """Lock or unlock bytes from the place on at which a file is; a lock belongs to whoever opened the file."""
+    """Lock or unlock bytes from where a file stands; a lock belongs to whoever opened the file."""
     place = os.lseek(descriptor, 0, os.SEEK_CUR)
     if place + num_bytes >= _REACH:
         raise OSError(22, "Invalid argument")

@@ -18,7 +18,16 @@ import psutil
 
 from tests.simulated_windows import files, msvcrt
 
-_LIBRARIES = ("asyncio", "av", "cv2", "multiprocessing", "numpy", "PIL.Image", "rich.progress", "safetensors.torch")
+_LIBRARIES = (
+    "asyncio",
+    "av",
+    "cv2",
+    "multiprocessing",
+    "numpy",
+    "PIL.Image",
+    "rich.progress",
+    "safetensors.torch",
+)
 """What looks at the system when it is imported, and would not find Windows."""
 _LATER = ("torch", "typer.core", "diffusers", "transformers", "huggingface_hub")
 MORE = "SIMULATED_WINDOWS_LOADS"
@@ -31,7 +40,18 @@ _OF_OS = (
     *("sync", "uname", "O_CLOEXEC", "O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_SYNC"),
 )
 _OF_SIGNAL = (
-    *("SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGPIPE", "SIGQUIT", "SIGSTOP", "SIGTSTP", "SIGUSR1", "SIGUSR2"),
+    *(
+        "SIGALRM",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGHUP",
+        "SIGPIPE",
+        "SIGQUIT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGUSR1",
+        "SIGUSR2",
+    ),
     *("alarm", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait", "siginterrupt"),
 )
 

@@ -1,7 +1,7 @@
 """Lock files, so that two processes don't work in one place.
 
-The package `filelock` does not do it: it opens files by itself, empties them and changes their permissions, and
-follows what has been put in their place. Here a file is locked that is open, and was found to be the right one.
+The package `filelock` would not do: it opens a path by itself and empties what it finds there. Here a file is
+locked that is open already, and was found to be the right one.
 """
 
 import errno

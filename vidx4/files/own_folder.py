@@ -45,7 +45,7 @@ def own_folder(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _emptied(path: Path) -> Iterator[None]:
-    """Where `remove_folder` could not remove the lock, since it was open, do it after the block, which closes it.
+    """Remove an empty folder after a block that closes its lock, if the lock could not be removed before.
 
     Another process that has taken the folder over meanwhile has the lock open, so that it stays.
     """
@@ -147,7 +147,11 @@ def remove_folder(path: Path, names: re.Pattern[str]) -> bool:
 
 
 def _remove_empty(path: Path) -> bool:
-    """Remove a folder that holds at most its lock; return whether it is gone or only lacks that its lock is closed."""
+    """Remove a folder that holds at most its lock.
+
+    Returns:
+        Whether it is gone, or will be once its lock is closed.
+    """
     try:
         if {each.name for each in path.iterdir()} - {LOCK}:
             return False

@@ -1,8 +1,8 @@
 """Names for what is being written, and how other processes know that it still is.
 
-A process that is killed leaves files and folders without their final names. Beside each lies a file that its
-writer has locked: it is a mark for both kinds on every system, where a folder can't always be locked, a file that
-is locked can't always be written to, and one that is open can't always be renamed.
+A process that is killed leaves files and folders without their final names. Beside each lies a mark, a file that
+its writer has locked. The file itself would not do: on Windows, what is locked can't be written to by a library
+that opens it again, what is open can't be renamed, and a folder can't be locked at all.
 """
 
 import os
@@ -64,7 +64,7 @@ def remove_remains(path: Path, state: str = "unfinished") -> None:
     """Remove what killed runs have left of a file or a folder; a run that still works has locked its mark."""
     name = re.compile(rf"(\.{_digest(path.name)}\.[0-9a-f]{{16}})({_MARK})?\.{state}")
     with suppress(OSError):
-        found = filter(None, map(name.fullmatch, os.listdir(path.parent)))
+        found = filter(None, (name.fullmatch(each.name) for each in path.parent.iterdir()))
         for stem in {each[1] for each in found}:
             with suppress(OSError):
                 _remove_unmarked(path.with_name(f"{stem}.{state}"))

@@ -55,7 +55,7 @@ def write_whole(
         remove_remains(path)
         unfinished = path.with_name(hidden_name(path.name, "unfinished"))
         with marked(unfinished):
-            # It is closed again: where locks are kept by force, and open files can't be renamed, nobody has it open.
+            # It is closed at once, since Windows renames no open file.
             os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY, _ANYONE))
             try:
                 _restrict(unfinished, like)
