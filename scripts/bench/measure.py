@@ -1,7 +1,6 @@
 """Clocks, peak memory, processes of their own, and the rate of the machine."""
 
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor

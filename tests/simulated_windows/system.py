@@ -18,20 +18,9 @@ import psutil
 
 from tests.simulated_windows import files, msvcrt
 
-_LIBRARIES = (
-    "asyncio",
-    "av",
-    "cv2",
-    "multiprocessing",
-    "numpy",
-    "PIL.Image",
-    "rich.progress",
-    "safetensors.torch",
-)
-"""What looks at the system when it is imported, and would not find Windows."""
-_LATER = ("torch", "typer.core", "diffusers", "transformers", "huggingface_hub")
-MORE = "SIMULATED_WINDOWS_LOADS"
-"""Environment variable with the names of more such libraries."""
+LIBRARIES = "SIMULATED_WINDOWS_LIBRARIES"
+"""Environment variable with the names of modules that look at the system when they are imported."""
+_USUAL = "av cv2 numpy PIL.Image rich.progress safetensors.torch typer.core torch huggingface_hub"
 _MODULES = frozenset({"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"})
 _OF_OS = (
     *("chown", "fchmod", "fchown", "fork", "getegid", "geteuid", "getgid", "getpgid", "getuid", "killpg"),
@@ -40,26 +29,15 @@ _OF_OS = (
     *("sync", "uname", "O_CLOEXEC", "O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_SYNC"),
 )
 _OF_SIGNAL = (
-    *(
-        "SIGALRM",
-        "SIGCHLD",
-        "SIGCONT",
-        "SIGHUP",
-        "SIGPIPE",
-        "SIGQUIT",
-        "SIGSTOP",
-        "SIGTSTP",
-        "SIGUSR1",
-        "SIGUSR2",
-    ),
-    *("alarm", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait", "siginterrupt"),
+    *("SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGPIPE", "SIGQUIT", "SIGSTOP", "SIGTSTP", "SIGUSR1"),
+    *("SIGUSR2", "alarm", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait", "siginterrupt"),
 )
 
 
 def simulate_windows() -> None:
     """Take them from this process, once the libraries are loaded, which have their own code for each system."""
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
-    for name in (*_LIBRARIES, *_LATER, *os.environ.get(MORE, "").split()):
+    for name in ("asyncio", "multiprocessing", *os.environ.get(LIBRARIES, _USUAL).split()):
         importlib.import_module(name)
     _replace_signals()
     _replace_processes()

@@ -1,8 +1,8 @@
 """Names for what is being written, and how other processes know that it still is.
 
-A process that is killed leaves files and folders without their final names. Beside each lies a mark, a file that
-its writer has locked. The file itself would not do: on Windows, what is locked can't be written to by a library
-that opens it again, what is open can't be renamed, and a folder can't be locked at all.
+A process that is killed leaves files and folders without their final names. Beside each lies a mark, a file
+that its writer has locked. The file itself would not do: on Windows, what is locked can't be written to by a
+library that opens it again, what is open can't be renamed, and a folder can't be locked at all.
 """
 
 import os

@@ -53,7 +53,7 @@ _AWAY = frozenset(
 )
 """What reading and writing fails with if a share or a disk is away for a moment."""
 _AWAY_ON_WINDOWS = frozenset({21, 53, 55, 59, 64, 67, 121, 1117, 1167, 1231, 1232, 1236})
-"""The same by Windows' own numbers (learn.microsoft.com, "System Error Codes"): Python makes others of them."""
+"""The same by Windows' numbers (learn.microsoft.com, "System Error Codes"), of which Python makes others."""
 
 
 @dataclass(frozen=True)
