@@ -5,11 +5,11 @@
   start.py setup dev       and what its tests and checks need
   start.py demo            upscale a clip, and put it beside a plain enlargement; arguments go to `upscale`
   start.py test            run the tests that take seconds each; `--all` also runs those marked slow or ray
-  start.py check           run what CI runs: formatting, lint, spelling, types, import rules, and all tests
-                           with coverage, up to the first that fails; `--python 3.13` does so in .venv-3.13
+  start.py check           run what CI runs up to the first that fails: formatting, lint, spelling, types,
+                           import rules, all tests with coverage; `--python 3.13` does so in .venv-3.13
   start.py wheel           build the wheel, and upscale a clip with what it installs elsewhere
 
-Other arguments of `test` and `check` go to pytest. On Linux and macOS, `scripts/demo` and the like do the same.
+Other arguments of `test` and `check` go to pytest. On Linux and macOS, `scripts/demo` and so on do it.
 
 On Linux, a plain `pip install torch` downloads several GB of CUDA libraries; without an NVIDIA GPU, the CPU
 build does the same work. On Windows, it brings the CPU build even if there is such a GPU. VIDX4_TORCH=cpu or

@@ -35,7 +35,7 @@ _OF_SIGNAL = (
 
 
 def simulate_windows() -> None:
-    """Take them from this process, once the libraries are loaded, which have their own code for each system."""
+    """Take them from this process, once the libraries are loaded, which have code for each system."""
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
     for name in ("asyncio", "multiprocessing", *os.environ.get(LIBRARIES, _USUAL).split()):
         importlib.import_module(name)
