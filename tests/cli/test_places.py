@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import needs_proc
 from tests.cli.test_commands import FAST, PHOTO, vidx4
 from tests.conftest import MakeVideo
 from vidx4.media.probe import probe
@@ -30,6 +31,7 @@ def test_every_command_puts_its_result_into_a_folder(film: Path) -> None:
     assert probe("all/film_x4.mp4").num_frames == 8
 
 
+@needs_proc
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -1,5 +1,6 @@
 """Memory of the host, or of the container that this process runs in."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,16 @@ def available_memory() -> int:
     """Return how many bytes are free for this process."""
     free = [limit - used for limit, used in _limits()]
     return max(0, min([int(psutil.virtual_memory().available), *free]))
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # psutil knows the peak on Windows only
+
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, kibibytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _limits() -> Iterator[tuple[int, int]]:

@@ -136,4 +136,4 @@ def write_report(path: Path, facts: dict[str, Any]) -> None:
         OutputError: the file can't be written.
     """
     with write_whole(path) as unfinished:
-        unfinished.write_text(to_json(facts, indent=1) + "\n")
+        unfinished.write_bytes(to_json(facts, indent=1).encode() + b"\n")

@@ -11,7 +11,7 @@ from typing import Any
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, LossError, SourceChangedError, StoppedError
-from vidx4.files.write import remove_remains
+from vidx4.files.remains import remove_remains
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job

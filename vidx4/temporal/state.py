@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vidx4.frames import SCALE, Box, FrameBatch
@@ -68,7 +68,7 @@ class ShotState:
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read a state that `save` wrote, and move what the model made to a device."""
-        tensors = load_file(path)
+        tensors = load(path.read_bytes())  # not mapped: the file may be removed, or its share go away
         tiles = {key: value.to(device) for key, value in _within("tiles", tensors).items()}
         upscaled, latents, hidden = (
             tensors[key].to(device) if key in tensors else None for key in ("upscaled", "latents", "hidden")

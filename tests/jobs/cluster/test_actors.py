@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from scripts.stress.kills import FLAGS
+from tests.capabilities import known_signals, needs_signals
 from tests.hard_videos import episode
 from tests.jobs.folder.test_files import Recorder
 from vidx4.diffusion.options import UpscaleOptions
@@ -185,8 +186,9 @@ class Overlap(Recorder):
         self.running.discard(report.path)
 
 
+@needs_signals
 @pytest.mark.skipif(sys.platform != "linux", reason="reads from /proc which signals are blocked")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", known_signals("SIGINT", "SIGTERM", "SIGHUP"))
 def test_processes_of_ray_block_signals_to_the_whole_group(
     backend: ClusterBackend, number: signal.Signals
 ) -> None:
@@ -272,6 +274,7 @@ def test_the_same_after_the_driver_is_killed(
     assert output.read_bytes() == local
 
 
+@needs_signals
 def test_with_json_a_killed_worker_is_an_event_and_sigterm_keeps_what_is_done(
     clip: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.capabilities import needs_links
 from vidx4.errors import OutputError
 from vidx4.jobs.folder.records import EARLIER_FILE, FILE, Record, Records
 
@@ -80,6 +81,7 @@ def test_a_folder_in_the_place_of_records_is_found_before_the_work(tmp_path: Pat
             check()
 
 
+@needs_links
 def test_a_link_in_the_place_of_records_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FILE).symlink_to(tmp_path / "elsewhere")
@@ -132,6 +134,7 @@ def test_damaged_records_are_none(content: str, tmp_path: Path) -> None:
     assert Records(tmp_path).find(tmp_path / "film_x4.mp4") is not None
 
 
+@needs_links
 def test_records_are_not_read_from_elsewhere(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -1,5 +1,6 @@
 """Where models are loaded: in this process or on a cluster."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -23,11 +24,16 @@ def loader(options: ClusterOptions, device: str) -> Iterator[Callable[[UpscaleOp
     """Give a function that loads models: here, or on a cluster, which is left after the block.
 
     Raises:
-        OptionError: Ray is not installed, or there is no such cluster.
+        OptionError: Ray is not installed or does not support this system, or there is no such cluster.
     """
     if options.cluster is None:
         yield LocalBackend.load
         return
+    if sys.platform == "win32":
+        raise OptionError(
+            "--cluster is for Linux and macOS, since Ray's support of Windows is experimental. Without it, "
+            "one GPU is used."
+        )
     if find_spec("ray") is None:
         raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
     from vidx4.jobs.cluster.actors import connect

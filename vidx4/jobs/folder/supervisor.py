@@ -23,6 +23,8 @@ STOPPED = 130
 """Exit code."""
 _POLL_SECONDS = 0.1
 """Longest single wait: only between waits are signals handled for sure."""
+_MAX_CODE = 255
+"""Largest exit code that programs choose; larger ones of Windows say how one crashed, in hexadecimal."""
 _MAX_STOPS = 2
 """Requests to stop that are left to the process; with the next one, it is killed."""
 
@@ -180,7 +182,7 @@ def _send(pipe: IO[bytes], orders: "SimpleQueue[bytes | None]") -> None:
 def _how(code: int) -> str:
     """Return in words how a process died."""
     if code >= 0:
-        return f"exit code {code}"
+        return f"exit code {code:#x}" if code > _MAX_CODE else f"exit code {code}"
     if -code == getattr(signal, "SIGKILL", None):
         return "it was killed, maybe because memory ran out"
     return (signal.strsignal(-code) or f"signal {-code}").lower()
