@@ -7,6 +7,7 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vidx4.diffusion.choice import MeasureCard
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity
 from vidx4.jobs.part_record import Part
@@ -116,4 +117,24 @@ class Backend(Protocol):
 
         Raises:
             StoppedError: the control asked for it before the picture was begun.
+        """
+
+
+class Loader(Protocol):
+    """A place where models are loaded: this process, or a cluster."""
+
+    def load(self, options: UpscaleOptions) -> Backend:
+        """Load a model.
+
+        Raises:
+            ModelError: the model is not available, or can't be loaded.
+            OptionError: the options don't fit the model or the device.
+            MemoryLimitError: the device has too little memory for the model.
+        """
+
+    def card(self, options: UpscaleOptions) -> MeasureCard | None:
+        """Return what measures the GPU that the options ask for; None if they don't ask for one.
+
+        Raises:
+            OptionError: there is no such device.
         """
