@@ -1,6 +1,7 @@
 """`vidx4 upscale`: one video or still picture."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,11 +129,13 @@ def _run(
     schedule: ScheduleOptions,
     terminal: Terminal,
 ) -> None:
+    from vidx4.jobs.alternatives import Prospects
     from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import IS_DRY_RUN, write_report
     from vidx4.jobs.run import start
 
     job = backend.job(plan, job_options.batch_size)
+    prospects = Prospects(job, backend)
     with (
         terminal.working(plan.source.path.name, schedule) as control,
         start(
@@ -144,6 +147,7 @@ def _run(
         ) as run,
     ):
         estimate = run.estimate()
+        estimate = replace(estimate, alternatives=prospects.alternatives(estimate))
         show_estimate(terminal, estimate, job)
         if not job_options.ignore_disk_space:
             check_disk(plan, estimate)

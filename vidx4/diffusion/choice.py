@@ -162,5 +162,5 @@ def _reason(candidates: Sequence[UpscaleOptions], seconds: Sequence[float], what
         takes = f"at speed {better[last].speed}, {better[last].model} would take about"
         way_out = f"--model {better[last].model} chooses it all the same"
         return f"{_label(chosen)}: {takes} {format_about(seconds[last])} for {what}, {limit}; {way_out}"
-    takes = f"about {format_about(seconds[len(better)])} for {what}"
-    return f"{_label(chosen)}: {takes}; {better[-1].speed} would take about {format_about(seconds[len(better) - 1])}, {limit}"
+    before, now = map(format_about, seconds[len(better) - 1 : len(better) + 1])
+    return f"{_label(chosen)}: about {now} for {what}; {better[-1].speed} would take about {before}, {limit}"

@@ -52,6 +52,8 @@ class Job:
     """Frames that are computed together."""
     identity: Identity = field(default_factory=dict)
     """Everything that the output depends on."""
+    options: UpscaleOptions = UpscaleOptions()
+    """What was asked of the model, all choices made."""
 
     @property
     def noise_level(self) -> int | None:

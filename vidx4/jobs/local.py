@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -111,7 +111,7 @@ class LocalBackend:
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, known)
         executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler), upscaler.components.device)
-        return Job(plan, executor, batch_size, identity)
+        return Job(plan, executor, batch_size, identity, replace(options, model=upscaler.components.name))
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times; nothing else is done beside it."""

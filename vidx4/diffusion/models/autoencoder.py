@@ -26,8 +26,8 @@ WHOLE_ELEMENTS = 12_500
 STRIP_ELEMENTS = 21_000
 STREAM_ELEMENTS = 3_072
 
-# Operations of decoding, attention apart, for each latent of the published model; counted. In strips, the inside
-# of residual blocks is computed twice, and enlargements three times.
+# Operations of decoding, attention apart, for each latent of the published model; counted. In strips, the
+# inside of residual blocks is computed twice, and enlargements three times.
 WHOLE_OPERATIONS = 155.3e6
 STRIP_OPERATIONS = 305e6
 ATTENTION_CHANNELS = 512

@@ -21,6 +21,8 @@ COMPACT_DEFAULTS = {
     Speed.BALANCED: _COMPACT,  # there is nothing between a single step and not looking back
     Speed.FAST: replace(_COMPACT, consistency=0.0, remembers=False),
 }
+GAIN_OF_FAST = 1.65
+"""How many frames the fast speed makes in the time of one: measured on a CPU at 320x240."""
 COMPACT = Family(COMPACT_DEFAULTS, Operations(per_pixel=2.2e6), has_memory=True)
 
 

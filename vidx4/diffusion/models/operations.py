@@ -1,4 +1,4 @@
-"""Count the operations that a model computes for a frame, without loading it; a multiply-add counts as two."""
+"""Count the operations that a model computes for a frame, without loading it; a multiply-add is two."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

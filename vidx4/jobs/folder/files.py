@@ -12,6 +12,7 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OutputError, SourceChangedError, Vidx4Error
 from vidx4.files.read import file_digest
 from vidx4.files.stamp import Stamp, check_unchanged, stamp
+from vidx4.jobs.alternatives import Prospects
 from vidx4.jobs.choice import chosen_before, chosen_for_job, chosen_for_picture
 from vidx4.jobs.estimate import Estimate, check_disk
 from vidx4.jobs.folder.attempt import outcome_of
@@ -39,6 +40,8 @@ from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
 
 Result = TypeVar("Result")
+OnEstimate = Callable[[Estimate, Prospects], Any]
+"""Receives what a file takes, and what names alternatives."""
 
 
 class Batch:
@@ -203,15 +206,14 @@ class Batch:
                 )
             return self._backends[options]
 
-    def do(
-        self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
-    ) -> FileReport:
+    def do(self, item: Item, control: Control, on_estimate: OnEstimate = lambda *_: None) -> FileReport:
         """Upscale one file, resuming earlier work.
 
         Args:
             item: the file.
             control: receives the progress, and stops the work.
-            on_estimate: called with what the file takes, before most of the work is done.
+            on_estimate: called with what the file takes, before most of the work is done, and with what names
+                alternatives.
 
         Raises:
             StoppedError: the control stopped it; finished parts are kept.
@@ -226,16 +228,17 @@ class Batch:
             raise SourceChangedError(report.message)
         return report
 
-    def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
+    def _done(self, item: Item, control: Control, on_estimate: OnEstimate) -> FileReport:
         check_unchanged(item.path, item.stamp)
         self.selection.check_output(item.output)
         self._names.check_owner(item.path, item.output)
         if item.plan is None:
             return self._picture_done(item, control)
         plan = replace(item.plan, request=item.options.request)
-        job = self._backend(item.options.upscale).job(plan, item.options.batch_size)
+        backend = self._backend(item.options.upscale)
+        job = backend.job(plan, item.options.batch_size)
         try:
-            report = self._run(job, control, on_estimate)
+            report = self._run(job, Prospects(job, backend), control, on_estimate)
         except SourceChangedError:
             _discard_parts(item)
             raise
@@ -252,10 +255,10 @@ class Batch:
         message = " ".join(self._record(item, identity))
         return FileReport(item.path, Outcome.DONE, item.output, message, num_frames=1)
 
-    def _run(self, job: Job, control: Control, on_estimate: Callable[[Estimate], Any]) -> Report:
+    def _run(self, job: Job, prospects: Prospects, control: Control, on_estimate: OnEstimate) -> Report:
         with start(job, control, restart=self._restart, accept_loss=self._accept_loss) as run:
             estimate = run.estimate()
-            on_estimate(estimate)
+            on_estimate(estimate, prospects)
             if not self._ignore_disk_space:
                 check_disk(job.plan, estimate)
             return run.finish()

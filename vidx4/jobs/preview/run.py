@@ -56,10 +56,9 @@ class Variant:
     def chosen_for(self, source: Source, num_frames: int) -> Self:
         """Return it with the model and the speed that are chosen for a job, also in its command."""
         options = chosen(self.options, source, num_frames, LOCAL)
-        if options == self.options:
-            return self
-        named = f"--model={options.model} --speed={options.speed}"
-        return replace(self, options=options, command=f"{self.command} {named}")
+        flags = {"model": options.model, "speed": options.speed}
+        new = [f"--{flag}={value}" for flag, value in flags.items() if value != getattr(self.options, flag)]
+        return replace(self, options=options, command=" ".join([self.command, *new]))
 
     @property
     def file_label(self) -> str:
