@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from scripts.bench.architecture import TEXT_TOKENS, TEXT_WIDTH, make_unet, make_vae
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models import strip_decoder
-from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder, decode_operations
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attention_operations
+from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
+from vidx4.diffusion.models.decoder_attention import AttentionReach
+from vidx4.diffusion.models.decoder_operations import attention_operations, decode_operations
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.sd_x4 import SD_X4
 from vidx4.diffusion.models.unet import StagedUNet

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.models.decoder_attention import attention_operations
 from vidx4.diffusion.models.strip_decoder import StripDecoder
-from vidx4.diffusion.tiles import map_tiles, spans
+from vidx4.diffusion.tiles import map_tiles
 from vidx4.frames import SCALE
 
 if TYPE_CHECKING:
@@ -25,13 +24,6 @@ PART_SIDE = 8
 WHOLE_ELEMENTS = 12_500
 STRIP_ELEMENTS = 21_000
 STREAM_ELEMENTS = 3_072
-
-# Operations of decoding, attention apart, for each latent of the published model; counted. In strips, the
-# inside of residual blocks is computed twice, and enlargements three times.
-WHOLE_OPERATIONS = 155.3e6
-STRIP_OPERATIONS = 305e6
-ATTENTION_CHANNELS = 512
-"""Channels of the attention of the published model."""
 
 
 class Autoencoder(Protocol):
@@ -116,20 +108,3 @@ class TiledAutoencoder:
     def _unquantize(self, latents: Tensor) -> Tensor:
         convolution = self.vae.post_quant_conv
         return latents if convolution is None else cast(Tensor, convolution(latents))
-
-
-def decode_operations(width: int, height: int, tile_size: int = TILE_SIZE) -> float:
-    """Count the operations of decoding a frame with the published model, within a few per cent.
-
-    Args:
-        width: width of the frame's latents.
-        height: height of the frame's latents.
-        tile_size: side of a decode tile, in latents.
-    """
-    side = PART_SIDE * tile_size
-    if width * height > side**2:
-        columns, rows = (spans(length, side, tile_size // 2) for length in (width, height))
-        each = decode_operations(min(width, side), min(height, side), tile_size)
-        return len(columns) * len(rows) * each
-    for_each = WHOLE_OPERATIONS if width * height <= tile_size**2 else STRIP_OPERATIONS
-    return for_each * width * height + attention_operations(width, height, ATTENTION_CHANNELS)

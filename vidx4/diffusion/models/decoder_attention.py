@@ -102,34 +102,3 @@ def _attend_weighted(query: Tensor, key: Tensor, value: Tensor, log_weights: Ten
     value = F.pad(value, (0, 8))
     result = F.scaled_dot_product_attention(query, key, value, scale=num_channels**-0.5)
     return result[..., :num_channels]
-
-
-def attention_operations(
-    width: int, height: int, num_channels: int, reach: AttentionReach = AttentionReach()
-) -> float:
-    """Count the operations of attending to a field: the products with the keys and with the values.
-
-    Args:
-        width: width of the field, in latents.
-        height: height of the field, in latents.
-        num_channels: number of channels.
-        reach: up to which size attention is exact, and how it is approximated.
-    """
-    if width * height <= reach.whole_field:
-        return 4.0 * num_channels * (width * height) ** 2
-    blocks = product(*(range(0, side, reach.block) for side in (height, width)))
-    # `_attend_weighted` adds eight channels.
-    return 4.0 * (num_channels + 8) * sum(_num_pairs(block, (height, width), reach) for block in blocks)
-
-
-def _num_pairs(block: tuple[int, ...], size: tuple[int, ...], reach: AttentionReach) -> int:
-    """Return how many pairs of a query and a key a block has: single latents nearby, and cells beyond."""
-    num_queries = num_near = num_cells = num_near_cells = 1
-    for start, side in zip(block, size, strict=True):
-        seen = slice(max(0, start - reach.halo), start + reach.block + reach.halo)
-        latents, cells = range(side), range(-(-side // reach.pool))
-        num_queries *= len(latents[start : start + reach.block])
-        num_near *= len(latents[seen])
-        num_cells *= len(cells)
-        num_near_cells *= len(cells[_cells(seen, reach)])
-    return num_queries * (num_near + num_cells - num_near_cells)

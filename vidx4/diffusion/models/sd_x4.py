@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder, decode_operations
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.components import (
     Components,
     Family,
@@ -17,6 +17,7 @@ from vidx4.diffusion.models.components import (
     num_parameters,
     place,
 )
+from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.loading import load_network, load_scheduler
 from vidx4.diffusion.models.operations import Operations
