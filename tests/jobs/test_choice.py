@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.conftest import MakeVideo
+from tests.helpers import stop_after
 from tests.jobs.conftest import SimulatedCard
 from vidx4.cli.commands import app
 from vidx4.diffusion.card import Card
@@ -31,15 +32,15 @@ from vidx4.jobs.schedule import Moment, ScheduleOptions
 from vidx4.media.options import EncodeOptions
 from vidx4.video import TimeRange
 
-SIZE = (64, 48)
-FRAMES = 24
+SIZE = (32, 24)
+FRAMES = 8
 ENCODE = EncodeOptions(encoder_preset="ultrafast")
 FAST = ("--encoder-preset", "ultrafast")
 
 
 @pytest.fixture
 def film(make_video: MakeVideo) -> Path:
-    return make_video("film.mp4", num_frames=FRAMES, num_audio=0)
+    return make_video("film.mp4", num_frames=FRAMES, num_audio=0, width=SIZE[0], height=SIZE[1])
 
 
 def vidx4(*arguments: object) -> Result:
@@ -63,18 +64,20 @@ def named(options: UpscaleOptions) -> tuple[str, str]:
     return options.model, str(options.speed)
 
 
-@pytest.mark.parametrize(("speed", "steps"), [("quality", 20), ("balanced", 12), ("fast", 4)])
 def test_a_film_is_made_at_the_best_speed_that_ends_within_a_night(
-    speed: str, steps: int, card: SimulatedCard, film: Path, tmp_path: Path
+    card: SimulatedCard, film: Path, tmp_path: Path
 ) -> None:
-    card.ends_within_a_night(speed, *SIZE, FRAMES)
+    for speed in ("quality", "balanced", "fast"):
+        card.ends_within_a_night(speed, *SIZE, FRAMES)
+        plan = planned(film, tmp_path / f"{speed}.mp4")
+        assert named(chosen_for_job(UpscaleOptions(), plan, LOCAL)) == ("sd-x4", speed)
     result = vidx4("upscale", film, tmp_path / "out.mp4", *FAST, "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     facts = identity(tmp_path / "out.mp4")
-    assert (facts["model"], facts["steps"]) == ("sd-x4", steps)
+    assert (facts["model"], facts["steps"]) == ("sd-x4", 4)
     notes = [event["message"] for event in events(result, "note")]
     (note,) = (note for note in notes if "Simulated Card" in note)
-    assert f"model sd-x4, speed {speed}: about" in note
+    assert "model sd-x4, speed fast: about" in note
 
 
 def test_a_film_that_no_speed_ends_in_time_is_left_to_compact(
@@ -106,20 +109,14 @@ def test_a_job_that_resumes_keeps_what_was_chosen(
     rate: float, card: SimulatedCard, film: Path, tmp_path: Path
 ) -> None:
     card.ends_within_a_night("fast", *SIZE, FRAMES)
-    typed = ("upscale", film, tmp_path / "out.mp4", *FAST)
-    assert vidx4(*typed, "--until", "23:59", "--for", "0s").exit_code == 75
-    # Without time, it was chosen for a night of no length; with time, it is kept.
-    plan = planned(film, tmp_path / "kept.mp4")
+    plan = planned(film, tmp_path / "out.mp4")
     first = chosen_for_job(UpscaleOptions(), plan, LOCAL)
-    with pytest.raises(InterruptedError):
-        upscale_video(film, plan.output, request=plan.request, on_progress=_interrupt)
+    stop_after(LOCAL.load(first).job(plan, 1), 1)
     card.rate = rate
     assert named(chosen_for_job(UpscaleOptions(), plan, LOCAL)) == named(first) == ("sd-x4", "fast")
-    assert upscale_video(film, plan.output, request=plan.request).num_frames == FRAMES
-
-
-def _interrupt(progress: object) -> None:
-    raise InterruptedError
+    report = upscale_video(film, plan.output, request=plan.request, batch_size=1)
+    assert 0 < report.num_new < FRAMES
+    assert card.num_measured == 1
 
 
 def test_only_a_restart_chooses_anew(card: SimulatedCard, film: Path, tmp_path: Path) -> None:
@@ -146,25 +143,21 @@ def test_another_range_is_another_job(card: SimulatedCard, film: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"),
+    ("options", "expected"),
     [
-        (("--model", "sd-x4"), ("sd-x4", 4)),
-        (("--model", "sd-x4", "--speed", "quality"), ("sd-x4", 20)),
-        (("--model", "compact"), ("compact", 1)),
-        (("--speed", "auto"), ("compact", 1)),
-        (("--model", "sd-x4", "--speed", "balanced"), ("sd-x4", 12)),
-        (("--prompt", "a b"), ("sd-x4", 4)),
+        ({"model": "sd-x4"}, ("sd-x4", "fast")),
+        ({"model": "sd-x4", "speed": "quality"}, ("sd-x4", "quality")),
+        ({"model": "compact"}, ("compact", "quality")),
+        ({"speed": "balanced"}, ("compact", "balanced")),
+        ({"prompt": "a b"}, ("sd-x4", "fast")),
     ],
 )
 def test_a_user_who_names_a_model_or_a_speed_gets_just_that(
-    typed: tuple[str, ...], expected: tuple[str, int], card: SimulatedCard, film: Path, tmp_path: Path
+    options: dict[str, Any], expected: tuple[str, str], card: SimulatedCard, film: Path, tmp_path: Path
 ) -> None:
     card.rate = 1.0
-    output = tmp_path / "out.mp4"
-    result = vidx4("upscale", film, output, *FAST, "--dry-run", *typed, "--stop", "0.1")
-    assert result.exit_code == 0, result.output
-    facts = identity(output)
-    assert (facts["model"], facts["steps"]) == expected
+    plan = planned(film, tmp_path / "out.mp4")
+    assert named(chosen_for_job(UpscaleOptions(**options), plan, LOCAL)) == expected
 
 
 def test_nothing_is_measured_on_a_cpu(card: SimulatedCard, film: Path, tmp_path: Path) -> None:
@@ -193,11 +186,12 @@ def test_a_still_picture_is_made_at_the_best_speed(card: SimulatedCard, tmp_path
 
 def test_the_time_that_the_user_gives_is_the_night(card: SimulatedCard, film: Path, tmp_path: Path) -> None:
     card.ends_within_a_night("quality", *SIZE, FRAMES)
-    typed = ("upscale", film, "--dry-run", *FAST)
-    for duration, steps in (("8h", 20), ("5h", 12), ("2h", 4), ("20h", 20)):
-        output = tmp_path / f"{duration}.mp4"
-        assert vidx4(*typed, output, "--for", duration).exit_code == 0
-        assert identity(output)["steps"] == steps
+    plan = planned(film, tmp_path / "out.mp4")
+    for hours, speed in ((20, "quality"), (8, "quality"), (5, "balanced")):
+        chosen = chosen_for_job(UpscaleOptions(), plan, LOCAL, hours * 3600)
+        assert named(chosen) == ("sd-x4", speed)
+    assert vidx4("upscale", film, plan.output, "--dry-run", *FAST, "--for", "5h").exit_code == 0
+    assert identity(plan.output)["steps"] == 12
 
 
 def test_the_end_of_the_night_is_the_earlier_of_two() -> None:
@@ -215,7 +209,8 @@ def folder(tmp_path: Path, make_video: MakeVideo) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     for name, num_frames in (("short.mp4", 2), ("long.mp4", FRAMES)):
-        make_video(name, num_frames=num_frames, num_audio=0).rename(folder / name)
+        made = make_video(name, num_frames=num_frames, num_audio=0, width=SIZE[0], height=SIZE[1])
+        made.rename(folder / name)
     Image.new("RGB", (16, 12), "red").save(folder / "photo.png")
     for path in folder.iterdir():
         os.utime(path, (1e9, 1e9))
