@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.simulated_gpu import SimulatedGPU
 from vidx4.diffusion import card as card_module
 from vidx4.diffusion.card import EFFICIENCY, Card, convolution_rate, measure_card
 from vidx4.diffusion.choice import NIGHT_SECONDS, Choice, Frames, best, choose, is_open, recorded
@@ -13,6 +14,7 @@ from vidx4.diffusion.models.registry import family_of
 from vidx4.diffusion.options import AutoLevel, Speed, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError
+from vidx4.jobs.local import LOCAL
 
 FAST_CARD = Card("NVIDIA GeForce RTX 4090", 140e12)
 SLOW_CARD = Card("NVIDIA GeForce RTX 3060", 22e12)
@@ -124,8 +126,10 @@ def test_what_leaves_one_choice_is_not_measured(options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [{"prompt": "a cat"}, {"negative_prompt": "rain"}, {"guidance_scale": 7.0}, {"guidance_stop": 0.5}]
-    + [{"cache_interval": 2}, {"noise_level": 200}],
+    [
+        *({"prompt": "a cat"}, {"negative_prompt": "rain"}, {"guidance_scale": 7.0}),
+        *({"guidance_stop": 0.5}, {"cache_interval": 2}, {"noise_level": 200}),
+    ],
     ids=str,
 )
 def test_compact_is_not_chosen_for_what_it_lacks(options: dict[str, Any]) -> None:
@@ -185,6 +189,20 @@ def test_a_rate_is_measured_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(card_module, "MEASURED_SECONDS", 0.0)
     assert convolution_rate(torch.device("cpu"), torch.float32) > 0
     assert Card("", 2e12, 3).seconds(6e12 * EFFICIENCY) == pytest.approx(1.0)
+
+
+def test_a_rate_is_measured_on_the_device(
+    simulated_gpu: SimulatedGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_module, "MEASURED_SECONDS", 0.0)
+    measure = LOCAL.card(UpscaleOptions(device="cuda:0"))
+    assert measure is not None
+    measure_card.cache_clear()
+    card = measure()
+    measure_card.cache_clear()
+    assert card.rate > 0
+    assert "cuda" not in card.name
+    assert 0 < simulated_gpu.memory.peak < 200e6  # there is room for it beside whatever else a card holds
 
 
 def test_a_card_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

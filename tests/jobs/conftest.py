@@ -1,6 +1,5 @@
 """A GPU of a made-up rate: what runs on it runs on the CPU, and a tiny model stands for sd-x4."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ class SimulatedCard:
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> Iterator[SimulatedCard]:
+def card(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> SimulatedCard:
     """Return the GPU of this machine, as it were."""
     simulated = SimulatedCard()
 

@@ -88,7 +88,7 @@ def test_compact_is_measured_on_a_frame_of_the_video(
     assert list(options) == ["--model compact"]
     assert 0 < options["--model compact"].seconds < 1e5
     assert "measured on a frame of this video" in options["--model compact"].basis
-    monkeypatch.setattr(module, "_seconds_of_a_frame", lambda backend, plan: 2e5)
+    monkeypatch.setattr(module, "_seconds_of_a_frame", lambda backend, job: 2e5)
     assert list(found(plan, backend, model="sd-x4", speed="fast", device="cpu")) == []  # it would take longer
 
 

@@ -4,8 +4,9 @@ import json
 import os
 import re
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -23,7 +24,7 @@ from vidx4.jobs.cluster.backend import ClusterLoader
 from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.cluster.task_queue import WorkSize
 from vidx4.jobs.cluster.worker import Worker
-from vidx4.jobs.cluster.worker_pool import WorkerPool
+from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
 from vidx4.jobs.local import LOCAL, LocalLoader
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.request import Request
@@ -138,7 +139,7 @@ def test_another_range_is_another_job(card: SimulatedCard, film: Path, tmp_path:
     assert identity(tmp_path / "out.mp4")["steps"] == 20
     assert vidx4(*typed).exit_code == 0
     assert identity(tmp_path / "out.mp4")["steps"] == 4
-    part = planned(film, tmp_path / "part.mp4", span=TimeRange(stop=2))
+    part = planned(film, tmp_path / "part.mp4", span=TimeRange(stop=Fraction(2)))
     assert named(chosen_for_job(UpscaleOptions(), part, LOCAL)) == ("sd-x4", "fast")
 
 
@@ -299,7 +300,9 @@ def test_the_cards_of_a_cluster_share_the_night(card: SimulatedCard, film: Path,
     card.ends_within_a_night("fast", *SIZE, FRAMES)
     plan, killed = planned(film, tmp_path / "out.mp4"), list[int]()
     for num_workers, expected in ((1, ("sd-x4", "fast")), (8, ("sd-x4", "quality"))):
-        pool = WorkerPool(lambda n: _Remote(n, card.rate, killed), num_workers, WorkSize(1, 1))
+        pool = WorkerPool(
+            lambda n: cast(WorkerHandle, _Remote(n, card.rate, killed)), num_workers, WorkSize(1, 1)
+        )
         with closing(pool):
             loader = ClusterLoader(pool, Models("cuda", None, sends=False))  # type: ignore[arg-type]
             for _ in range(2):

@@ -15,7 +15,6 @@ from vidx4.jobs.estimate import Alternative, Estimate
 from vidx4.jobs.job import Backend, Job
 from vidx4.jobs.local import LocalBackend, LocalExecutor
 from vidx4.jobs.moments import read_moments
-from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
 from vidx4.working_time import working_seconds
 
@@ -72,7 +71,7 @@ class Prospects:
         if self._compact is None:
             return
         try:
-            seconds = _seconds_of_a_frame(self._compact, self._job.plan)
+            seconds = _seconds_of_a_frame(self._compact, self._job)
         except Vidx4Error:
             return
         basis = "its share of the time was measured on a frame of this video"
@@ -92,8 +91,9 @@ def _compact_beside(job: Job, backend: Backend) -> LocalBackend | None:
         return None
 
 
-def _seconds_of_a_frame(backend: LocalBackend, plan: Plan) -> float:
-    """Return how long a model takes for a frame of a film, without what is done beside it."""
+def _seconds_of_a_frame(backend: LocalBackend, job: Job) -> float:
+    """Return how long a model takes for a frame of a job's film, without what is done beside it."""
+    plan = job.plan
     (frame,) = read_moments(plan.source, [plan.frames[len(plan.frames) // 2]])
     pixels = frame.data.permute(1, 2, 0).numpy()
     backend.picture(pixels, Control())  # warms up

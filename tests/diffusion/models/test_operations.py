@@ -14,7 +14,7 @@ from scripts.bench.architecture import TEXT_TOKENS, TEXT_WIDTH, make_unet, make_
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models import strip_decoder
 from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
-from vidx4.diffusion.models.decoder_attention import AttentionReach
+from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
 from vidx4.diffusion.models.decoder_operations import attention_operations, decode_operations
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.sd_x4 import SD_X4
@@ -79,7 +79,7 @@ def test_decoding_takes_the_operations_that_are_counted(
         autoencoder = TiledAutoencoder(make_vae())
         latents = torch.empty(1, 4, height, width)
     found = counted(lambda: autoencoder.decode(latents, latents))
-    attention = attention_operations(width, height, 512)
+    attention = attention_operations(width, height, 512, AttentionReach())
     if width * height > TILE_SIZE**2:
         found += int(attention)
     assert decode_operations(width, height) == pytest.approx(found, rel=0.1)
@@ -91,7 +91,7 @@ def test_attention_takes_the_operations_that_are_counted(width: int, height: int
     reach = AttentionReach(whole_field, block=16, halo=8, pool=4)
     field = torch.zeros(1, 16, height, width)
     with sdpa_kernel(SDPBackend.MATH):
-        found = counted(lambda: strip_decoder.attend(field, field, field, reach))
+        found = counted(lambda: attend(field, field, field, reach))
     assert attention_operations(width, height, 16, reach) == found
     exactly = attention_operations(width, height, 16, AttentionReach())
     assert (found < exactly) == (whole_field == 0)

@@ -28,12 +28,12 @@ def decode_operations(width: int, height: int, tile_size: int = TILE_SIZE) -> fl
         each = decode_operations(min(width, side), min(height, side), tile_size)
         return len(columns) * len(rows) * each
     for_each = WHOLE if width * height <= tile_size**2 else IN_STRIPS
-    return for_each * width * height + attention_operations(width, height, ATTENTION_CHANNELS)
+    return for_each * width * height + attention_operations(
+        width, height, ATTENTION_CHANNELS, AttentionReach()
+    )
 
 
-def attention_operations(
-    width: int, height: int, num_channels: int, reach: AttentionReach = AttentionReach()
-) -> float:
+def attention_operations(width: int, height: int, num_channels: int, reach: AttentionReach) -> float:
     """Count the operations of attending to a field: the products with the keys and with the values.
 
     Args:
