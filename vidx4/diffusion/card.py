@@ -15,7 +15,7 @@ EFFICIENCY = 0.5
 card."""
 MEASURED_SECONDS = 0.2
 """How long the rate is measured, after warming up."""
-NUM_AT_ONCE = 8
+NUM_AT_ONCE = 4
 """Convolutions between two looks at the clock, each of which waits for the device."""
 CHANNELS, HEIGHT, WIDTH = 512, 120, 160
 """The field of the convolution: the second level of the denoiser of `sd-x4` at 320x240."""
