@@ -15,7 +15,7 @@ from pathlib import Path
 import grimp
 
 PACKAGE = "vidx4"
-MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 103}
+MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 116}
 MAX_FUNCTION_LINES = 40
 COMMAND_LINE = "cli"
 MAX_COMMAND_LINE_LINES = 1800

@@ -54,6 +54,8 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     each = f"{estimate.seconds_per_frame:.3g} s a frame, {estimate.basis}"
     left = f"about {format_seconds(estimate.seconds_left)}" if estimate.num_left else "all frames are made"
     terminal.fact("time", f"{left}: {each}")
+    for alternative in estimate.alternatives:
+        terminal.fact("or", str(alternative))
 
 
 def show_trial(terminal: Terminal, plan: "Plan") -> None:

@@ -12,10 +12,11 @@ from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import DiskFullError, LossError, SourceChangedError, StoppedError
 from vidx4.files.remains import remove_remains
+from vidx4.jobs.choice import chosen_for_job
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import LocalBackend
+from vidx4.jobs.local import LOCAL, LocalBackend
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
@@ -264,7 +265,10 @@ def upscale_video(
         Vidx4Error: something that the user can fix; nothing is left at `output`, finished parts are kept.
     """
     plan = plan_video(Path(path), Destination.of(output), request)
-    backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)
+    if upscaler is None:
+        backend = LOCAL.load(chosen_for_job(options, plan, LOCAL, restart=restart))
+    else:
+        backend = LocalBackend(upscaler)
     return run(
         backend.job(plan, batch_size),
         Control(on_progress) if on_progress else None,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -90,8 +91,8 @@ def backend() -> Iterator[ClusterBackend]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in PATIENT_RAY.items():
             patch.setenv(name, value)
-        with connect("local", 2) as load:
-            yield load(COMPACT)
+        with connect("local", 2) as loader:
+            yield loader.load(COMPACT)
 
 
 @pytest.fixture
@@ -156,7 +157,8 @@ def test_the_files_of_a_folder_share_the_workers(
         os.utime(path, (1e9, 1e9))
     ear = Overlap()
     options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
-    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: backend)
+    loader = SimpleNamespace(load=lambda _: backend, card=lambda _: None)
+    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, loader=loader)
     each = Pass(batch, ear, Stop(), Settling(0))
     reports = {report.path.name: report for report in each.run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {

@@ -1,10 +1,10 @@
 """The components of a model, and its defaults for the options of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import cpu_offload
@@ -12,7 +12,8 @@ from accelerate import cpu_offload
 from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
 from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.models.compact_denoiser import Memory
-from vidx4.diffusion.options import Speed
+from vidx4.diffusion.models.operations import Operations
+from vidx4.diffusion.options import Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 
 
@@ -35,6 +36,41 @@ class ModelDefaults:
     texture: float = 0.0
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
+
+    def overridden(self, options: UpscaleOptions) -> Self:
+        """Return these values with those in place that the user gave, the noise level apart."""
+        names = {field.name for field in fields(self)} - {"noise_level"}
+        given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+        return replace(self, **given)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of the models of an architecture before one is loaded."""
+
+    defaults: Mapping[Speed, ModelDefaults]
+    """Default values of the options for each speed, the best first."""
+    operations: Operations
+    """Operations of the published model."""
+    takes_prompts: bool = False
+    has_memory: bool = False
+    """Whether the model looks back at the frame before."""
+
+    def steps(self, options: UpscaleOptions) -> ModelDefaults:
+        """Return the defaults at the speed of some options, with what they give themselves."""
+        return self.defaults[Speed(options.speed).preset].overridden(options)
+
+    def operations_of_frame(self, options: UpscaleOptions, width: int, height: int) -> float:
+        """Return the operations for a frame, whose size is in low-resolution pixels."""
+        steps = self.steps(options)
+        is_guided = self.takes_prompts and options.prompt != options.negative_prompt
+        return self.operations.of_frame(
+            steps,
+            width,
+            height,
+            is_guided=is_guided and steps.guidance_scale > 1,
+            tile_size=options.tile_size,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,8 +107,8 @@ class Components:
     """Whether `denoiser` lets the texture be chosen."""
     has_deep_features: bool
     """Whether `denoiser` can reuse deep features of another step."""
-    operations_per_pixel: float
-    """Operations of an evaluation for a low-resolution pixel; a multiply-add counts as two."""
+    operations: Operations
+    """Operations of `denoiser`, and of decoding."""
     gains_by_compiling: bool
     """Whether compiling makes `denoiser` faster."""
     batch_pixels: int

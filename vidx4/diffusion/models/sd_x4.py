@@ -9,9 +9,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
+from vidx4.diffusion.models.components import (
+    Components,
+    Family,
+    LoadSettings,
+    ModelDefaults,
+    num_parameters,
+    place,
+)
+from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.rules import chosen, whole
 from vidx4.diffusion.models.text_encoder import load_text_encoder
 from vidx4.diffusion.models.tokenizer import load_tokenizer
@@ -37,6 +46,12 @@ SD_X4_DEFAULTS = {
     ),
     Speed.FAST: replace(_SD_X4, num_inference_steps=4, scheduler="unipc", guidance_stop=0.5),
 }
+SD_X4 = Family(
+    SD_X4_DEFAULTS,
+    # Of pairs, for the self-attention of the deepest blocks, which is at an eighth of the size.
+    Operations(per_pixel=68.64e6, per_pair=6.0, per_pixel_shallow=17.78e6, decode=decode_operations),
+    takes_prompts=True,
+)
 
 
 def load_stable_diffusion(
@@ -69,7 +84,7 @@ def load_stable_diffusion(
         device=settings.device,
         has_texture=False,
         has_deep_features=True,
-        operations_per_pixel=69e6,
+        operations=SD_X4.operations,
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
         values_per_pixel=8000,

@@ -12,7 +12,8 @@ from threading import Condition, Lock
 
 import torch
 
-from vidx4.diffusion.device import give_back_host_memory
+from vidx4.diffusion.card import Card, measure_card
+from vidx4.diffusion.device import choose_device, choose_dtype, give_back_host_memory
 from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
@@ -142,6 +143,11 @@ class Worker:
     def program(self) -> dict[str, str]:
         """Return what it runs, and where, in types that another version of the program can read."""
         return {**program(), "host": platform.node(), "pid": str(os.getpid())}
+
+    def card(self, precision: str) -> Card:
+        """Measure its GPU in a precision, a value of `Precision`; raises as `measure_card`."""
+        device = choose_device("cuda")
+        return measure_card(device, choose_dtype(precision, device))
 
     def identity(self, model: ModelSpec) -> Identity:
         """Load a model, and return all that decides on the pixels of a result."""
