@@ -1,4 +1,4 @@
-"""Operations that a frame of sd-x4 takes at its real size, denoised and decoded, for each preset of `--speed`.
+"""Operations that a frame of sd-x4 takes at its real size, to denoise and to decode, for each `--speed`.
 
 They are counted on the simulated GPU of the tests, which computes nothing.
 """

@@ -1,4 +1,4 @@
-"""Attention in the decoder is exact for small fields; for larger ones its cost is bounded, and no latent is lost."""
+"""Attention in the decoder is exact for small fields; for larger ones, its cost is bounded."""
 
 from itertools import pairwise
 
