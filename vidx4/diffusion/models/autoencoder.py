@@ -12,6 +12,8 @@ from vidx4.frames import SCALE
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
+DEFAULT_REACH = AttentionReach()
+"""The reach of the attention unless another is asked for."""
 TILE_SIZE = 128
 """Default side of a decode tile, in latents."""
 # What decoding holds at its peak, in fields as large as the stream at full resolution: counted by the
@@ -64,7 +66,7 @@ class TiledAutoencoder:
         self,
         vae: "AutoencoderKL",
         tile_size: int = TILE_SIZE,
-        reach: AttentionReach = AttentionReach(),
+        reach: AttentionReach = DEFAULT_REACH,
     ) -> None:
         self.vae = vae
         self.tile_size = tile_size
@@ -89,7 +91,7 @@ class TiledAutoencoder:
         if num_latents <= min(tile_size**2, self._reach.near):
             size = itemsize * WHOLE_FIELDS * min(tile_size**2, num_frames * num_latents)
         else:
-            # Strips are bounded before the last layer halves the channels, so in the end they are twice as high.
+            # Strips are bounded where there are twice as many channels as at the end: there, twice the rows.
             strip = min(num_latents, 2 * tile_size**2)
             strip_bytes = itemsize * STRIP_FIELDS + torch.float32.itemsize
             size = itemsize * KEPT_FIELDS * num_latents + strip_bytes * strip

@@ -64,9 +64,7 @@ class StripDecoder:
         halo, scale = (0, 1) if upsampler is None else (1, 2)
         shortcut = resnet.conv_shortcut or _identity
         norm1 = _measure(resnet.norm1, self._sweep(enlarge, stream, halo, scale))
-        hidden = self._apply(
-            lambda x: resnet.conv1(_activate(norm1, enlarge(x))), stream, halo + 1, scale
-        )
+        hidden = self._apply(lambda x: resnet.conv1(_activate(norm1, enlarge(x))), stream, halo + 1, scale)
         norm2 = _measure(resnet.norm2, self._sweep(_identity, hidden))
         result = self._apply(lambda x: resnet.conv2(_activate(norm2, x)), hidden, halo=1, out=hidden)
         for top, strip in self._sweep(lambda x: shortcut(enlarge(x)), stream, halo, scale):
