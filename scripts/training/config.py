@@ -61,4 +61,4 @@ class Config:
     @classmethod
     def read(cls, recipe: Path) -> Self:
         """Read a recipe (TOML); its keys are the fields' names."""
-        return cls(**tomllib.loads(recipe.read_text()))
+        return cls(**tomllib.loads(recipe.read_text(encoding="utf-8")))

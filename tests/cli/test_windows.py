@@ -76,7 +76,7 @@ def test_the_other_commands(tmp_path: Path) -> None:
     clip, picture, part = (tmp_path / name for name in ("clip.mp4", "photo.png", "part.mp4"))
     make_clip(clip)
     Image.new("RGB", (24, 16), "teal").save(picture)
-    commands = [
+    commands: list[list[object]] = [
         ["doctor"],
         ["models"],
         ["upscale", picture, tmp_path / "photo_x4.png", "--device", "cpu"],

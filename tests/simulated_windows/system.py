@@ -97,10 +97,10 @@ def _keep_disk_usage() -> None:
     """Let `shutil` answer how full a disk is, which it asks Windows in another way."""
     ask = os.statvfs
 
-    def disk_usage(path: str | os.PathLike[str]) -> Any:
+    def disk_usage(path: Any) -> Any:
         found = ask(path)
         total, free = (found.f_frsize * each for each in (found.f_blocks, found.f_bavail))
-        return shutil._ntuple_diskusage(total, total - free, free)  # type: ignore[attr-defined]
+        return shutil._ntuple_diskusage(total, total - free, free)
 
     shutil.disk_usage = disk_usage
 
