@@ -67,7 +67,7 @@ def peak_memory(device: torch.device = CPU) -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         return host.peak_memory()  # it may include what the parent held when it made this process
-    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    peak = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
     return 1024 * int(peak.split()[1])
 
 
@@ -82,4 +82,4 @@ def reset_peak_memory(device: torch.device = CPU) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif (path := Path("/proc/self/clear_refs")).exists():
-        path.write_text("5")  # resets VmHWM; see proc_pid_clear_refs(5)
+        path.write_text("5", encoding="utf-8")  # resets VmHWM; see proc_pid_clear_refs(5)

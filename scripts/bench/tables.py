@@ -155,6 +155,6 @@ def driver() -> str | None:
 def processor() -> str:
     """Return the name of the processor."""
     path = Path("/proc/cpuinfo")  # `platform.processor()` is empty or just "x86_64" on Linux
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())

@@ -63,4 +63,4 @@ class Config:
     @classmethod
     def read(cls, recipe: Path) -> Self:
         """Read a recipe (TOML); its keys are the fields' names."""
-        return cls(**tomllib.loads(recipe.read_text()))
+        return cls(**tomllib.loads(recipe.read_text(encoding="utf-8")))

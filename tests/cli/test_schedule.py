@@ -66,7 +66,7 @@ def test_a_name_is_only_a_value_to_the_command(
     monkeypatch.chdir(tmp_path)
     make_video(num_frames=2).rename(tmp_path / name)
     vidx4("upscale", "-o", "out.mp4", *FAST, "--notify", f"{TELL} told", "--", name)
-    assert Path("told").read_text() == f"done||{name}"
+    assert Path("told").read_text(encoding="utf-8") == f"done||{name}"
     assert not Path("oops").exists()
 
 

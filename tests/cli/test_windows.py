@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from scripts.stress.kills import make_clip
 from tests.capabilities import needs_proc, needs_signals
@@ -72,29 +73,18 @@ def test_a_batch_with_its_supervisor(tmp_path: Path) -> None:
 
 
 def test_the_other_commands(tmp_path: Path) -> None:
-    from PIL import Image
-
-    clip, picture = tmp_path / "clip.mp4", tmp_path / "photo.png"
+    clip, picture, part = (tmp_path / name for name in ("clip.mp4", "photo.png", "part.mp4"))
     make_clip(clip)
     Image.new("RGB", (24, 16), "teal").save(picture)
-    commands = [
+    commands: list[list[object]] = [
         ["doctor"],
         ["models"],
         ["upscale", picture, tmp_path / "photo_x4.png", "--device", "cpu"],
-        ["upscale", clip, tmp_path / "frames/%06d.png", *FAST, "--stop", "0.1", "--steps", "1"],
-        [
-            "upscale",
-            clip,
-            tmp_path / "part.mp4",
-            *FAST,
-            "--stop",
-            "0.1",
-            "--report",
-            tmp_path / "report.json",
-        ],
-        ["verify", clip, tmp_path / "part.mp4", "--stop", "0.1"],
+        ["upscale", clip, tmp_path / "frames/%06d.png", "--device", "cpu", "--stop", "0.1", "--steps", "1"],
+        ["upscale", clip, part, *FAST, "--steps", "1", "--report", tmp_path / "report.json"],
+        ["verify", clip, part],
         ["preview", clip, "--device", "cpu", "--steps", "1"],
-        ["compare", clip, tmp_path / "part.mp4", "--overwrite", "--stop", "0.1"],
+        ["compare", clip, part, "--overwrite"],
     ]
     code = ALL_IN_ONE.format(commands=[[*map(str, each)] for each in commands])
     ended = subprocess.run(

@@ -30,7 +30,7 @@ def victim(tmp_path: Path) -> Path:
 def test_a_link_is_replaced_and_not_what_it_leads_to(victim: Path, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").symlink_to(victim)
     write(tmp_path / "film.mp4")
-    assert victim.read_text() == "precious"
+    assert victim.read_text(encoding="utf-8") == "precious"
     assert not (tmp_path / "film.mp4").is_symlink()
 
 

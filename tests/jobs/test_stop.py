@@ -117,12 +117,12 @@ def test_a_full_disk_is_reported_with_the_space_needed_and_the_job_resumes(
     job = Job(plan, LocalExecutor(upscale_nearest), 4)
     num_left, flush = 9, whole._flush
 
-    def full(path: Path) -> None:
+    def full(path: Path, flags: int) -> None:
         nonlocal num_left
         num_left -= 1
         if num_left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(path)
+        flush(path, flags)
 
     monkeypatch.setattr(whole, "_flush", full)
     with pytest.raises(DiskFullError) as caught:

@@ -20,7 +20,7 @@ from tests.simulated_windows import files, msvcrt
 
 LIBRARIES = "SIMULATED_WINDOWS_LIBRARIES"
 """Environment variable with the names of modules that look at the system when they are imported."""
-_USUAL = "av cv2 numpy PIL.Image rich.progress safetensors.torch typer.core torch huggingface_hub"
+_USUAL = "av cv2 numpy PIL.Image rich.progress safetensors.torch typer.core torch diffusers transformers"
 _MODULES = frozenset({"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"})
 _OF_OS = (
     *("chown", "fchmod", "fchown", "fork", "getegid", "geteuid", "getgid", "getpgid", "getuid", "killpg"),
@@ -37,7 +37,7 @@ _OF_SIGNAL = (
 def simulate_windows() -> None:
     """Take them from this process, once the libraries are loaded, which have code for each system."""
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
-    for name in ("asyncio", "multiprocessing", *os.environ.get(LIBRARIES, _USUAL).split()):
+    for name in ("asyncio", "multiprocessing", "zoneinfo", *os.environ.get(LIBRARIES, _USUAL).split()):
         importlib.import_module(name)
     _replace_signals()
     _replace_processes()
@@ -97,10 +97,10 @@ def _keep_disk_usage() -> None:
     """Let `shutil` answer how full a disk is, which it asks Windows in another way."""
     ask = os.statvfs
 
-    def disk_usage(path: str | os.PathLike[str]) -> Any:
+    def disk_usage(path: Any) -> Any:
         found = ask(path)
         total, free = (found.f_frsize * each for each in (found.f_blocks, found.f_bavail))
-        return shutil._ntuple_diskusage(total, total - free, free)  # type: ignore[attr-defined]
+        return shutil._ntuple_diskusage(total, total - free, free)
 
     shutil.disk_usage = disk_usage
 

@@ -51,7 +51,7 @@ def _folders() -> Iterator[tuple[int, Path]]:
     In a container, the path may be that of the host; the group is then the root.
     """
     with suppress(OSError):
-        for line in _GROUPS.read_text().splitlines():
+        for line in _GROUPS.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers in ("", "memory"):
                 root = _ROOT / controllers

@@ -36,7 +36,7 @@ def compact(tmp_path: Path) -> Path:
 
 def change(path: Path, **settings: Any) -> None:
     """Change settings in a JSON file; None removes them."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
 
 
 def refused(folder: Path, match: str) -> None:

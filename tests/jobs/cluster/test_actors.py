@@ -197,7 +197,7 @@ def test_processes_of_ray_block_signals_to_the_whole_group(
     servers = [each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet")]
     assert len(servers) == 2
     for each in servers:
-        status = Path(f"/proc/{each.pid}/status").read_text()
+        status = Path(f"/proc/{each.pid}/status").read_text(encoding="utf-8")
         (blocked,) = re.findall(r"^SigBlk:\s*(\w+)", status, re.MULTILINE)
         assert int(blocked, 16) >> (number - 1) & 1
 
