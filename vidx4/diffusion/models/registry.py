@@ -53,13 +53,13 @@ def family_of(name: str) -> Family:
     Raises:
         ModelError: it is that of a folder whose description can't be read.
     """
+    folder = COMPACT_FOLDER if name == "compact" else local_folder(name)
+    if folder is not None and read_json(folder, "model_index.json").get("_class_name") == "CompactUpscaler":
+        return COMPACT
     # Importing these libraries takes most of a second, which a run of compact is spared.
     from vidx4.diffusion.models.sd_x4 import SD_X4
 
-    folder = COMPACT_FOLDER if name == "compact" else local_folder(name)
-    if folder is None or read_json(folder, "model_index.json").get("_class_name") != "CompactUpscaler":
-        return SD_X4
-    return COMPACT
+    return SD_X4
 
 
 def load(
