@@ -1,19 +1,17 @@
 """Operations are counted without a model: by formulas that agree with PyTorch's own counter."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.bench.architecture import TEXT_TOKENS, TEXT_WIDTH, make_unet, make_vae
+from scripts.bench.architecture import REAL, TEXT_TOKENS, make_unet, make_vae
 from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.models import strip_decoder
-from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
 from vidx4.diffusion.models.decoder_operations import attention_operations, decode_operations
 from vidx4.diffusion.models.operations import Operations
@@ -33,7 +31,7 @@ def counted(work: Callable[[], object]) -> int:
 @cache
 def unet() -> StagedUNet:
     with torch.device("meta"):
-        prompt = torch.empty(1, TEXT_TOKENS, TEXT_WIDTH)
+        prompt = torch.empty(1, TEXT_TOKENS, REAL.text_width)
         return StagedUNet(make_unet(), PromptEmbeds(prompt, prompt))
 
 
@@ -42,7 +40,7 @@ def test_an_evaluation_takes_the_operations_that_are_counted(width: int, height:
     """With and without the deep features of another step."""
     with torch.device("meta"):
         sample, embedding = torch.empty(1, 7, height, width), torch.empty(1, 1024)
-        prompt, features = torch.empty(1, TEXT_TOKENS, TEXT_WIDTH), torch.empty(1, 512, height, width)
+        prompt, features = torch.empty(1, TEXT_TOKENS, REAL.text_width), torch.empty(1, 512, height, width)
     alone = Operations(
         SD_X4.operations.per_pixel, SD_X4.operations.per_pair, SD_X4.operations.per_pixel_shallow
     )
@@ -63,38 +61,25 @@ class Cached:
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 120), *SIZES])
-def test_decoding_takes_the_operations_that_are_counted(
-    width: int, height: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Attention apart, on tensors without data; small pictures as a whole, others in strips."""
-
-    def measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Callable[[Tensor], Tensor]:
-        for _ in strips:
-            pass
-        return lambda x: x.float()
-
-    monkeypatch.setattr(strip_decoder, "_measure", measure)
-    monkeypatch.setattr(strip_decoder, "attend", lambda query, key, value, reach: query.clone())
+def test_decoding_takes_the_operations_that_are_counted(width: int, height: int) -> None:
+    """As a whole, on tensors without data."""
     with torch.device("meta"):
-        autoencoder = TiledAutoencoder(make_vae())
+        autoencoder = TiledAutoencoder(make_vae(), tile_size=max(width, height))
         latents = torch.empty(1, 4, height, width)
     found = counted(lambda: autoencoder.decode(latents, latents))
-    attention = attention_operations(width, height, 512, AttentionReach())
-    if width * height > TILE_SIZE**2:
-        found += int(attention)
     assert decode_operations(width, height) == pytest.approx(found, rel=0.1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 56), (64, 64), (33, 70)])
-@pytest.mark.parametrize("whole_field", [0, 10_000])
-def test_attention_takes_the_operations_that_are_counted(width: int, height: int, whole_field: int) -> None:
-    reach = AttentionReach(whole_field, block=16, halo=8, pool=4)
+@pytest.mark.parametrize("near", [576, 10_000])
+def test_attention_takes_the_operations_that_are_counted(width: int, height: int, near: int) -> None:
+    reach = AttentionReach(near, block=16, pool=4)
     field = torch.zeros(1, 16, height, width)
     with sdpa_kernel(SDPBackend.MATH):
         found = counted(lambda: attend(field, field, field, reach))
     assert attention_operations(width, height, 16, reach) == found
     exactly = attention_operations(width, height, 16, AttentionReach())
-    assert (found < exactly) == (whole_field == 0)
+    assert (found < exactly) == (near == 576)
 
 
 def operations(**options: Any) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, sqrt
+from math import ceil, prod, sqrt
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,24 @@ def attend_near_and_far(query: Tensor, key: Tensor, value: Tensor, reach: Attent
         )
         attended[block] = _unflatten(result, query[block])
     return attended
+
+
+def num_pairs(height: int, width: int, reach: AttentionReach) -> int:
+    """Return how many pairs of a query and a key attention over a field of this size has; see `attend`."""
+    if reach.covers(height, width):
+        return (height * width) ** 2
+    sides, length = reach.window(height, width), (height, width)
+    total = 0
+    for corner in product(*(range(0, side, reach.block) for side in length)):
+        windows = list(map(_window, corner, sides, length, [reach] * 2))
+        num_queries = prod(min(reach.block, side - at) for at, side in zip(corner, length, strict=True))
+        num_near, num_near_cells = (
+            prod(each.stop - each.start for each in spans)
+            for spans in (windows, [_cells(window, reach) for window in windows])
+        )
+        num_cells = prod(-(-side // reach.pool) for side in length)
+        total += num_queries * (num_near + num_cells - num_near_cells)
+    return total
 
 
 def _window(start: int, side: int, length: int, reach: AttentionReach) -> slice:
