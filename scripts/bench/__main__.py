@@ -6,10 +6,12 @@ python -m scripts.bench denoiser [--sizes 128x128 ...] [--steps N]     sd-x4 aga
 python -m scripts.bench pipeline [--clip VIDEO] [--model NAME]         the whole command, stage by stage
 python -m scripts.bench scale                      time and memory against frames, pixels, tiles and batches
 python -m scripts.bench memory                     large frames of sd-x4 in a limited memory
+python -m scripts.bench operations [--sizes 320x240 ...]               what a frame of sd-x4 takes, counted
 python -m scripts.bench cluster [--workers 1 2] [--minutes 1 5]        a job on Ray against one without
 
 Each is a module of this package, which says more. Each takes `--out FOLDER`, and less than eight minutes on
-two cores. All but `temporal` and `compact` take `--device`; all of those but `cluster` take `--dtype`.
+two cores. All but `temporal`, `compact` and `operations` take `--device`; all of those but `cluster` take
+`--dtype`.
 """
 
 import argparse
@@ -24,6 +26,7 @@ BENCHMARKS = {
     "pipeline": "the whole command, stage by stage, and without a model",
     "scale": "time and memory against frames, pixels, tiles and batches",
     "memory": "large frames of sd-x4 in a limited memory",
+    "operations": "what a frame of sd-x4 takes at its real size, counted",
     "cluster": "a job on Ray against one without",
 }
 """Names of modules, each with a `run(arguments)`, which are imported only when they run."""
@@ -45,7 +48,8 @@ def new_parser() -> argparse.ArgumentParser:
     parts["temporal"].add_argument("--frames", type=int, default=24)
     parts["temporal"].add_argument("--clip", type=Path, default=SAMPLES / "nasa.mp4")
     parts["compact"].add_argument("--frames", type=int, default=6)
-    parts["denoiser"].add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
+    for name in ("denoiser", "operations"):
+        parts[name].add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
     parts["denoiser"].add_argument("--steps", type=int, help="default: 20, on a CPU 2")
     parts["pipeline"].add_argument("--clip", type=Path, default=SAMPLES / "london.mp4")
     parts["pipeline"].add_argument("--model", default="compact")

@@ -101,3 +101,18 @@ def vae_operations(width: int, height: int, *, with_attention: bool = True) -> i
         make_vae().decode(torch.empty(1, 4, height, width))
     products = counter.get_flop_counts()["Global"]
     return int(counter.get_total_flops() - (0 if with_attention else products[torch.ops.aten.bmm]))
+
+
+@cache
+def decode_operations(width: int, height: int, tile_size: int) -> int:
+    """Return the operations of decoding one frame as the program does, two per multiply-add.
+
+    Args:
+        width: width of the latents.
+        height: height of the latents.
+        tile_size: side of the square, in latents, whose area bounds what is decoded at once.
+    """
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        latents, low_res = torch.empty(1, 4, height, width), torch.empty(1, 3, height, width)
+        TiledAutoencoder(make_vae(), tile_size).decode(latents, low_res)
+    return int(counter.get_total_flops())

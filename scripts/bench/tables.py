@@ -39,6 +39,10 @@ class Row:
     """Largest difference from the picture that this one is compared with, in 8-bit levels."""
     mean_different: float | None = None
     """Mean difference from that picture, in 8-bit levels."""
+    denoising_operations: float | None = None
+    """Operations of denoising, in T (10**12), two per multiply-add."""
+    decoding_operations: float | None = None
+    """Operations of decoding, in T."""
     peak_memory: int | None = None
     """Peak memory of the process, or on the GPU, in bytes."""
 
@@ -52,6 +56,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "total": ("seconds", "{:.2f}".format),
     "seconds": ("seconds a frame", "{:.3f}".format),
     "frames_per_second": ("frames/s", "{:.3g}".format),
+    "denoising_operations": ("denoising (T)", "{:.0f}".format),
+    "decoding_operations": ("decoding (T)", "{:.0f}".format),
     "denoising": ("of it denoising", "{:.3f}".format),
     "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),

@@ -4,6 +4,7 @@ python -m scripts.evaluate pictures --pictures FOLDER [--methods ...] [--out FOL
 python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--drawings FOLDER] [--methods ...]
 python -m scripts.evaluate long --clips FOLDER [--methods ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
+python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
 """
 
 import argparse
@@ -16,6 +17,7 @@ VIDEO_METHODS = PICTURE_METHODS
 """The first of `compact` is what the program does if no option is given."""
 LONG_METHODS = ["bicubic", "compact temporal=off", "compact"]
 """The first two remember nothing: what changes in their quarters is due to the clip."""
+FIELDS = ["160x120", "320x240", "640x480"]
 REDUCTIONS = ["clean", "old", "dvd", "vhs", "web", "film"]
 
 
@@ -52,7 +54,19 @@ def new_parser() -> argparse.ArgumentParser:
     fill.add_argument("--methods", nargs="+", default=PEERS, help="see methods.py")
     for each in (pictures, video, long, fill):
         _add_running(each, needs_cache=each is fill)
+    _add_decoder_attention(
+        commands.add_parser("decoder_attention", help="exact attention against near and far")
+    )
     return parser
+
+
+def _add_decoder_attention(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photos", type=Path, required=True, help="a folder with photographs, JPEG")
+    parser.add_argument("--minutes", type=float, default=5, help="time of a processor to train for")
+    parser.add_argument("--weights", type=Path, help="a folder with trained weights (default: train)")
+    parser.add_argument("--fields", nargs="+", default=FIELDS, help="sizes of the latents")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the models")
+    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
 
 
 def _add_cases(parser: argparse.ArgumentParser) -> None:

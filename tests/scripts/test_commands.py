@@ -29,6 +29,7 @@ def test_sizes_are_read() -> None:
         ("video", "--clips clips --pictures kodak"),
         ("long", "--clips clips"),
         ("fill", "--clips clips --pictures kodak --cache cache"),
+        ("decoder_attention", "--photos photos"),
     ],
 )
 def test_every_evaluation_can_run(name: str, folders: str) -> None:

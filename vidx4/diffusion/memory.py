@@ -14,8 +14,11 @@ from vidx4.errors import MemoryLimitError
 from vidx4.frames import SCALE
 from vidx4.syntax import format_disk
 
-DECODE_TILES = (128, 96, 64)
-"""Sides of the tiles that an autoencoder decodes at once, in latents, from the fastest to the smallest."""
+DECODE_TILES = (2048, 1024, 512, 256, 128, 96, 64)
+"""Sides of the squares whose area bounds what an autoencoder decodes at once, in latents, from the fastest to
+the smallest. On a GPU, the larger the faster: the first is a whole frame in all but name."""
+HOST_DECODE_TILE = 128
+"""The one of them that is tried first on a CPU."""
 TILES = (1280, 1024, 768, 512, 384, 256, 192, 128)
 """Greatest sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
 
@@ -77,8 +80,9 @@ class Fit:
             height: height of a frame, in low-resolution pixels.
         """
         fit = self
+        num_latents = self.batch_size * width * height
         for size in DECODE_TILES:
-            if fit.decode_tile is not None and size < fit.decode_tile:
+            if fit.decode_tile is not None and size < fit.decode_tile and size**2 < num_latents:
                 yield (fit := replace(fit, decode_tile=size))
         while fit.batch_size > 1:
             yield (fit := replace(fit, batch_size=fit.batch_size // 2))
@@ -97,7 +101,8 @@ class Fit:
         """
         sides = [size for size in _tile_sizes(width, height) if size < (self.tile_size or max(width, height))]
         batches = [self.batch_size >> i for i in range(self.batch_size.bit_length())]
-        pieces = [size for size in DECODE_TILES if self.decode_tile is not None and size < self.decode_tile]
+        num_latents = self.batch_size * width * height
+        pieces = [size for size in DECODE_TILES if size < (self.decode_tile or 0) and size**2 < num_latents]
         for is_offloaded, tile_size in product(sorted({self.is_offloaded, True}), [self.tile_size, *sides]):
             # Smaller tiles are for frames that don't fit one at a time.
             sizes = batches if tile_size == self.tile_size else [1]

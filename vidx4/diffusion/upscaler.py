@@ -21,7 +21,7 @@ from vidx4.diffusion.device import (
     keep_host_memory,
 )
 from vidx4.diffusion.footprint import Footprint, footprint_of
-from vidx4.diffusion.memory import DECODE_TILES, Fit, capacity, check_size, enforce, free
+from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
@@ -158,7 +158,9 @@ class Upscaler:
 
     def _preferred_fit(self, batch_size: int) -> Fit:
         """Return how frames are cut up if there is enough memory."""
-        decode_tile = None if self.components.tiled_autoencoder is None else DECODE_TILES[0]
+        decode_tile = None
+        if self.components.tiled_autoencoder is not None:
+            decode_tile = HOST_DECODE_TILE if self._is_on_host else DECODE_TILES[0]
         return Fit(batch_size, self.settings.tile_size, decode_tile, self._is_on_host)
 
     @property

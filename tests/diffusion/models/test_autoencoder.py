@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests import sd_x4
+from tests.simulated_gpu import SimulatedGPU
+from tests.simulated_gpu.models import VAE_WIDTHS
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attend_near_and_far
+from vidx4.diffusion.models.decoder_attention import AttentionReach
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.strip_decoder import StripDecoder
 
@@ -114,17 +116,54 @@ def test_attention_to_cells_of_one_latent_is_exact() -> None:
     assert difference(decoded, decode_whole(vae, latents)) < ROUNDING
 
 
-def test_far_cells_weigh_as_much_as_their_latents() -> None:
-    """If all latents of a cell are equal, their mean stands for each of them."""
-    torch.manual_seed(0)
-    cells = torch.randn(2, 1, 16, 12, 15)
-    key, value = cells.repeat_interleave(4, 3).repeat_interleave(4, 4)[..., :46, :59]
-    query = torch.randn_like(key)
-    flat_query, flat_key, flat_value = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
-    flat = F.scaled_dot_product_attention(flat_query, flat_key, flat_value)
-    expected = flat.transpose(1, 2).reshape(query.shape)
-    reach = AttentionReach(near=32 * 32, block=16, pool=4)
-    torch.testing.assert_close(attend_near_and_far(query, key, value, reach), expected, rtol=0, atol=1e-5)
+def test_how_a_picture_is_cut_does_not_change_what_its_attention_sees() -> None:
+    reach, latents = AttentionReach(near=32 * 32, block=16), make_latents(56, 72)
+    with torch.inference_mode():
+        cut, whole, exact = (
+            TiledAutoencoder(make_vae(), size, each).decode(latents, latents)
+            for size, each in ((13, reach), (4096, reach), (4096, AttentionReach()))
+        )
+    assert difference(cut, whole) < ROUNDING
+    assert difference(exact, whole) > ROUNDING
+
+
+def make_simulated_vae(gpu: SimulatedGPU, dtype: torch.dtype) -> Any:
+    """Make the autoencoder at its real size, without numbers."""
+    with gpu.fake_mode, torch.device("cuda"):
+        vae = sd_x4.make_vae(VAE_WIDTHS)
+        return vae.half() if dtype == torch.float16 else vae
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    ("width", "height", "tile_size"),
+    [
+        (320, 240, 2048),
+        (320, 240, 256),
+        (320, 240, 128),
+        (640, 480, 2048),
+        (640, 480, 512),
+        (640, 480, 256),
+        (640, 480, 128),
+        (1920, 1080, 2048),
+        (1920, 1080, 512),
+    ],
+)
+def test_decoding_takes_the_memory_that_is_reckoned_and_never_waits(
+    simulated_gpu: SimulatedGPU, width: int, height: int, tile_size: int, dtype: torch.dtype
+) -> None:
+    # Larger blocks take the same memory and spare the simulation most of its time.
+    autoencoder = TiledAutoencoder(
+        make_simulated_vae(simulated_gpu, dtype), tile_size, AttentionReach(block=256)
+    )
+    latents = torch.empty(1, 4, height, width, device="cuda")
+    before = simulated_gpu.memory.live
+    simulated_gpu.reset()
+    with torch.inference_mode():
+        autoencoder.decode(latents, latents)
+    peak = simulated_gpu.memory.peaks["decode"] - before
+    assert peak / 1.25 < autoencoder.decode_bytes(tile_size, 1, width * height) < 1.25 * peak
+    assert simulated_gpu.waits["decode"] == 0
 
 
 def test_a_shrunk_decoder_gives_the_same_picture() -> None:

@@ -12,15 +12,17 @@ from vidx4.frames import SCALE
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
+DEFAULT_REACH = AttentionReach()
+"""The reach of the attention unless another is asked for."""
 TILE_SIZE = 128
 """Default side of a decode tile, in latents."""
-# Numbers held at the peak for each latent, at 256 channels. The last one is counted: query, key, value and
-# result of the attention at 512 channels, or the stream before and after its last enlargement. The others are
-# the growth of resident memory in float32 on a CPU with 160x120 latents: whole, and in strips of 64**2 and
-# 96**2 latents.
-WHOLE_ELEMENTS = 12_500
-STRIP_ELEMENTS = 21_000
-STREAM_ELEMENTS = 3_072
+# What decoding holds at its peak, in fields as large as the stream at full resolution: counted by the
+# simulation of a GPU in the tests. Whole, they are the stream before and after an upsampler and a norm of it;
+# in strips, the stream and the middle of a residual block.
+WHOLE_FIELDS = 6
+KEPT_FIELDS = 2
+STRIP_FIELDS = 3
+"""Fields of a strip besides the one that a norm gives, which is in float32 even in half precision."""
 
 
 class Autoencoder(Protocol):
@@ -64,7 +66,7 @@ class TiledAutoencoder:
         self,
         vae: "AutoencoderKL",
         tile_size: int = TILE_SIZE,
-        reach: AttentionReach = AttentionReach(),
+        reach: AttentionReach = DEFAULT_REACH,
     ) -> None:
         self.vae = vae
         self.tile_size = tile_size
@@ -86,16 +88,17 @@ class TiledAutoencoder:
             num_latents: height times width of each frame's latents.
         """
         itemsize: int = self.vae.dtype.itemsize
-        if num_latents <= tile_size**2:
-            size = itemsize * WHOLE_ELEMENTS * min(tile_size**2, num_frames * num_latents)
+        if num_latents <= min(tile_size**2, self._reach.near):
+            size = itemsize * WHOLE_FIELDS * min(tile_size**2, num_frames * num_latents)
         else:
-            kept = num_latents
-            # Even in half precision, a strip is in float32 when it leaves a group norm.
-            size = torch.float32.itemsize * STRIP_ELEMENTS * tile_size**2 + itemsize * STREAM_ELEMENTS * kept
-        width: int = self.vae.config.block_out_channels[1]
+            # Strips are bounded where there are twice as many channels as at the end: there, twice the rows.
+            strip = min(num_latents, 2 * tile_size**2)
+            strip_bytes = itemsize * STRIP_FIELDS + torch.float32.itemsize
+            size = itemsize * KEPT_FIELDS * num_latents + strip_bytes * strip
+        width: int = self.vae.config.block_out_channels[0]
         frame = 3 * SCALE**2 * torch.float32.itemsize * num_latents
         # The result counts twice, before and after it is put together.
-        return size * width // 256 + 2 * num_frames * frame
+        return SCALE**2 * width * size + 2 * num_frames * frame
 
     def _decode(self, latents: Tensor) -> Tensor:
         height, width = latents.shape[2:]

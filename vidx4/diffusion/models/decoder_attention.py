@@ -1,4 +1,4 @@
-"""Attention over the field of an autoencoder's decoder: latents nearby one by one, those far away in cells."""
+"""Attention in an autoencoder's decoder: to latents nearby one by one, to those far away in cells."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -76,9 +76,9 @@ def attend_near_and_far(query: Tensor, key: Tensor, value: Tensor, reach: Attent
     # Cells at the bottom and right may be smaller; a divisor of 1 gives sums, here the latents in each cell.
     cell_sizes = F.avg_pool2d(torch.ones_like(key[:, :1]), reach.pool, ceil_mode=True, divisor_override=1)
     sides = reach.window(*query.shape[2:])
-    for corner in product(*(range(0, side, reach.block) for side in query.shape[2:])):
-        block = (..., *(slice(at, at + reach.block) for at in corner))
-        rows, columns = map(_window, corner, sides, query.shape[2:], [reach] * 2)
+    for top, left in product(*(range(0, side, reach.block) for side in query.shape[2:])):
+        block = (..., slice(top, top + reach.block), slice(left, left + reach.block))
+        rows, columns = map(_window, (top, left), sides, query.shape[2:], 2 * [reach])
         near_key, near_value = (_flatten(x[..., rows, columns]) for x in (key, value))
         far_keys, far_values, sizes = (
             _outside(x, _cells(rows, reach), _cells(columns, reach)) for x in (far_key, far_value, cell_sizes)

@@ -22,8 +22,8 @@ class StripDecoder:
     Decoded alone, a tile would have group norms and an attention of its own, and hence its own tone. Here
     each layer works through the whole picture before the next one begins, so the statistics are those of the
     picture, and strips leave no seams. Only the residual stream and the middle of a residual block are kept
-    as a whole. What an upsampler gives is computed three times: for statistics, and where each branch of the
-    next block reads it. Nothing here waits for the device.
+    as a whole. What the last upsampler gives is computed three times: for statistics, and where each branch
+    of the next block reads it. Nothing here waits for the device.
 
     Args:
         decoder: the decoder of an `AutoencoderKL`, with attention in its middle block only.
@@ -52,27 +52,30 @@ class StripDecoder:
             self._attend(stream, attention)
             stream = self._resnet(stream, resnet)
         for upsampler, resnet in _up_layers(decoder):
+            if upsampler is not None and self._is_kept(upsampler, stream):
+                stream, upsampler = self._apply(upsampler, stream, halo=1, scale=2), None
             stream = self._resnet(stream, resnet, upsampler)
         norm = _measure(decoder.conv_norm_out, self._sweep(_identity, stream))
         return self._apply(lambda x: decoder.conv_out(_activate(norm, x)), stream, halo=1).float()
 
     def _resnet(self, stream: Tensor, resnet: Any, upsampler: Layer | None = None) -> Tensor:
         """Return the stream after an upsampler, if there is one, and a residual block."""
-        if upsampler is not None and self._num_rows(stream, scale=2) >= stream.shape[2]:
-            stream, upsampler = upsampler(stream), None
-        # The enlarged stream would be the largest tensor of all: each pass computes it again, strip by strip.
         enlarge = upsampler or _identity
         halo, scale = (0, 1) if upsampler is None else (1, 2)
         shortcut = resnet.conv_shortcut or _identity
         norm1 = _measure(resnet.norm1, self._sweep(enlarge, stream, halo, scale))
-        hidden = self._apply(
-            lambda x: resnet.conv1(_activate(norm1, enlarge(x))), stream, halo + 1, scale
-        )
+        hidden = self._apply(lambda x: resnet.conv1(_activate(norm1, enlarge(x))), stream, halo + 1, scale)
         norm2 = _measure(resnet.norm2, self._sweep(_identity, hidden))
         result = self._apply(lambda x: resnet.conv2(_activate(norm2, x)), hidden, halo=1, out=hidden)
         for top, strip in self._sweep(lambda x: shortcut(enlarge(x)), stream, halo, scale):
             result[:, :, top : top + strip.shape[2]] += strip
         return result
+
+    def _is_kept(self, upsampler: Layer, stream: Tensor) -> bool:
+        """Return whether what an upsampler gives is kept, and not computed again by each pass over it."""
+        # The last one gives the largest tensor of all, twice as large as any other.
+        is_last = upsampler is self.decoder.up_blocks[-2].upsamplers[0]
+        return not is_last or self._num_rows(stream, scale=2) >= stream.shape[2]
 
     def _attend(self, stream: Tensor, attention: Any) -> None:
         norm = _measure(attention.group_norm, self._sweep(_identity, stream))
@@ -93,8 +96,7 @@ class StripDecoder:
             if strip.shape[2] == scale * field.shape[2]:
                 return strip
             if out is None:
-                size = (*strip.shape[:2], scale * field.shape[2], strip.shape[3])
-                out = strip.new_empty(size).contiguous(memory_format=torch.channels_last)
+                out = _empty_like(strip, height=scale * field.shape[2])
             out[:, :, top : top + strip.shape[2]] = strip
         assert out is not None
         return out
@@ -139,8 +141,7 @@ def _up_layers(decoder: Any) -> Iterator[tuple[Layer | None, Any]]:
         for resnet in block.resnets:
             yield upsampler, resnet
             upsampler = None
-        if block.upsamplers:
-            (upsampler,) = block.upsamplers
+        upsampler = next(iter(block.upsamplers or ()), None)
 
 
 def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
@@ -157,7 +158,7 @@ def _measure(norm: Any, strips: Iterable[tuple[int, Tensor]]) -> Layer:
     scale = weight * (variance + norm.eps).rsqrt()
     device = norm.weight.device
     scale, shift = (x.float().view(1, -1, 1, 1).to(device) for x in (scale, bias - mean * scale))
-    return lambda x: torch.addcmul(shift, x.float(), scale)
+    return lambda x: torch.addcmul(shift, x, scale)
 
 
 def _moments(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,6 +170,11 @@ def _moments(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _precise(x: Tensor) -> Tensor:
     """Return numbers in float64, on their device unless it lacks the type: the host would wait for them."""
     return x.cpu().double() if x.device.type == "mps" else x.double()
+
+
+def _empty_like(strip: Tensor, height: int) -> Tensor:
+    size = (*strip.shape[:2], height, strip.shape[3])
+    return torch.empty(size, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
 
 
 def _activate(norm: Layer, x: Tensor) -> Tensor:
