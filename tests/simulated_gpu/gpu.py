@@ -1,5 +1,6 @@
 """The simulated device: operations on it, and what it counts."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +18,12 @@ from tests.simulated_gpu.functions import Indexed, without_guard
 from tests.simulated_gpu.masks import Masks
 from tests.simulated_gpu.meters import Memory, is_on_gpu, num_bytes
 from tests.simulated_gpu.models import without_weights
+from tests.simulated_gpu.offloading import patched_offloading
 from tests.simulated_gpu.stages import patched_stages
 
 aten = torch.ops.aten
+_LARGE = 1 << 22
+"""Numbers above which made-up ones take no memory."""
 
 
 class SimulatedGPU:
@@ -56,6 +60,7 @@ class SimulatedGPU:
             stack.enter_context(without_guard())
             stack.enter_context(patched_cuda(self))
             stack.enter_context(without_weights(self.fake_mode))
+            stack.enter_context(patched_offloading())
             stack.enter_context(patched_stages(self.stage))
             stack.enter_context(_Dispatch(self))
             stack.enter_context(Indexed())
@@ -146,7 +151,9 @@ def _is_to_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
 
 
 def _made_up(shape: Any, dtype: torch.dtype) -> Tensor:
-    return torch.full(shape, dtype == torch.bool, dtype=dtype)
+    number = torch.full((), dtype == torch.bool, dtype=dtype)
+    # Large ones, which nobody writes into, take no memory.
+    return number.expand(shape) if math.prod(shape) > _LARGE else number.expand(shape).clone()
 
 
 def _copied(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -177,10 +184,10 @@ def _read(gpu: SimulatedGPU, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
     return _made_up((), args[0].dtype).item()
 
 
-def _compared(gpu: SimulatedGPU, _: tuple[Any, ...], __: dict[str, Any]) -> bool:
+def _compared(gpu: SimulatedGPU, args: tuple[Any, ...], _: dict[str, Any]) -> bool:
     """Simulate `torch.equal`: made-up numbers differ, so that work that equality saves is not saved."""
     gpu.wait()
-    return False
+    return args[0] is args[1]
 
 
 _TO_HOST: dict[Any, Callable[[SimulatedGPU, tuple[Any, ...], dict[str, Any]], Any]] = {
