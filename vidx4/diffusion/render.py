@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.finish import FINISH_REACH, finish
+from vidx4.diffusion.finite import check_finite, finite
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
@@ -131,8 +132,10 @@ class FrameRenderer(ShotRenderer):
         links = [self._link(frame, Box.whole(frame.low_res), self._warp(frame)) for frame in frames]
         tie = self._tie(None if state is None else state.latents, links)
         pixels, hidden = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
+        is_finite = finite(pixels, hidden)
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
             picture = self._finished(pixels[i], frame, link.box)
+            check_finite(is_finite[i], frame)
             latents = tie.latents[i] if tie.steps else None
             rendered = ShotState(frame, picture, latents, None if hidden is None else hidden[i])
             state = self._held(rendered, state)
@@ -155,8 +158,10 @@ class FrameRenderer(ShotRenderer):
             box = self._with_margin(frame, core)
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
             sampled = self._sampler([frame], box, tie, past)
+            is_finite = finite(*sampled)
             inner = core.moved(-box.top, -box.left)
             finished = self._finished(sampled.pixels[0], frame, box)
+            check_finite(is_finite, frame)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
             if latents is not None:
                 latents[..., *core.slices] = tie.latents[0][..., *inner.slices]
@@ -201,8 +206,10 @@ class TileRenderer(ShotRenderer):
             for box, tile in zip(boxes, kept, strict=True)
         ]
         new = Tiles(*(torch.stack(fields) for fields in zip(*tiles, strict=True)))
+        is_finite = finite(new.pixels, new.hidden if self._settings.remembers else None).all()
         whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
+        check_finite(is_finite, frame)
         latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None
         hidden = blend(new.hidden, boxes, overlap, scale=1) if self._settings.remembers else None
         if hidden is not None:
@@ -223,13 +230,19 @@ class TileRenderer(ShotRenderer):
 
 def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, ...] | None]:
     """Return the last frame's tiles whose input is unchanged; None in place of the others."""
-    if frame.changed is None or state.tiles is None:
+    if frame.changed is None or state.tiles is None or not _are_cut_alike(boxes, state.tiles):
         return [None] * len(boxes)
     changed = [bool(frame.changed[box.slices].any()) for box in boxes]
     return [
         None if is_changed else tile
         for is_changed, tile in zip(changed, zip(*state.tiles, strict=True), strict=True)
     ]
+
+
+def _are_cut_alike(boxes: Sequence[Box], tiles: Tiles) -> bool:
+    """Return whether tiles are those of boxes: not if memory ran out since, so that they are smaller now."""
+    sides = boxes[0].height, boxes[0].width
+    return len(tiles.pixels) == len(boxes) and tiles.pixels.shape[2:] == tuple(SCALE * each for each in sides)
 
 
 def make_renderer(components: Components, settings: Settings) -> ShotRenderer:

@@ -17,16 +17,18 @@ from vidx4.diffusion.device import (
     choose_device,
     choose_dtype,
     device_name,
-    is_out_of_memory,
+    find_gpu,
+    has_bfloat16,
     keep_host_memory,
 )
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, check_size, enforce, free
-from vidx4.diffusion.models.components import Components, num_bytes
+from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
-from vidx4.diffusion.options import AutoLevel, UpscaleOptions
-from vidx4.diffusion.render import make_renderer
+from vidx4.diffusion.options import AutoLevel, Precision, UpscaleOptions
+from vidx4.diffusion.rendering import WAY_OUT, Rendering, dtype_name, footprint_of
 from vidx4.diffusion.settings import Settings
-from vidx4.errors import MemoryLimitError, OptionError
+from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
 from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
@@ -37,8 +39,6 @@ _logger = logging.getLogger(__name__)
 
 MAX_BATCH_SIZE = 8
 """Most frames that are denoised together."""
-WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller --tile-size"
-"""What a user can do about too little memory."""
 
 
 class Upscaler:
@@ -61,8 +61,7 @@ class Upscaler:
         self.components = components
         self.options = options
         self.settings = Settings.resolve(options, components)
-        self.fit = fit or self._preferred_fit(MAX_BATCH_SIZE)
-        self._renderer = make_renderer(components, self.settings)
+        self._rendering = Rendering(components, options, fit or self._preferred_fit(MAX_BATCH_SIZE))
         self._follower = Follower(
             self.settings.temporal,
             self.settings.seed,
@@ -71,6 +70,11 @@ class Upscaler:
             self.settings.wants_motion,
         )
         self._check_tiles()
+
+    @property
+    def fit(self) -> Fit:
+        """How frames are cut up to fit the memory."""
+        return self._rendering.fit
 
     @classmethod
     def load(cls, model: str = "auto", **options: Any) -> Self:
@@ -92,9 +96,13 @@ class Upscaler:
             folder: the folder of the model's files; None to find them by the model's name.
         """
         device = choose_device(options.device)
+        if options.device == "auto" and (why_none := find_gpu().why_none):
+            _logger.warning("%s: the CPU is used.", why_none)
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
-        _logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
+        _logger.info("model %s (%s) on %s in %s", name, why, device, dtype_name(dtype))
+        if options.dtype == Precision.BFLOAT16 and device.type == "cuda" and not has_bfloat16(device):
+            _logger.warning("%s emulates bfloat16: --dtype float16 or float32 takes less time.", device)
         if device.type == "cpu":
             keep_host_memory()
         if options.max_memory is not None:
@@ -126,15 +134,43 @@ class Upscaler:
         footprint = self.footprint
         fit = footprint.fitted(preferred, width, height, available)
         self._check_fit(preferred, fit, f"{width}x{height}", footprint.needed(fit, width, height), available)
-        is_compiled = self._should_compile(num_frames, width * height)
-        options = replace(self.options, tile_size=fit.tile_size, compile="on" if is_compiled else "off")
-        return type(self)(self.components, options, fit)
+        options = replace(self.options, tile_size=fit.tile_size)
+        is_compiled = self._should_compile(num_frames, width * height, fit)
+        compiled = self._compiled(options, fit, width, height) if is_compiled else None
+        return compiled or type(self)(self.components, replace(options, compile="off"), fit)
 
-    def _should_compile(self, num_frames: int, num_pixels: int) -> bool:
-        if self.options.compile == "auto":
+    def _should_compile(self, num_frames: int, num_pixels: int, fit: Fit) -> bool:
+        """Return whether a job is to be compiled, if that is possible.
+
+        Raises:
+            OptionError: the user wants it, and memory does not allow it.
+        """
+        is_offloaded = fit.is_offloaded and not self._is_on_host
+        if self.options.compile == "on" and is_offloaded:
+            raise OptionError(
+                "--compile on is not possible: the denoiser's weights have to stay in host memory until they "
+                "are needed."
+            )
+        if self.options.compile == "auto" and not is_offloaded:
             num_evaluations = num_frames * self.settings.num_inference_steps
             return repays_compiling(self.components, num_evaluations, num_pixels)
         return self.options.compile == "on"
+
+    def _compiled(self, options: UpscaleOptions, fit: Fit, width: int, height: int) -> Self | None:
+        """Return a compiled upscaler, after enlarging a black frame with it; None if that fails.
+
+        Raises:
+            CompileError: it fails, and the user wants it.
+        """
+        upscaler = type(self)(self.components, replace(options, compile="on"), fit)
+        try:
+            upscaler(FrameBatch(torch.zeros(1, 3, height, width, dtype=torch.uint8), pts=(0,)))
+        except CompileError as error:
+            if self.options.compile == "on":
+                raise
+            _logger.warning("%s The job runs uncompiled.", error)
+            return None
+        return type(self)(self.components, upscaler.options, fit)
 
     def _check_fit(self, preferred: Fit, fit: Fit, size: str, needed: int, available: int) -> None:
         """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""
@@ -153,17 +189,7 @@ class Upscaler:
     @property
     def footprint(self) -> Footprint:
         """Memory that the model takes on its device with these settings."""
-        components, settings = self.components, self.settings
-        prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
-        num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
-        return Footprint(
-            denoiser=num_bytes(components.unet),
-            autoencoder=0 if autoencoder is None else num_bytes(autoencoder.vae),
-            bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
-            decode_bytes=None if autoencoder is None else autoencoder.decode_bytes,
-            is_lessened_by_tiles=components.is_lessened_by_tiles,
-            is_on_host=self._is_on_host,
-        )
+        return footprint_of(self.components, self.settings)
 
     def _preferred_fit(self, batch_size: int) -> Fit:
         """Return how frames are cut up if there is enough memory."""
@@ -202,7 +228,7 @@ class Upscaler:
             "model": components.name,
             "weights": components.digest,
             "device": device_name(components.device),
-            "dtype": str(components.unet.dtype).removeprefix("torch."),
+            "dtype": dtype_name(components.dtype),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
             "estimated-noise-level": _estimate(options.noise_level),
@@ -237,65 +263,17 @@ class Upscaler:
 
         Raises:
             MemoryLimitError: the device has too little memory for the batch.
+            NotFiniteError: the model gives no finite numbers for a frame, even in float32.
+            DeviceError: the device has failed.
         """
         if isinstance(batch, FrameBatch):
             batch = self.follow(batch, None if state is None else state.last)
         return self._upscale(batch, state)
 
     def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        while (upscaled := self._try_rendering(batch, state)) is None:
-            self._shrink_fit(batch)
-        return upscaled
-
-    def _try_rendering(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled | None:
-        """Render a batch; return None if memory runs out."""
-        # The error's traceback holds the tensors that filled the memory: only once it is left are they free.
-        try:
-            return self._render(batch, state)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-
-    def _render(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        self._prepare()
-        states: list[ShotState] = []
-        for start in range(0, len(batch), self.fit.batch_size):
-            frames = batch.frames[start : start + self.fit.batch_size]
-            states += self._renderer.render(frames, state)
-            state = states[-1]
+        states = self._rendering.states(batch, state)
         data = torch.stack([state.upscaled for state in states])
-        return Upscaled(FrameBatch(data, batch.pts), state, sum(state.share_reused for state in states))
-
-    def _prepare(self) -> None:
-        """Bring the model, which other upscalers may share, into the state that this one needs."""
-        autoencoder = self.components.tiled_autoencoder
-        if autoencoder is not None and self.fit.decode_tile is not None:
-            autoencoder.tile_size = self.fit.decode_tile
-        if self.fit.is_offloaded and not self._is_on_host:
-            self.components.offload()
-        # Tiles are denoised one at a time.
-        batch_size = 1 if self.fit.tile_size else self.fit.batch_size
-        self.components.denoiser.compile(batch_size if self.settings.compile == "on" else None)
-
-    def _shrink_fit(self, batch: FollowedBatch) -> None:
-        """Go on to the next smaller fit, for all later batches too.
-
-        Raises:
-            MemoryLimitError: there is none.
-        """
-        height, width = batch.last.low_res.shape[1:]
-        device, before = self.components.device, self.fit
-        now = replace(before, batch_size=min(before.batch_size, len(batch)))
-        fit = next(now.smaller(width, height), None)
-        if fit is None:
-            raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
-        if fit.tile_size != before.tile_size:
-            self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
-        self.fit = fit
+        return Upscaled(FrameBatch(data, batch.pts), states[-1], sum(state.share_reused for state in states))
 
     def picture(self, colors: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
         """Enlarge a still picture four times.

@@ -1,7 +1,7 @@
 """What is passed from one batch of frames to the next of its shot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -46,6 +46,12 @@ class ShotState:
     """The frame's tiles; None for whole frames."""
     share_reused: float = 0.0
     """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
+
+    def with_hidden_in(self, dtype: torch.dtype) -> Self:
+        """Return the state with its hidden states in a type."""
+        hidden = None if self.hidden is None else self.hidden.to(dtype)
+        tiles = None if self.tiles is None else self.tiles._replace(hidden=self.tiles.hidden.to(dtype))
+        return replace(self, hidden=hidden, tiles=tiles)
 
     def save(self, path: Path) -> None:
         """Write the state to a file; equal states give equal bytes."""
