@@ -13,6 +13,7 @@ import torch
 
 from tests import sd_x4
 from tests.helpers import Load
+from tests.simulated_gpu import SimulatedGPU, save_real_model
 from tests.video_files import write_video
 from vidx4.diffusion.upscaler import Upscaler
 
@@ -72,3 +73,16 @@ def load(request: pytest.FixtureRequest, tiny_folder: Path) -> Load:
         return Upscaler.load(name, **(defaults | options))
 
     return load_model
+
+
+@pytest.fixture
+def simulated_gpu() -> Iterator[SimulatedGPU]:
+    """Return a simulated GPU with 24 GB, on which the test runs."""
+    with SimulatedGPU() as gpu:
+        yield gpu
+
+
+@pytest.fixture(scope="session")
+def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model folder of sd-x4 at its real size but without weights, for a simulated GPU."""
+    return save_real_model(tmp_path_factory.mktemp("real_model"))
