@@ -30,6 +30,11 @@ class PromptEmbeds:
         """Return the embeddings in a type."""
         return PromptEmbeds(self.positive.to(dtype), self.negative.to(dtype))
 
+    @property
+    def are_finite(self) -> bool:
+        """Whether they hold nothing but finite numbers."""
+        return bool(self.both.isfinite().all())
+
     @cached_property
     def both(self) -> Tensor:
         """Embeddings of the negative prompt, then the positive one, (2, tokens, width)."""

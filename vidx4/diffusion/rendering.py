@@ -69,10 +69,7 @@ class Rendering:
             if is_out_of_memory(error):
                 return None
             if is_device_failure(error):
-                raise DeviceError(
-                    f"{self._components.device} has failed ({first_line(error)}): its driver may need to be "
-                    "restarted."
-                ) from error
+                raise device_error(error, self._components.device) from error
             raise
 
     def _render(self, batch: FollowedBatch, state: ShotState | None) -> list[ShotState]:
@@ -158,6 +155,13 @@ class Rendering:
             "again in %s. If that is often, --dtype %s takes less time."
         )
         _logger.warning(text, dtype_name(self._components.dtype), *[dtype_name(dtype)] * 2)
+
+
+def device_error(error: BaseException, device: torch.device) -> DeviceError:
+    """Return the error for the user if a device has failed."""
+    return DeviceError(
+        f"{device} has failed ({first_line(error)}): start again; if it fails again, restart it."
+    )
 
 
 def dtype_name(dtype: torch.dtype) -> str:

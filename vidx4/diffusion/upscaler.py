@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidx4.diffusion.compiling import repays_compiling
+from vidx4.diffusion.compiling import repays_compiling, why_not_compile
 from vidx4.diffusion.device import (
     choose_device,
     choose_dtype,
@@ -21,12 +21,12 @@ from vidx4.diffusion.device import (
     has_bfloat16,
     keep_host_memory,
 )
-from vidx4.diffusion.device_errors import is_out_of_memory
+from vidx4.diffusion.device_errors import is_device_failure, is_out_of_memory
 from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
-from vidx4.diffusion.options import AutoLevel, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering, dtype_name, footprint_of
+from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
+from vidx4.diffusion.rendering import WAY_OUT, Rendering, device_error, dtype_name, footprint_of
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
@@ -84,6 +84,7 @@ class Upscaler:
             ModelError: the model is not available, or can't be loaded.
             OptionError: the model or this machine doesn't support an option.
             MemoryLimitError: the device has too little memory for the model.
+            DeviceError: the device has failed.
         """
         return cls.from_options(UpscaleOptions(model=model, **options))
 
@@ -110,12 +111,21 @@ class Upscaler:
         try:
             components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
+            if is_out_of_memory(error):
+                raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
+            if is_device_failure(error):
+                raise device_error(error, device) from error
+            raise
         return cls(components, options)
 
-    def fitted(self, width: int, height: int, num_frames: int = 1, batch_size: int | None = None) -> Self:
+    def fitted(
+        self,
+        width: int,
+        height: int,
+        num_frames: int = 1,
+        batch_size: int | None = None,
+        was_compiled: bool | None = None,
+    ) -> Self:
         """Return an upscaler for a job: one that fits the memory, and is compiled if that pays off.
 
         Args:
@@ -123,8 +133,11 @@ class Upscaler:
             height: height of the frames, in low-resolution pixels.
             num_frames: number of frames in the whole job.
             batch_size: most frames to denoise at once; None for the number that is fastest.
+            was_compiled: whether an earlier run of the job was compiled, which this one follows unless the
+                user decides; None if there was none.
 
         Raises:
+            CompileError: the user wants it compiled, and that fails.
             MemoryLimitError: frames of this size don't fit the memory that there is, or that the user allows.
         """
         if not self.options.ignore_memory:
@@ -135,26 +148,27 @@ class Upscaler:
         fit = footprint.fitted(preferred, width, height, available)
         self._check_fit(preferred, fit, f"{width}x{height}", footprint.needed(fit, width, height), available)
         options = replace(self.options, tile_size=fit.tile_size)
-        is_compiled = self._should_compile(num_frames, width * height, fit)
+        is_compiled = self._should_compile(fit, num_frames, width * height, was_compiled)
         compiled = self._compiled(options, fit, width, height) if is_compiled else None
         return compiled or type(self)(self.components, replace(options, compile="off"), fit)
 
-    def _should_compile(self, num_frames: int, num_pixels: int, fit: Fit) -> bool:
-        """Return whether a job is to be compiled, if that is possible.
+    def _should_compile(self, fit: Fit, num_frames: int, num_pixels: int, was_compiled: bool | None) -> bool:
+        """Return whether a job is to be compiled, if that works.
 
         Raises:
-            OptionError: the user wants it, and memory does not allow it.
+            CompileError: the user wants it, and memory does not allow it.
         """
-        is_offloaded = fit.is_offloaded and not self._is_on_host
-        if self.options.compile == "on" and is_offloaded:
-            raise OptionError(
-                "--compile on is not possible: the denoiser's weights have to stay in host memory until they "
-                "are needed."
-            )
-        if self.options.compile == "auto" and not is_offloaded:
-            num_evaluations = num_frames * self.settings.num_inference_steps
-            return repays_compiling(self.components, num_evaluations, num_pixels)
-        return self.options.compile == "on"
+        choice, why_not = self.options.compile, why_not_compile(self.components)
+        if fit.is_offloaded and not self._is_on_host:
+            why_not = "the denoiser's weights have to stay in host memory until they are needed"
+        if choice == Compile.ON and why_not:
+            raise CompileError(f"--compile on is not possible: {why_not}.")
+        if choice != Compile.AUTO or why_not:
+            return choice == Compile.ON
+        if was_compiled is not None:
+            return was_compiled
+        num_evaluations = num_frames * self.settings.num_inference_steps
+        return repays_compiling(self.components, num_evaluations, num_pixels)
 
     def _compiled(self, options: UpscaleOptions, fit: Fit, width: int, height: int) -> Self | None:
         """Return a compiled upscaler, after enlarging a black frame with it; None if that fails.
@@ -166,7 +180,7 @@ class Upscaler:
         try:
             upscaler(FrameBatch(torch.zeros(1, 3, height, width, dtype=torch.uint8), pts=(0,)))
         except CompileError as error:
-            if self.options.compile == "on":
+            if self.options.compile == Compile.ON:
                 raise
             _logger.warning("%s The job runs uncompiled.", error)
             return None

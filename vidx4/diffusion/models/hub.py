@@ -123,7 +123,7 @@ def _has_tokenizer(folder: Path) -> bool:
 def _says_padding(folder: Path) -> bool:
     """Return whether the configuration of a tokenizer names the token that pads prompts.
 
-    In older ones, such as that of `sd-x4`, it is the wrong one, and `special_tokens_map.json` has the right one.
+    Older ones, such as that of `sd-x4`, name a wrong one; `special_tokens_map.json` has the right one.
     """
     with suppress(OSError, ValueError, AttributeError):
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))

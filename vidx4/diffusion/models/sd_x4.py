@@ -91,25 +91,39 @@ def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: 
 
 
 def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: bool) -> PromptEmbeds:
+    """Encode the prompts; in float32 if numbers of the text encoder overflow in a lower precision."""
     tokenizer = load_tokenizer(folder)
-    encoder = load_text_encoder(folder, settings.dtype, half=half)
-    _check_text(folder, tokenizer, encoder.config, width)
-    encoder = encoder.requires_grad_(False).eval().to(settings.device)
 
-    def encode(text: str) -> torch.Tensor:
-        ids = tokenizer(
-            text,
-            padding="max_length",
-            max_length=encoder.config.max_position_embeddings,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+    def encode_all(dtype: torch.dtype) -> PromptEmbeds:
+        encoder = load_text_encoder(folder, dtype, half=half)
+        _check_text(folder, tokenizer, encoder.config, width)
+        encoder = encoder.requires_grad_(False).eval().to(settings.device)
         # One prompt at a time, as in diffusers: a batch of two changes the last bits.
-        embeds: torch.Tensor = encoder(ids.to(settings.device))[0]
-        return embeds
+        embeds = (_encode(text, tokenizer, encoder) for text in (settings.prompt, settings.negative_prompt))
+        return PromptEmbeds(*(each.to(settings.dtype) for each in embeds))
 
-    with torch.inference_mode():
-        return PromptEmbeds(encode(settings.prompt), encode(settings.negative_prompt))
+    embeds = encode_all(settings.dtype)
+    if not embeds.are_finite:
+        embeds = encode_all(torch.float32)
+    if not embeds.are_finite:
+        raise ModelError(
+            f"{folder / 'text_encoder'} can't be used: it gives no finite numbers for the prompt."
+        )
+    return embeds
+
+
+@torch.inference_mode()
+def _encode(text: str, tokenizer: Any, encoder: Any) -> torch.Tensor:
+    """Return the embedding of a prompt, (1, tokens, width)."""
+    ids = tokenizer(
+        text,
+        padding="max_length",
+        max_length=encoder.config.max_position_embeddings,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    embeds: torch.Tensor = encoder(ids.to(encoder.device))[0]
+    return embeds
 
 
 def _check_text(folder: Path, tokenizer: Any, encoder: Any, width: int) -> None:

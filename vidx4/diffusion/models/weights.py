@@ -132,5 +132,18 @@ def _read(found: Mapping[str, _Stored], dtype: torch.dtype) -> dict[str, Tensor]
         with safe_open(path, framework="pt") as file:
             for name, each in found.items():
                 if each.path == path:
-                    tensors[name] = file.get_tensor(each.name).to(dtype, copy=True)
+                    tensors[name] = _converted(each, file.get_tensor(each.name), dtype)
     return tensors
+
+
+def _converted(stored: _Stored, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in a type, which has to have room for its numbers."""
+    converted = tensor.to(dtype, copy=True)
+    if bool(converted.sum(dtype=torch.float64).isfinite()):
+        return converted
+    if bool(tensor.sum(dtype=torch.float64).isfinite()):
+        kind = str(dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{stored.path} can't be used in {kind}: its weights {stored.name} exceed it; use --dtype float32."
+        )
+    raise ModelError(f"{stored.path} can't be used: its weights {stored.name} are not finite.")
