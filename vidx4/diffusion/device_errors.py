@@ -23,7 +23,7 @@ _MEANINGS = (
     (("busy or unavailable", "exclusive"), "it is in use by another program"),
     (("driver on your system is too old", "driver version is insufficient"), "its driver is too old"),
     (("no NVIDIA driver", "no CUDA-capable device", "No CUDA GPUs"), "no NVIDIA driver finds a GPU"),
-    (("not compiled with CUDA", "not linked with support"), "PyTorch is built without it"),
+    (("not compiled with CUDA",), "PyTorch is built without CUDA"),
     (("invalid device ordinal", "Invalid device id"), "there is no device of that number"),
     (("forked subprocess",), "this process is the fork of one that uses it"),
 )

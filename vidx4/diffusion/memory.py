@@ -189,6 +189,12 @@ class Footprint:
     def _host(self, num_pixels: int) -> int:
         return HOST_BYTES + num_pixels * HOST_BYTES_PER_PIXEL if self.is_on_host else 0
 
+    def least(self, width: int, height: int) -> int:
+        """Return how many bytes a frame takes at least, however it is cut up."""
+        decode_tile = None if self.decode_bytes is None else DECODE_TILES[0]
+        whole = Fit(1, None, decode_tile, self.is_on_host)
+        return min(self.needed(fit, width, height) for fit in (whole, *whole.smaller(width, height)))
+
     def fitted(self, preferred: Fit, width: int, height: int, available: int) -> Fit:
         """Return the preferred fit, or the next smaller one that takes no more than the available bytes.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from vidx4.diffusion.device import more_precise
+from vidx4.diffusion.device import dtype_name, more_precise
 from vidx4.diffusion.device_errors import first_line, is_device_failure, is_out_of_memory
 from vidx4.diffusion.finite import FrameOverflowError
 from vidx4.diffusion.memory import Fit, Footprint, capacity
@@ -162,11 +162,6 @@ def device_error(error: BaseException, device: torch.device) -> DeviceError:
     return DeviceError(
         f"{device} has failed ({first_line(error)}): start again; if it fails again, restart it."
     )
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return the name of a type, as --dtype has it."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _not_finite(batch: FollowedBatch, error: FrameOverflowError, dtype: torch.dtype) -> NotFiniteError:

@@ -18,6 +18,8 @@ class HostUniPC(UniPCMultistepScheduler):  # type: ignore[misc]
     run on unit vectors on the CPU, which gives the weights themselves.
     """
 
+    model_outputs: list[Tensor]
+
     def multistep_uni_p_bh_update(
         self, model_output: Tensor, *, sample: Tensor, order: int, **_: Any
     ) -> Tensor:
@@ -48,7 +50,7 @@ class HostUniPC(UniPCMultistepScheduler):  # type: ignore[misc]
             weights = update(*unit_vectors)[0].tolist()
         finally:
             self.model_outputs = outputs
-        total = weights[0] * terms[0]
+        total: Tensor = weights[0] * terms[0]
         for weight, term in zip(weights[1:], terms[1:], strict=True):
             total.add_(term, alpha=weight)
         return total

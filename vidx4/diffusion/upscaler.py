@@ -17,6 +17,7 @@ from vidx4.diffusion.device import (
     choose_device,
     choose_dtype,
     device_name,
+    dtype_name,
     find_gpu,
     has_bfloat16,
     keep_host_memory,
@@ -26,7 +27,7 @@ from vidx4.diffusion.memory import DECODE_TILES, Fit, Footprint, capacity, check
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering, device_error, dtype_name, footprint_of
+from vidx4.diffusion.rendering import WAY_OUT, Rendering, device_error, footprint_of
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -64,9 +64,9 @@ class CompiledVariants:
         if len(self._variants) == MAX_VARIANTS:
             self._variants.clear()
             torch.compiler.reset()
-        return torch.compile(
-            self._function, backend=BACKEND, dynamic=False, fullgraph=True, isolate_recompiles=True
-        )
+        options: dict[str, Any] = {"fullgraph": True, "isolate_recompiles": True}
+        compiled: Evaluate = torch.compile(self._function, backend=BACKEND, dynamic=False, **options)
+        return compiled
 
 
 def _reason(error: Exception) -> str:

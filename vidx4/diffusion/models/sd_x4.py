@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
+from vidx4.diffusion.memory import Footprint
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
 from vidx4.diffusion.models.fp16 import shrink_stream
@@ -22,6 +23,11 @@ from vidx4.errors import ModelError
 UPSCALE_SCALING_FACTOR = 0.08333
 """Scaling factor of the f=4 autoencoder: older copies of its configuration lack it, and diffusers' default
 differs."""
+
+UNET_PARAMETERS, AUTOENCODER_PARAMETERS = 473_398_020, 55_325_927
+"""Numbers of weights of the published model."""
+VALUES_PER_PIXEL = 8000
+"""Numbers that the UNet holds at its peak for a low-resolution pixel; measured on a CPU."""
 
 _SD_X4 = ModelDefaults(
     num_inference_steps=20,
@@ -72,7 +78,7 @@ def load_stable_diffusion(
         operations_per_pixel=69e6,
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
-        values_per_pixel=8000,
+        values_per_pixel=VALUES_PER_PIXEL,
         is_lessened_by_tiles=True,
         defaults=SD_X4_DEFAULTS,
     )
@@ -159,8 +165,8 @@ def _check_is_sd_x4(components: Components, vae: Any) -> None:
     """Check that a model is the published one, before hours are spent on another."""
     unet, scheduler = components.unet, components.scheduler.config
     facts = {
-        "UNet parameters": (num_parameters(unet), 473_398_020),
-        "autoencoder parameters": (num_parameters(vae), 55_325_927),
+        "UNet parameters": (num_parameters(unet), UNET_PARAMETERS),
+        "autoencoder parameters": (num_parameters(vae), AUTOENCODER_PARAMETERS),
         "only_cross_attention": (list(unet.config.only_cross_attention), [True, True, True, False]),
         "prediction type": (scheduler.prediction_type, "v_prediction"),
         "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
@@ -168,3 +174,24 @@ def _check_is_sd_x4(components: Components, vae: Any) -> None:
     wrong = [f"{what} {found} (not {known})" for what, (found, known) in facts.items() if found != known]
     if wrong:
         raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")
+
+
+def sd_x4_footprint(dtype: torch.dtype) -> Footprint:
+    """Return the memory that the published model takes on a GPU with guidance, without loading it."""
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=2,
+            latent_channels=4,
+        )
+    vae_dtype = torch.float16 if dtype == torch.float16 else torch.float32
+    return Footprint(
+        denoiser=dtype.itemsize * UNET_PARAMETERS,
+        autoencoder=vae_dtype.itemsize * AUTOENCODER_PARAMETERS,
+        bytes_per_pixel=2 * dtype.itemsize * VALUES_PER_PIXEL,
+        decode_bytes=TiledAutoencoder(vae.to(vae_dtype)).decode_bytes,
+        is_lessened_by_tiles=True,
+        is_on_host=False,
+    )

@@ -11,6 +11,7 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vidx4.diffusion.device import dtype_name
 from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.models.folder import own_file
 from vidx4.diffusion.models.weight_files import weight_files
@@ -142,8 +143,8 @@ def _converted(stored: _Stored, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if bool(converted.sum(dtype=torch.float64).isfinite()):
         return converted
     if bool(tensor.sum(dtype=torch.float64).isfinite()):
-        kind = str(dtype).removeprefix("torch.")
         raise ModelError(
-            f"{stored.path} can't be used in {kind}: its weights {stored.name} exceed it; use --dtype float32."
+            f"{stored.path} can't be used in {dtype_name(dtype)}: its weights {stored.name} exceed that. Use "
+            "--dtype float32."
         )
     raise ModelError(f"{stored.path} can't be used: its weights {stored.name} are not finite.")

@@ -70,8 +70,8 @@ class ClusterBackend:
         options = with_estimate(self._model.options, source, plan.frames, earlier)
         size = source.width, source.height
         model = replace(self._model, options=options)
-        wanted = plan.num_frames, batch_size, was_compiled(earlier)
-        fitted = self._pool.ask(Worker.fitted, model, *size, *wanted)
+        was = was_compiled(earlier)
+        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size, was)
         batch_size = batch_size or fitted.fit.batch_size
         identity = identify(plan, batch_size, fitted.identity, known)
         store, pool = self._models.store, self._pool
