@@ -160,7 +160,7 @@ def test_the_small_kernels_are_right(dtype: torch.dtype) -> None:
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
-        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous",
         "GET was unable to find an engine to execute this computation",
         "FIND was unable to find an engine to execute this computation",
         "Unable to find a valid cuDNN algorithm to run convolution",
