@@ -72,6 +72,8 @@ def test_auto_runs_uncompiled_where_compiling_fails(
         load_tiny(compile="on").fitted(*SIZE)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_real_compiler_that_is_missing_is_named(
     load_tiny: Callable[..., Upscaler], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

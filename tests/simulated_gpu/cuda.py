@@ -44,7 +44,9 @@ def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
 
     def set_memory_fraction(fraction: float, device: Any = None) -> None:
         if device is not None and torch.device(device).index is None:
-            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
+            raise ValueError(
+                f"Expected a torch.device with a specified index or an integer, but got:{device}"
+            )
         if not 0 <= fraction <= 1:
             raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
         gpu.memory_fraction = fraction

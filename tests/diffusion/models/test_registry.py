@@ -202,6 +202,33 @@ def test_missing_weights_are_not_made_up(folder: Path, part: str) -> None:
         load(str(folder), CPU, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"), [(1e6, "can't be used in float16"), (float("nan"), "not finite")]
+)
+def test_weights_have_to_fit_the_precision(value: float, message: str, folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_in.bias"][0] = value
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"{message}.*conv_in\.bias|conv_in\.bias.*{message}"):
+        load(str(folder), CPU, torch.float16)
+
+
+def test_prompts_that_overflow_are_encoded_in_float32(folder: Path) -> None:
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    for name, weight in tensors.items():
+        if name.endswith("fc1.weight"):
+            weight *= 3e4 / weight.abs().max()
+    save_file(tensors, weights, metadata={"format": "pt"})
+    exact, half = (
+        load(str(folder), CPU, dtype, "dog").prompt_embeds for dtype in (torch.float32, torch.float16)
+    )
+    assert exact is not None
+    assert half is not None
+    assert torch.equal(half.positive, exact.positive.half())
+
+
 def test_another_pipeline_is_refused(folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
