@@ -24,13 +24,13 @@ def finite(pixels: Tensor, hidden: Tensor | None) -> Tensor:
     It can be read once anything has come to the CPU that the device computes later.
 
     Args:
-        pixels: decoded pixels, (N, ...). They are not finite if the latents that they come from are not.
-        hidden: hidden states, (N, ...); None if there are none.
+        pixels: decoded pixels, (N, C, H, W). They are not finite if the latents that they come from are not.
+        hidden: hidden states, (N, D, h, w); None if there are none.
     """
     # A sum is not finite if a term is not. It takes one pass, and no memory.
-    total = pixels.flatten(1).sum(1, dtype=torch.float32)
+    total = pixels.sum((1, 2, 3), dtype=torch.float32)
     if hidden is not None:
-        total = total + hidden.flatten(1).sum(1, dtype=torch.float32)
+        total = total + hidden.sum((1, 2, 3), dtype=torch.float32)
     return total.isfinite().to("cpu", non_blocking=True)
 
 

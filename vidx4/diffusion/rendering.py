@@ -160,7 +160,8 @@ class Rendering:
 def device_error(error: BaseException, device: torch.device) -> DeviceError:
     """Return the error for the user if a device has failed."""
     return DeviceError(
-        f"{device} has failed ({first_line(error)}): start again; if it fails again, restart it."
+        f"{device} has failed ({first_line(error)}): run the command again; if that fails too, restart the "
+        "machine."
     )
 
 

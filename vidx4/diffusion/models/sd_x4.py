@@ -112,9 +112,7 @@ def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: b
     if not embeds.are_finite:
         embeds = encode_all(torch.float32)
     if not embeds.are_finite:
-        raise ModelError(
-            f"{folder / 'text_encoder'} can't be used: it gives no finite numbers for the prompt."
-        )
+        raise ModelError(f"{folder / 'text_encoder'} can't be used: it gives no finite numbers.")
     return embeds
 
 
