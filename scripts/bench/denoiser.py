@@ -15,7 +15,8 @@ from scripts.bench.measure import in_child, matrix_rate, reset_peak_memory
 from scripts.bench.pictures import HEIGHT, WIDTH
 from scripts.bench.sd_x4 import GUIDANCE, Result, Task, by_denoising_loop, by_diffusers, by_upscaler
 from scripts.bench.tables import Row, Tables, write
-from vidx4.diffusion.device import choose_device, choose_dtype, is_out_of_memory
+from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.errors import MemoryLimitError
 
 SIZES = [(128, 128), (320, 180), (320, 240), (640, 480)]

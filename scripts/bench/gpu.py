@@ -171,7 +171,7 @@ def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> 
     requires_gpu = str(int(setting.device != "cpu"))
     environment = {**os.environ, "VIDX4_REQUIRE_GPU": requires_gpu, "PYTHONUNBUFFERED": "1"}
     with (
-        log.open("w") as output,
+        log.open("w", encoding="utf-8") as output,
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
     ):
         try:

@@ -23,6 +23,7 @@ from scripts.bench.measure import matrix_rate, peak_memory, reset_peak_memory, s
 from scripts.bench.pictures import pan
 from vidx4 import FrameBatch, Upscaler
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
+from vidx4.diffusion.models import compiled
 from vidx4.diffusion.models.unet import StagedUNet
 
 GUIDANCE = 9.0
@@ -127,7 +128,8 @@ def by_denoising_loop(task: Task) -> Result:
     parts = load_upscaler(task).components
     if task.is_compiled:
         assert isinstance(parts.denoiser, StagedUNet)
-        parts.denoiser.compile(1, task.compiler)
+        compiled.BACKEND = task.compiler
+        parts.denoiser.compile(1)
     low_res, noise, latents = _inputs(task)
 
     def enlarge(on_clean: Callable[[], None]) -> Tensor:

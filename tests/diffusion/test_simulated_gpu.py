@@ -48,7 +48,9 @@ def loaded(gpu: SimulatedGPU, tiny_folder: Path) -> Loaded:
     return with_options
 
 
-def clip(num_frames: int = 3, width: int = 47, height: int = 33, dtype: torch.dtype = torch.uint8) -> FrameBatch:
+def clip(
+    num_frames: int = 3, width: int = 47, height: int = 33, dtype: torch.dtype = torch.uint8
+) -> FrameBatch:
     """Return frames whose left side changes, except that the third one equals the second."""
     generator = torch.Generator().manual_seed(3)
     data = torch.randint(0, 256, (1, 3, height, width), generator=generator).repeat(num_frames, 1, 1, 1)
@@ -64,7 +66,9 @@ def check(upscaler: Upscaler, frames: FrameBatch, state: ShotState | None = None
     assert upscaled.batch.data.dtype == frames.data.dtype
     assert type(upscaled.batch.data) is torch.Tensor
     assert upscaled.state is not None
-    assert all(field.is_cuda for field in (upscaled.state.latents, upscaled.state.hidden) if field is not None)
+    assert all(
+        field.is_cuda for field in (upscaled.state.latents, upscaled.state.hidden) if field is not None
+    )
     return upscaled.state
 
 

@@ -80,7 +80,9 @@ def _maker(result: Sampled) -> Callable[[], Sampled]:
     shapes = [None if field is None else (field.shape, field.dtype) for field in result]
 
     def make() -> Sampled:
-        fields = (None if each is None else torch.empty(each[0], dtype=each[1], device="cuda") for each in shapes)
+        fields = (
+            None if each is None else torch.empty(each[0], dtype=each[1], device="cuda") for each in shapes
+        )
         return Sampled(*fields)  # type: ignore[arg-type]
 
     return make

@@ -7,7 +7,8 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-from vidx4.diffusion.device import device_name, is_out_of_memory
+from vidx4.diffusion.device import device_name
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.errors import MemoryLimitError
 
 EFFICIENCY = 0.5

@@ -30,4 +30,4 @@ def repays_compiling(components: Components, num_evaluations: int, num_pixels: i
     """
     operations = components.operations.per_pixel * num_pixels * num_evaluations
     is_gpu = components.device.type == "cuda"
-    return is_gpu and operations > WORTH_COMPILING and not why_not_compile(components)
+    return is_gpu and operations > WORTH_COMPILING

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vidx4.diffusion.memory import (
+    DECODE_TILES,
     FINISHING_BYTES_PER_PIXEL,
     FRAGMENTATION,
     FRAME_BYTES_PER_PIXEL,
@@ -16,8 +17,8 @@ from vidx4.diffusion.memory import (
     WORKSPACE_BYTES,
     Fit,
 )
-from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
+from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import tile_boxes
 
@@ -63,6 +64,12 @@ class Footprint(ABC):
         fits = list(preferred.choices(width, height))
         least = min(fits, key=lambda fit: self.needed(fit, width, height))
         return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)
+
+    def least(self, width: int, height: int) -> int:
+        """Return how many bytes a frame takes at least, however it is cut up."""
+        decode_tile = None if self.decode_bytes is None else DECODE_TILES[0]
+        fits = Fit(1, None, decode_tile).choices(width, height)
+        return min(self.needed(fit, width, height) for fit in fits)
 
     def _tiles(self, fit: Fit, width: int, height: int) -> tuple[int, int]:
         """Return the number of tiles that a frame is cut into, and the pixels of each; 1 for a whole frame."""

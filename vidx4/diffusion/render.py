@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.finish import FINISH_REACH, finish
+from vidx4.diffusion.finite import Results
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
@@ -33,6 +34,7 @@ class ShotRenderer(ABC):
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
         self._device = components.device
+        self._results = Results()
         self._size_multiple = components.size_multiple
 
     def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[ShotState]:
@@ -41,7 +43,11 @@ class ShotRenderer(ABC):
         Args:
             frames: consecutive frames, padded to the model's size multiple.
             state: the state after the frame before; None at the start of a shot.
+
+        Raises:
+            FrameOverflowError: a result is not finite. It is raised at the end, when the device has finished.
         """
+        self._results.clear()
         computed = self._compute([frame for frame in frames if not frame.is_repeated], state)
         for frame in frames:
             if state is not None and frame.is_repeated:
@@ -49,6 +55,7 @@ class ShotRenderer(ABC):
             else:
                 state = next(computed)
             yield state
+        self._results.check()
 
     @abstractmethod
     def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
@@ -134,6 +141,7 @@ class FrameRenderer(ShotRenderer):
         tie = self._tie(None if state is None else state.latents, links)
         pixels, hidden = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
+            self._results.add(frame, pixels[i : i + 1], None if hidden is None else hidden[i : i + 1])
             picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
             rendered = ShotState(frame, picture, latents, None if hidden is None else hidden[i])
@@ -157,6 +165,7 @@ class FrameRenderer(ShotRenderer):
             box = self._with_margin(frame, core)
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
             sampled = self._sampler([frame], box, tie, past)
+            self._results.add(frame, *sampled)
             inner = core.moved(-box.top, -box.left)
             finished = self._finished(sampled.pixels[0], frame, box)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
@@ -196,7 +205,8 @@ class TileRenderer(ShotRenderer):
     def _tiled(self, frame: Followed, state: ShotState | None) -> ShotState:
         assert self._settings.tile_size is not None
         size = self._settings.tile_size
-        overlap, boxes = overlap_of(size), tile_boxes(*frame.low_res.shape[1:], size, self._size_multiple)
+        height, width = frame.low_res.shape[1:]
+        overlap, boxes = overlap_of(size), tile_boxes(height, width, size, self._size_multiple)
         warp, past = self._warp(frame), self._past(frame, state)
         kept = [None] * len(boxes) if state is None else _kept(frame, boxes, state)
         tiles = (
@@ -204,6 +214,7 @@ class TileRenderer(ShotRenderer):
             for box, tile in zip(boxes, kept, strict=True)
         )
         new = _stacked(tiles, len(boxes))
+        self._results.add(frame, new.pixels, new.hidden if self._settings.remembers else None)
         whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
         latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None

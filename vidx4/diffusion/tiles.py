@@ -8,7 +8,6 @@ from torch import Tensor
 
 from vidx4.frames import Box
 
-
 LEAST_OVERLAP = 4
 """Tiles overlap by at least one of so many parts of their greatest side, over which one fades into another."""
 

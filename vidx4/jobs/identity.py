@@ -79,6 +79,11 @@ def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) 
     }
 
 
+def was_compiled(known: Identity) -> bool | None:
+    """Return whether an earlier run compiled the model, which changes bits; None if that is not known."""
+    return {"on": True, "off": False}.get(str(known.get("compile")))
+
+
 def source_digest(path: Path) -> str:
     """Return the SHA-256 of a source's content.
 

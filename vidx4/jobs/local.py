@@ -14,7 +14,7 @@ from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.memory import check_size
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.identity import NOTHING, Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.part_record import Part
@@ -107,7 +107,8 @@ class LocalBackend:
         source, earlier = plan.source, {**recorded_identity(plan.work_folder), **known}
         options = with_estimate(self.upscaler.options, source, plan.frames, earlier)
         size = source.width, source.height
-        upscaler = self.upscaler.with_options(options).fitted(*size, plan.num_frames, batch_size)
+        upscaler = self.upscaler.with_options(options)
+        upscaler = upscaler.fitted(*size, plan.num_frames, batch_size, was_compiled(earlier))
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, known)
         executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler.launch), upscaler.components.device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, LossError, SourceChangedError, StoppedError
+from vidx4.errors import DiskFullError, LossError, NotFiniteError, SourceChangedError, StoppedError
 from vidx4.files.remains import remove_remains
 from vidx4.jobs.choice import chosen_for_job
 from vidx4.jobs.destination import Destination
@@ -200,6 +200,8 @@ def start(
 
 def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
+    if isinstance(error, NotFiniteError):
+        error.add_note(f"It is the frame at {float(plan.source.seconds_of(error.pts)):.2f} s.")
     if not folder.parts and isinstance(error, StoppedError):
         error.add_note("No part was finished: the same command begins again.")
     elif folder.parts and isinstance(error, StoppedError) and not folder.path.is_dir():

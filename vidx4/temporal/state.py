@@ -48,6 +48,12 @@ class ShotState:
     share_reused: float = 0.0
     """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
 
+    def with_hidden_in(self, dtype: torch.dtype) -> Self:
+        """Return the state with its hidden states in a type."""
+        hidden = None if self.hidden is None else self.hidden.to(dtype)
+        tiles = None if self.tiles is None else self.tiles._replace(hidden=self.tiles.hidden.to(dtype))
+        return replace(self, hidden=hidden, tiles=tiles)
+
     def save(self, path: Path) -> None:
         """Write the state to a file; equal states give equal bytes."""
         tensors = {

@@ -27,11 +27,12 @@ from vidx4.cli.commands import app
 from vidx4.cli.progress_bar import stoppable
 from vidx4.diffusion.models import registry as models
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OutputError
+from vidx4.errors import DeviceError, OutputError
 from vidx4.files.own_folder import own_folder
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch
 from vidx4.jobs.folder.item import FileOptions, Item
+from vidx4.jobs.folder.journal import DEVICE_FAILED, Journal
 from vidx4.jobs.folder.passes import Pass
 from vidx4.jobs.folder.records import Records
 from vidx4.jobs.folder.reports import FileReport, Outcome
@@ -245,6 +246,24 @@ def test_what_fits_no_memory_is_refused_before_the_work(tmp_path: Path) -> None:
     assert report.outcome == Outcome.FAILED
     assert "13000x13000 needs at least about 406 GB" in report.message
     assert isinstance(item, Item)
+
+
+def test_a_device_that_fails_ends_the_process_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = DeviceError("cuda:0 has failed.")
+    error.add_note("64 of 96 frames are kept.")
+    monkeypatch.setattr("vidx4.jobs.folder.files.start", Mock(side_effect=error))
+    messages: list[bytes] = []
+    ends: list[tuple[int, bytes]] = []
+    journal = Journal(None, messages.append, lambda code: ends.append((code, messages[-1])))
+    report = work(batch(one_film(tmp_path), journal=journal))["film.mp4"]
+    assert report.outcome == Outcome.FAILED
+    assert report.message == "cuda:0 has failed. 64 of 96 frames are kept."
+    assert report.message in caplog.text
+    ((code, last),) = ends
+    assert code == DEVICE_FAILED
+    assert b'"begun"' in last  # so the supervisor knows which file it was
 
 
 def test_a_bug_does_not_stop_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

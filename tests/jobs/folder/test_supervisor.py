@@ -110,6 +110,20 @@ def test_a_library_that_exits_is_noticed(capfd: pytest.CaptureFixture[str]) -> N
     assert code == 0
 
 
+def test_a_device_that_fails_is_left_to_a_new_process(capfd: pytest.CaptureFixture[str]) -> None:
+    body = """
+    with supervised(()) as journal:
+        if not journal.known(Path("b")):
+            with journal.at_work(Path("b")):
+                journal.give_up()
+        work(journal, "b", "c")
+    """
+    code, lines, warnings = supervise(body, capfd)
+    assert lines == ["b failed It ended the process (its device failed): it is left out.", "c done "]
+    assert "its device failed" in warnings[0]
+    assert code == 0
+
+
 def test_a_file_that_has_changed_is_tried_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad").write_text("")
     body = f"""

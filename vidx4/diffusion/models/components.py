@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from accelerate import cpu_offload
+from torch import Tensor
 
 from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
 from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder
@@ -127,11 +128,44 @@ class Components:
         """The autoencoder if it has weights, and decodes in tiles to bound its memory; otherwise None."""
         return self.autoencoder if isinstance(self.autoencoder, TiledAutoencoder) else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the denoiser."""
+        return self.unet.dtype  # type: ignore[no-any-return]
+
     def offload(self) -> None:
         """Keep the denoiser's weights in host memory from now on, except those of the layer at work."""
-        if not hasattr(self.unet, "_hf_hook"):
+        if not self._is_offloaded:
             _ = self.digest  # computed now and remembered: afterwards there are no weights to read
-            cpu_offload(self.unet, self.device)
+            cpu_offload(self.unet, self.device, state_dict=self._host_weights)
+
+    @property
+    def _is_offloaded(self) -> bool:
+        return hasattr(self.unet, "_hf_hook")
+
+    @cached_property
+    def _host_weights(self) -> dict[str, Tensor]:
+        return {name: weight.to("cpu") for name, weight in self.unet.state_dict().items()}
+
+    def in_precision(self, dtype: torch.dtype) -> "Components":
+        """Return a copy in a higher precision, whose autoencoder computes in float32.
+
+        The weights of its denoiser are in host memory: on a GPU, it has to be offloaded.
+        """
+        weights = self._host_weights if self._is_offloaded else self.unet.state_dict()
+        with torch.device("meta"):  # takes no memory
+            unet = type(self.unet).from_config(self.unet.config)
+        unet.load_state_dict({name: each.to("cpu", dtype) for name, each in weights.items()}, assign=True)
+        unet = place(unet, torch.device("cpu"))
+        prompts = None if self.prompt_embeds is None else self.prompt_embeds.to(dtype)
+        tiled = self.tiled_autoencoder
+        return replace(
+            self,
+            unet=unet,
+            denoiser=self.denoiser.like(unet, prompts),
+            autoencoder=self.autoencoder if tiled is None else tiled.in_float32(),
+            prompt_embeds=prompts,
+        )
 
     @cached_property
     def digest(self) -> str:

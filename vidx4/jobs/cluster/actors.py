@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from vidx4.diffusion.host import total_memory
-from vidx4.errors import OptionError
+from vidx4.errors import DeviceError, OptionError
 from vidx4.jobs.cluster.backend import ClusterLoader
 from vidx4.jobs.cluster.local_ray import private_ray
 from vidx4.jobs.cluster.model_files import Models
@@ -145,7 +145,7 @@ class _RayWorker:
             self._pass_on_log()
             result: Result = ray.get(call)
         except RayTaskError as error:
-            if isinstance(error.cause, RayError):
+            if isinstance(error.cause, RayError | DeviceError):
                 raise WorkerLost(f"{self.name} was lost: {_reason(error.cause)}") from error
             raise error.cause from None
         except (RayError, ConnectionError) as error:

@@ -16,7 +16,7 @@ from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
-from vidx4.jobs.identity import NOTHING, Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan
@@ -72,7 +72,8 @@ class ClusterBackend:
         options = with_estimate(self._model.options, source, plan.frames, earlier)
         size = source.width, source.height
         model = replace(self._model, options=options)
-        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size)
+        was = was_compiled(earlier)
+        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size, was)
         batch_size = batch_size or fitted.fit.batch_size
         identity = identify(plan, batch_size, fitted.identity, known)
         store, pool = self._models.store, self._pool

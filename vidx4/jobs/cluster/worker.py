@@ -154,10 +154,18 @@ class Worker:
         return self._upscaler(model).identity
 
     def fitted(
-        self, model: ModelSpec, width: int, height: int, num_frames: int, batch_size: int | None
+        self,
+        model: ModelSpec,
+        width: int,
+        height: int,
+        num_frames: int,
+        batch_size: int | None,
+        was_compiled: bool | None,
     ) -> FittedOptions:
         """Find out how frames fit the memory; arguments and errors are those of `Upscaler.fitted`."""
-        upscaler = self._upscaler(model).fitted(width, height, num_frames, batch_size)
+        upscaler = self._upscaler(model)
+        with _default_type_lock.shared(), self._enlarging:  # it may enlarge a frame to try the compiler
+            upscaler = upscaler.fitted(width, height, num_frames, batch_size, was_compiled)
         return FittedOptions(upscaler.options, upscaler.fit, upscaler.identity)
 
     def make_part(

@@ -1,5 +1,6 @@
 """The files of a folder: what is left to do of each, and doing it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,13 +10,13 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OutputError, SourceChangedError, Vidx4Error
+from vidx4.errors import DeviceError, OutputError, SourceChangedError, Vidx4Error
 from vidx4.files.read import file_digest
 from vidx4.files.stamp import Stamp, check_unchanged, stamp
 from vidx4.jobs.alternatives import Prospects
 from vidx4.jobs.choice import chosen_before, chosen_for_job, chosen_for_picture
 from vidx4.jobs.estimate import Estimate, check_disk
-from vidx4.jobs.folder.attempt import outcome_of
+from vidx4.jobs.folder.attempt import failed, outcome_of
 from vidx4.jobs.folder.done import Asked, check_done, is_recorded
 from vidx4.jobs.folder.item import FileOptions, Item
 from vidx4.jobs.folder.journal import Journal
@@ -38,6 +39,8 @@ from vidx4.media.checks import require_kept
 from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
+
+_logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 OnEstimate = Callable[[Estimate, Prospects], Any]
@@ -139,7 +142,13 @@ class Batch:
         if known := self.journal.known(path):
             return known
         with self.journal.at_work(path):
-            return outcome_of(path, work)
+            try:
+                return outcome_of(path, work)
+            except DeviceError as error:
+                report = failed(path, error)
+                _logger.warning("%s: %s", path, report.message)
+                self.journal.give_up()
+                return report
 
     def _look(self, path: Path) -> Item | FileReport:
         item = self._item(path, self._options_of(self.selection.name(path)))

@@ -16,7 +16,7 @@ from typing import IO
 
 from vidx4.errors import WorkerError
 from vidx4.files.stamp import Stamp
-from vidx4.jobs.folder.journal import VARIABLE, Past, PastReport, stamp_of
+from vidx4.jobs.folder.journal import DEVICE_FAILED, VARIABLE, Past, PastReport, stamp_of
 from vidx4.jobs.folder.reports import FileReport, Outcome
 
 STOPPED = 130
@@ -181,6 +181,8 @@ def _send(pipe: IO[bytes], orders: "SimpleQueue[bytes | None]") -> None:
 
 def _how(code: int) -> str:
     """Return in words how a process died."""
+    if code == DEVICE_FAILED:
+        return "its device failed"
     if code >= 0:
         return f"exit code {code:#x}" if code > _MAX_CODE else f"exit code {code}"
     if -code == getattr(signal, "SIGKILL", None):
