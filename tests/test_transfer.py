@@ -13,7 +13,7 @@ from vidx4.temporal.state import ShotState
 from vidx4.transfer import Downloads, to_device
 
 HEIGHT, WIDTH = 33, 47
-WAITS_OF_A_LAUNCH = 0
+WAITS_OF_A_LAUNCH = 1
 """How often the host waits for the device before it can launch the next batch."""
 
 
@@ -33,7 +33,7 @@ def upscaler(request: pytest.FixtureRequest, simulated_gpu: SimulatedGPU, tiny_f
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16], ids=str)
-def test_launching_a_batch_waits_for_nothing(
+def test_launching_a_batch_waits_only_to_see_that_it_is_finite(
     upscaler: Upscaler, simulated_gpu: SimulatedGPU, dtype: torch.dtype
 ) -> None:
     simulated_gpu.reset()

@@ -52,7 +52,6 @@ class Results:
         """
         if not self._totals:
             return
-        are_finite = torch.stack(self._totals).isfinite().tolist()
-        for frame, is_finite in zip(self._frames, are_finite, strict=True):
-            if not is_finite:
-                raise FrameOverflowError(frame)
+        are_finite = torch.stack(self._totals).isfinite()
+        if not bool(are_finite.all()):
+            raise FrameOverflowError(self._frames[int(are_finite.int().argmin())])
