@@ -1,7 +1,7 @@
 """Attention in an autoencoder's decoder: to latents nearby one by one, to those far away in cells."""
 
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from itertools import product
 from math import ceil, isqrt, sqrt
 from typing import Self
@@ -19,9 +19,9 @@ _NOTHING = -60.0
 class AttentionReach:
     """How much of a field a query sees latent by latent, and how coarsely it sees the rest.
 
-    A query has `near` keys, `landmarks` and the cells beyond. So a larger field never costs less, and as cells
-    are those of the UNet's own attention, whose sides are eight pixels, decoding never costs more than a third
-    of 20 steps, whatever the size.
+    A query has `near` keys, the landmarks and the cells beyond. So a larger field never costs less, and as
+    the cells are those of the UNet's own attention, whose sides are eight pixels, decoding never costs more
+    than a third of 20 steps, whatever the size.
     """
 
     near: int = 320 * 240
@@ -110,8 +110,10 @@ def find_landmarks(query: Tensor, key: Tensor, reach: AttentionReach) -> Tensor:
     sample = _flatten(query[..., step // 2 :: step, step // 2 :: step])[0, 0] / sqrt(query.shape[1])
     keys = _flatten(key)[0, 0].T
     # A few at a time, since each of them has a weight for every latent.
-    weights = ((some @ keys).float().softmax(dim=1).sum(0) for some in sample.split(_SAMPLES_AT_ONCE))
-    return reduce(torch.add, weights).topk(min(reach.landmarks, num_latents)).indices
+    weights = keys.new_zeros(num_latents, dtype=torch.float32)
+    for some in sample.split(_SAMPLES_AT_ONCE):
+        weights += (some @ keys).float().softmax(dim=1).sum(0)
+    return weights.topk(min(reach.landmarks, num_latents)).indices
 
 
 @dataclass(frozen=True)
