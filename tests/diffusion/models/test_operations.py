@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from scripts.bench.architecture import REAL, TEXT_TOKENS, make_unet, make_vae
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
-from vidx4.diffusion.models.decoder_operations import attention_operations, decode_operations
+from vidx4.diffusion.models.decoder_attention import AttentionReach, attend, count_operations
+from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.sd_x4 import SD_X4
 from vidx4.diffusion.models.unet import StagedUNet
@@ -73,12 +73,12 @@ def test_decoding_takes_the_operations_that_are_counted(width: int, height: int)
 @pytest.mark.parametrize(("width", "height"), [(40, 56), (64, 64), (33, 70)])
 @pytest.mark.parametrize("near", [576, 10_000])
 def test_attention_takes_the_operations_that_are_counted(width: int, height: int, near: int) -> None:
-    reach = AttentionReach(near, block=16, pool=4)
+    reach = AttentionReach(near, block=16, pool=4, landmarks=32, samples=64)
     field = torch.zeros(1, 16, height, width)
     with sdpa_kernel(SDPBackend.MATH):
         found = counted(lambda: attend(field, field, field, reach))
-    assert attention_operations(width, height, 16, reach) == found
-    exactly = attention_operations(width, height, 16, AttentionReach())
+    assert count_operations(height, width, 16, reach) == found
+    exactly = count_operations(height, width, 16, AttentionReach())
     assert (found < exactly) == (near == 576)
 
 
