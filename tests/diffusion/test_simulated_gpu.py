@@ -49,13 +49,17 @@ def loaded(gpu: SimulatedGPU, tiny_folder: Path) -> Loaded:
 
 
 def clip(
-    num_frames: int = 3, width: int = 47, height: int = 33, dtype: torch.dtype = torch.uint8
+    num_frames: int = 3,
+    width: int = 47,
+    height: int = 29,
+    dtype: torch.dtype = torch.uint8,
+    num_changed: int = 16,
 ) -> FrameBatch:
-    """Return frames whose left side changes, except that the third one equals the second."""
+    """Return frames of which the second differs from the first at the left; the others equal the second."""
     generator = torch.Generator().manual_seed(3)
     data = torch.randint(0, 256, (1, 3, height, width), generator=generator).repeat(num_frames, 1, 1, 1)
-    data[1:, ..., : width // 3] = 255 - data[1:, ..., : width // 3]
-    return FrameBatch((data * torch.iinfo(dtype).max // 255).to(dtype), tuple(range(num_frames)))
+    data[1:, ..., :num_changed] = 255 - data[1:, ..., :num_changed]
+    return FrameBatch((data * (torch.iinfo(dtype).max // 255)).to(dtype), tuple(range(num_frames)))
 
 
 def check(upscaler: Upscaler, frames: FrameBatch, state: ShotState | None = None) -> ShotState:
@@ -138,14 +142,17 @@ def test_a_shot_continues_from_a_file(
     check(upscaler, FrameBatch(frames.data[2:].flip(3), (2, 3)), loaded_state)
 
 
-def test_what_is_unchanged_is_not_computed_again(gpu: SimulatedGPU, loaded: Loaded) -> None:
-    frames = clip(3, 96, 64)
-    for model, tile_size in (("sd-x4 topology", 48), ("compact", None)):
-        upscaler = loaded(model, num_inference_steps=1, tile_size=tile_size, temporal="fixed")
-        state = check(upscaler, FrameBatch(frames.data[:1], (0,)))
-        whole = gpu.operations["denoise"]
-        check(upscaler, FrameBatch(frames.data[1:], (1, 2)), state)
-        assert 0 < gpu.operations["denoise"] - whole < whole
+@pytest.mark.parametrize(("model", "tile_size", "width"), [(MODELS[0], 64, 112), (MODELS[1], None, 200)])
+def test_what_is_unchanged_is_not_computed_again(
+    model: str, tile_size: int | None, width: int, gpu: SimulatedGPU, loaded: Loaded
+) -> None:
+    upscaler = loaded(model, num_inference_steps=1, tile_size=tile_size, temporal="fixed")
+    frames = clip(3, width, 48)
+    state = check(upscaler, FrameBatch(frames.data[:1], (0,)))
+    whole = gpu.operations["denoise"]
+    gpu.reset()
+    check(upscaler, FrameBatch(frames.data[1:], (1, 2)), state)
+    assert 0 < gpu.operations["denoise"] < 0.75 * whole
 
 
 def test_pictures(loaded: Loaded) -> None:
@@ -176,13 +183,13 @@ def test_a_job_is_fitted_to_the_device(gpu: SimulatedGPU, loaded: Loaded) -> Non
 
 
 def test_memory_that_runs_out_makes_batches_and_tiles_smaller(loaded: Loaded) -> None:
-    upscaler, frames = loaded(num_inference_steps=1), clip(2, 160, 136)
+    upscaler, frames = loaded(num_inference_steps=1), clip(2, 160, 64)
     upscaler.fit = Fit(1, None, 128)
     state = check(upscaler, FrameBatch(frames.data[:1], (0,)))
     unet = upscaler.components.unet
 
     def refuse(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        if inputs[0].shape[2] > 128:
+        if inputs[0].shape[3] > 128:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     hook = unet.conv_in.register_forward_pre_hook(refuse)
@@ -191,32 +198,3 @@ def test_memory_that_runs_out_makes_batches_and_tiles_smaller(loaded: Loaded) ->
     finally:
         hook.remove()
     assert upscaler.fit.tile_size == 128
-
-
-def test_devices_and_types_must_agree(gpu: SimulatedGPU) -> None:
-    a = torch.zeros(3, device="cuda")
-    with pytest.raises(RuntimeError, match=r"(?s)device.*cuda:0.*cpu"):
-        a + torch.zeros(3)
-    with pytest.raises(RuntimeError, match="dtype"):
-        a[None] @ torch.zeros(3, 3, device="cuda", dtype=torch.float16)
-    with pytest.raises(ValueError, match="specified index"):
-        torch.cuda.set_per_process_memory_fraction(0.5, torch.device("cuda"))
-
-
-def test_memory_operations_and_waits_are_counted() -> None:
-    with SimulatedGPU() as gpu:
-        a = torch.zeros(1000, 1000, device="cuda")
-        with gpu.stage("decode"):
-            b = a @ a
-            assert gpu.memory.live == 8_000_000
-            assert gpu.operations["decode"] == 2 * 10**9
-            del b
-            assert a[0, 0].item() == 0
-        assert gpu.memory.live == 4_000_000
-        assert gpu.memory.peaks["decode"] == gpu.memory.peak == 8_000_000
-        assert gpu.waits == {"decode": 1}
-        assert torch.isfinite(a).all().item() is True
-        assert a.cpu().sum() == 0
-        del a
-    assert gpu.memory.live == 0
-    assert not torch.cuda.is_available()

@@ -56,6 +56,8 @@ class SimulatedGPU:
         self.fake_mode = _FakeMode(allow_non_fake_inputs=True)
 
     def __enter__(self) -> Self:
+        if torch.cuda.is_available():
+            raise RuntimeError("There is a GPU, or one is simulated already.")
         with ExitStack() as stack:
             stack.enter_context(without_guard())
             stack.enter_context(patched_cuda(self))
@@ -123,6 +125,7 @@ class _Dispatch(TorchDispatchMode):
             return func(*args, **kwargs)
         if (to_host := _TO_HOST.get(func)) is not None and _is_to_host(func, args, kwargs):
             return to_host(self._gpu, args, kwargs)
+        _check_types(func, args)
         args = self._masks.resolved(func, args)
         result = self._gpu.fake_mode.dispatch(func, types, args, kwargs)
         self._masks.follow(func, args, kwargs, result)
@@ -138,6 +141,14 @@ class _Dispatch(TorchDispatchMode):
             gpu.operations[gpu.current_stage] += formula(*args, **kwargs, out_val=result)
         if func in _WAITING:
             gpu.wait()
+
+
+def _check_types(func: Any, args: tuple[Any, ...]) -> None:
+    """Raise the error of a GPU's kernels for operands of different types, which shapes alone don't show."""
+    if func._overloadpacket in flop_registry or func in _OF_ONE_TYPE:
+        types = {each.dtype for each in args if isinstance(each, Tensor)}
+        if len(types) > 1:
+            raise RuntimeError(f"{func} expected operands of the same dtype, got {types}.")
 
 
 def _is_to_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -197,5 +208,9 @@ _TO_HOST: dict[Any, Callable[[SimulatedGPU, tuple[Any, ...], dict[str, Any]], An
     aten.equal.default: _compared,
 }
 """Operations that may hand something to the host."""
+_OF_ONE_TYPE = frozenset(
+    {aten.native_group_norm.default, aten.native_layer_norm.default, aten.grid_sampler_2d.default}
+)
+"""Operations, besides products, whose operands must be of one type."""
 _WAITING = frozenset({aten.nonzero.default, aten.masked_select.default, aten.repeat_interleave.Tensor})
 """Operations that wait for the device to know the shape of their result."""
