@@ -47,10 +47,8 @@ class Row:
     """Operations of decoding, in T."""
     finishing_operations: float | None = None
     """Operations of all the rest, in T; only products of matrices and convolutions count."""
-    planned_memory: float | None = None
-    """Memory that the program reckons with, in GB."""
-    simulated_memory: float | None = None
-    """Peak memory of a simulated GPU, in GB."""
+    simulated_memory: int | None = None
+    """Peak memory of a simulated GPU, in bytes."""
     peak_memory: int | None = None
     """Peak memory of the process, or on the GPU, in bytes."""
     planned_memory: int | None = None
@@ -71,8 +69,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "denoising_operations": ("denoising (T)", "{:.0f}".format),
     "decoding_operations": ("decoding (T)", "{:.0f}".format),
     "finishing_operations": ("finishing (T)", "{:.2g}".format),
-    "planned_memory": ("plan (GB)", "{:.1f}".format),
-    "simulated_memory": ("simulated peak (GB)", "{:.1f}".format),
     "denoising": ("of it denoising", "{:.3f}".format),
     "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),
@@ -82,6 +78,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "most_different": ("difference, max (1/255)", "{:.2g}".format),
     "mean_different": ("mean", "{:.2g}".format),
     "planned_memory": ("planned MiB", lambda size: f"{size / 2**20:.0f}"),
+    "simulated_memory": ("simulated peak MiB", lambda size: f"{size / 2**20:.0f}"),
     "peak_memory": ("peak MiB", lambda size: f"{size / 2**20:.0f}"),
     "held_memory": ("of it tensors", lambda size: f"{size / 2**20:.0f}"),
 }

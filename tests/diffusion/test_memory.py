@@ -179,7 +179,7 @@ def test_the_context_of_a_gpu_is_left_free(simulated_gpu: SimulatedGPU) -> None:
 def test_what_can_not_fit_a_gpu_is_refused(simulated_gpu: SimulatedGPU) -> None:
     device = torch.device("cuda", 0)
     check_size(device, 4000, 4000)
-    with pytest.raises(MemoryLimitError, match="6000x6000 .* 24 GB of cuda:0 memory: ") as raised:
+    with pytest.raises(MemoryLimitError, match=r"6000x6000 .* 24 GB of cuda:0 memory: ") as raised:
         check_size(device, 6000, 6000)
     width, height = map(int, re.findall(r"about (\d+)x(\d+) fits", str(raised.value))[0])
     check_size(device, width, height)

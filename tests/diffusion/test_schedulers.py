@@ -49,7 +49,7 @@ class Waits(TorchDispatchMode):
     """Counts the operations at which the CPU waits for a device: copies to and from it, and solvers on it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -25,7 +25,7 @@ from vidx4.diffusion.tiles import tile_boxes
 LARGEST_LAYERS = 100 * 2**20
 """Bytes of weights that are on a GPU at a time when weights are offloaded."""
 NUM_TIED = 3
-"""Copies of the latents of tied steps: the last frame's, this one's, and those that are being put together."""
+"""Copies of the latents of tied steps: the last frame's, this one's, and those being put together."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Footprint(ABC):
         return min(self.needed(fit, width, height) for fit in fits)
 
     def _tiles(self, fit: Fit, width: int, height: int) -> tuple[int, int]:
-        """Return the number of tiles that a frame is cut into, and the pixels of each; 1 for a whole frame."""
+        """Return the number of tiles of a frame, 1 if it is whole, and the pixels of each."""
         if fit.tile_size is None or not self.is_lessened_by_tiles:
             return 1, width * height
         boxes = tile_boxes(height, width, fit.tile_size, self.size_multiple)
@@ -114,7 +114,7 @@ class GPUFootprint(Footprint):
         return WORKSPACE_BYTES + int((1 + FRAGMENTATION) * self.tensors(fit, width, height))
 
     def tensors(self, fit: Fit, width: int, height: int) -> int:
-        """Return the bytes of the tensors that exist at the peak, without a margin; arguments as of `needed`."""
+        """Return the bytes of the tensors that exist at the peak, without a margin; see `needed`."""
         frame = width * height
         num_tiles, num_pixels = self._tiles(fit, width, height)
         num_frames = fit.batch_size if num_tiles == 1 else 1

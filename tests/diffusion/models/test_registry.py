@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -131,7 +132,7 @@ def test_what_a_download_leaves_out_is_not_missed(
     (repository / "trees" / f"{commit}.json").write_text(json.dumps({"format_version": 1, "files": files}))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     with pytest.raises(OSError, match=r"huge\.ckpt"):
-        hub.snapshot_download("a/b", revision=commit, local_files_only=True)
+        snapshot_download("a/b", revision=commit, local_files_only=True)
     assert hub.cached("a/b", commit) == repository / "snapshots" / commit
 
 

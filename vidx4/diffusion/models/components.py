@@ -115,7 +115,7 @@ class Components:
     batch_pixels: int
     """Number of low-resolution pixels that are fastest to denoise at once."""
     values_per_pixel: int
-    """Numbers that `denoiser` holds on a GPU at its peak for a low-resolution pixel; counted by simulation."""
+    """Numbers that `denoiser` holds at its peak on a GPU for a low-resolution pixel; counted."""
     host_values_per_pixel: int
     """The same on a CPU; measured."""
     is_lessened_by_tiles: bool
