@@ -16,7 +16,7 @@ _JOINERS = "\u200c\u200d"
 """Characters without a width of their own that belong to ordinary text: they join letters, or emoji."""
 _UNSEEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
 """Categories of characters that control a terminal, change the look of others, or have none of their own."""
-_PLAIN_ON_WINDOWS = re.compile(r"[\w.:\\/+-]+")
+_PLAIN_ON_WINDOWS = re.compile(r"[\w.:\\/+=-]+")
 """Texts that mean nothing else to a shell of Windows."""
 BYTES_OR_ESCAPES = "vidx4.bytes-or-escapes"
 """Error handler of streams: bytes of names that are no text stay, what the encoding lacks is escaped."""

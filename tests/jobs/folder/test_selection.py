@@ -247,3 +247,11 @@ def test_a_search_can_be_stopped(folder: Path) -> None:
 
     with pytest.raises(StoppedError):
         Selection(folder, folder.parent / "out").survey(stop)
+
+
+def test_folders_of_windows_with_what_was_deleted_are_not_searched(folder: Path) -> None:
+    before = Selection(folder, folder.parent / "out").find()
+    for name in ("$RECYCLE.BIN", "System Volume Information"):
+        (folder / name).mkdir()
+        (folder / name / "film.mp4").touch()
+    assert Selection(folder, folder.parent / "out").find() == before

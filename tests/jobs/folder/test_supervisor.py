@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vidx4.errors import WorkerError
-from vidx4.jobs.folder import journal
+from vidx4.jobs.folder import journal, supervisor
 from vidx4.jobs.folder.supervisor import STOPPED, Supervisor, command_for
 
 ROOT = Path(__file__).parents[3]
@@ -285,3 +285,8 @@ def test_signals_that_pause_are_always_passed_on(monkeypatch: pytest.MonkeyPatch
     orders = [b"%d\n" % each for each in (signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2)]
     journal._heed(orders, lambda: 1, frozenset({signal.SIGINT}))
     assert passed == [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
+
+
+def test_how_a_process_died_on_windows_is_told_by_its_known_number() -> None:
+    assert supervisor._how(0xC0000005) == "exit code 0xc0000005"
+    assert supervisor._how(3) == "exit code 3"
