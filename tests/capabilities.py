@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,9 +41,13 @@ def known_signals(*names: str) -> list[signal.Signals]:
 
 
 CAN_LINK = _can_link()
+TAKES_ANY_NAME = sys.platform != "win32"
+"""Whether a name may hold everything but a slash."""
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 needs_links = pytest.mark.skipif(not CAN_LINK, reason="needs symbolic links")
+needs_any_name = pytest.mark.skipif(not TAKES_ANY_NAME, reason="needs a name that Windows refuses")
+needs_clusters = pytest.mark.skipif(sys.platform == "win32", reason="Ray is not used on Windows")
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 needs_permissions = pytest.mark.skipif(not _keeps_permissions(), reason="needs permissions of files")
 needs_case = pytest.mark.skipif(_ignores_case(), reason="needs names that differ in case only")

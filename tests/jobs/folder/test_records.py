@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.capabilities import needs_links
+from tests.capabilities import needs_links, needs_open_files_to_go
 from vidx4.errors import OutputError
 from vidx4.jobs.folder.records import EARLIER_FILE, FILE, Record, Records
 
@@ -61,6 +61,7 @@ def test_two_batches_see_what_the_other_records(tmp_path: Path) -> None:
         assert found.identity == {"number": number}
 
 
+@needs_open_files_to_go
 def test_records_that_count_no_more_are_removed(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(2000 * line() + line(name="other_x4.mp4"))
     earlier = Records(tmp_path)
