@@ -25,7 +25,7 @@ def main() -> None:
     """Parse the arguments and run one evaluation."""
     parser = new_parser()
     arguments = parser.parse_args()
-    if unknown := set(getattr(arguments, "show", None) or []) - set(arguments.methods):
+    if unknown := set(getattr(arguments, "show", None) or []) - set(getattr(arguments, "methods", [])):
         parser.error(f"--show has methods that --methods lacks: {', '.join(sorted(unknown))}")
     import torch  # so that `--help` is quick
 

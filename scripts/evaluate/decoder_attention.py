@@ -29,8 +29,8 @@ WIDTHS = (16, 16, 32)
 LEVELS = 255 / 2
 """8-bit levels in a picture's unit."""
 REACHES = {
-    (160, 120): AttentionReach(near=160 * 120 // 4, block=16),
-    (320, 240): AttentionReach(near=320 * 240 // 4, block=32),
+    (160, 120): AttentionReach(near=160 * 120 // 4, block=16, landmarks=256),
+    (320, 240): AttentionReach(near=320 * 240 // 4, block=32, landmarks=1024),
     (640, 480): AttentionReach(),
 }
 """The reach for each field: the program's for the largest, and for those that it attends to exactly one that

@@ -111,7 +111,8 @@ def footprint(weights: int = 10**9, *, is_on_host: bool = False) -> Footprint:
 
 
 def test_each_smaller_fit_takes_no_more_memory() -> None:
-    fits = [Fit(8, None, 128), *Fit(8, None, 128).smaller(1920, 1080)]
+    preferred = Fit(8, None, DECODE_TILES[0])
+    fits = [preferred, *preferred.smaller(1920, 1080)]
     needs = [footprint(is_on_host=True).needed(fit, 1920, 1080) for fit in fits]
     assert needs == sorted(needs, reverse=True)
     # Frames are finished as a whole, beside all their tiles: on a GPU, that bounds what small tiles save.
@@ -121,6 +122,11 @@ def test_each_smaller_fit_takes_no_more_memory() -> None:
     last = fits[-1]
     assert last == Fit(1, 128, DECODE_TILES[-1], is_offloaded=True)
     assert list(last.smaller(1920, 1080)) == []
+
+
+def test_decode_tiles_are_smaller_than_the_frames() -> None:
+    first = next(Fit(2, None, DECODE_TILES[0]).smaller(320, 240))
+    assert first.decode_tile == 256  # 512 would decode both frames as wholes, as the first one does
 
 
 def test_tiles_are_smaller_than_the_frame() -> None:

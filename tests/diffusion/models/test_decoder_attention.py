@@ -1,5 +1,6 @@
 """Attention in the decoder is exact for small fields; for larger ones, its cost is bounded."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from vidx4.diffusion.models.decoder_attention import AttentionReach, attend, att
 from vidx4.diffusion.models.sd_x4 import SD_X4_DEFAULTS
 from vidx4.diffusion.options import Speed
 
-SMALL = AttentionReach(near=32 * 32, block=16, pool=4)
+SMALL = AttentionReach(near=32 * 32, block=16, pool=4, landmarks=50, samples=64)
 """A reach whose window is a part of small fields."""
 WHOLE = 4096
 STEP = 8
@@ -21,7 +22,9 @@ STEP = 8
 def num_keys(reach: AttentionReach, height: int, width: int) -> float:
     """Return how many keys each query of a field sees."""
     rows, columns = reach.window(height, width)
-    return rows * columns + (height * width - rows * columns) / reach.pool**2
+    if (rows, columns) == (height, width):
+        return height * width
+    return rows * columns + reach.landmarks + (height * width - rows * columns) / reach.pool**2
 
 
 @pytest.mark.parametrize(
@@ -91,3 +94,18 @@ def test_far_cells_weigh_as_much_as_their_latents() -> None:
     flat = F.scaled_dot_product_attention(flat_query, flat_key, flat_value)
     expected = flat.transpose(1, 2).reshape(query.shape)
     torch.testing.assert_close(attend(query, key, value, SMALL), expected, rtol=0, atol=1e-5)
+
+
+def test_latents_that_all_queries_attend_to_are_seen_from_afar() -> None:
+    """Attention may gather at few latents, whose cells hide them."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 16, 96, 80)
+    gathering = torch.zeros(96, 80, dtype=torch.bool)
+    gathering[5:90:23, 7:80:31] = True
+    query[:, 0] = 4
+    key[:, 0, gathering] = 12
+    flat = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
+    expected = F.scaled_dot_product_attention(*flat).transpose(1, 2).reshape(query.shape)
+    torch.testing.assert_close(attend(query, key, value, SMALL), expected, rtol=0, atol=0.05)
+    blind = replace(SMALL, landmarks=0)
+    assert (attend(query, key, value, blind) - expected).abs().mean() > 0.3

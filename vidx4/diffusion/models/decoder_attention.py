@@ -1,21 +1,27 @@
 """Attention in an autoencoder's decoder: to latents nearby one by one, to those far away in cells."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from math import ceil, sqrt
+from math import ceil, isqrt, sqrt
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_SAMPLES_AT_ONCE = 32
+_NOTHING = -60.0
+"""Logarithm of a weight that counts for nothing; float16 holds it times the root of the channels."""
 
 
 @dataclass(frozen=True)
 class AttentionReach:
     """How much of a field a query sees latent by latent, and how coarsely it sees the rest.
 
-    The number of keys of a query is `near` and the number of cells beyond. So a larger field never costs
-    less, and as the cells are those of the UNet's own attention, whose sides are eight pixels, decoding never
-    costs more than a third of 20 steps, whatever the size.
+    A query has `near` keys, the landmarks and the cells beyond. So a larger field never costs less, and as
+    the cells are those of the UNet's own attention, whose sides are eight pixels, decoding never costs more
+    than a third of 20 steps, whatever the size.
     """
 
     near: int = 320 * 240
@@ -25,6 +31,11 @@ class AttentionReach:
     """Side of a block of queries, which see the same keys, in latents; at most the square root of `near`."""
     pool: int = 8
     """Side of the cells that the rest of the field is seen in, in latents."""
+    landmarks: int = 4096
+    """Number of latents of the whole field that every query sees one by one: trained attention may gather at
+    few latents, which the mean of a cell would hide."""
+    samples: int = 256
+    """Number of queries, at least, that are asked for landmarks."""
 
     def covers(self, height: int, width: int) -> bool:
         """Return whether attention over a field of this size is exact."""
@@ -67,30 +78,90 @@ def _unflatten(x: Tensor, like: Tensor) -> Tensor:
 
 
 def attend_near_and_far(query: Tensor, key: Tensor, value: Tensor, reach: AttentionReach) -> Tensor:
-    """Attend to the latents of a window one by one, and to the means of cells of those outside; see `attend`.
+    """Attend to latents nearby and to landmarks one by one, and to means of cells of the rest; see `attend`.
 
     The windows of all blocks have the same size: at the edges of the field they are moved, not cut.
     """
     attended = torch.empty_like(query)
-    far_key, far_value = (F.avg_pool2d(x, reach.pool, ceil_mode=True) for x in (key, value))
-    # Cells at the bottom and right may be smaller; a divisor of 1 gives sums, here the latents in each cell.
-    cell_sizes = F.avg_pool2d(torch.ones_like(key[:, :1]), reach.pool, ceil_mode=True, divisor_override=1)
+    far = _Far.of(key, value, find_landmarks(query, key, reach), reach)
     sides = reach.window(*query.shape[2:])
     for top, left in product(*(range(0, side, reach.block) for side in query.shape[2:])):
         block = (..., slice(top, top + reach.block), slice(left, left + reach.block))
         rows, columns = map(_window, (top, left), sides, query.shape[2:], 2 * [reach])
         near_key, near_value = (_flatten(x[..., rows, columns]) for x in (key, value))
-        far_keys, far_values, sizes = (
-            _outside(x, _cells(rows, reach), _cells(columns, reach)) for x in (far_key, far_value, cell_sizes)
-        )
+        far_key, far_value, log_weights = far.outside(rows, columns)
         result = _attend_weighted(
             _flatten(query[block]),
-            torch.cat([near_key, far_keys], dim=2),
-            torch.cat([near_value, far_values], dim=2),
-            F.pad(sizes.log(), (0, 0, near_key.shape[2], 0)),
+            torch.cat([near_key, far_key], dim=2),
+            torch.cat([near_value, far_value], dim=2),
+            F.pad(log_weights, (0, 0, near_key.shape[2], 0)),
         )
         attended[block] = _unflatten(result, query[block])
     return attended
+
+
+def find_landmarks(query: Tensor, key: Tensor, reach: AttentionReach) -> Tensor:
+    """Return the places of the latents that a sample of queries attends to most, int64, (M,), row by row.
+
+    As the keys of a language model that most attention falls on are told by its sum (Zhang et al. 2023, H2O).
+    """
+    num_latents = query[0, 0].numel()
+    step = max(1, isqrt(num_latents // reach.samples))
+    sample = _flatten(query[..., step // 2 :: step, step // 2 :: step])[0, 0] / sqrt(query.shape[1])
+    keys = _flatten(key)[0, 0].T
+    # A few at a time, since each of them has a weight for every latent.
+    weights = keys.new_zeros(num_latents, dtype=torch.float32)
+    for some in sample.split(_SAMPLES_AT_ONCE):
+        weights += (some @ keys).float().softmax(dim=1).sum(0)
+    return weights.topk(min(reach.landmarks, num_latents)).indices
+
+
+@dataclass(frozen=True)
+class _Far:
+    """What is seen of a field beyond the window: landmarks, and means of cells of the other latents."""
+
+    places: tuple[Tensor, Tensor]
+    """Row and column of each landmark, (M,)."""
+    landmarks: tuple[Tensor, Tensor]
+    """Keys and values of the landmarks, (1, 1, M, C)."""
+    cells: tuple[Tensor, Tensor]
+    """Mean keys and values of the other latents of each cell, (1, C, h, w)."""
+    log_sizes: Tensor
+    """Logarithms of the numbers of the other latents in each cell, (1, 1, h, w)."""
+    pool: int
+
+    @classmethod
+    def of(cls, key: Tensor, value: Tensor, landmarks: Tensor, reach: AttentionReach) -> Self:
+        """Return what is seen of keys and values, (1, C, H, W), from afar."""
+        others = torch.ones_like(key[:, :1]).contiguous()
+        others.view(-1).index_fill_(0, landmarks, 0)
+        pooled = partial(F.avg_pool2d, kernel_size=reach.pool, ceil_mode=True)
+        shares = pooled(others)
+        # Cells at the bottom and right may be smaller; a divisor of 1 gives sums, here the size of each cell.
+        sizes = pooled(others, divisor_override=1).float()
+        cells = [pooled(x * others) / shares.clamp(min=reach.pool**-2) for x in (key, value)]
+        width = key.shape[3]
+        return cls(
+            (landmarks // width, landmarks % width),
+            (_flatten(key)[:, :, landmarks], _flatten(value)[:, :, landmarks]),
+            (cells[0], cells[1]),
+            sizes.log().clamp(min=_NOTHING).to(key.dtype),
+            reach.pool,
+        )
+
+    def outside(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return keys and values outside a window, (1, 1, N, C), and logarithms of weights, (1, 1, N, 1)."""
+        is_near = torch.ones_like(self.places[0], dtype=torch.bool)
+        for place, near in zip(self.places, (rows, columns), strict=True):
+            is_near &= (place >= near.start) & (place < near.stop)
+        weights = _NOTHING * is_near.to(self.log_sizes.dtype)[None, None, :, None]
+        cells = [
+            _outside(x, _cells(rows, self.pool), _cells(columns, self.pool))
+            for x in (*self.cells, self.log_sizes)
+        ]
+        fields = zip((*self.landmarks, weights), cells, strict=True)
+        key, value, log_weights = (torch.cat(field, dim=2) for field in fields)
+        return key, value, log_weights
 
 
 def _window(start: int, side: int, length: int, reach: AttentionReach) -> slice:
@@ -101,9 +172,9 @@ def _window(start: int, side: int, length: int, reach: AttentionReach) -> slice:
     return slice(first, length if length - stop < reach.pool else stop)
 
 
-def _cells(latents: slice, reach: AttentionReach) -> slice:
+def _cells(latents: slice, pool: int) -> slice:
     """Return the cells of a range of latents, which begins and ends at the edges of cells."""
-    return slice(latents.start // reach.pool, -(-latents.stop // reach.pool))
+    return slice(latents.start // pool, -(-latents.stop // pool))
 
 
 def _outside(cells: Tensor, rows: slice, columns: slice) -> Tensor:
