@@ -1,6 +1,7 @@
 """Copies between the host's memory and a GPU's, for which the host does not wait."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,16 +31,20 @@ class Downloads:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._device = device
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        return torch.cuda.Stream(self._device)
 
     def start(self, frames: Sequence[Tensor]) -> "Download":
         """Begin to copy frames of one shape and type, (3, H, W) each; a CPU has them at once."""
-        if self._stream is None:
+        if self._device.type != "cuda":
             return Download(torch.stack([*frames]).cpu())
         # Encoders take pixel after pixel: to rearrange them takes a core longer than converting the colours.
         packed = [frame.permute(1, 2, 0).contiguous() for frame in frames]
         data = _pinned((len(packed), *packed[0].shape), packed[0].dtype)
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             for place, frame in zip(data, packed, strict=True):
                 place.copy_(frame, non_blocking=True)

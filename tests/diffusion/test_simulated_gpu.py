@@ -76,7 +76,7 @@ def check(upscaler: Upscaler, frames: FrameBatch, state: ShotState | None = None
     return upscaled.state
 
 
-@pytest.mark.parametrize("speed", Speed)
+@pytest.mark.parametrize("speed", SPEEDS)
 def test_each_speed_with_its_own_steps(speed: Speed, gpu: SimulatedGPU, loaded: Loaded) -> None:
     upscaler = loaded(speed=speed)
     assert upscaler.settings.num_inference_steps == SPEEDS[speed]
@@ -84,7 +84,7 @@ def test_each_speed_with_its_own_steps(speed: Speed, gpu: SimulatedGPU, loaded: 
     assert all(gpu.operations[stage] > 0 for stage in ("denoise", "decode"))
 
 
-@pytest.mark.parametrize(("speed", "scheduler", "dtype"), [*product(Speed, Scheduler, DTYPES)])
+@pytest.mark.parametrize(("speed", "scheduler", "dtype"), [*product(SPEEDS, Scheduler, DTYPES)])
 def test_each_speed_scheduler_and_precision(
     speed: Speed, scheduler: Scheduler, dtype: str, gpu: SimulatedGPU, loaded: Loaded
 ) -> None:
