@@ -7,11 +7,12 @@ python -m scripts.bench pipeline [--clip VIDEO] [--model NAME]         the whole
 python -m scripts.bench scale                      time and memory against frames, pixels, tiles and batches
 python -m scripts.bench memory                     large frames of sd-x4 in a limited memory
 python -m scripts.bench operations [--sizes 320x240 ...]               what a frame of sd-x4 takes, counted
+python -m scripts.bench plan [--sizes 320x240 ...]                     how frames of sd-x4 fit GPUs, simulated
 python -m scripts.bench cluster [--workers 1 2] [--minutes 1 5]        a job on Ray against one without
 
 Each is a module of this package, which says more. Each takes `--out FOLDER`, and less than eight minutes on
-two cores. All but `temporal`, `compact` and `operations` take `--device`; all of those but `cluster` take
-`--dtype`.
+two cores. All but `temporal`, `compact`, `operations` and `plan` take `--device`; all of those but
+`cluster` take `--dtype`.
 """
 
 import argparse
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "scale": "time and memory against frames, pixels, tiles and batches",
     "memory": "large frames of sd-x4 in a limited memory",
     "operations": "what a frame of sd-x4 takes at its real size, counted",
+    "plan": "how sd-x4 cuts up frames to fit GPUs, simulated, and what diffusers would take",
     "cluster": "a job on Ray against one without",
 }
 """Names of modules, each with a `run(arguments)`, which are imported only when they run."""
@@ -48,7 +50,7 @@ def new_parser() -> argparse.ArgumentParser:
     parts["temporal"].add_argument("--frames", type=int, default=24)
     parts["temporal"].add_argument("--clip", type=Path, default=SAMPLES / "nasa.mp4")
     parts["compact"].add_argument("--frames", type=int, default=6)
-    for name in ("denoiser", "operations"):
+    for name in ("denoiser", "operations", "plan"):
         parts[name].add_argument("--sizes", nargs="+", type=size, help="such as 128x128")
     parts["denoiser"].add_argument("--steps", type=int, help="default: 20, on a CPU 2")
     parts["pipeline"].add_argument("--clip", type=Path, default=SAMPLES / "london.mp4")

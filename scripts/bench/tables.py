@@ -43,6 +43,12 @@ class Row:
     """Operations of denoising, in T (10**12), two per multiply-add."""
     decoding_operations: float | None = None
     """Operations of decoding, in T."""
+    finishing_operations: float | None = None
+    """Operations of all the rest, in T; only products of matrices and convolutions count."""
+    planned_memory: float | None = None
+    """Memory that the program reckons with, in GB."""
+    simulated_memory: float | None = None
+    """Peak memory of a simulated GPU, in GB."""
     peak_memory: int | None = None
     """Peak memory of the process, or on the GPU, in bytes."""
 
@@ -58,6 +64,9 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "frames_per_second": ("frames/s", "{:.3g}".format),
     "denoising_operations": ("denoising (T)", "{:.0f}".format),
     "decoding_operations": ("decoding (T)", "{:.0f}".format),
+    "finishing_operations": ("finishing (T)", "{:.2g}".format),
+    "planned_memory": ("plan (GB)", "{:.1f}".format),
+    "simulated_memory": ("simulated peak (GB)", "{:.1f}".format),
     "denoising": ("of it denoising", "{:.3f}".format),
     "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),

@@ -30,17 +30,18 @@ def attend(gpu: "SimulatedGPU") -> Callable[..., Tensor]:
     ) -> Tensor:
         if not isinstance(query, FakeTensor):
             return original(query, key, value, attn_mask, **options)
+        causal, scale = options.get("is_causal", False), options.get("scale")
         kernel = _kernel(query, attn_mask)
-        scale = {"scale": options.get("scale")}
-        causal = options.get("is_causal", False)
         if kernel == "flash":
-            return _flash(query, key, value, causal, scale["scale"])
+            return _flash(query, key, value, causal, scale)
         if kernel == "efficient":
-            _count_sums(gpu, query)
+            rest: tuple[Any, ...] = (attn_mask, False, 0.0, causal)
             efficient = aten._scaled_dot_product_efficient_attention
-            return efficient(query, key, value, attn_mask, False, 0.0, causal, **scale)[0]  # type: ignore[no-any-return]
-        math = aten._scaled_dot_product_attention_math
-        return math(query, key, value, attn_mask, 0.0, causal, **scale)[0]  # type: ignore[no-any-return]
+            result: Tensor = efficient(query, key, value, *rest, scale=scale)[0]
+            gpu.memory.need(_sums(query), gpu.current_stage)
+            return result
+        rest = (attn_mask, 0.0, causal)
+        return aten._scaled_dot_product_attention_math(query, key, value, *rest, scale=scale)[0]  # type: ignore[no-any-return]
 
     return scaled_dot_product_attention
 
@@ -60,6 +61,7 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float
     return result[..., :num_channels]
 
 
-def _count_sums(gpu: "SimulatedGPU", query: Tensor) -> None:
-    if query.dtype != torch.float32 and query.shape[-1] > _ACCUMULATED_IN_REGISTERS:
-        gpu.memory.need(torch.float32.itemsize * query.numel(), gpu.current_stage)
+def _sums(query: Tensor) -> int:
+    """Return the bytes in which the memory-efficient kernel sums up."""
+    in_registers = query.dtype == torch.float32 or query.shape[-1] <= _ACCUMULATED_IN_REGISTERS
+    return 0 if in_registers else torch.float32.itemsize * query.numel()

@@ -34,13 +34,10 @@ def patched_cuda(gpu: "SimulatedGPU") -> Iterator[None]:
 
 def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
     major, minor = gpu.capability
-    properties = SimpleNamespace(
-        name=gpu.name,
-        total_memory=gpu.total_memory,
-        major=major,
-        minor=minor,
-        multi_processor_count=28,
-    )
+
+    def properties(_: Any = None) -> SimpleNamespace:
+        memory = {"total_memory": gpu.total_memory, "multi_processor_count": 28}
+        return SimpleNamespace(name=gpu.name, major=major, minor=minor, **memory)
 
     def set_memory_fraction(fraction: float, device: Any = None) -> None:
         if device is not None and torch.device(device).index is None:
@@ -58,7 +55,7 @@ def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
         "current_device": lambda: 0,
         "set_device": lambda _: None,
         "get_device_name": lambda _=None: gpu.name,
-        "get_device_properties": lambda _=None: properties,
+        "get_device_properties": properties,
         "get_device_capability": lambda _=None: gpu.capability,
         "get_arch_list": lambda: [f"sm_{major}{minor}"],
         "mem_get_info": lambda _=None: (

@@ -20,6 +20,8 @@ class Indexed(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is torch.device:
+            return func(*args, **(kwargs or {}))
         kwargs = {key: _with_index(value) for key, value in (kwargs or {}).items()}
         return func(*map(_with_index, args), **kwargs)
 

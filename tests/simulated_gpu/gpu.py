@@ -1,5 +1,6 @@
 """The simulated device: operations on it, and what it counts."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +18,12 @@ from tests.simulated_gpu.functions import Indexed, without_guard
 from tests.simulated_gpu.masks import Masks
 from tests.simulated_gpu.meters import Memory, is_on_gpu, num_bytes
 from tests.simulated_gpu.models import without_weights
+from tests.simulated_gpu.offloading import patched_offloading
 from tests.simulated_gpu.stages import patched_stages
 
 aten = torch.ops.aten
+_LARGE = 1 << 22
+"""Numbers above which made-up ones take no memory."""
 
 
 class SimulatedGPU:
@@ -52,10 +56,13 @@ class SimulatedGPU:
         self.fake_mode = _FakeMode(allow_non_fake_inputs=True)
 
     def __enter__(self) -> Self:
+        if torch.cuda.is_available():
+            raise RuntimeError("There is a GPU, or one is simulated already.")
         with ExitStack() as stack:
             stack.enter_context(without_guard())
             stack.enter_context(patched_cuda(self))
             stack.enter_context(without_weights(self.fake_mode))
+            stack.enter_context(patched_offloading())
             stack.enter_context(patched_stages(self.stage))
             stack.enter_context(_Dispatch(self))
             stack.enter_context(Indexed())
@@ -118,6 +125,7 @@ class _Dispatch(TorchDispatchMode):
             return func(*args, **kwargs)
         if (to_host := _TO_HOST.get(func)) is not None and _is_to_host(func, args, kwargs):
             return to_host(self._gpu, args, kwargs)
+        _check_types(func, args)
         args = self._masks.resolved(func, args)
         result = self._gpu.fake_mode.dispatch(func, types, args, kwargs)
         self._masks.follow(func, args, kwargs, result)
@@ -135,6 +143,14 @@ class _Dispatch(TorchDispatchMode):
             gpu.wait()
 
 
+def _check_types(func: Any, args: tuple[Any, ...]) -> None:
+    """Raise the error of a GPU's kernels for operands of different types, which shapes alone don't show."""
+    if func._overloadpacket in flop_registry or func in _OF_ONE_TYPE:
+        types = {each.dtype for each in args if isinstance(each, Tensor)}
+        if len(types) > 1:
+            raise RuntimeError(f"{func} expected operands of the same dtype, got {types}.")
+
+
 def _is_to_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether an operation that may copy to the host does so."""
     if func is aten._to_copy.default:
@@ -146,7 +162,9 @@ def _is_to_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
 
 
 def _made_up(shape: Any, dtype: torch.dtype) -> Tensor:
-    return torch.full(shape, dtype == torch.bool, dtype=dtype)
+    number = torch.full((), dtype == torch.bool, dtype=dtype)
+    # Large ones, which nobody writes into, take no memory.
+    return number.expand(shape) if math.prod(shape) > _LARGE else number.expand(shape).clone()
 
 
 def _copied(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -177,10 +195,10 @@ def _read(gpu: SimulatedGPU, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
     return _made_up((), args[0].dtype).item()
 
 
-def _compared(gpu: SimulatedGPU, _: tuple[Any, ...], __: dict[str, Any]) -> bool:
+def _compared(gpu: SimulatedGPU, args: tuple[Any, ...], _: dict[str, Any]) -> bool:
     """Simulate `torch.equal`: made-up numbers differ, so that work that equality saves is not saved."""
     gpu.wait()
-    return False
+    return args[0] is args[1]
 
 
 _TO_HOST: dict[Any, Callable[[SimulatedGPU, tuple[Any, ...], dict[str, Any]], Any]] = {
@@ -190,5 +208,9 @@ _TO_HOST: dict[Any, Callable[[SimulatedGPU, tuple[Any, ...], dict[str, Any]], An
     aten.equal.default: _compared,
 }
 """Operations that may hand something to the host."""
+_OF_ONE_TYPE = frozenset(
+    {aten.native_group_norm.default, aten.native_layer_norm.default, aten.grid_sampler_2d.default}
+)
+"""Operations, besides products, whose operands must be of one type."""
 _WAITING = frozenset({aten.nonzero.default, aten.masked_select.default, aten.repeat_interleave.Tensor})
 """Operations that wait for the device to know the shape of their result."""

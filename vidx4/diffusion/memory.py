@@ -1,14 +1,17 @@
 """Work out how much memory there is for a model, and how to cut frames up to fit it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import psutil
 import torch
 
 from vidx4.diffusion.host import available_memory, total_memory
+from vidx4.diffusion.tiles import tile_boxes
 from vidx4.errors import MemoryLimitError
+from vidx4.frames import SCALE
 from vidx4.syntax import format_disk
 
 DECODE_TILES = (2048, 1024, 512, 256, 128, 96, 64)
@@ -16,25 +19,42 @@ DECODE_TILES = (2048, 1024, 512, 256, 128, 96, 64)
 the smallest. On a GPU, the larger the faster: the first is a whole frame in all but name."""
 HOST_DECODE_TILE = 128
 """The one of them that is tried first on a CPU."""
-TILES = (768, 512, 384, 256, 192, 128)
-"""Sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
+TILES = (1280, 1024, 768, 512, 384, 256, 192, 128)
+"""Greatest sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
 
 HOST_BYTES = 450 * 2**20
 """Bytes of a process on a CPU before its first frame: Python and its libraries."""
 HOST_BYTES_PER_PIXEL = 5600
 """Bytes that decoding, encoding and the frames between take for a low-resolution pixel; measured at 320x240
 (H.264)."""
-FINISHING_BYTES_PER_PIXEL = 4000
-"""Bytes that finishing a picture takes for a low-resolution pixel; measured at 640x480 on a CPU."""
-FRAME_BYTES_PER_PIXEL = 400
-"""Bytes of the noise, latents and pixels of a frame in a batch, for a low-resolution pixel; counted."""
-LEAST_BYTES_PER_PIXEL = 2400
-"""Bytes that a picture takes at least for a low-resolution pixel, whatever the model: finishing works on
-whole frames; measured on a CPU with `compact`, which takes 2420 to 5780 at 640x480."""
+HOST_FINISHING_BYTES_PER_PIXEL = 4000
+"""Bytes that finishing a picture takes on a CPU for a low-resolution pixel; measured at 640x480."""
+HOST_FRAME_BYTES_PER_PIXEL = 400
+"""Bytes of the noise, latents and pixels of a frame in a batch on a CPU, for a low-resolution pixel; counted."""
+HOST_LEAST_BYTES_PER_PIXEL = 2400
+"""Bytes that a picture takes at least on a CPU for a low-resolution pixel, whatever the model: finishing works
+on whole frames; measured with `compact`, which takes 2420 to 5780 at 640x480."""
+
+# What a GPU takes is counted on a simulated one (`tests.simulated_gpu`), not measured on a real one.
+PICTURE_BYTES_PER_PIXEL = 3 * SCALE**2 * 4
+"""Bytes of a picture in float32, for a low-resolution pixel."""
+FRAME_BYTES_PER_PIXEL = 160
+"""Bytes of the noise, latents and source pixels of a frame in a batch, for a low-resolution pixel."""
+FINISHING_BYTES_PER_PIXEL = 640
+"""Bytes that finishing a picture takes besides those of the frame and its picture, for a low-resolution pixel."""
+WORKSPACE_BYTES = 128 * 2**20
+"""Bytes that CUDA's libraries take for their work: 8 to 32 MiB for products of matrices, and what the
+algorithms of convolutions ask for. Assumed, since the simulation does not show it."""
+FRAGMENTATION = 0.05
+"""Share of the tensors' bytes that lie idle between them: PyTorch hands out blocks of whole MiB, and one that is
+free does not always fit. Assumed, since the simulation does not show it."""
+CONTEXT_BYTES = 512 * 2**20
+"""Bytes of a GPU that a process takes for the driver and the code of kernels, which PyTorch does not count.
+Assumed; NVIDIA documents no number."""
 SHARE_OF_DEVICE = 0.9
 """Share of a device's memory that a job may use; the rest is for others."""
-LARGEST_LAYERS = 100 * 2**20
-"""Bytes of weights that are on the device at a time when weights are offloaded."""
+_FINISHED = PICTURE_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL + FINISHING_BYTES_PER_PIXEL
+_HOST_FINISHED = HOST_FINISHING_BYTES_PER_PIXEL + HOST_FRAME_BYTES_PER_PIXEL
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class Fit:
     batch_size: int
     """Number of frames that are denoised together."""
     tile_size: int | None
-    """Side of the tiles that are denoised independently, in low-resolution pixels; None for whole frames."""
+    """Greatest side of tiles that are denoised independently, in low-resolution pixels; None for whole frames."""
     decode_tile: int | None = None
     """Side of a square that bounds what is decoded at once, in latents; None for a model without tiles."""
     is_offloaded: bool = False
@@ -66,11 +86,28 @@ class Fit:
                 yield (fit := replace(fit, decode_tile=size))
         while fit.batch_size > 1:
             yield (fit := replace(fit, batch_size=fit.batch_size // 2))
-        for size in TILES:
+        for size in _tile_sizes(width, height):
             if size < (fit.tile_size or max(width, height)):
                 yield (fit := replace(fit, tile_size=size))
         if not fit.is_offloaded:
             yield replace(fit, is_offloaded=True)
+
+    def choices(self, width: int, height: int) -> Iterator["Fit"]:
+        """Yield all fits that take no more memory in any respect, those that cost the least time first.
+
+        Args:
+            width: width of a frame, in low-resolution pixels.
+            height: height of a frame, in low-resolution pixels.
+        """
+        sides = [size for size in _tile_sizes(width, height) if size < (self.tile_size or max(width, height))]
+        batches = [self.batch_size >> i for i in range(self.batch_size.bit_length())]
+        num_latents = self.batch_size * width * height
+        pieces = [size for size in DECODE_TILES if size < (self.decode_tile or 0) and size**2 < num_latents]
+        for is_offloaded, tile_size in product(sorted({self.is_offloaded, True}), [self.tile_size, *sides]):
+            # Smaller tiles are for frames that don't fit one at a time.
+            sizes = batches if tile_size == self.tile_size else [1]
+            for batch_size, decode_tile in product(sizes, [self.decode_tile, *pieces]):
+                yield Fit(batch_size, tile_size, decode_tile, is_offloaded)
 
     def difference(self, before: "Fit") -> str:
         """Describe in a few words how this differs from another fit."""
@@ -85,6 +122,17 @@ class Fit:
         )
 
 
+def _tile_sizes(width: int, height: int) -> list[int]:
+    """Return the sizes of tiles from large to small, without those that smaller ones beat in pixels, too."""
+    chosen: list[int] = []
+    fewest = math.inf
+    for size in reversed(TILES):
+        num_pixels = sum(box.area for box in tile_boxes(height, width, size))
+        if num_pixels < fewest:
+            chosen, fewest = [size, *chosen], num_pixels
+    return chosen
+
+
 def capacity(device: torch.device, limit: int | None) -> int:
     """Return how many bytes a job may use.
 
@@ -95,7 +143,7 @@ def capacity(device: torch.device, limit: int | None) -> int:
         device: a GPU, or the CPU, whose memory is the host's.
         limit: bytes that the user allows; None for most of the device's memory.
     """
-    most = int(SHARE_OF_DEVICE * _total(device))
+    most = int(SHARE_OF_DEVICE * _total(device)) - (CONTEXT_BYTES if device.type == "cuda" else 0)
     return most if limit is None else min(most, limit)
 
 
@@ -125,11 +173,11 @@ def check_size(device: torch.device, width: int, height: int) -> None:
     """
     is_on_host = device.type == "cpu"
     total = _total(device) + (int(psutil.swap_memory().total) if is_on_host else 0)
-    base = HOST_BYTES if is_on_host else 0
-    needed = base + width * height * LEAST_BYTES_PER_PIXEL
+    base = HOST_BYTES if is_on_host else CONTEXT_BYTES
+    needed = base + width * height * (HOST_LEAST_BYTES_PER_PIXEL if is_on_host else _FINISHED)
     if needed <= total:
         return
-    each = HOST_BYTES_PER_PIXEL + FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL
+    each = HOST_BYTES_PER_PIXEL + _HOST_FINISHED if is_on_host else _FINISHED
     reduced = math.sqrt(max(0.0, SHARE_OF_DEVICE * total - base) / each / (width * height))
     fitting = f"{max(1, int(width * reduced))}x{max(1, int(height * reduced))}"
     memory = f"{format_disk(total)} of {device} memory{' and swap' if is_on_host else ''}"
@@ -144,60 +192,3 @@ def enforce(device: torch.device, limit: int) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """The memory that a model and its frames take on a device; measured, except for the weights."""
-
-    denoiser: int
-    """Bytes of the denoiser's weights."""
-    autoencoder: int
-    """Bytes of the autoencoder's weights, which are never offloaded."""
-    bytes_per_pixel: int
-    """Bytes that denoising takes for a low-resolution pixel of a frame."""
-    decode_bytes: Callable[[int, int, int], int] | None
-    """Bytes that decoding takes, by the side of a decode tile, the number of frames decoded at once, and the
-    latents of each; None for a model without decode tiles, whose decoding takes no more than finishing."""
-    is_lessened_by_tiles: bool
-    """Whether tiles save memory: not if finishing, which works on whole frames, takes more than denoising."""
-    is_on_host: bool
-    """Whether the device's memory is also that of the program, of decoding and of encoding."""
-
-    def needed(self, fit: Fit, width: int, height: int) -> int:
-        """Return how many bytes a batch takes in all, including the weights.
-
-        Args:
-            fit: how frames are cut up.
-            width: width of a frame, in low-resolution pixels.
-            height: height of a frame, in low-resolution pixels.
-        """
-        num_frames, num_pixels = fit.batch_size, width * height
-        if fit.tile_size is not None and self.is_lessened_by_tiles:
-            num_frames, num_pixels = 1, min(fit.tile_size, width) * min(fit.tile_size, height)
-        denoising = num_frames * num_pixels * self.bytes_per_pixel
-        decoding = self._decoding(fit, num_frames, num_pixels)
-        frames = width * height * (FINISHING_BYTES_PER_PIXEL + FRAME_BYTES_PER_PIXEL * fit.batch_size)
-        return self._weights(fit) + self._host(width * height) + frames + max(denoising, decoding)
-
-    def _decoding(self, fit: Fit, num_frames: int, num_pixels: int) -> int:
-        if self.decode_bytes is None or fit.decode_tile is None:
-            return 0
-        return self.decode_bytes(fit.decode_tile, num_frames, num_pixels)
-
-    def _weights(self, fit: Fit) -> int:
-        # On a CPU, offloading moves nothing: the host's memory is the device's.
-        is_saved = fit.is_offloaded and not self.is_on_host
-        return self.autoencoder + (min(LARGEST_LAYERS, self.denoiser) if is_saved else self.denoiser)
-
-    def _host(self, num_pixels: int) -> int:
-        return HOST_BYTES + num_pixels * HOST_BYTES_PER_PIXEL if self.is_on_host else 0
-
-    def fitted(self, preferred: Fit, width: int, height: int, available: int) -> Fit:
-        """Return the preferred fit, or the next smaller one that takes no more than the available bytes.
-
-        If none does, it is the one that takes the least.
-        """
-        fits = [preferred, *preferred.smaller(width, height)]
-        least = min(fits, key=lambda fit: self.needed(fit, width, height))
-        return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)

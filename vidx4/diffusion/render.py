@@ -1,7 +1,7 @@
 """Consecutive frames -> finished frames, four times larger; what is unchanged is not computed again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -12,7 +12,7 @@ from vidx4.diffusion.finish import FINISH_REACH, finish
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
-from vidx4.diffusion.tiles import blend, tile_boxes
+from vidx4.diffusion.tiles import blend, overlap_of, tile_boxes
 from vidx4.frames import SCALE, Box
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.propagation import Link, Propagation
@@ -32,6 +32,7 @@ class ShotRenderer(ABC):
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
         self._device = components.device
+        self._size_multiple = components.size_multiple
 
     def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[ShotState]:
         """Yield the state after each frame, which holds the enlarged frame.
@@ -192,15 +193,15 @@ class TileRenderer(ShotRenderer):
 
     def _tiled(self, frame: Followed, state: ShotState | None) -> ShotState:
         assert self._settings.tile_size is not None
-        size, overlap = self._settings.tile_size, self._settings.tile_size // 4
-        boxes = tile_boxes(frame.low_res, size, overlap)
+        size = self._settings.tile_size
+        overlap, boxes = overlap_of(size), tile_boxes(*frame.low_res.shape[1:], size, self._size_multiple)
         warp, past = self._warp(frame), self._past(frame, state)
         kept = [None] * len(boxes) if state is None else _kept(frame, boxes, state)
-        tiles = [
+        tiles = (
             self._tile(frame, box, state, warp, past) if tile is None else tile
             for box, tile in zip(boxes, kept, strict=True)
-        ]
-        new = Tiles(*(torch.stack(fields) for fields in zip(*tiles, strict=True)))
+        )
+        new = _stacked(tiles, len(boxes))
         whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
         latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None
@@ -221,15 +222,31 @@ class TileRenderer(ShotRenderer):
         return pixels[0], tie.latents[0] if tie.steps else empty, empty if hidden is None else hidden[0]
 
 
+def _stacked(tiles: Iterable[tuple[Tensor, ...]], num_tiles: int) -> Tiles:
+    """Return the fields of all tiles, each of which is put in its place as it comes: none exists twice."""
+    stacked: list[Tensor] = []
+    for index, fields in enumerate(tiles):
+        stacked = stacked or [field.new_empty(num_tiles, *field.shape) for field in fields]
+        for whole, field in zip(stacked, fields, strict=True):
+            whole[index] = field
+    return Tiles(*stacked)
+
+
 def _kept(frame: Followed, boxes: Sequence[Box], state: ShotState) -> Sequence[tuple[Tensor, ...] | None]:
     """Return the last frame's tiles whose input is unchanged; None in place of the others."""
-    if frame.changed is None or state.tiles is None:
+    if frame.changed is None or state.tiles is None or not _are_cut(state.tiles, boxes):
         return [None] * len(boxes)
     changed = [bool(frame.changed[box.slices].any()) for box in boxes]
     return [
         None if is_changed else tile
         for is_changed, tile in zip(changed, zip(*state.tiles, strict=True), strict=True)
     ]
+
+
+def _are_cut(tiles: Tiles, boxes: Sequence[Box]) -> bool:
+    """Return whether the last frame was cut like this one: not if memory ran out since, and tiles shrank."""
+    height, width = (side // SCALE for side in tiles.pixels.shape[-2:])
+    return len(tiles.pixels) == len(boxes) and (height, width) == (boxes[0].height, boxes[0].width)
 
 
 def make_renderer(components: Components, settings: Settings) -> ShotRenderer:

@@ -7,6 +7,7 @@ from vidx4.diffusion.compiling import why_not_compile
 from vidx4.diffusion.models.components import Components, ModelDefaults
 from vidx4.diffusion.options import AutoLevel, Scheduler, Speed, UpscaleOptions
 from vidx4.diffusion.schedulers import is_deterministic
+from vidx4.diffusion.tiles import overlap_of
 from vidx4.errors import OptionError
 from vidx4.temporal.mode import Temporal
 
@@ -74,7 +75,9 @@ class Settings:
     def by_option(self) -> dict[str, Any]:
         """Return the settings by their names on the command line, without the dashes in front."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
-        return {"steps": settings.pop("num-inference-steps"), **settings}
+        # Tiles are cut according to both. A job with another overlap was begun before tiles were of equal size.
+        overlap = None if self.tile_size is None else overlap_of(self.tile_size)
+        return {"steps": settings.pop("num-inference-steps"), **settings, "tile-overlap": overlap}
 
     @property
     def ties(self) -> dict[int, float]:

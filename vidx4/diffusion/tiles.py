@@ -1,6 +1,6 @@
-"""Cut a field into overlapping tiles, and blend tiles into a field."""
+"""Cut a frame into overlapping tiles, and blend tiles into a frame."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
@@ -9,49 +9,51 @@ from torch import Tensor
 from vidx4.frames import Box
 
 
-def spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Return the fewest spans `[start, stop)` of equal size that cover a length and overlap.
+LEAST_OVERLAP = 4
+"""Tiles overlap by at least one of so many parts of their greatest side, over which one fades into another."""
+
+
+def overlap_of(size: int) -> int:
+    """Return the least overlap of adjacent tiles, by their greatest side."""
+    return size // LEAST_OVERLAP
+
+
+def spans(length: int, size: int, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:
+    """Return the fewest spans `[start, stop)` that cover a length and overlap, all equal and as short as can be.
 
     Args:
         length: the length to cover.
-        size: the length of a span; if it is not less than `length`, one span covers everything.
+        size: the greatest length of a span; if it is not less than `length`, one span covers everything.
         overlap: the least overlap of adjacent spans, less than `size`.
+        multiple: number of which the length of several spans is a multiple, as is `size`.
 
     Raises:
-        ValueError: the overlap is negative, or not less than the size.
+        ValueError: the overlap is negative, or not less than the size, which is not a multiple.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"overlap must be in [0, {size}), got {overlap}")
+    if size % multiple:
+        raise ValueError(f"size must be a multiple of {multiple}, got {size}")
     if length <= size:
         return [(0, length)]
     num_spans = -(-(length - overlap) // (size - overlap))
-    starts = (i * (length - size) // (num_spans - 1) for i in range(num_spans))
-    return [(start, start + size) for start in starts]
+    side = -(-(length + (num_spans - 1) * overlap) // num_spans)
+    side += -side % multiple
+    starts = (i * (length - side) // (num_spans - 1) for i in range(num_spans))
+    return [(start, start + side) for start in starts]
 
 
-def tile_boxes(field: Tensor, size: int, overlap: int) -> list[Box]:
-    """Return tiles of one size that cover a field, (..., H, W), row by row; see `spans`."""
-    rows, columns = (spans(side, size, overlap) for side in field.shape[-2:])
-    return [Box(*row, *column) for row, column in product(rows, columns)]
-
-
-def map_tiles(
-    function: Callable[[Tensor], Tensor], field: Tensor, size: int, overlap: int, scale: int
-) -> Tensor:
-    """Apply a function tile by tile, and blend the results where tiles overlap.
+def tile_boxes(height: int, width: int, size: int, multiple: int = 1) -> list[Box]:
+    """Return the tiles that a frame is cut into, all of one size, row by row.
 
     Args:
-        function: a function from (N, C, h, w) to (N, D, scale h, scale w).
-        field: the field to cut into tiles, (N, C, H, W).
-        size: the side of a tile, in pixels of `field`.
-        overlap: the least overlap of adjacent tiles, in pixels of `field`.
-        scale: pixels of the result per pixel of `field`, along each side.
-
-    Returns:
-        The blended results, float32 on the device of `field`, (N, D, scale H, scale W).
+        height: height of the frame.
+        width: width of the frame.
+        size: the greatest side of a tile.
+        multiple: number of which the sides of tiles are multiples, as is `size`.
     """
-    boxes = tile_boxes(field, size, overlap)
-    return blend((function(field[..., *box.slices]) for box in boxes), boxes, overlap, scale)
+    rows, columns = (spans(side, size, overlap_of(size), multiple) for side in (height, width))
+    return [Box(*row, *column) for row, column in product(rows, columns)]
 
 
 def blend(tiles: Iterable[Tensor], boxes: Sequence[Box], overlap: int, scale: int) -> Tensor:

@@ -20,17 +20,9 @@ from vidx4.diffusion.device import (
     is_out_of_memory,
     keep_host_memory,
 )
-from vidx4.diffusion.memory import (
-    DECODE_TILES,
-    HOST_DECODE_TILE,
-    Fit,
-    Footprint,
-    capacity,
-    check_size,
-    enforce,
-    free,
-)
-from vidx4.diffusion.models.components import Components, num_bytes
+from vidx4.diffusion.footprint import Footprint, footprint_of
+from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
+from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.render import make_renderer
@@ -162,17 +154,7 @@ class Upscaler:
     @property
     def footprint(self) -> Footprint:
         """Memory that the model takes on its device with these settings."""
-        components, settings = self.components, self.settings
-        prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
-        num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
-        return Footprint(
-            denoiser=num_bytes(components.unet),
-            autoencoder=0 if autoencoder is None else num_bytes(autoencoder.vae),
-            bytes_per_pixel=num_rows * components.values_per_pixel * components.unet.dtype.itemsize,
-            decode_bytes=None if autoencoder is None else autoencoder.decode_bytes,
-            is_lessened_by_tiles=components.is_lessened_by_tiles,
-            is_on_host=self._is_on_host,
-        )
+        return footprint_of(self.components, self.settings)
 
     def _preferred_fit(self, batch_size: int) -> Fit:
         """Return how frames are cut up if there is enough memory."""

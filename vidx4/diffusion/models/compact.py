@@ -52,7 +52,8 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
         # nothing on a CPU: at 320x240 a frame takes 0.124 s alone, and 0.142 to 0.151 s in batches
         # (`scripts.bench scale`).
         batch_pixels=1,
-        values_per_pixel=2000,
+        values_per_pixel=1600,
+        host_values_per_pixel=2000,
         is_lessened_by_tiles=False,
         defaults=COMPACT_DEFAULTS,
     )

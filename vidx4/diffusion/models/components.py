@@ -78,9 +78,11 @@ class Components:
     batch_pixels: int
     """Number of low-resolution pixels that are fastest to denoise at once."""
     values_per_pixel: int
-    """Numbers that `denoiser` holds at its peak for a low-resolution pixel; measured on a CPU."""
+    """Numbers that `denoiser` holds on a GPU at its peak for a low-resolution pixel; counted by simulation."""
+    host_values_per_pixel: int
+    """The same on a CPU; measured."""
     is_lessened_by_tiles: bool
-    """Whether tiles take less memory than whole frames; measured on a CPU."""
+    """Whether tiles take less memory than whole frames."""
     defaults: Mapping[Speed, ModelDefaults]
     """Default values of the options for each speed."""
 

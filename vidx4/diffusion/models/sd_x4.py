@@ -72,7 +72,8 @@ def load_stable_diffusion(
         operations_per_pixel=69e6,
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
-        values_per_pixel=8000,
+        values_per_pixel=3950,
+        host_values_per_pixel=8000,
         is_lessened_by_tiles=True,
         defaults=SD_X4_DEFAULTS,
     )
@@ -109,7 +110,9 @@ def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: b
         return embeds
 
     with torch.inference_mode():
-        return PromptEmbeds(encode(settings.prompt), encode(settings.negative_prompt))
+        positive = encode(settings.prompt)
+        is_same = settings.negative_prompt == settings.prompt
+        return PromptEmbeds(positive, positive if is_same else encode(settings.negative_prompt))
 
 
 def _check_text(folder: Path, tokenizer: Any, encoder: Any, width: int) -> None:
