@@ -222,3 +222,11 @@ def test_a_card_without_memory_is_an_error_of_one_sentence(monkeypatch: pytest.M
     measure_card.cache_clear()
     with pytest.raises(MemoryLimitError, match="too little free memory"):
         measure_card(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("number", [1, CLIP, FILM])
+def test_a_texture_leaves_only_the_model_that_has_one(number: int) -> None:
+    assert chosen(SMALL, number, texture=0.5).options.model == "compact"
+    assert chosen(SMALL, 1, texture=0.0).options.model == "sd-x4"
+    assert chosen(SMALL, 1, texture=0.5, prompt="a cat").options.model == "sd-x4"  # which refuses the texture
+    assert best(UpscaleOptions(texture=0.5)).model == "compact"
