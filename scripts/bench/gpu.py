@@ -27,8 +27,8 @@ from scripts.bench.gpu_parts import Part, Setting, parts
 from scripts.bench.gpu_report import markdown
 from scripts.bench.tables import machine
 from vidx4 import __version__
-from vidx4.cli.progress_bar import heeded_signals
-from vidx4.cli.terminal import INTERRUPTED, TIME_UP
+from vidx4.cli.progress_bar import INTERRUPTED, heeded_signals
+from vidx4.cli.terminal import TIME_UP
 from vidx4.files.write import write_whole
 
 ROOT = Path(__file__).parents[2]
@@ -243,12 +243,10 @@ def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> 
     """
     requires_gpu = str(int(setting.device != "cpu"))
     environment = {**os.environ, "VIDX4_REQUIRE_GPU": requires_gpu, "PYTHONUNBUFFERED": "1"}
-    with (
-        log.open("w", encoding="utf-8") as output,
-        subprocess.Popen(
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        ) as process,
-    ):
+        )
         try:
             return FAILED if process.wait(seconds) else DONE
         except subprocess.TimeoutExpired:
@@ -257,6 +255,7 @@ def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> 
             return STOPPED
         finally:
             end(process.pid)
+            process.wait()
 
 
 def end(pid: int) -> None:
