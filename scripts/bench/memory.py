@@ -13,6 +13,7 @@ from scripts.bench.pictures import HEIGHT, WIDTH
 from scripts.bench.sd_x4 import NOISE_LEVEL, Task, load_upscaler
 from scripts.bench.tables import Row, Tables, write
 from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.footprint import footprint_of
 from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
 
 GB = 10**9
@@ -46,7 +47,7 @@ def denoise_within(task: Task, limit: int) -> tuple[str, float, int]:
     upscaler = load_upscaler(task, max_memory=limit)
     parts, embeds = upscaler.components, upscaler.components.prompt_embeds
     assert embeds is not None
-    footprint = replace(upscaler.footprint, is_on_host=False)
+    footprint = footprint_of(parts, upscaler.settings, is_on_host=False)
     size = footprint.fitted(replace(upscaler.fit, batch_size=1), task.width, task.height, limit).tile_size
     width, height = (min(side, size or side) for side in (task.width, task.height))
     sample = torch.zeros(1, 7, height, width, device=task.device, dtype=task.dtype)

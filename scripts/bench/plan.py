@@ -1,4 +1,4 @@
-"""How sd-x4 cuts up frames to fit a GPU, the memory and the operations that takes, and those of diffusers.
+"""How sd-x4 cuts up frames to fit a GPU, what that takes, and what diffusers would take.
 
 Nothing is measured: the real architecture runs on the simulated GPU of the tests, which counts what exists and
 what would be computed. A simulated peak lacks the workspaces of CUDA's libraries and fragmentation, for which
@@ -71,7 +71,7 @@ def described(job: Any, width: int, height: int, cards: list[int]) -> Row:
     """Return the row of a job."""
     memory = f"{cards[0]} GB" if len(cards) == 1 else f"{cards[0]} to {cards[-1]} GB"
     what = f"{width}x{height}, {memory}: {cut(job.fit, width, height)}"
-    return Row(what, planned_memory=job.planned / GB, simulated_memory=job.peak / GB)
+    return Row(what, planned_memory=job.planned, simulated_memory=job.peak)
 
 
 def cut(fit: Fit, width: int, height: int) -> str:
@@ -108,8 +108,8 @@ def counted(model: Path, width: int, height: int, **options: Any) -> tuple[Count
         return gpu.operations, gpu.memory.peak
 
 
-def by_stage(counts: Counter[str]) -> dict[str, float]:
-    """Return the columns of operations, in T."""
+def by_stage(counts: Counter[str]) -> dict[str, Any]:
+    """Return the columns of operations."""
     return {
         "denoising_operations": counts["denoise"] / TERA,
         "decoding_operations": counts["decode"] / TERA,
@@ -122,10 +122,13 @@ def comparison(model: Path, sizes: Sequence[tuple[int, int]]) -> list[Row]:
     rows = []
     for width, height in [size for size in COMPARED if size in sizes]:
         prompt = {"prompt": "a film", "num_inference_steps": NUM_STEPS, "guidance_scale": GUIDANCE}
-        results = {"diffusers": diffusers_counted(width, height), "vidx4": counted(model, width, height, **prompt)}
+        results = {
+            "diffusers": diffusers_counted(width, height),
+            "vidx4": counted(model, width, height, **prompt),
+        }
         for name, (counts, peak) in results.items():
             what = f"{width}x{height}, {name}"
-            rows.append(Row(what, **by_stage(counts), simulated_memory=peak / GB))
+            rows.append(Row(what, **by_stage(counts), simulated_memory=peak))
     return rows
 
 
@@ -143,7 +146,10 @@ def diffusers_counted(width: int, height: int) -> tuple[Counter[str], int]:
         pipeline.register_modules(text_encoder=text_encoder, **networks)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to("cuda")
-        for name, owner, method in (("denoise", pipeline.unet, "forward"), ("decode", pipeline.vae, "decode")):
+        for name, owner, method in (
+            ("denoise", pipeline.unet, "forward"),
+            ("decode", pipeline.vae, "decode"),
+        ):
             setattr(owner, method, within(gpu.stage, name, getattr(owner, method)))
         gpu.reset()
         pipeline(

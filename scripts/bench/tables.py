@@ -45,10 +45,10 @@ class Row:
     """Operations of decoding, in T."""
     finishing_operations: float | None = None
     """Operations of all the rest, in T; only products of matrices and convolutions count."""
-    planned_memory: float | None = None
-    """Memory that the program reckons with, in GB."""
-    simulated_memory: float | None = None
-    """Peak memory of a simulated GPU, in GB."""
+    planned_memory: int | None = None
+    """What the program reckons with before the work, in bytes."""
+    simulated_memory: int | None = None
+    """Peak memory of a simulated GPU, in bytes."""
     peak_memory: int | None = None
     """Peak memory of the process, or on the GPU, in bytes."""
 
@@ -65,8 +65,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "denoising_operations": ("denoising (T)", "{:.0f}".format),
     "decoding_operations": ("decoding (T)", "{:.0f}".format),
     "finishing_operations": ("finishing (T)", "{:.2g}".format),
-    "planned_memory": ("plan (GB)", "{:.1f}".format),
-    "simulated_memory": ("simulated peak (GB)", "{:.1f}".format),
+    "planned_memory": ("planned MiB", lambda size: f"{size / 2**20:.0f}"),
+    "simulated_memory": ("simulated MiB", lambda size: f"{size / 2**20:.0f}"),
     "denoising": ("of it denoising", "{:.3f}".format),
     "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),

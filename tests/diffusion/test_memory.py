@@ -116,7 +116,9 @@ def test_each_smaller_fit_takes_no_more_memory() -> None:
     needs = [footprint(is_on_host=True).needed(fit, 1920, 1080) for fit in fits]
     assert needs == sorted(needs, reverse=True)
     # Frames are finished as a whole, beside all their tiles: on a GPU, that bounds what small tiles save.
-    needs = [footprint().needed(fit, 1920, 1080) for fit in fits if fit.tile_size is None or fit.tile_size > 256]
+    needs = [
+        footprint().needed(fit, 1920, 1080) for fit in fits if fit.tile_size is None or fit.tile_size > 256
+    ]
     assert needs == sorted(needs, reverse=True)
     assert [fit.decode_tile for fit in fits[: len(DECODE_TILES)]] == list(DECODE_TILES)
     last = fits[-1]
@@ -130,7 +132,10 @@ def test_decode_tiles_are_smaller_than_the_frames() -> None:
 
 
 def test_tiles_are_smaller_than_the_frame() -> None:
-    for preferred, least, size in ((Fit(1, None, 128), 320, (320, 240)), (Fit(1, 200, 128), 201, (1920, 1080))):
+    for preferred, least, size in (
+        (Fit(1, None, 128), 320, (320, 240)),
+        (Fit(1, 200, 128), 201, (1920, 1080)),
+    ):
         for fit in (*preferred.smaller(*size), *preferred.choices(*size)):
             assert (fit.tile_size or 0) < least
 
@@ -174,7 +179,7 @@ def test_the_context_of_a_gpu_is_left_free(simulated_gpu: SimulatedGPU) -> None:
 def test_what_can_not_fit_a_gpu_is_refused(simulated_gpu: SimulatedGPU) -> None:
     device = torch.device("cuda", 0)
     check_size(device, 4000, 4000)
-    with pytest.raises(MemoryLimitError, match="6000x6000 .* 24 GB of cuda:0 memory: ") as raised:
+    with pytest.raises(MemoryLimitError, match=r"6000x6000 .* 24 GB of cuda:0 memory: ") as raised:
         check_size(device, 6000, 6000)
     width, height = map(int, re.findall(r"about (\d+)x(\d+) fits", str(raised.value))[0])
     check_size(device, width, height)

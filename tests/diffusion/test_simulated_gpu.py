@@ -70,7 +70,9 @@ def check(upscaler: Upscaler, frames: FrameBatch, state: ShotState | None = None
     assert upscaled.batch.data.dtype == frames.data.dtype
     assert type(upscaled.batch.data) is torch.Tensor
     assert upscaled.state is not None
-    assert all(field.is_cuda for field in (upscaled.state.latents, upscaled.state.hidden) if field is not None)
+    assert all(
+        field.is_cuda for field in (upscaled.state.latents, upscaled.state.hidden) if field is not None
+    )
     return upscaled.state
 
 

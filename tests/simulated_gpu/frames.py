@@ -58,7 +58,7 @@ class _Known:
     def __init__(self, gpu: SimulatedGPU) -> None:
         self._counters = gpu.operations, gpu.waits, gpu.copies
         self._counts: list[Counter[str]] = []
-        self._make: Callable[[], Sampled] = Sampled
+        self._make: Callable[[], Sampled]
         self._latents: tuple[int, ...] = ()
 
     def computed(self, tie: Any, compute: Callable[[], Sampled]) -> Sampled:
@@ -84,7 +84,9 @@ def _maker(result: Sampled) -> Callable[[], Sampled]:
     shapes = [None if field is None else (field.shape, field.dtype) for field in result]
 
     def make() -> Sampled:
-        fields = (None if each is None else torch.empty(each[0], dtype=each[1], device="cuda") for each in shapes)
+        fields = (
+            None if each is None else torch.empty(each[0], dtype=each[1], device="cuda") for each in shapes
+        )
         return Sampled(*fields)  # type: ignore[arg-type]
 
     return make

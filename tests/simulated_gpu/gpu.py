@@ -105,7 +105,7 @@ class _Dispatch(TorchDispatchMode):
     """Simulates operations that a GPU takes part in, and leaves the others alone."""
 
     def __init__(self, gpu: SimulatedGPU) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._gpu = gpu
         self._masks = Masks(gpu.fake_mode, gpu.wait)
 
@@ -175,9 +175,10 @@ def _copied(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if not kwargs.get("non_blocking"):
         gpu.wait()
     copied = _made_up(args[0].shape, dtype)
-    memory_format = kwargs.get("memory_format")
-    is_special = memory_format not in (None, torch.preserve_format)
-    return copied.contiguous(memory_format=memory_format) if is_special else copied
+    memory_format = kwargs.get("memory_format") or torch.preserve_format
+    return (
+        copied if memory_format is torch.preserve_format else copied.contiguous(memory_format=memory_format)
+    )
 
 
 def _copied_into(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

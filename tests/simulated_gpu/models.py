@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests import sd_x4
-from vidx4.diffusion.models import loading
+from vidx4.diffusion.models import loading, weights
 
 VAE_WIDTHS = (128, 256, 512)
 TEXT_WIDTH = 1024
@@ -37,7 +37,7 @@ def save_real_model(folder: Path) -> Path:
 @contextmanager
 def without_weights(fake_mode: FakeTensorMode) -> Iterator[None]:
     """Let parts of a model that have no files of weights be loaded without numbers."""
-    load = loading.load_weights
+    load = weights.load_weights
 
     def load_or_imagine(make: Callable[[], Any], folder: Path, part: str, dtype: Any, *, half: bool) -> Any:
         if any((folder / part).glob("*.safetensors")):

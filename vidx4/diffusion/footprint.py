@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from vidx4.diffusion.memory import (
     FINISHING_BYTES_PER_PIXEL,
@@ -16,15 +17,15 @@ from vidx4.diffusion.memory import (
     WORKSPACE_BYTES,
     Fit,
 )
-from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
+from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import tile_boxes
 
 LARGEST_LAYERS = 100 * 2**20
 """Bytes of weights that are on a GPU at a time when weights are offloaded."""
 NUM_TIED = 3
-"""Copies of the latents of tied steps: the last frame's, this one's, and those that are being put together."""
+"""Copies of the latents of tied steps: the last frame's, this one's, and those being put together."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Footprint(ABC):
         return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)
 
     def _tiles(self, fit: Fit, width: int, height: int) -> tuple[int, int]:
-        """Return the number of tiles that a frame is cut into, and the pixels of each; 1 for a whole frame."""
+        """Return the number of tiles of a frame, 1 if it is whole, and the pixels of each."""
         if fit.tile_size is None or not self.is_lessened_by_tiles:
             return 1, width * height
         boxes = tile_boxes(height, width, fit.tile_size, self.size_multiple)
@@ -79,7 +80,11 @@ class Footprint(ABC):
 
 @dataclass(frozen=True)
 class HostFootprint(Footprint):
-    """What a process on a CPU takes, decoding and encoding included; measured."""
+    """What a process on a CPU takes, decoding and encoding of media included; measured.
+
+    The whole command with `compact` in bfloat16 takes 1.06 GB at 320x240 and 2.83 GB at 640x480; this reckons
+    with 1.24 and 3.55 GB.
+    """
 
     def needed(self, fit: Fit, width: int, height: int) -> int:
         """Return how many bytes a batch takes; see `Footprint`."""
@@ -107,7 +112,7 @@ class GPUFootprint(Footprint):
         return WORKSPACE_BYTES + int((1 + FRAGMENTATION) * self.tensors(fit, width, height))
 
     def tensors(self, fit: Fit, width: int, height: int) -> int:
-        """Return the bytes of the tensors that exist at the peak, without a margin; arguments as of `needed`."""
+        """Return the bytes of the tensors at the peak, without a margin; for the arguments, see `needed`."""
         frame = width * height
         num_tiles, num_pixels = self._tiles(fit, width, height)
         num_frames = fit.batch_size if num_tiles == 1 else 1
@@ -127,16 +132,22 @@ class GPUFootprint(Footprint):
         return self.autoencoder + (min(LARGEST_LAYERS, self.denoiser) if fit.is_offloaded else self.denoiser)
 
 
-def footprint_of(components: Components, settings: Settings) -> Footprint:
-    """Return the memory that a model takes on its device."""
+def footprint_of(components: Components, settings: Settings, *, is_on_host: bool | None = None) -> Footprint:
+    """Return the memory that a model takes on its device.
+
+    Args:
+        components: the model.
+        settings: the settings of the run.
+        is_on_host: whether that is a CPU; None to see where the model is.
+    """
     prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
     num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
-    is_on_host, itemsize = components.device.type == "cpu", components.unet.dtype.itemsize
+    is_on_host = components.device.type == "cpu" if is_on_host is None else is_on_host
     values = components.host_values_per_pixel if is_on_host else components.values_per_pixel
-    fields = {
+    fields: dict[str, Any] = {
         "denoiser": num_bytes(components.unet),
         "autoencoder": 0 if autoencoder is None else num_bytes(autoencoder.vae),
-        "bytes_per_pixel": num_rows * values * itemsize,
+        "bytes_per_pixel": num_rows * values * components.unet.dtype.itemsize,
         "decode_bytes": None if autoencoder is None else autoencoder.decode_bytes,
         "is_lessened_by_tiles": components.is_lessened_by_tiles,
         "size_multiple": components.size_multiple,

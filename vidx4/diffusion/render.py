@@ -194,7 +194,8 @@ class TileRenderer(ShotRenderer):
     def _tiled(self, frame: Followed, state: ShotState | None) -> ShotState:
         assert self._settings.tile_size is not None
         size = self._settings.tile_size
-        overlap, boxes = overlap_of(size), tile_boxes(*frame.low_res.shape[1:], size, self._size_multiple)
+        height, width = frame.low_res.shape[1:]
+        overlap, boxes = overlap_of(size), tile_boxes(height, width, size, self._size_multiple)
         warp, past = self._warp(frame), self._past(frame, state)
         kept = [None] * len(boxes) if state is None else _kept(frame, boxes, state)
         tiles = (

@@ -75,7 +75,7 @@ class Settings:
     def by_option(self) -> dict[str, Any]:
         """Return the settings by their names on the command line, without the dashes in front."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
-        # Tiles are cut according to both. A job with another overlap was begun before tiles were of equal size.
+        # Both decide how frames are cut. A job without the overlap began before tiles were of equal size.
         overlap = None if self.tile_size is None else overlap_of(self.tile_size)
         return {"steps": settings.pop("num-inference-steps"), **settings, "tile-overlap": overlap}
 

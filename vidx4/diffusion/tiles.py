@@ -8,9 +8,8 @@ from torch import Tensor
 
 from vidx4.frames import Box
 
-
 LEAST_OVERLAP = 4
-"""Tiles overlap by at least one of so many parts of their greatest side, over which one fades into another."""
+"""Parts of a tile's greatest side, one of which is the least overlap, over which tiles fade into each other."""
 
 
 def overlap_of(size: int) -> int:
@@ -19,7 +18,7 @@ def overlap_of(size: int) -> int:
 
 
 def spans(length: int, size: int, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:
-    """Return the fewest spans `[start, stop)` that cover a length and overlap, all equal and as short as can be.
+    """Return the fewest spans `[start, stop)` that cover a length and overlap, equal and as short as can be.
 
     Args:
         length: the length to cover.

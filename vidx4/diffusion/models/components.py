@@ -78,7 +78,7 @@ class Components:
     batch_pixels: int
     """Number of low-resolution pixels that are fastest to denoise at once."""
     values_per_pixel: int
-    """Numbers that `denoiser` holds on a GPU at its peak for a low-resolution pixel; counted by simulation."""
+    """Numbers that `denoiser` holds on a GPU at its peak for a low-resolution pixel; simulated."""
     host_values_per_pixel: int
     """The same on a CPU; measured."""
     is_lessened_by_tiles: bool
