@@ -1,8 +1,8 @@
 """How sd-x4 cuts up frames to fit a GPU, what that takes, and what diffusers would take.
 
-Nothing is measured: the real architecture runs on the simulated GPU of the tests, which counts what exists and
-what would be computed. A simulated peak lacks the workspaces of CUDA's libraries and fragmentation, for which
-the plan has a margin.
+Nothing is measured: the real architecture runs on the simulated GPU of the tests, which counts what exists
+and what would be computed. A simulated peak lacks the workspaces of CUDA's libraries and fragmentation, for
+which the plan has a margin.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 What is on `cuda:0` has a shape, a type and a size, but no numbers. Nothing is computed and no memory is
 taken, so the real architecture runs through large frames within seconds. What mixes devices, gives an
 operation types that it doesn't take, or reads a GPU's memory as the host's fails as it would on a GPU. The
-host's own tensors are real as ever. Whatever is copied to the host is made up: zeros, and `True` for what asks
-whether something is in order.
+host's own tensors are real as ever. Whatever is copied to the host is made up: zeros, and `True` for what
+asks whether something is in order.
 
     with SimulatedGPU(total_memory=8 * 10**9) as gpu:
         upscaler = Upscaler.load(str(tiny_folder), device="cuda", num_inference_steps=2)

@@ -9,7 +9,7 @@ from torch import Tensor
 from vidx4.frames import Box
 
 LEAST_OVERLAP = 4
-"""Parts of a tile's greatest side, one of which is the least overlap, over which tiles fade into each other."""
+"""Share of a tile's greatest side, as its inverse, over which it fades into the next one at least."""
 
 
 def overlap_of(size: int) -> int:
