@@ -15,7 +15,7 @@ from pathlib import Path
 import grimp
 
 PACKAGE = "vidx4"
-MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 103}
+MAX_ARROWS = {"vidx4.media": 99, "vidx4.jobs": 116}
 MAX_FUNCTION_LINES = 40
 COMMAND_LINE = "cli"
 MAX_COMMAND_LINE_LINES = 1800
@@ -106,7 +106,7 @@ def read_functions(root: Path) -> list[Function]:
 
 
 def _functions(path: Path, root: Path) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             num_lines = node.end_lineno - node.lineno + 1 - _docstring_lines(node)

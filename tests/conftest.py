@@ -20,7 +20,7 @@ from vidx4.diffusion.upscaler import Upscaler
 MakeVideo = Callable[..., Path]
 
 # Programs that tests start inherit ignored signals, and tests send these; under `nohup` they are ignored.
-for _each in (signal.SIGINT, signal.SIGHUP):
+for _each in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
     if signal.getsignal(_each) == signal.SIG_IGN:
         signal.signal(_each, signal.SIG_DFL)
 

@@ -99,6 +99,29 @@ def test_no_step_waits_for_the_gpu(tiny_folder: Path) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16], ids=str)
+def test_batches_that_are_launched_ahead_give_the_same_frames(
+    model: str, dtype: torch.dtype, frames: FrameBatch
+) -> None:
+    scale = torch.iinfo(dtype).max // 255
+    data = (frames.data.int() * scale).to(dtype).repeat(4, 1, 1, 1)
+    data[1:, :, :16] = data[:1, :, :16]  # this part stands still, and its result is kept
+    batches = [FrameBatch(data[i : i + 2], (i, i + 1)) for i in range(0, 8, 2)]
+    upscaler = Upscaler.load(model, device="cuda", num_inference_steps=1 if model == "compact" else 3)
+    state, expected = None, []
+    for batch in batches:
+        upscaled = upscaler(batch, state)
+        state = upscaled.state
+        expected.append(upscaled.batch.data)
+    state, launched, last = None, [], None
+    for batch in batches:
+        followed = upscaler.follow(batch, last)
+        launched.append(upscaler.launch(followed, state))
+        state, last = launched[-1].state, followed.last
+    for each, data in zip(launched, expected, strict=True):
+        assert torch.equal(each.arrived().batch.data, data)
+
+
 @pytest.mark.parametrize("options", [{}, {"tile_size": 48}], ids=str)
 def test_a_loaded_state_continues_bit_for_bit(
     model: str, options: dict[str, Any], frames: FrameBatch, tmp_path: Path

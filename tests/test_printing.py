@@ -101,6 +101,23 @@ def test_a_quoted_name_means_the_same_to_a_shell(name: str) -> None:
     assert not controls(quoted(name))
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        (r"C:\films\film.mp4", r"C:\films\film.mp4"),
+        (r"C:\my films\film.mp4", r'"C:\my films\film.mp4"'),
+        ("this & that.mp4", '"this & that.mp4"'),
+        ("D:\\my films\\", '"D:\\my films\\\\"'),
+        (r'a "b" c', r'"a \"b\" c"'),
+        ("--stop=0.1", "--stop=0.1"),
+        ("", '""'),
+    ],
+)
+def test_a_name_is_quoted_as_windows_reads_it(name: str, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert quoted(name) == word
+
+
 def vidx4(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "vidx4", *map(str, arguments)]
     return subprocess.run(

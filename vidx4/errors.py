@@ -9,8 +9,11 @@ Vidx4Error
 │   ├── InUseError      an output that another process makes
 │   └── LossError       an output that would lack something of its source
 ├── OptionError         options that don't fit together, the model, or the source
+│   └── CompileError    a denoiser that can't be compiled
 ├── ModelError          a model that is not available
 ├── MemoryLimitError    a device that is too small for the settings
+├── DeviceError         a device that has failed
+├── NotFiniteError      a model that gives no finite numbers
 ├── WorkerError         workers of a cluster that can't start, or keep dying
 ├── BatchError          files of a folder that failed, or are left
 └── StoppedError        a job that was stopped
@@ -54,12 +57,36 @@ class OptionError(Vidx4Error):
     """Options don't fit together, the model, or the source."""
 
 
+class CompileError(OptionError):
+    """A denoiser can't be compiled."""
+
+
 class ModelError(Vidx4Error):
     """A model is not available: not found, not reachable, incomplete, or of another architecture."""
 
 
 class MemoryLimitError(Vidx4Error):
     """A device has too little memory for the settings."""
+
+
+class DeviceError(Vidx4Error):
+    """A device has failed: this process can't use it any more, but another may."""
+
+
+class NotFiniteError(Vidx4Error):
+    """A model gives no finite numbers for a frame, in any precision.
+
+    Args:
+        message: the sentence for the user.
+        pts: presentation time of the frame.
+    """
+
+    def __init__(self, message: str, pts: int) -> None:
+        super().__init__(message, pts)
+        self.pts = pts
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StoppedError(Vidx4Error):

@@ -4,6 +4,7 @@ import codecs
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import unicodedata
@@ -15,6 +16,8 @@ _JOINERS = "\u200c\u200d"
 """Characters without a width of their own that belong to ordinary text: they join letters, or emoji."""
 _UNSEEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
 """Categories of characters that control a terminal, change the look of others, or have none of their own."""
+_PLAIN_ON_WINDOWS = re.compile(r"[\w.:\\/+=-]+")
+"""Texts that mean nothing else to a shell of Windows."""
 BYTES_OR_ESCAPES = "vidx4.bytes-or-escapes"
 """Error handler of streams: bytes of names that are no text stay, what the encoding lacks is escaped."""
 
@@ -30,9 +33,19 @@ def _is_seen(character: str) -> bool:
 
 def quoted(text: str) -> str:
     """Return a text as one word of a shell; control characters are written as bash and zsh read them."""
+    if sys.platform == "win32":
+        return _quoted_for_windows(printable(text))
     if text == printable(text):
         return shlex.quote(text)
     return f"$'{''.join(map(_in_quotes, text))}'"
+
+
+def _quoted_for_windows(text: str) -> str:
+    """Return a text as one argument on a command line of Windows, whichever shell it is typed into."""
+    if text and _PLAIN_ON_WINDOWS.fullmatch(text):
+        return text
+    # Backslashes count as such, except before a quotation mark.
+    return '"' + re.sub(r"(\\+)$", r"\1\1", re.sub(r'(\\*)"', r"\1\1\"", text)) + '"'
 
 
 def _in_quotes(character: str) -> str:

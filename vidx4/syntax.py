@@ -127,3 +127,11 @@ def format_seconds(seconds: float) -> str:
     days, hours = divmod(hours, 24)
     in_days = f"{plural(days, 'day')} " if days else ""
     return f"{in_days}{hours}:{minutes:02}:{rest:02}" if days or hours else f"{minutes}:{rest:02}"
+
+
+def format_about(seconds: float) -> str:
+    """Format a duration that is known roughly as 40 s, 25 min, 6 h or 3 days."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (unit == "h" and seconds >= size):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,4 +1,8 @@
-"""A clock that stands still while the process is stopped, as by Ctrl-Z, or waits, or the machine sleeps."""
+"""A clock that stands still while the process is stopped, as by Ctrl-Z, or waits, or the machine sleeps.
+
+`time.monotonic` stands still while the machine sleeps on Linux and macOS, and runs on Windows: a gap there is
+like that of a process that was stopped.
+"""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,18 +1,39 @@
 """The Stable Diffusion x4 Upscaler at its real size: with random weights, and the operations it computes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.bench.measure import peak_memory, reset_peak_memory, timed
+from scripts.bench.measure import in_child, peak_memory, reset_peak_memory, timed
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 
-VAE_WIDTHS = (128, 256, 512)
-TEXT_WIDTH, TEXT_TOKENS = 1024, 77
+TEXT_TOKENS = 77
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Channels of the networks; what they are connected to is the same for all."""
+
+    unet_widths: tuple[int, ...]
+    """Channels of the UNet at each resolution."""
+    vae_widths: tuple[int, ...]
+    """Channels of the autoencoder at each resolution."""
+    text_width: int
+    """Width of the embeddings of prompts."""
+
+
+REAL = Architecture((256, 512, 512, 1024), (128, 256, 512), 1024)
+"""What the model has."""
+SMALL = Architecture((16, 32, 32, 64), (16, 16, 32), 32)
+"""So few that a CPU tries everything out in seconds; its speed means nothing."""
 
 
 @cache
@@ -38,7 +59,22 @@ def silence_libraries() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def save_random_model(folder: Path) -> None:
+@contextmanager
+def random_model(kept: Path | None = None, architecture: Architecture = REAL) -> Iterator[Path]:
+    """Provide a folder with the model; see `save_random_model`.
+
+    Args:
+        kept: where the model is kept for later; made if it is missing. None for a temporary folder.
+        architecture: the size of its networks.
+    """
+    with TemporaryDirectory() as temporary:
+        folder = kept or Path(temporary) / "model"
+        if not folder.exists():
+            in_child(save_random_model, folder, architecture)
+        yield folder
+
+
+def save_random_model(folder: Path, architecture: Architecture = REAL) -> None:
     """Write the model in bfloat16, in diffusers' format; the same weights at every call.
 
     Loading it in another precision gives the same numbers. The text encoder is a small one, since it runs
@@ -48,21 +84,24 @@ def save_random_model(folder: Path) -> None:
     pipeline = parts.make_pipeline()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        text_encoder = parts.make_text_encoder(TEXT_WIDTH).eval()
-        pipeline.register_modules(unet=make_unet(), vae=make_vae(), text_encoder=text_encoder)
+        text_encoder = parts.make_text_encoder(architecture.text_width).eval()
+        networks = {"unet": make_unet(architecture), "vae": make_vae(architecture)}
+        pipeline.register_modules(text_encoder=text_encoder, **networks)
     finally:
         torch.set_default_dtype(before)
-    pipeline.save_pretrained(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
+    pipeline.save_pretrained(partial)
+    partial.replace(folder)
 
 
-def make_unet() -> Any:
+def make_unet(architecture: Architecture = REAL) -> Any:
     """Make the UNet with random weights."""
-    return tiny_sd_x4().make_unet(tiny_sd_x4().REAL_WIDTHS, text_width=TEXT_WIDTH).eval()
+    return tiny_sd_x4().make_unet(architecture.unet_widths, text_width=architecture.text_width).eval()
 
 
-def make_vae() -> Any:
+def make_vae(architecture: Architecture = REAL) -> Any:
     """Make the autoencoder with random weights."""
-    return tiny_sd_x4().make_vae(VAE_WIDTHS).eval()
+    return tiny_sd_x4().make_vae(architecture.vae_widths).eval()
 
 
 @torch.inference_mode()
@@ -75,30 +114,33 @@ def decode_latents(tile_size: int, device: torch.device, width: int, height: int
 
 
 @cache
-def unet_operations(width: int, height: int) -> int:
+def unet_operations(width: int, height: int, architecture: Architecture = REAL) -> int:
     """Return the operations of one evaluation of the UNet for one frame, two per multiply-add."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        make_unet()(
+        make_unet(architecture)(
             torch.empty(1, 7, height, width),
             torch.tensor(0),
-            encoder_hidden_states=torch.empty(1, TEXT_TOKENS, TEXT_WIDTH),
+            encoder_hidden_states=torch.empty(1, TEXT_TOKENS, architecture.text_width),
             class_labels=torch.zeros(1, dtype=torch.long),
         )
     return int(counter.get_total_flops())
 
 
 @cache
-def vae_operations(width: int, height: int, *, with_attention: bool = True) -> int:
+def vae_operations(
+    width: int, height: int, architecture: Architecture = REAL, *, with_attention: bool = True
+) -> int:
     """Return the operations of decoding one frame, two per multiply-add.
 
     Args:
         width: width of the latents.
         height: height of the latents.
+        architecture: the size of the autoencoder.
         with_attention: whether the products of its one attention count. They grow with the square of the
             picture, and decoding in tiles avoids most of them.
     """
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        make_vae().decode(torch.empty(1, 4, height, width))
+        make_vae(architecture).decode(torch.empty(1, 4, height, width))
     products = counter.get_flop_counts()["Global"]
     return int(counter.get_total_flops() - (0 if with_attention else products[torch.ops.aten.bmm]))
 

@@ -1,23 +1,22 @@
 """sd-x4 at its real size, with random weights, against diffusers' own pipeline.
 
 With equal settings, with guidance that changes nothing, and each with its own defaults; and as shares of what
-the machine could do at best.
+the machine could do at best. On a GPU, also compiled; with `--compiler cudagraphs`, recorded as CUDA graphs.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from scripts.bench.architecture import save_random_model
-from scripts.bench.measure import in_child, matrix_rate
+from scripts.bench.architecture import REAL, SMALL, random_model
+from scripts.bench.measure import in_child, matrix_rate, reset_peak_memory
 from scripts.bench.pictures import HEIGHT, WIDTH
 from scripts.bench.sd_x4 import GUIDANCE, Result, Task, by_denoising_loop, by_diffusers, by_upscaler
 from scripts.bench.tables import Row, Tables, write
-from vidx4.diffusion.device import choose_device, choose_dtype, is_out_of_memory
+from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.errors import MemoryLimitError
 
 SIZES = [(128, 128), (320, 180), (320, 240), (640, 480)]
@@ -40,45 +39,82 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = arguments.sizes or (CPU_SIZES if is_cpu else SIZES)
     batch_size = 1 if is_cpu else None
     rates = {each: matrix_rate(device, each) for each in (dtype, torch.float32)}
+    reset_peak_memory(device)  # gives the GPU's memory back for the tasks, which are processes of their own
     tables: Tables = {}
-    with tempfile.TemporaryDirectory() as folder:
-        in_child(save_random_model, Path(folder))
+    architecture = SMALL if arguments.small else REAL
+    with random_model(arguments.model, architecture) as model:
         for width, height in sizes:
-            task = Task(Path(folder), width, height, num_steps, dtype, device, batch_size=batch_size)
-            tables |= compare_size(task, rates, with_float32=(width, height) == sizes[0])
+            task = Task(
+                model,
+                width,
+                height,
+                num_steps,
+                dtype,
+                device,
+                batch_size=batch_size,
+                architecture=architecture,
+            )
+            is_first = (width, height) == sizes[0]
+            for comparison in arguments.compare or comparisons(task, with_float32=is_first):
+                lines = COMPARISONS[comparison](replace(task, compiler=arguments.compiler))
+                tables[f"{width}x{height}, {_name(dtype)}: {heading(comparison, task)}"] = compare(
+                    lines, rates
+                )
     rates_by_name = {_name(each): rate for each, rate in rates.items()}
     for name, rate in rates_by_name.items():
         print(f"{rate / 1e12:.3g} T operations per second in {name}")
     write(arguments.out, "denoiser", tables, device, operations_per_second=rates_by_name)
 
 
-def compare_size(task: Task, rates: dict[torch.dtype, float], *, with_float32: bool) -> Tables:
-    """Compare one size of frames: with equal settings, without a prompt, and each with its own defaults."""
-    what = f"{task.width}x{task.height}, {_name(task.dtype)}"
+def comparisons(task: Task, *, with_float32: bool) -> list[str]:
+    """Return the comparisons of one size of frames if none is named."""
+    at_usual_size = task.device.type == "cuda" and (task.width, task.height) == (WIDTH, HEIGHT)
+    equal = "float32" if with_float32 and task.dtype != torch.float32 else "equal"
+    return [equal, "unguided", "defaults", *(["compiled"] if at_usual_size else [])]
+
+
+def heading(comparison: str, task: Task) -> str:
+    """Return what the table of a comparison shows."""
     steps = f"{task.num_inference_steps} steps, guidance {GUIDANCE:g}"
-    plain: Lines = {"diffusers": (by_diffusers, task), "vidx4": (by_denoising_loop, task)}
+    first = "times faster than the first, different from the first"
     return {
-        f"{what}: {steps}, two prompts (times faster than the first, different from diffusers in the best "
-        "precision)": compare(equal_settings(task, with_float32=with_float32), rates),
-        f"{what}: {steps}, no prompt, so that guidance changes nothing": compare(plain, rates),
-        f"{what}: each with its own defaults": compare(own_defaults(task), rates),
-    }
+        "equal": f"{steps}, two prompts ({first})",
+        "float32": f"{steps}, two prompts, in both precisions (times faster than the first, different from "
+        "diffusers in float32)",
+        "unguided": f"{steps}, no prompt, so that guidance changes nothing",
+        "defaults": "each with its own defaults",
+        "compiled": f"{steps}, two prompts, compiled ({first})",
+    }[comparison]
 
 
-def equal_settings(task: Task, *, with_float32: bool) -> Lines:
+def equal_settings(task: Task) -> Lines:
     """Return tasks with the same settings for both, guided by two prompts."""
-    name = _name(task.dtype)
-    guided = replace(task, prompt="a street", negative_prompt="blur")
-    lines: dict[str, tuple[Callable[[Task], Result], Task]] = {
-        f"diffusers, {name}": (by_diffusers, guided),
-        f"vidx4, {name}": (by_denoising_loop, guided),
+    return {
+        f"diffusers, {_name(task.dtype)}": (by_diffusers, _guided(task)),
+        f"vidx4, {_name(task.dtype)}": (by_denoising_loop, _guided(task)),
     }
-    if task.device.type == "cuda" and (task.width, task.height) == (WIDTH, HEIGHT):
-        lines[f"vidx4, {name}, compiled"] = by_denoising_loop, replace(guided, is_compiled=True)
-    if with_float32 and task.dtype != torch.float32:
-        exact = replace(guided, dtype=torch.float32)
-        lines |= {"diffusers, float32": (by_diffusers, exact), "vidx4, float32": (by_denoising_loop, exact)}
-    return lines
+
+
+def both_precisions(task: Task) -> Lines:
+    """Return the tasks of `equal_settings` in float32 too, the truth for both."""
+    return {**equal_settings(task), **equal_settings(replace(task, dtype=torch.float32))}
+
+
+def unguided(task: Task) -> Lines:
+    """Return tasks without a prompt."""
+    return {"diffusers": (by_diffusers, task), "vidx4": (by_denoising_loop, task)}
+
+
+def compiled(task: Task) -> Lines:
+    """Return tasks with a denoiser as it is, and compiled."""
+    return {
+        "vidx4": (by_denoising_loop, _guided(task)),
+        f"vidx4, {task.compiler}": (by_denoising_loop, replace(_guided(task), is_compiled=True)),
+    }
+
+
+def _guided(task: Task) -> Task:
+    return replace(task, prompt="a street", negative_prompt="blur")
 
 
 def own_defaults(task: Task) -> Lines:
@@ -102,6 +138,16 @@ def own_defaults(task: Task) -> Lines:
         return lines
     fast = replace(task, num_inference_steps=FAST_STEPS)
     return {**lines, f"vidx4: {FAST_STEPS} steps, as with --speed fast{batch}": (by_upscaler, fast)}
+
+
+COMPARISONS: Mapping[str, Callable[[Task], Lines]] = {
+    "equal": equal_settings,
+    "float32": both_precisions,
+    "unguided": unguided,
+    "defaults": own_defaults,
+    "compiled": compiled,
+}
+"""Functions that return the lines of each comparison, by its name."""
 
 
 def compare(lines: Lines, rates: dict[torch.dtype, float]) -> list[Row]:

@@ -1,8 +1,6 @@
 """Clocks, peak memory, processes of their own, and the rate of the machine."""
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -11,6 +9,8 @@ from statistics import median
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from vidx4.diffusion import host
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -66,11 +66,14 @@ def peak_memory(device: torch.device = CPU) -> int:
         return torch.cuda.max_memory_reserved(device)
     status = Path("/proc/self/status")
     if not status.exists():
-        # Elsewhere this may include what the parent held when it made this process.
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return host.peak_memory()  # it may include what the parent held when it made this process
+    peak = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
     return 1024 * int(peak.split()[1])
+
+
+def held_memory(device: torch.device) -> int | None:
+    """Return the most bytes of a GPU that tensors took, without what PyTorch held besides; None on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def reset_peak_memory(device: torch.device = CPU) -> None:
@@ -79,4 +82,4 @@ def reset_peak_memory(device: torch.device = CPU) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif (path := Path("/proc/self/clear_refs")).exists():
-        path.write_text("5")  # resets VmHWM; see proc_pid_clear_refs(5)
+        path.write_text("5", encoding="utf-8")  # resets VmHWM; see proc_pid_clear_refs(5)

@@ -1,22 +1,24 @@
 """How sd-x4 at its real size cuts up large frames to fit a limit, and the memory that takes."""
 
 import argparse
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from scripts.bench.architecture import decode_latents, make_vae, save_random_model
-from scripts.bench.measure import in_child, peak_memory, reset_peak_memory, timed
-from scripts.bench.pictures import HEIGHT, WIDTH
+from scripts.bench.architecture import REAL, SMALL, decode_latents, make_vae, random_model
+from scripts.bench.measure import held_memory, in_child, peak_memory, reset_peak_memory, timed
+from scripts.bench.pictures import HEIGHT, WIDTH, pan
 from scripts.bench.sd_x4 import NOISE_LEVEL, Task, load_upscaler
 from scripts.bench.tables import Row, Tables, write
+from vidx4 import FrameBatch
 from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.footprint import footprint_of
 from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
 
 GB = 10**9
+SIZES = [(320, 240), (640, 480), (720, 576), (1280, 720)]
+"""Sizes of frames whose plan is checked."""
+CPU_SIZES = [(96, 64)]
 LIMITS = {(640, 480): 8 * GB, (1920, 1080): 16 * GB}
 """Bytes allowed for each size of frames."""
 
@@ -25,15 +27,53 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure what sd-x4 takes of a limited memory."""
     device = choose_device(arguments.device)
     dtype = choose_dtype(arguments.dtype, device)
-    with tempfile.TemporaryDirectory() as folder:
-        in_child(save_random_model, Path(folder))
-        rows = []
-        for (width, height), limit in LIMITS.items():
-            task = Task(Path(folder), width, height, 1, dtype, device)
-            how, seconds, peak = in_child(denoise_within, task, limit)
-            rows.append(Row(f"{width}x{height}, {limit / GB:g} GB: {how}", seconds, peak_memory=peak))
-    heading = "One step of sd-x4 in a limited memory, without decoding"
-    write(arguments.out, "memory", {heading: rows, **decoding(device)}, device)
+    architecture, tables = SMALL if arguments.small else REAL, Tables()
+    with random_model(arguments.model, architecture) as model:
+        task = Task(model, WIDTH, HEIGHT, 1, dtype, device, architecture=architecture)
+        if "plan" in arguments.tables:
+            sizes = arguments.sizes or (CPU_SIZES if device.type == "cpu" else SIZES)
+            tables |= plans([replace(task, width=width, height=height) for width, height in sizes])
+        if "step" in arguments.tables:
+            tables |= steps(task)
+    if "decoder" in arguments.tables:
+        tables |= decoding(device)
+    write(arguments.out, "memory", tables, device)
+
+
+def plans(tasks: list[Task]) -> Tables:
+    """Compare the memory that frames take with what the program reckons with before the work."""
+    rows = [in_child(planned, task) for task in tasks]
+    return {"Memory as planned (ratio: planned to peak)": rows}
+
+
+def planned(task: Task) -> Row:
+    """Enlarge a batch of frames and the one after it, as the program does, and measure the memory."""
+    upscaler = load_upscaler(task).fitted(task.width, task.height)
+    size, tile_size = upscaler.fit.batch_size, upscaler.fit.tile_size
+    needed = upscaler.footprint.needed(upscaler.fit, task.width, task.height)
+    first, second = pan(2 * size, task.width, task.height).split(size)
+    reset_peak_memory(task.device)
+    state = upscaler(FrameBatch(first, tuple(range(size)))).state
+    batch = FrameBatch(second, tuple(range(size, 2 * size)))
+    seconds = timed(lambda: upscaler(batch, state), 1, task.device)
+    peak = peak_memory(task.device)
+    return Row(
+        f"{task.width}x{task.height}, {f'tiles of {tile_size}' if tile_size else f'batches of {size}'}",
+        seconds / size,
+        needed / peak,
+        planned_memory=needed,
+        peak_memory=peak,
+        held_memory=held_memory(task.device),
+    )
+
+
+def steps(task: Task) -> Tables:
+    """Measure a step for frames of several sizes, each in a limited memory."""
+    rows = []
+    for (width, height), limit in LIMITS.items():
+        how, seconds, peak = in_child(denoise_within, replace(task, width=width, height=height), limit)
+        rows.append(Row(f"{width}x{height}, {limit / GB:g} GB: {how}", seconds, peak_memory=peak))
+    return {"One step of sd-x4 in a limited memory, without decoding": rows}
 
 
 @torch.inference_mode()
@@ -47,7 +87,7 @@ def denoise_within(task: Task, limit: int) -> tuple[str, float, int]:
     upscaler = load_upscaler(task, max_memory=limit)
     parts, embeds = upscaler.components, upscaler.components.prompt_embeds
     assert embeds is not None
-    footprint = footprint_of(parts, upscaler.settings, is_on_host=False)
+    footprint = footprint_of(replace(parts, device=torch.device("cuda:0")), upscaler.settings)
     size = footprint.fitted(replace(upscaler.fit, batch_size=1), task.width, task.height, limit).tile_size
     width, height = (min(side, size or side) for side in (task.width, task.height))
     sample = torch.zeros(1, 7, height, width, device=task.device, dtype=task.dtype)

@@ -8,13 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 
 from scripts.bench.measure import timed
 from scripts.bench.tables import Row, write
 from tests.helpers import upscale_nearest
 from vidx4 import Upscaler
-from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.options import Speed, UpscaleOptions
 from vidx4.frames import FrameBatch
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -25,6 +26,7 @@ from vidx4.jobs.run import run as run_job
 from vidx4.jobs.shots import ShotBatch, by_shot
 from vidx4.media.decode import read_frames
 from vidx4.media.encode import encode_part
+from vidx4.video import TimeRange
 
 ROOT = Path(__file__).parents[2]
 THREADED_STAGES = ("decode", "follow", "model")
@@ -33,9 +35,15 @@ THREADED_STAGES = ("decode", "follow", "model")
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the whole command, its stages alone, and everything but the model."""
-    options = UpscaleOptions(model=arguments.model, device=arguments.device, dtype=arguments.dtype)
+    options = UpscaleOptions(
+        model=arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        speed=Speed(arguments.speed),
+    )
+    span = TimeRange(stop=None if arguments.stop is None else Fraction(str(arguments.stop)))
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_video(arguments.clip, Path(folder) / "out.mkv", Request(overwrite=True))
+        plan = plan_video(arguments.clip, Path(folder) / "out.mkv", Request(span=span, overwrite=True))
         clip = f"{plan.source.width}x{plan.source.height}, {plan.num_frames} frames"
         upscaler = Upscaler.from_options(options)
         batch_size = upscaler.fitted(plan.source.width, plan.source.height).fit.batch_size
@@ -53,6 +61,9 @@ def command(plan: Plan, options: UpscaleOptions) -> list[Row]:
     """Run the program as a user does."""
     program = [sys.executable, "-m", "vidx4"]
     choices = ["--model", options.model, "--device", options.device, "--dtype", options.dtype]
+    choices += ["--speed", str(options.speed)]
+    if (stop := plan.request.span.stop) is not None:
+        choices += ["--stop", str(float(stop))]
     paths = [str(plan.source.path.resolve()), str(plan.output)]
     events, whole = _spawn([*program, "upscale", *paths, "--json", "--overwrite", *choices])
     _, asking = _spawn([*program, "--help"])

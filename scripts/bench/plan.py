@@ -1,4 +1,4 @@
-"""How sd-x4 cuts up frames to fit a GPU, what that takes, and what diffusers would take.
+"""How sd-x4 cuts up frames to fit a GPU, the memory and the operations that takes, and those of diffusers.
 
 Nothing is measured: the real architecture runs on the simulated GPU of the tests, which counts what exists
 and what would be computed. A simulated peak lacks the workspaces of CUDA's libraries and fragmentation, for
@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from scripts.bench.architecture import TEXT_WIDTH, make_unet, make_vae, silence_libraries, tiny_sd_x4
+from scripts.bench.architecture import REAL, make_unet, make_vae, silence_libraries, tiny_sd_x4
 from scripts.bench.tables import Row, Tables, write
 from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import Speed
@@ -91,7 +92,7 @@ def cut(fit: Fit, width: int, height: int) -> str:
 def operations(model: Path, sizes: Sequence[tuple[int, int]]) -> list[Row]:
     """Return a row for each size and speed, of whole frames."""
     return [
-        Row(f"{width}x{height}, `{speed}`", **by_stage(counted(model, width, height, speed=speed)[0]))
+        by_stage(f"{width}x{height}, `{speed}`", counted(model, width, height, speed=speed)[0])
         for width, height in sizes
         for speed in Speed
     ]
@@ -108,13 +109,14 @@ def counted(model: Path, width: int, height: int, **options: Any) -> tuple[Count
         return gpu.operations, gpu.memory.peak
 
 
-def by_stage(counts: Counter[str]) -> dict[str, Any]:
-    """Return the columns of operations."""
-    return {
-        "denoising_operations": counts["denoise"] / TERA,
-        "decoding_operations": counts["decode"] / TERA,
-        "finishing_operations": (counts["finish"] + counts["other"]) / TERA,
-    }
+def by_stage(what: str, counts: Counter[str]) -> Row:
+    """Return a row of operations, in T."""
+    return Row(
+        what,
+        denoising_operations=counts["denoise"] / TERA,
+        decoding_operations=counts["decode"] / TERA,
+        finishing_operations=(counts["finish"] + counts["other"]) / TERA,
+    )
 
 
 def comparison(model: Path, sizes: Sequence[tuple[int, int]]) -> list[Row]:
@@ -128,7 +130,7 @@ def comparison(model: Path, sizes: Sequence[tuple[int, int]]) -> list[Row]:
         }
         for name, (counts, peak) in results.items():
             what = f"{width}x{height}, {name}"
-            rows.append(Row(what, **by_stage(counts), simulated_memory=peak))
+            rows.append(replace(by_stage(what, counts), simulated_memory=peak))
     return rows
 
 
@@ -142,7 +144,7 @@ def diffusers_counted(width: int, height: int) -> tuple[Counter[str], int]:
         pipeline = parts.make_pipeline()
         with gpu.fake_mode:
             networks = {"unet": make_unet().half(), "vae": make_vae().half()}
-        text_encoder = parts.make_text_encoder(TEXT_WIDTH).half().eval()
+        text_encoder = parts.make_text_encoder(REAL.text_width).half().eval()
         pipeline.register_modules(text_encoder=text_encoder, **networks)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to("cuda")

@@ -5,6 +5,7 @@ Each case runs in a process of its own. The autoencoder of sd-x4 is measured in 
 
 import argparse
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -29,7 +30,6 @@ from vidx4.media.decode import read_frames
 CLIP = Path(__file__).parents[2] / "samples" / "london.mp4"
 LOOP = 24
 """Frames of the clip that are repeated."""
-SIZES = (160, 120), (320, 240), (640, 480)
 TILE_SIZES = 192, 128, 96, 64
 BATCH_SIZES = 1, 2, 4, 8
 LATENT_SIDE = 96
@@ -42,14 +42,21 @@ def run(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     dtype = choose_dtype(arguments.dtype, device)
     settings = f"device={device} dtype={str(dtype).removeprefix('torch.')}"
-    tables = {
-        "Frames: a 160x120 clip in a loop, the whole job": by_frames(arguments.frames, settings),
-        "Pixels: `compact`, one frame at a time": by_pixels(settings),
-        "Tiles: `compact`, 320x240": by_tiles(settings),
-        "Batches: `compact`, 320x240, `temporal=off`": by_batches(settings),
-        f"Tiles of the autoencoder of sd-x4, {LATENT_SIDE}x{LATENT_SIDE}, float32": by_decoder_tiles(device),
+    measures: dict[str, tuple[str, Callable[[], list[Row]]]] = {
+        "frames": (
+            "Frames: a 160x120 clip in a loop, the whole job",
+            lambda: by_frames(arguments.frames, settings),
+        ),
+        "pixels": ("Pixels: `compact`, one frame at a time", lambda: by_pixels(settings, arguments.sizes)),
+        "tiles": ("Tiles: `compact`, 320x240", lambda: by_tiles(settings)),
+        "batches": ("Batches: `compact`, 320x240, `temporal=off`", lambda: by_batches(settings)),
+        "decoder": (
+            f"Tiles of the autoencoder of sd-x4, {LATENT_SIDE}x{LATENT_SIDE}, float32",
+            lambda: by_decoder_tiles(device),
+        ),
     }
-    write(arguments.out, "scale", tables, device)
+    chosen = [measures[name] for name in arguments.tables]
+    write(arguments.out, "scale", {heading: measured() for heading, measured in chosen}, device)
 
 
 def by_frames(num_frames: int, settings: str) -> list[Row]:
@@ -84,10 +91,10 @@ def write_loop(path: Path, num_frames: int) -> Path:
     )
 
 
-def by_pixels(settings: str) -> list[Row]:
-    """Enlarge frames with 1, 4 and 16 times as many pixels."""
+def by_pixels(settings: str, sizes: Sequence[tuple[int, int]]) -> list[Row]:
+    """Enlarge frames of several sizes."""
     return _relative_to_first(
-        [measure(f"{width}x{height}", f"compact {settings}", 2, width, height) for width, height in SIZES]
+        [measure(f"{width}x{height}", f"compact {settings}", 2, width, height) for width, height in sizes]
     )
 
 

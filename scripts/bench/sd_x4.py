@@ -12,11 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scripts.bench.architecture import silence_libraries, unet_operations, vae_operations
+from scripts.bench.architecture import (
+    REAL,
+    Architecture,
+    silence_libraries,
+    unet_operations,
+    vae_operations,
+)
 from scripts.bench.measure import matrix_rate, peak_memory, reset_peak_memory, synchronize
 from scripts.bench.pictures import pan
 from vidx4 import FrameBatch, Upscaler
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
+from vidx4.diffusion.models import compiled
+from vidx4.diffusion.models.unet import StagedUNet
 
 GUIDANCE = 9.0
 NOISE_LEVEL = 20
@@ -40,6 +48,10 @@ class Task:
     """Frames that the whole upscaler gets at once; None for its own choice."""
     is_compiled: bool = False
     """Whether vidx4's denoiser is compiled first, which is not timed."""
+    compiler: str = "inductor"
+    """The backend of `torch.compile` that compiles it."""
+    architecture: Architecture = REAL
+    """The size of the networks in the model's folder."""
 
     @property
     def is_guided(self) -> bool:
@@ -52,13 +64,13 @@ class Task:
         The attention of the autoencoder does not count: decoding in tiles avoids most of it, though the
         picture is then not the same.
         """
-        decoding = vae_operations(self.width, self.height, with_attention=False)
+        decoding = vae_operations(self.width, self.height, self.architecture, with_attention=False)
         return self.denoising_floor(rate) + decoding / rate
 
     def denoising_floor(self, rate: float) -> float:
         """Return the seconds of `floor` without decoding."""
         evaluations = self.num_inference_steps * (2 if self.is_guided else 1)
-        return evaluations * unet_operations(self.width, self.height) / rate
+        return evaluations * unet_operations(self.width, self.height, self.architecture) / rate
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ def by_denoising_loop(task: Task) -> Result:
     """Enlarge a frame by vidx4's denoising loop, from the noise that diffusers would draw."""
     parts = load_upscaler(task).components
     if task.is_compiled:
+        assert isinstance(parts.denoiser, StagedUNet)
+        compiled.BACKEND = task.compiler
         parts.denoiser.compile(1)
     low_res, noise, latents = _inputs(task)
 

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -45,12 +47,14 @@ class Row:
     """Operations of decoding, in T."""
     finishing_operations: float | None = None
     """Operations of all the rest, in T; only products of matrices and convolutions count."""
-    planned_memory: int | None = None
-    """What the program reckons with before the work, in bytes."""
     simulated_memory: int | None = None
     """Peak memory of a simulated GPU, in bytes."""
     peak_memory: int | None = None
     """Peak memory of the process, or on the GPU, in bytes."""
+    planned_memory: int | None = None
+    """What the program reckons with before the work, in bytes."""
+    held_memory: int | None = None
+    """Peak memory of the tensors on the GPU alone, in bytes."""
 
     @property
     def frames_per_second(self) -> float | None:
@@ -65,8 +69,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "denoising_operations": ("denoising (T)", "{:.0f}".format),
     "decoding_operations": ("decoding (T)", "{:.0f}".format),
     "finishing_operations": ("finishing (T)", "{:.2g}".format),
-    "planned_memory": ("planned MiB", lambda size: f"{size / 2**20:.0f}"),
-    "simulated_memory": ("simulated MiB", lambda size: f"{size / 2**20:.0f}"),
     "denoising": ("of it denoising", "{:.3f}".format),
     "denoising_share": ("share of the floor", "{:.0%}".format),
     "ratio": ("ratio", "{:.3g}".format),
@@ -75,7 +77,10 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "psnr": ("PSNR-Y (dB)", "{:.1f}".format),
     "most_different": ("difference, max (1/255)", "{:.2g}".format),
     "mean_different": ("mean", "{:.2g}".format),
+    "planned_memory": ("planned MiB", lambda size: f"{size / 2**20:.0f}"),
+    "simulated_memory": ("simulated peak MiB", lambda size: f"{size / 2**20:.0f}"),
     "peak_memory": ("peak MiB", lambda size: f"{size / 2**20:.0f}"),
+    "held_memory": ("of it tensors", lambda size: f"{size / 2**20:.0f}"),
 }
 """Heading and format of each attribute of a row; a table has the columns that any of its rows has."""
 
@@ -126,12 +131,36 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "torch": torch.__version__,
+        **(card(device) if device.type == "cuda" else {}),
     }
+
+
+def card(device: torch.device) -> dict[str, Any]:
+    """Return what a GPU is, and what drives it."""
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory": properties.total_memory,
+        "driver": driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def driver() -> str | None:
+    """Return the version of NVIDIA's driver; None if it can't be found out."""
+    if (program := shutil.which("nvidia-smi")) is None:
+        return None
+    asked = subprocess.run(
+        [program, "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True
+    )
+    return asked.stdout.partition("\n")[0].strip() or None
 
 
 def processor() -> str:
     """Return the name of the processor."""
     path = Path("/proc/cpuinfo")  # `platform.processor()` is empty or just "x86_64" on Linux
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())

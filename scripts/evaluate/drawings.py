@@ -25,7 +25,7 @@ def load_drawings(
         only: names of the clips to yield; None for all.
         held_out: the list of pictures that no weights are trained on, TOML.
     """
-    files = tomllib.loads(held_out.read_text())["drawings"]
+    files = tomllib.loads(held_out.read_text(encoding="utf-8"))["drawings"]
     for file, (move, pose) in zip(files, cycle(MOVES.items()), strict=False):
         name = f"{Path(file).stem}_{move}"
         if only is None or name in only:

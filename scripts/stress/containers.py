@@ -9,7 +9,6 @@ takes minutes; everything else is the program.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from av.stream import Stream
 from scripts.stress.properties import LOST, PROPERTIES, Judge
 from tests.hard_videos import HARD_VIDEOS
 from tests.helpers import upscale_nearest
+from vidx4.diffusion import host
 from vidx4.errors import ContainerError, OutputError, Vidx4Error
 from vidx4.jobs.job import Job
 from vidx4.jobs.local import LocalExecutor
@@ -151,7 +151,7 @@ def write_loop(clip: Path, path: Path, minutes: float, rate: int) -> Path:
 def one(path: Path, output: Path) -> None:
     """Enlarge a video; print the peak resident memory of this process in KiB."""
     enlarge(path, output)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(host.peak_memory() // 1024)
 
 
 def main() -> None:

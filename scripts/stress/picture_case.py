@@ -16,7 +16,7 @@ MEMORY = 3 << 30
 
 def limit_memory() -> None:
     """Let this process have little more memory than it has now."""
-    with Path("/proc/self/statm").open() as file:
+    with Path("/proc/self/statm").open(encoding="utf-8") as file:
         pages = int(file.read().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

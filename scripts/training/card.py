@@ -66,7 +66,7 @@ def _scores(run: dict[str, Any]) -> str:
 
 
 def _sources_table(manifest: Path) -> str:
-    with manifest.open(newline="") as file:
+    with manifest.open(encoding="utf-8", newline="") as file:
         counts = Counter((row["source"], row["licence"]) for row in csv.DictReader(file))
     rows = sorted(counts.items(), key=lambda item: -item[1])
     return "\n".join(f"| {count} | {source} | {licence} |" for (source, licence), count in rows)

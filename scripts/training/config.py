@@ -23,6 +23,8 @@ class Config:
 
     batch_size: int = 8
     """Sequences of a step, in each process."""
+    steps_per_update: int = 1
+    """Steps whose gradients are averaged before the weights change."""
     learning_rate: float = 4e-4
     warmup: int = 200
     """Steps in which the learning rate rises."""
@@ -61,4 +63,4 @@ class Config:
     @classmethod
     def read(cls, recipe: Path) -> Self:
         """Read a recipe (TOML); its keys are the fields' names."""
-        return cls(**tomllib.loads(recipe.read_text()))
+        return cls(**tomllib.loads(recipe.read_text(encoding="utf-8")))

@@ -18,7 +18,7 @@ PANELS: dict[str, str | tuple[str, ...]] = {
 def write_plot(log: Path, picture: Path) -> None:
     """Plot losses and validation scores by hours of training."""
     mpl.use("Agg")
-    records = [json.loads(line) for line in log.read_text().splitlines()]
+    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     figure, axes = plt.subplots(1, len(PANELS), figsize=(24, 5), layout="constrained")
     for axis, (title, wanted) in zip(axes, PANELS.items(), strict=True):
         names = {name for record in records for name in record}

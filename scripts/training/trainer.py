@@ -107,7 +107,6 @@ class Trainer:
             for index in range(len(batch.truth)):
                 past = self._train_frame(batch, index, past, losses)
             self._update(losses)
-        self._update_average()
         self._past = Past(past.results, past.hidden.detach()) if past is not None else None
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         self.seconds += time.perf_counter() - start
@@ -207,12 +206,17 @@ class Trainer:
         return 3 * share * num_frames * operations(num_weights, batch.low_res[0])
 
     def _update(self, losses: dict[str, Tensor]) -> None:
-        self.optimizer.zero_grad()
-        sum(losses.values(), torch.zeros((), device=self.device)).backward()
+        """Add the gradients of a step; change the weights if it is the last of an update."""
+        loss = sum(losses.values(), torch.zeros((), device=self.device))
+        (loss / self.config.steps_per_update).backward()
+        self.step += 1
+        if self.step % self.config.steps_per_update:
+            return
         _average_over_processes(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.step += 1
+        self.optimizer.zero_grad()
+        self._update_average()
 
     def _set_learning_rate(self) -> None:
         config = self.config
@@ -225,7 +229,8 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         """Move the average towards the weights, with their branches merged."""
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
+        num_updates = self.step // self.config.steps_per_update
+        decay = min(self.config.ema_decay, (num_updates + 1) / (num_updates + 10))
         merged = merged_parameters(self.model, self.average)
         torch._foreach_lerp_(list(self.average.parameters()), merged, 1 - decay)
 

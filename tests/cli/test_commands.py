@@ -1,7 +1,6 @@
 """The command line: one sentence and an exit code for whatever goes wrong, and files for what goes well."""
 
 import json
-import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from tests.capabilities import needs_any_name, needs_clusters
 from tests.conftest import MakeVideo
 from tests.video_files import gradient, write_video
 from vidx4.cli.commands import app
@@ -16,6 +16,7 @@ from vidx4.errors import DiskFullError
 from vidx4.jobs import estimate
 from vidx4.jobs.cluster import model_loader
 from vidx4.media.probe import probe
+from vidx4.printing import quoted
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 LONDON, PHOTO = SAMPLES / "london.mp4", SAMPLES / "photo.png"
@@ -27,6 +28,7 @@ def vidx4(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@needs_any_name
 def test_upscale_writes_a_video(make_video: MakeVideo, tmp_path: Path) -> None:
     source = make_video('a film\'s "cut".mp4', num_frames=5)
     result = vidx4("upscale", source, *FAST)
@@ -68,7 +70,9 @@ def test_what_resumes_a_job_is_what_was_typed(make_video: MakeVideo, monkeypatch
     typed = ("upscale", str(make_video("a film.mp4", num_frames=9)), *FAST)
     result = vidx4(*typed, "--restart", "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout.splitlines()[-1])["command"] == shlex.join(["vidx4", *typed, "--json"])
+    assert json.loads(result.stdout.splitlines()[-1])["command"] == " ".join(
+        map(quoted, ["vidx4", *typed, "--json"])
+    )
     assert vidx4(*typed, "--ignore-disk-space").exit_code == 0
 
 
@@ -327,6 +331,7 @@ def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> 
     assert vidx4("verify", source, pictures).exit_code == 0
 
 
+@needs_clusters
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -345,6 +350,7 @@ def test_a_cluster_that_makes_no_sense_is_refused(
     assert message in result.stderr
 
 
+@needs_clusters
 def test_without_ray_a_cluster_is_refused(
     make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

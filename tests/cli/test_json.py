@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.capabilities import needs_signals
 from tests.conftest import MakeVideo
 from tests.video_files import write_video
 from vidx4.cli import inspect
@@ -133,6 +134,7 @@ def stopped_after(event: str, *arguments: object) -> tuple[str, int]:
     return "".join(lines) + rest, process.returncode
 
 
+@needs_signals
 @pytest.mark.slow
 def test_commands_that_are_stopped(folder: Path, tmp_path: Path) -> None:
     write_video(folder / "long.mp4", num_frames=300, width=160, height=120)

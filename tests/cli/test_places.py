@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import needs_proc
 from tests.cli.test_commands import FAST, PHOTO, vidx4
 from tests.conftest import MakeVideo
 from vidx4.media.probe import probe
@@ -30,6 +31,7 @@ def test_every_command_puts_its_result_into_a_folder(film: Path) -> None:
     assert probe("all/film_x4.mp4").num_frames == 8
 
 
+@needs_proc
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -76,14 +78,14 @@ def test_places_that_make_no_sense_are_refused(
 def test_a_report_tells_of_a_dry_run_until_one_of_the_work_takes_its_place(film: Path) -> None:
     typed = ("upscale", film, *FAST, "--report", "report.json")
     assert vidx4(*typed, "-n").exit_code == 0
-    planned = json.loads(Path("report.json").read_text())
+    planned = json.loads(Path("report.json").read_text(encoding="utf-8"))
     assert (planned["is_dry_run"], planned["num_frames"], planned["output"]) == (True, 8, "film_x4.mp4")
     assert planned["seconds_left"] >= 0
     assert vidx4(*typed, "-n").exit_code == 0
     assert vidx4(*typed).exit_code == 0
-    done = Path("report.json").read_text()
+    done = Path("report.json").read_text(encoding="utf-8")
     assert "is_dry_run" not in json.loads(done)
     refused = vidx4("upscale", film, "new.mp4", *typed[2:])
     assert (refused.exit_code, "--overwrite" in refused.stderr) == (1, True)
-    assert Path("report.json").read_text() == done
+    assert Path("report.json").read_text(encoding="utf-8") == done
     assert vidx4("upscale", film, "new.mp4", *typed[2:], "-y").exit_code == 0

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scripts.stress.kills import make_clip
+from tests.capabilities import needs_shell, needs_signals
 from tests.conftest import MakeVideo
 from vidx4.cli import notify
 from vidx4.cli.commands import app
@@ -25,6 +26,7 @@ def vidx4(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
+@needs_shell
 def test_a_job_whose_time_is_up_has_a_code_of_its_own_and_resumes(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4")
     typed = ("upscale", tmp_path / "clip.mp4", tmp_path / "out.mp4", *FAST)
@@ -54,6 +56,7 @@ def test_time_that_is_past_is_refused_before_the_work(make_video: MakeVideo) -> 
     assert "model" not in result.stderr
 
 
+@needs_shell
 @pytest.mark.parametrize(
     "name", ["$(touch oops).mp4", "a'b\"c.mp4", "; exit 9 #.mp4", "new\nline.mp4", "-y.mp4"]
 )
@@ -63,10 +66,11 @@ def test_a_name_is_only_a_value_to_the_command(
     monkeypatch.chdir(tmp_path)
     make_video(num_frames=2).rename(tmp_path / name)
     vidx4("upscale", "-o", "out.mp4", *FAST, "--notify", f"{TELL} told", "--", name)
-    assert Path("told").read_text() == f"done||{name}"
+    assert Path("told").read_text(encoding="utf-8") == f"done||{name}"
     assert not Path("oops").exists()
 
 
+@needs_shell
 def test_the_command_learns_of_failures(tmp_path: Path) -> None:
     told = tmp_path / "told"
     result = vidx4("upscale", tmp_path / "none.mp4", "--notify", f"{TELL} {told}")
@@ -91,6 +95,7 @@ def test_a_folder_can_not_choose_the_command() -> None:
     assert not {"notify", "until", "for"} & set(file_options())
 
 
+@needs_signals
 @pytest.mark.slow
 def test_signals_pause_a_job_and_have_it_continue(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4")

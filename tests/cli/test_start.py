@@ -37,3 +37,23 @@ def test_heavy_libraries_are_not_imported(arguments: tuple[str, ...], also: tupl
     code, *modules = ended.stderr.splitlines()[-1].split()
     assert code == "0", ended.stderr
     assert {*HEAVY, *also} & {*modules} == set()
+
+
+def test_a_job_of_compact_loads_nothing_of_other_models(tmp_path: Path) -> None:
+    """Not even to find out that nothing is left to choose, or what takes less time."""
+    typed = (
+        "upscale",
+        "london.mp4",
+        str(tmp_path / "out.mp4"),
+        "--stop",
+        "0.2",
+        "--device",
+        "cpu",
+        "--dry-run",
+    )
+    command = [sys.executable, "-c", CODE, *typed]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=SAMPLES, check=True, timeout=300)
+    code, *modules = ended.stderr.splitlines()[-1].split()
+    assert code == "0", ended.stderr
+    assert "vidx4.diffusion.models.compact" in modules
+    assert "vidx4.diffusion.models.sd_x4" not in modules

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.moving import pan
-from vidx4.diffusion.compiling import repays_compiling
+from vidx4.diffusion.compiling import repays_compiling, why_not_compile
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
@@ -100,11 +100,12 @@ def test_long_jobs_are_compiled_but_never_on_a_cpu(tiny_folder: Path) -> None:
     assert upscaler.settings.compile == "auto"
     assert upscaler.fitted(320, 240, num_frames=10**9).settings.compile == "off"
     gpu = replace(upscaler.components, device=torch.device("cuda"))
+    assert repays_compiling(gpu, 20 * 1000, 320 * 240)
+    assert not repays_compiling(gpu, 20 * 10, 320 * 240)
     with patch("vidx4.diffusion.compiling.find_spec", return_value=object()):
-        assert repays_compiling(gpu, 20 * 1000, 320 * 240)
-        assert not repays_compiling(gpu, 20 * 10, 320 * 240)
+        assert not why_not_compile(gpu)
     with patch("vidx4.diffusion.compiling.find_spec", return_value=None):
-        assert not repays_compiling(gpu, 20 * 1000, 320 * 240)
+        assert "Triton" in why_not_compile(gpu)
 
 
 def test_each_job_decides_whether_the_denoiser_is_compiled(tiny_folder: Path) -> None:

@@ -26,7 +26,7 @@ def test_spans_cover_and_overlap(length: int) -> None:
 
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_spans_are_as_short_as_can_be(multiple: int) -> None:
-    """Spans of the next smaller length can't cover as much, and one fewer of full size can't either."""
+    """Spans of the next smaller length could not cover as much, nor could one fewer of full size."""
     for length in range(72, 800, 8):
         found = spans(length, size=64, overlap=16, multiple=multiple)
         side = found[0][1] - found[0][0]
@@ -59,7 +59,7 @@ def test_what_common_sizes_cost_in_tiles() -> None:
 
 @pytest.mark.parametrize("size", [size for size in TILES if size > 64])
 def test_no_frame_costs_more_than_its_overlaps(size: int) -> None:
-    """A side grows by an overlap for each tile after the first, and by less than a multiple for each."""
+    """Each side grows by an overlap for each tile after the first, and by less than a multiple for each."""
     for width, height in product(SIDES, SIDES):
         boxes = tile_boxes(height, width, size, multiple=8)
         columns, rows = (len({box.left for box in boxes}), len({box.top for box in boxes}))

@@ -158,7 +158,7 @@ def test_a_still_picture_of_another_shape_is_refused(shape: tuple[int, ...], loa
 def test_too_little_memory_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler.load("compact", device="cpu")
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 7 bytes.")
-    monkeypatch.setattr(upscaler, "_render", Mock(side_effect=error))
+    monkeypatch.setattr(upscaler._rendering, "_render", Mock(side_effect=error))
     with pytest.raises(MemoryLimitError, match=r"28x20.*--device"):
         upscaler(frames(2))
     with pytest.raises(MemoryLimitError, match="28x20"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import needs_links, needs_pipes, needs_root
 from vidx4.errors import OutputError
 from vidx4.files.own_folder import LOCK, own_folder, remove_folder
 
@@ -69,6 +70,8 @@ def somebodys_folder_with_a_lock(path: Path, home: Path) -> None:
     (path / LOCK).touch()
 
 
+@needs_links
+@needs_pipes
 @pytest.mark.parametrize(
     "plant",
     [
@@ -98,7 +101,7 @@ def test_what_others_planted_is_refused_and_left_as_it_is(
     assert not (home / "empty").exists() or (home / "empty").stat().st_size == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@needs_root
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     use(tmp_path / "work")
     os.chown(tmp_path / "work", 12345, -1)
@@ -107,6 +110,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "work").iterdir()] == [LOCK]
 
 
+@needs_links
 def test_only_regular_files_are_removed(tmp_path: Path) -> None:
     use(tmp_path / "work")
     (tmp_path / "precious").mkdir()

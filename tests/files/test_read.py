@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import needs_links, needs_pipes, needs_proc
 from vidx4.files.read import open_file, read_json, read_whole
 
 
@@ -23,6 +24,9 @@ def link_to_a_device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+@needs_links
+@needs_pipes
+@needs_proc
 @pytest.mark.parametrize("make", [pipe, listening_socket, link_to_a_device, Path.mkdir])
 def test_what_is_no_regular_file_is_refused_at_once(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "x")
@@ -31,6 +35,7 @@ def test_what_is_no_regular_file_is_refused_at_once(make: Callable[[Path], None]
     assert read_json(tmp_path / "x") == {}
 
 
+@needs_links
 def test_links_are_followed_where_they_may_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     (tmp_path / "link").symlink_to("file")

@@ -17,6 +17,7 @@ import pytest
 from scripts.stress.damage import cases
 from scripts.stress.damage_case import BAD, Case, attempt
 from scripts.stress.mutations import MUTATIONS
+from tests.capabilities import needs_pipes
 from tests.hard_videos import late, program_stream, text_track
 from tests.helpers import upscale_nearest
 from tests.video_builder import frames, scene, write
@@ -225,6 +226,7 @@ def test_an_archive_is_not_a_video(tmp_path: Path) -> None:
         probe(tmp_path / "film.mp4")
 
 
+@needs_pipes
 @pytest.mark.parametrize(
     "text", ["ffconcat version 1.0\nfile pipe.ts\n", "#EXTM3U\n#EXTINF:2,\npipe.ts\n", "<MPD>pipe.ts</MPD>"]
 )

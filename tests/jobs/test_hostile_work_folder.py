@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.stress.kills import make_clip
+from tests.capabilities import needs_links, needs_pipes
 from tests.helpers import stop_after, upscale_nearest
 from vidx4.errors import OutputError
 from vidx4.jobs.job import Job
@@ -111,6 +112,8 @@ def deep(path: Path, home: Path) -> None:
     path.write_bytes(b'{"part":' * 100_000)
 
 
+@needs_links
+@needs_pipes
 @pytest.mark.parametrize("plant", [pipe, link, hard_link, terabyte, deep])
 @pytest.mark.parametrize("name", [PLAN, FIRST, "00000000.nut", "00000008.nut"])
 def test_what_lies_at_the_name_of_a_file_is_replaced_and_not_followed(
@@ -125,6 +128,7 @@ def test_what_lies_at_the_name_of_a_file_is_replaced_and_not_followed(
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+@needs_links
 def test_a_work_folder_that_is_a_link_is_refused(stopped: Job, tmp_path: Path) -> None:
     home = tmp_path / "home"
     stopped.plan.work_folder.rename(home)

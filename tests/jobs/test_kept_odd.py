@@ -12,6 +12,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from scripts.stress.containers import enlarge
+from tests.capabilities import needs_pipes
 from tests.clocks import joined, recording
 from tests.video_builder import frames, scene, text_packet, write
 from vidx4.jobs.plan import plan_video
@@ -123,6 +124,7 @@ def test_a_second_video_that_players_prefer(tmp_path: Path) -> None:
     assert plan_video(path, tmp_path / "out.mkv").rehearsal.lost == ()
 
 
+@needs_pipes
 def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert not is_picture(tmp_path / "pipe.png")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.stress.kills import make_clip
+from tests.capabilities import needs_signals
 from vidx4.jobs import meter as measured
 from vidx4.jobs.meter import RECENT_SECONDS, Meter
 from vidx4.jobs.plan import plan_video
@@ -40,6 +41,7 @@ def test_the_time_left_follows_from_the_last_frames(tmp_path: Path, monkeypatch:
     assert meter.seconds_per_frame() == pytest.approx((31 * 60 + 97) / 128)
 
 
+@needs_signals
 @pytest.mark.slow
 def test_time_in_which_the_program_is_stopped_is_not_counted(tmp_path: Path) -> None:
     """As by Ctrl-Z; a signal that nobody can catch stops it here."""

@@ -296,7 +296,7 @@ def test_an_unrelated_output_is_not_replaced(plan: Plan, upscaler: Upscaler) -> 
 def test_a_second_process_is_refused(plan: Plan) -> None:
     job = Job(plan, LocalExecutor(upscale_nearest), 4)
     with start(job):
-        context = multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:
             message = pool.apply(_message_of, (plan.source.path, plan.output))
     assert str(plan.work_folder) in message

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from scripts.stress.kills import make_clip
+from tests.capabilities import known_signals, needs_shell, needs_signals
 from tests.helpers import upscale_nearest
 from vidx4.errors import DiskFullError
 from vidx4.files import write as whole
@@ -57,8 +58,9 @@ def started(plan: Plan, event: str, *flags: str) -> subprocess.Popen[str]:
     return process
 
 
+@needs_signals
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", known_signals("SIGINT", "SIGTERM", "SIGHUP"))
 def test_a_signal_keeps_finished_parts_and_says_how_to_resume(signum: int, plan: Plan) -> None:
     with started(plan, "part") as process:
         process.send_signal(signum)
@@ -73,6 +75,8 @@ def test_a_signal_keeps_finished_parts_and_says_how_to_resume(signum: int, plan:
     assert [path.name for path in plan.output.parent.iterdir()] == ["clip.mp4.vidx4"]
 
 
+@needs_shell
+@needs_signals
 @pytest.mark.slow
 def test_a_hangup_is_ignored_under_nohup(plan: Plan) -> None:
     """`nohup` starts programs with the signal ignored."""
@@ -87,6 +91,7 @@ def test_a_hangup_is_ignored_under_nohup(plan: Plan) -> None:
     assert plan.output.exists()
 
 
+@needs_signals
 @pytest.mark.slow
 def test_a_second_signal_ends_the_program_at_once(plan: Plan) -> None:
     """At 900 steps a batch takes long: only the second signal ends the program before it is done."""
@@ -112,12 +117,12 @@ def test_a_full_disk_is_reported_with_the_space_needed_and_the_job_resumes(
     job = Job(plan, LocalExecutor(upscale_nearest), 4)
     num_left, flush = 9, whole._flush
 
-    def full(path: Path) -> None:
+    def full(path: Path, flags: int) -> None:
         nonlocal num_left
         num_left -= 1
         if num_left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(path)
+        flush(path, flags)
 
     monkeypatch.setattr(whole, "_flush", full)
     with pytest.raises(DiskFullError) as caught:

@@ -243,3 +243,11 @@ def test_a_source_with_another_date_is_the_same(plan: Plan) -> None:
     job = job_that(lambda: os.utime(plan.source.path), plan, plan.source.pts[100])
     run(Job(plan, job.executor, 4, identity))
     assert plan.output.exists()
+
+
+@pytest.mark.parametrize(("number", "is_away"), [(64, True), (1231, True), (5, False), (None, False)])
+def test_windows_says_by_its_own_numbers_that_a_share_is_away(number: int | None, is_away: bool) -> None:
+    error = OSError(errno.EINVAL, "The specified network name is no longer available")
+    error.winerror = number  # type: ignore[attr-defined]
+    assert storage._is_away(OutputError("film.mp4 can't be written")) is False
+    assert storage._is_away(error) is is_away

@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.capabilities import needs_signals
 from vidx4.errors import SourceError, StoppedError
 from vidx4.jobs.threads import ahead, join_thread, next_item, poll, result_of
 from vidx4.media.stall import Pulse, watched
@@ -152,6 +153,7 @@ def slow_with_signal() -> Iterator[Callable[[], Iterator[int]]]:
     signal.signal(signal.SIGUSR1, before)
 
 
+@needs_signals
 @pytest.mark.parametrize("patience", [None, 30.0])
 def test_a_signal_is_heeded_whichever_thread_gets_it(
     slow_with_signal: Callable[[], Iterator[int]], patience: float | None
@@ -163,6 +165,7 @@ def test_a_signal_is_heeded_whichever_thread_gets_it(
     assert time.monotonic() - begun < PATIENCE
 
 
+@needs_signals
 def test_a_signal_is_heeded_while_a_stage_is_closed(
     slow_with_signal: Callable[[], Iterator[int]],
 ) -> None:
@@ -177,6 +180,7 @@ def test_a_signal_is_heeded_while_a_stage_is_closed(
     assert time.monotonic() - begun < PATIENCE
 
 
+@needs_signals
 def test_a_signal_is_heeded_while_work_is_watched(slow_with_signal: Callable[[], Iterator[int]]) -> None:
     begun = time.monotonic()
     with pytest.raises(Signalled):
@@ -184,6 +188,7 @@ def test_a_signal_is_heeded_while_work_is_watched(slow_with_signal: Callable[[],
     assert time.monotonic() - begun < PATIENCE
 
 
+@needs_signals
 def test_a_signal_is_heeded_while_a_future_is_waited_for(
     slow_with_signal: Callable[[], Iterator[int]],
 ) -> None:

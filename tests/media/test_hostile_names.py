@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.capabilities import needs_links, needs_pipes
 from tests.helpers import nearest, read_all
 from tests.video_builder import frames, scene, write
 from vidx4.errors import SourceError
@@ -147,6 +148,8 @@ def test_a_part_is_what_vidx4_writes(film: Path) -> None:
         open_part(planted, "nut")
 
 
+@needs_links
+@needs_pipes
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "film.mp4")
@@ -156,6 +159,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
             probe(tmp_path / name)
 
 
+@needs_pipes
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp"])
 def test_a_numbered_pipe_is_not_waited_for(suffix: str, tmp_path: Path) -> None:

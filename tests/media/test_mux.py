@@ -15,6 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Disposition
 
+from tests.capabilities import needs_links
 from tests.conftest import MakeVideo
 from tests.helpers import nearest, packets, read_all
 from tests.video_files import AUDIO_SAMPLES
@@ -220,6 +221,7 @@ def test_frames_that_no_part_holds_are_returned(make_video: MakeVideo, tmp_path:
         join([tmp_path / "b.nut"], replace(output, path=tmp_path / "none.mp4"))
 
 
+@needs_links
 def test_nothing_is_overwritten(make_video: MakeVideo, tmp_path: Path) -> None:
     source = probe(make_video())
     taken, linked, hard = tmp_path / "taken.mp4", tmp_path / "linked.mp4", tmp_path / "hard.mp4"

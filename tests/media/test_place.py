@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import needs_links, needs_permissions, needs_proc, needs_user
 from vidx4.errors import OutputError
 from vidx4.jobs.report import check_report
 from vidx4.media.place import check_folder, check_writable
@@ -24,6 +25,7 @@ def test_a_device_is_not_replaced() -> None:
         check_writable(Path(os.devnull), Path("film.mp4"), overwrite=True)
 
 
+@needs_links
 def test_a_dangling_link_counts_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").symlink_to("nowhere")
     with pytest.raises(OutputError, match="already exists"):
@@ -42,6 +44,7 @@ def test_the_pictures_of_a_source_are_not_replaced(source: str, pictures: Path) 
     check_folder(pictures.with_name("new"), path)
 
 
+@needs_links
 def test_pictures_are_not_replaced_that_a_source_leads_to_by_links(pictures: Path) -> None:
     below = pictures / "below"
     below.mkdir()
@@ -72,13 +75,15 @@ def test_a_file_as_folder_is_named(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "new" / "film.mp4", tmp_path, overwrite=False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@needs_permissions
+@needs_user
 def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="can't be written to"):
         check_writable(tmp_path / "film.mp4", tmp_path / "source.mp4", overwrite=False)
 
 
+@needs_proc
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that not even root may write to")
 @pytest.mark.parametrize("name", ["film.mp4", "new/film.mp4"])
 def test_a_folder_is_tried_out_before_the_work(name: str) -> None:

@@ -9,6 +9,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from PIL import Image
 
+from tests.capabilities import needs_pipes
 from tests.conftest import MakeVideo
 from vidx4.errors import SourceError
 from vidx4.media.probe import probe
@@ -136,6 +137,7 @@ def test_bad_files(tmp_path: Path, make_video: MakeVideo) -> None:
         assert "\n" not in str(error.value)
 
 
+@needs_pipes
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(SourceError, match=r"pipe\.mp4"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.codec import CodecContext
 from av.video.frame import VideoFrame
 
 from tests.conftest import MakeVideo
@@ -24,7 +25,7 @@ from vidx4.jobs.verify import verify
 from vidx4.media.decode import read_frames
 from vidx4.media.display.rotation import Turn
 from vidx4.media.encoder import merged, resolve, try_out
-from vidx4.media.formats.encoders import CODECS
+from vidx4.media.formats.encoders import CODECS, ENCODERS
 from vidx4.media.options import Codec, EncodeOptions
 from vidx4.media.probe import probe
 from vidx4.media.target import target_of
@@ -286,3 +287,17 @@ def test_full_range_prores_becomes_limited(tmp_path: Path) -> None:
 
 def test_every_codec_has_an_encoder() -> None:
     assert {Codec.AUTO, *CODECS} == set(Codec)
+
+
+@pytest.mark.parametrize("codec", [codec for codec in CODECS if codec.endswith("nvenc")])
+def test_encoders_of_a_gpu_know_their_options(codec: str) -> None:
+    """Without a GPU they don't start, but the names and limits of their options are known."""
+    settings = resolve(EncodeOptions(codec, quality=100), 640, 480, 8)
+    options = {each.name: each for each in CodecContext.create(codec, "w").supported_options.private}
+    private = settings.options.keys() - {"b"}
+    assert private <= options.keys()
+    most = ENCODERS[codec].max_crf
+    assert options["cq"].max == most
+    with pytest.raises(OptionError, match=f"1 to {most}"):  # 0 leaves the quality to the encoder
+        resolve(EncodeOptions(codec, crf=0), 640, 480, 8)
+    assert settings.options["preset"] in {each.name for each in options["preset"].choices}

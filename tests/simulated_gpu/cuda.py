@@ -9,6 +9,7 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from tests.simulated_gpu import streams
 from tests.simulated_gpu.attention import attend
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def _functions(gpu: "SimulatedGPU") -> dict[str, Any]:
         "empty_cache": lambda: None,
         "synchronize": lambda _=None: gpu.wait(),
         "is_bf16_supported": lambda *_, **__: major >= 8,
+        "Stream": streams.Stream,
+        "Event": streams.new_event(gpu.wait),
+        "current_stream": streams.Stream,
+        "stream": streams.use,
     }
 
 

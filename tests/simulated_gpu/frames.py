@@ -58,7 +58,7 @@ class _Known:
     def __init__(self, gpu: SimulatedGPU) -> None:
         self._counters = gpu.operations, gpu.waits, gpu.copies
         self._counts: list[Counter[str]] = []
-        self._make: Callable[[], Sampled]
+        self._make: Callable[..., Sampled] = Sampled
         self._latents: tuple[int, ...] = ()
 
     def computed(self, tie: Any, compute: Callable[[], Sampled]) -> Sampled:

@@ -176,9 +176,8 @@ def _copied(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         gpu.wait()
     copied = _made_up(args[0].shape, dtype)
     memory_format = kwargs.get("memory_format") or torch.preserve_format
-    return (
-        copied if memory_format is torch.preserve_format else copied.contiguous(memory_format=memory_format)
-    )
+    is_special = memory_format != torch.preserve_format
+    return copied.contiguous(memory_format=memory_format) if is_special else copied
 
 
 def _copied_into(gpu: SimulatedGPU, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

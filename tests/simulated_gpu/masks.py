@@ -1,4 +1,4 @@
-"""Masks on the simulated device: how many places one selects is the shape of a result."""
+"""Masks on the simulated device, whose values matter: the number of places that they select is a shape."""
 
 from collections.abc import Callable
 from typing import Any

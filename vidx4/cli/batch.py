@@ -65,12 +65,13 @@ def batch(
     with (
         notifying(terminal, schedule.notify, str(folder)),
         supervised(heeded_signals()) as journal,
-        loader(cluster, options.device) as load,
+        loader(cluster, options.device) as models,
     ):
         todo = Batch(
             selection,
             options_of_file,
-            load=load,
+            loader=models,
+            night=schedule.seconds(journal.begun),
             is_local=cluster.cluster is None,
             restart=job.restart,
             ignore_disk_space=job.ignore_disk_space,

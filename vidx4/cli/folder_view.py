@@ -120,6 +120,8 @@ class BatchView:
             f"all files take about {format_seconds(total.seconds_left)}: {each}; this one gets about "
             f"{format_disk(estimate.output_size)}"
         )
+        for alternative in estimate.alternatives:
+            self._terminal.fact("or", str(alternative))
 
     def progressed(self, item: "Item", progress: "Progress", total: "Total") -> None:
         """Show the progress of a file and of all files."""

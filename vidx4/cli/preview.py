@@ -55,7 +55,7 @@ def preview(
     film = read_source(source, request.read, lambda *size: check_memory(options, *size))
     plan = plan_preview(film, variants, output, request=request, shown=shown)
     show_preview_plan(terminal, plan)
-    upscaler = Upscaler.from_options(variants[0].options)
+    upscaler = Upscaler.from_options(plan.variants[0].options)
     with terminal.working(source.name) as control:
         made = run_preview(plan, upscaler, job.batch_size, control)
     show_preview(terminal, plan, made)

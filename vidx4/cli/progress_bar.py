@@ -34,7 +34,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 @contextmanager
 def stoppable(stop: "Stop", *, quiet: bool) -> Iterator[None]:
-    """Let Ctrl-C, a hangup or a request to terminate stop work; a second one ends the program at once.
+    """Let Ctrl-C, Ctrl-Break, a hangup or a request to end stop work; a second one ends the program at once.
 
     SIGUSR1 pauses the work, and SIGUSR2 has it continue.
 
@@ -81,13 +81,17 @@ def _write(text: bytes) -> None:
 
 def heeded_signals() -> list[signal.Signals]:
     """Return the signals that end the program; one that it was started to ignore, as by `nohup`, is not."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = _known("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last is Ctrl-Break, on Windows
     return [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
 
 
 def pausing_signals() -> list[signal.Signals]:
     """Return the signals that pause work and have it continue, in this order; none where there are none."""
-    names = ("SIGUSR1", "SIGUSR2")
+    return _known("SIGUSR1", "SIGUSR2")
+
+
+def _known(*names: str) -> list[signal.Signals]:
+    """Return the signals with these names that the system has."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 

@@ -1,6 +1,7 @@
 """`vidx4 upscale`: one video or still picture."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,8 +84,8 @@ def _picture(
 
     written = plan_picture(source, output, overwrite=request.overwrite)
     check_memory(cluster, options, *stored_size(source))
-    with loader(cluster, options.device) as load:
-        upscale_picture(source, written, load(options), overwrite=request.overwrite)
+    with loader(cluster, options.device) as models:
+        upscale_picture(source, written, models.load(options), overwrite=request.overwrite)
     terminal.done(written)
 
 
@@ -98,6 +99,7 @@ def _video(
     schedule: ScheduleOptions,
     cluster: ClusterOptions,
 ) -> None:
+    from vidx4.jobs.choice import chosen_for_job
     from vidx4.jobs.cluster.model_loader import check_memory, loader
     from vidx4.jobs.plan import plan_video
     from vidx4.jobs.report import check_report
@@ -106,8 +108,9 @@ def _video(
     if job.report is not None:
         check_report(job.report, source, plan.output, overwrite=request.overwrite)
     show_plan(terminal, plan)
-    with loader(cluster, options.device) as load:
-        _run(plan, load(options), job, schedule, terminal)
+    with loader(cluster, options.device) as models:
+        chosen = chosen_for_job(options, plan, models, schedule.seconds(), restart=job.restart)
+        _run(plan, models.load(chosen), job, schedule, terminal)
 
 
 def _refuse_for_picture(typed: Mapping[str, Any]) -> None:
@@ -126,11 +129,13 @@ def _run(
     schedule: ScheduleOptions,
     terminal: Terminal,
 ) -> None:
+    from vidx4.jobs.alternatives import Prospects
     from vidx4.jobs.estimate import check_disk
     from vidx4.jobs.report import IS_DRY_RUN, write_report
     from vidx4.jobs.run import start
 
     job = backend.job(plan, job_options.batch_size)
+    prospects = Prospects(job, backend)
     with (
         terminal.working(plan.source.path.name, schedule) as control,
         start(
@@ -142,6 +147,7 @@ def _run(
         ) as run,
     ):
         estimate = run.estimate()
+        estimate = replace(estimate, alternatives=prospects.alternatives(estimate))
         show_estimate(terminal, estimate, job)
         if not job_options.ignore_disk_space:
             check_disk(plan, estimate)

@@ -54,6 +54,8 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     each = f"{estimate.seconds_per_frame:.3g} s a frame, {estimate.basis}"
     left = f"about {format_seconds(estimate.seconds_left)}" if estimate.num_left else "all frames are made"
     terminal.fact("time", f"{left}: {each}")
+    for alternative in estimate.alternatives:
+        terminal.fact("or", str(alternative))
 
 
 def show_trial(terminal: Terminal, plan: "Plan") -> None:
@@ -76,6 +78,11 @@ def show_report(terminal: Terminal, report: "Report") -> None:
     for name, share in report.workers.items():
         took = f"{plural(share.num_frames, 'frame')}, model {format_seconds(share.model_seconds)}"
         terminal.fact(name, f"{took}, at most {format_memory(share.peak_memory)}", is_detail=True)
+    if report.faster_codec:
+        terminal.note(
+            f"The model waited for the encoder: --codec {report.faster_codec} encodes on the GPU, which is "
+            "faster, but takes more space for the same quality."
+        )
     terminal.done(**report.facts())
 
 

@@ -28,6 +28,6 @@ def repays_compiling(components: Components, num_evaluations: int, num_pixels: i
         num_evaluations: number of evaluations of the denoiser in the whole job.
         num_pixels: low-resolution pixels in each evaluation.
     """
-    operations = components.operations_per_pixel * num_pixels * num_evaluations
+    operations = components.operations.per_pixel * num_pixels * num_evaluations
     is_gpu = components.device.type == "cuda"
-    return is_gpu and operations > WORTH_COMPILING and not why_not_compile(components)
+    return is_gpu and operations > WORTH_COMPILING

@@ -26,6 +26,15 @@ class PromptEmbeds:
     def _are_equal(self) -> bool:
         return torch.equal(self.positive, self.negative)
 
+    def to(self, dtype: torch.dtype) -> "PromptEmbeds":
+        """Return the embeddings in a type."""
+        return PromptEmbeds(self.positive.to(dtype), self.negative.to(dtype))
+
+    @property
+    def are_finite(self) -> bool:
+        """Whether they hold nothing but finite numbers."""
+        return bool(self.both.isfinite().all())
+
     @cached_property
     def both(self) -> Tensor:
         """Embeddings of the negative prompt, then the positive one, (2, tokens, width)."""
@@ -58,6 +67,15 @@ class Denoiser(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """Type of the samples that it takes."""
+        ...
+
+    def like(self, network: Any, prompt_embeds: PromptEmbeds | None) -> "Denoiser":
+        """Return a denoiser that evaluates a network in the same way.
+
+        Args:
+            network: a network of the same kind.
+            prompt_embeds: the prompts in its type; None if it takes none.
+        """
         ...
 
     def compile(self, batch_size: int | None) -> None:
@@ -105,6 +123,10 @@ class PlainDenoiser:
     def dtype(self) -> torch.dtype:
         """Type of the samples that it takes."""
         return cast(torch.dtype, self._network.dtype)
+
+    def like(self, network: Any, prompt_embeds: PromptEmbeds | None) -> "PlainDenoiser":
+        """Return a denoiser that evaluates a network for the same texture; see `Denoiser`."""
+        return PlainDenoiser(network, self._texture)
 
     def compile(self, batch_size: int | None) -> None:
         """Do nothing: sizes differ from frame to frame, so compiling would gain nothing."""

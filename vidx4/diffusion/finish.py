@@ -24,11 +24,11 @@ def finish(pixels: Tensor, low_res: Tensor, settings: Settings) -> Tensor:
         settings: the settings of the run; of these, `strength` matters here.
 
     Returns:
-        The finished picture, of the type and range of `low_res`, on the CPU, (3, 4H, 4W).
+        The finished picture, of the type and range of `low_res`, on the device of `pixels`, (3, 4H, 4W).
     """
     enlarged = enlarge(to_signal(low_res, pixels.device)[None])
     upscaled = keep_colors(pixels[None], enlarged)
     if settings.strength < 1:
         upscaled = torch.lerp(enlarged, upscaled, settings.strength)
     highest = torch.iinfo(low_res.dtype).max
-    return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to("cpu", low_res.dtype)
+    return ((upscaled[0] / 2 + 0.5).clamp(0, 1) * highest).round().to(low_res.dtype)

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vidx4.diffusion.memory import (
+    DECODE_TILES,
     FINISHING_BYTES_PER_PIXEL,
     FRAGMENTATION,
     FRAME_BYTES_PER_PIXEL,
@@ -65,6 +65,12 @@ class Footprint(ABC):
         least = min(fits, key=lambda fit: self.needed(fit, width, height))
         return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)
 
+    def least(self, width: int, height: int) -> int:
+        """Return how many bytes a frame takes at least, however it is cut up."""
+        decode_tile = None if self.decode_bytes is None else DECODE_TILES[0]
+        fits = Fit(1, None, decode_tile).choices(width, height)
+        return min(self.needed(fit, width, height) for fit in fits)
+
     def _tiles(self, fit: Fit, width: int, height: int) -> tuple[int, int]:
         """Return the number of tiles of a frame, 1 if it is whole, and the pixels of each."""
         if fit.tile_size is None or not self.is_lessened_by_tiles:
@@ -80,11 +86,7 @@ class Footprint(ABC):
 
 @dataclass(frozen=True)
 class HostFootprint(Footprint):
-    """What a process on a CPU takes, decoding and encoding of media included; measured.
-
-    The whole command with `compact` in bfloat16 takes 1.06 GB at 320x240 and 2.83 GB at 640x480; this reckons
-    with 1.24 and 3.55 GB.
-    """
+    """What a process on a CPU takes, decoding and encoding included; measured."""
 
     def needed(self, fit: Fit, width: int, height: int) -> int:
         """Return how many bytes a batch takes; see `Footprint`."""
@@ -112,7 +114,7 @@ class GPUFootprint(Footprint):
         return WORKSPACE_BYTES + int((1 + FRAGMENTATION) * self.tensors(fit, width, height))
 
     def tensors(self, fit: Fit, width: int, height: int) -> int:
-        """Return the bytes of the tensors at the peak, without a margin; for the arguments, see `needed`."""
+        """Return the bytes of the tensors that exist at the peak, without a margin; see `needed`."""
         frame = width * height
         num_tiles, num_pixels = self._tiles(fit, width, height)
         num_frames = fit.batch_size if num_tiles == 1 else 1
@@ -132,22 +134,16 @@ class GPUFootprint(Footprint):
         return self.autoencoder + (min(LARGEST_LAYERS, self.denoiser) if fit.is_offloaded else self.denoiser)
 
 
-def footprint_of(components: Components, settings: Settings, *, is_on_host: bool | None = None) -> Footprint:
-    """Return the memory that a model takes on its device.
-
-    Args:
-        components: the model.
-        settings: the settings of the run.
-        is_on_host: whether that is a CPU; None to see where the model is.
-    """
+def footprint_of(components: Components, settings: Settings) -> Footprint:
+    """Return the memory that a model takes on its device."""
     prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
     num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
-    is_on_host = components.device.type == "cpu" if is_on_host is None else is_on_host
+    is_on_host, itemsize = components.device.type == "cpu", components.unet.dtype.itemsize
     values = components.host_values_per_pixel if is_on_host else components.values_per_pixel
-    fields: dict[str, Any] = {
+    fields = {
         "denoiser": num_bytes(components.unet),
         "autoencoder": 0 if autoencoder is None else num_bytes(autoencoder.vae),
-        "bytes_per_pixel": num_rows * values * components.unet.dtype.itemsize,
+        "bytes_per_pixel": num_rows * values * itemsize,
         "decode_bytes": None if autoencoder is None else autoencoder.decode_bytes,
         "is_lessened_by_tiles": components.is_lessened_by_tiles,
         "size_multiple": components.size_multiple,

@@ -1,5 +1,6 @@
 """Memory of the host, or of the container that this process runs in."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,16 @@ def available_memory() -> int:
     return max(0, min([int(psutil.virtual_memory().available), *free]))
 
 
+def peak_memory() -> int:
+    """Return the most bytes that this process has held."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # psutil knows the peak on Windows only
+
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, kibibytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def _limits() -> Iterator[tuple[int, int]]:
     """Yield the limits of the control groups that this process is in, and what of each is used."""
     for version, folder in _folders():
@@ -40,7 +51,7 @@ def _folders() -> Iterator[tuple[int, Path]]:
     In a container, the path may be that of the host; the group is then the root.
     """
     with suppress(OSError):
-        for line in _GROUPS.read_text().splitlines():
+        for line in _GROUPS.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers in ("", "memory"):
                 root = _ROOT / controllers

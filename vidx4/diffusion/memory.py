@@ -30,7 +30,7 @@ HOST_BYTES_PER_PIXEL = 5600
 HOST_FINISHING_BYTES_PER_PIXEL = 4000
 """Bytes that finishing a picture takes on a CPU for a low-resolution pixel; measured at 640x480."""
 HOST_FRAME_BYTES_PER_PIXEL = 400
-"""Bytes of a frame's noise, latents and pixels in a batch on a CPU, for a low-resolution pixel; counted."""
+"""Bytes of a frame in a batch on a CPU, noise and latents included, for a low-resolution pixel; counted."""
 HOST_LEAST_BYTES_PER_PIXEL = 2400
 """Bytes that a picture takes at least on a CPU for a low-resolution pixel, whatever the model: finishing
 works on whole frames; measured with `compact`, which takes 2420 to 5780 at 640x480."""
@@ -41,7 +41,7 @@ PICTURE_BYTES_PER_PIXEL = 3 * SCALE**2 * 4
 FRAME_BYTES_PER_PIXEL = 160
 """Bytes of the noise, latents and source pixels of a frame in a batch, for a low-resolution pixel."""
 FINISHING_BYTES_PER_PIXEL = 640
-"""Bytes that finishing takes besides those of the frame and its picture, for a low-resolution pixel."""
+"""Bytes that finishing takes besides the frame and its picture, for a low-resolution pixel."""
 WORKSPACE_BYTES = 128 * 2**20
 """Bytes that CUDA's libraries take for their work: 8 to 32 MiB for products of matrices, and what the
 algorithms of convolutions ask for. Assumed, since the simulation does not show it."""
@@ -64,7 +64,7 @@ class Fit:
     batch_size: int
     """Number of frames that are denoised together."""
     tile_size: int | None
-    """Greatest side of independently denoised tiles, in low-resolution pixels; None for whole frames."""
+    """Greatest side of independent tiles, in low-resolution pixels; None for whole frames."""
     decode_tile: int | None = None
     """Side of a square that bounds what is decoded at once, in latents; None for a model without tiles."""
     is_offloaded: bool = False

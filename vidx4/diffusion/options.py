@@ -16,9 +16,16 @@ MAX_STEPS = 999
 class Speed(StrEnum):
     """How much quality is traded for time."""
 
+    AUTO = "auto"
+    """The best that ends within a night on this GPU; the best of all on a CPU, and for still pictures."""
     QUALITY = "quality"
     BALANCED = "balanced"
     FAST = "fast"
+
+    @property
+    def preset(self) -> "Speed":
+        """The speed whose settings are used: `auto` is the best to whoever doesn't know how long a job is."""
+        return Speed.QUALITY if self is Speed.AUTO else self
 
 
 class Scheduler(StrEnum):
@@ -106,8 +113,13 @@ class UpscaleOptions:
     ] = ""
     speed: Annotated[
         Speed | str,
-        Option("Trade quality for time.", Panel.PICTURE, is_common=True, is_harmless=True),
-    ] = Speed.QUALITY
+        Option(
+            "Trade quality for time; auto ends within a night on a GPU.",
+            Panel.PICTURE,
+            is_common=True,
+            is_harmless=True,
+        ),
+    ] = Speed.AUTO
     scheduler: Annotated[
         Scheduler | str | None,
         Option("Sampler of the denoising steps.", Panel.EXPERT, default="the model's", is_harmless=True),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vidx4.diffusion.finish import FINISH_REACH, finish
+from vidx4.diffusion.finite import Results
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.sampler import Past, Sampler, to_signal
 from vidx4.diffusion.settings import Settings
@@ -19,6 +20,7 @@ from vidx4.temporal.propagation import Link, Propagation
 from vidx4.temporal.reuse import find_boxes, grow
 from vidx4.temporal.state import ShotState, Tiles
 from vidx4.temporal.warp import Warp
+from vidx4.transfer import to_device
 
 WORTH_CUTTING = 0.8
 """Boxes, margins included, are computed separately if they are less than this share of the frame."""
@@ -32,6 +34,7 @@ class ShotRenderer(ABC):
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
         self._device = components.device
+        self._results = Results()
         self._size_multiple = components.size_multiple
 
     def render(self, frames: Sequence[Followed], state: ShotState | None) -> Iterator[ShotState]:
@@ -40,7 +43,11 @@ class ShotRenderer(ABC):
         Args:
             frames: consecutive frames, padded to the model's size multiple.
             state: the state after the frame before; None at the start of a shot.
+
+        Raises:
+            FrameOverflowError: a result is not finite. It is raised at the end, when the device has finished.
         """
+        self._results.clear()
         computed = self._compute([frame for frame in frames if not frame.is_repeated], state)
         for frame in frames:
             if state is not None and frame.is_repeated:
@@ -48,6 +55,7 @@ class ShotRenderer(ABC):
             else:
                 state = next(computed)
             yield state
+        self._results.check()
 
     @abstractmethod
     def _compute(self, frames: list[Followed], state: ShotState | None) -> Iterator[ShotState]:
@@ -133,6 +141,7 @@ class FrameRenderer(ShotRenderer):
         tie = self._tie(None if state is None else state.latents, links)
         pixels, hidden = self._sampler(frames, links[0].box, tie, self._past(frames[0], state))
         for i, (frame, link) in enumerate(zip(frames, links, strict=True)):
+            self._results.add(frame, pixels[i : i + 1], None if hidden is None else hidden[i : i + 1])
             picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
             rendered = ShotState(frame, picture, latents, None if hidden is None else hidden[i])
@@ -156,6 +165,7 @@ class FrameRenderer(ShotRenderer):
             box = self._with_margin(frame, core)
             tie = self._tie(state.latents, [self._link(frame, box, warp)])
             sampled = self._sampler([frame], box, tie, past)
+            self._results.add(frame, *sampled)
             inner = core.moved(-box.top, -box.left)
             finished = self._finished(sampled.pixels[0], frame, box)
             picture[:, *core.scaled(SCALE).slices] = finished[:, *inner.scaled(SCALE).slices]
@@ -168,7 +178,7 @@ class FrameRenderer(ShotRenderer):
 
     def _link(self, frame: Followed, box: Box, warp: Warp | None) -> Link:
         reached = self._reached(frame)
-        held = None if reached is None else ~reached[box.slices].to(self._device)
+        held = None if reached is None else to_device(~reached[box.slices], self._device)
         return Link(box, None if warp is None else warp.cropped(box), held)
 
     def _held(self, state: ShotState, last: ShotState | None) -> ShotState:
@@ -176,10 +186,11 @@ class FrameRenderer(ShotRenderer):
         reached = self._reached(state.last)
         if reached is None or last is None:
             return state
+        reached = to_device(reached, self._device)
         fine = reached.repeat_interleave(SCALE, 0).repeat_interleave(SCALE, 1)
-        upscaled, hidden = torch.where(fine, state.upscaled, last.upscaled), state.hidden
+        upscaled, hidden = _chosen(fine, state.upscaled, last.upscaled), state.hidden
         if hidden is not None and last.hidden is not None:
-            hidden = torch.where(reached.to(hidden.device), hidden, last.hidden)
+            hidden = torch.where(reached, hidden, last.hidden)
         return replace(state, upscaled=upscaled, hidden=hidden)
 
 
@@ -203,6 +214,7 @@ class TileRenderer(ShotRenderer):
             for box, tile in zip(boxes, kept, strict=True)
         )
         new = _stacked(tiles, len(boxes))
+        self._results.add(frame, new.pixels, new.hidden if self._settings.remembers else None)
         whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
         latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None
@@ -221,6 +233,14 @@ class TileRenderer(ShotRenderer):
         pixels, hidden = self._sampler([frame], box, tie, past)
         empty = pixels.new_empty(0)
         return pixels[0], tie.latents[0] if tie.steps else empty, empty if hidden is None else hidden[0]
+
+
+def _chosen(mask: Tensor, pixels: Tensor, others: Tensor) -> Tensor:
+    """Return pixels where a mask is set, and others elsewhere, all of one type."""
+    if pixels.dtype != torch.uint16:
+        return torch.where(mask, pixels, others)
+    # Not every operation of a GPU knows this type; the bits are the same in one that all know.
+    return torch.where(mask, pixels.view(torch.int16), others.view(torch.int16)).view(torch.uint16)
 
 
 def _stacked(tiles: Iterable[tuple[Tensor, ...]], num_tiles: int) -> Tiles:

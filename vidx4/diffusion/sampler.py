@@ -17,6 +17,7 @@ from vidx4.temporal.follow import Followed
 from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role
 from vidx4.temporal.warp import Warp
+from vidx4.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,9 @@ class Sampler:
 
     def _noise(self, frames: Sequence[Followed], box: Box, role: Role, grid: int) -> Tensor:
         fields = [frame.noise[role][:, *box.scaled(grid).slices] for frame in frames]
-        return torch.stack(fields).to(self._components.device)
+        return to_device(torch.stack(fields), self._components.device)
 
 
 def to_signal(frames: Tensor, device: torch.device) -> Tensor:
-    """Convert uint8 or uint16 over its full range to float32 in [-1, 1], in any shape."""
-    return frames.to(device, torch.float32) / torch.iinfo(frames.dtype).max * 2 - 1
+    """Convert uint8 or uint16 over its full range to float32 in [-1, 1] on a device, in any shape."""
+    return to_device(frames, device).float() / torch.iinfo(frames.dtype).max * 2 - 1

@@ -41,17 +41,17 @@ class Settings:
         Raises:
             OptionError: the model doesn't support an option.
         """
-        defaults = components.defaults[Speed(options.speed)]
-        num_steps = _or(options.num_inference_steps, defaults.num_inference_steps)
+        defaults = components.defaults[Speed(options.speed).preset]
+        chosen = defaults.overridden(options)
         remembers = components.memory is not None and defaults.remembers
         settings = cls(
-            scheduler=_or(options.scheduler, defaults.scheduler),
-            num_inference_steps=num_steps,
-            guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
-            guidance_stop=_or(options.guidance_stop, defaults.guidance_stop),
-            cache_interval=_or(options.cache_interval, defaults.cache_interval),
+            scheduler=chosen.scheduler,
+            num_inference_steps=chosen.num_inference_steps,
+            guidance_scale=chosen.guidance_scale,
+            guidance_stop=chosen.guidance_stop,
+            cache_interval=chosen.cache_interval,
             noise_level=_noise_level(options.noise_level, defaults, components.max_noise_level),
-            texture=_or(options.texture, defaults.texture),
+            texture=chosen.texture,
             seed=options.seed,
             strength=options.strength,
             temporal=Temporal(options.temporal),
@@ -61,7 +61,9 @@ class Settings:
             compile=options.compile,
             remembers=remembers and options.temporal == Temporal.MOVING,
         )
-        consistency = _or(options.consistency, settings._default_consistency(defaults, components))
+        consistency = options.consistency
+        if consistency is None:
+            consistency = settings._default_consistency(defaults, components)
         settings = replace(settings, consistency=consistency)
         settings._check(components)
         return settings
@@ -75,7 +77,7 @@ class Settings:
     def by_option(self) -> dict[str, Any]:
         """Return the settings by their names on the command line, without the dashes in front."""
         settings = {name.replace("_", "-"): value for name, value in asdict(self).items()}
-        # Both decide how frames are cut. A job without the overlap began before tiles were of equal size.
+        # Tiles are cut by both. A job with another overlap was begun before tiles were of equal size.
         overlap = None if self.tile_size is None else overlap_of(self.tile_size)
         return {"steps": settings.pop("num-inference-steps"), **settings, "tile-overlap": overlap}
 
@@ -122,7 +124,3 @@ def _noise_level(asked: int | AutoLevel | str, defaults: ModelDefaults, highest:
         return int(asked)
     suited = defaults.noise_level + defaults.level_share * (asked.estimate or 0)
     return max(0, min(highest, round(suited) + asked.offset))
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value

@@ -9,7 +9,7 @@ from torch import Tensor
 from vidx4.frames import Box
 
 LEAST_OVERLAP = 4
-"""Share of a tile's greatest side, as its inverse, over which it fades into the next one at least."""
+"""Tiles overlap by at least one of so many parts of their greatest side, to fade into each other."""
 
 
 def overlap_of(size: int) -> int:

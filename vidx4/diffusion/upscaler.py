@@ -12,34 +12,36 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidx4.diffusion.compiling import repays_compiling
+from vidx4.diffusion.compiling import repays_compiling, why_not_compile
 from vidx4.diffusion.device import (
     choose_device,
     choose_dtype,
     device_name,
-    is_out_of_memory,
+    dtype_name,
+    find_gpu,
+    has_bfloat16,
     keep_host_memory,
 )
+from vidx4.diffusion.device_errors import is_device_failure, is_out_of_memory
 from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
-from vidx4.diffusion.options import AutoLevel, UpscaleOptions
-from vidx4.diffusion.render import make_renderer
+from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
+from vidx4.diffusion.rendering import WAY_OUT, Rendering, device_error
 from vidx4.diffusion.settings import Settings
-from vidx4.errors import MemoryLimitError, OptionError
+from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
 from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.transfer import Downloads
 
 _logger = logging.getLogger(__name__)
 
 MAX_BATCH_SIZE = 8
 """Most frames that are denoised together."""
-WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller --tile-size"
-"""What a user can do about too little memory."""
 
 
 class Upscaler:
@@ -62,8 +64,8 @@ class Upscaler:
         self.components = components
         self.options = options
         self.settings = Settings.resolve(options, components)
-        self.fit = fit or self._preferred_fit(MAX_BATCH_SIZE)
-        self._renderer = make_renderer(components, self.settings)
+        self._rendering = Rendering(components, options, fit or self._preferred_fit(MAX_BATCH_SIZE))
+        self._downloads = Downloads(components.device)
         self._follower = Follower(
             self.settings.temporal,
             self.settings.seed,
@@ -73,6 +75,11 @@ class Upscaler:
         )
         self._check_tiles()
 
+    @property
+    def fit(self) -> Fit:
+        """How frames are cut up to fit the memory."""
+        return self._rendering.fit
+
     @classmethod
     def load(cls, model: str = "auto", **options: Any) -> Self:
         """Load a model by name; `options` are the other fields of `UpscaleOptions`.
@@ -81,6 +88,7 @@ class Upscaler:
             ModelError: the model is not available, or can't be loaded.
             OptionError: the model or this machine doesn't support an option.
             MemoryLimitError: the device has too little memory for the model.
+            DeviceError: the device has failed.
         """
         return cls.from_options(UpscaleOptions(model=model, **options))
 
@@ -93,9 +101,13 @@ class Upscaler:
             folder: the folder of the model's files; None to find them by the model's name.
         """
         device = choose_device(options.device)
+        if options.device == "auto" and (why_none := find_gpu().why_none):
+            _logger.warning("%s: the CPU is used.", why_none)
         name, why = choose_model(options.model, device)
         dtype = choose_dtype(options.dtype, device)
-        _logger.info("model %s (%s) on %s in %s", name, why, device, str(dtype).removeprefix("torch."))
+        _logger.info("model %s (%s) on %s in %s", name, why, device, dtype_name(dtype))
+        if options.dtype == Precision.BFLOAT16 and device.type == "cuda" and not has_bfloat16(device):
+            _logger.warning("%s emulates bfloat16: --dtype float16 or float32 takes less time.", device)
         if device.type == "cpu":
             keep_host_memory()
         if options.max_memory is not None:
@@ -103,12 +115,21 @@ class Upscaler:
         try:
             components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
+            if is_out_of_memory(error):
+                raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
+            if is_device_failure(error):
+                raise device_error(error, device) from error
+            raise
         return cls(components, options)
 
-    def fitted(self, width: int, height: int, num_frames: int = 1, batch_size: int | None = None) -> Self:
+    def fitted(
+        self,
+        width: int,
+        height: int,
+        num_frames: int = 1,
+        batch_size: int | None = None,
+        was_compiled: bool | None = None,
+    ) -> Self:
         """Return an upscaler for a job: one that fits the memory, and is compiled if that pays off.
 
         Args:
@@ -116,8 +137,11 @@ class Upscaler:
             height: height of the frames, in low-resolution pixels.
             num_frames: number of frames in the whole job.
             batch_size: most frames to denoise at once; None for the number that is fastest.
+            was_compiled: whether an earlier run of the job was compiled, which this one follows unless the
+                user decides; None if there was none.
 
         Raises:
+            CompileError: the user wants it compiled, and that fails.
             MemoryLimitError: frames of this size don't fit the memory that there is, or that the user allows.
         """
         if not self.options.ignore_memory:
@@ -127,15 +151,44 @@ class Upscaler:
         footprint = self.footprint
         fit = footprint.fitted(preferred, width, height, available)
         self._check_fit(preferred, fit, f"{width}x{height}", footprint.needed(fit, width, height), available)
-        is_compiled = self._should_compile(num_frames, width * height)
-        options = replace(self.options, tile_size=fit.tile_size, compile="on" if is_compiled else "off")
-        return type(self)(self.components, options, fit)
+        options = replace(self.options, tile_size=fit.tile_size)
+        is_compiled = self._should_compile(fit, num_frames, width * height, was_compiled)
+        compiled = self._compiled(options, fit, width, height) if is_compiled else None
+        return compiled or type(self)(self.components, replace(options, compile="off"), fit)
 
-    def _should_compile(self, num_frames: int, num_pixels: int) -> bool:
-        if self.options.compile == "auto":
-            num_evaluations = num_frames * self.settings.num_inference_steps
-            return repays_compiling(self.components, num_evaluations, num_pixels)
-        return self.options.compile == "on"
+    def _should_compile(self, fit: Fit, num_frames: int, num_pixels: int, was_compiled: bool | None) -> bool:
+        """Return whether a job is to be compiled, if that works.
+
+        Raises:
+            CompileError: the user wants it, and memory does not allow it.
+        """
+        choice, why_not = self.options.compile, why_not_compile(self.components)
+        if fit.is_offloaded and not self._is_on_host:
+            why_not = "the denoiser's weights have to stay in host memory until they are needed"
+        if choice == Compile.ON and why_not:
+            raise CompileError(f"--compile on is not possible: {why_not}.")
+        if choice != Compile.AUTO or why_not:
+            return choice == Compile.ON
+        if was_compiled is not None:
+            return was_compiled
+        num_evaluations = num_frames * self.settings.num_inference_steps
+        return repays_compiling(self.components, num_evaluations, num_pixels)
+
+    def _compiled(self, options: UpscaleOptions, fit: Fit, width: int, height: int) -> Self | None:
+        """Return a compiled upscaler, after enlarging a black frame with it; None if that fails.
+
+        Raises:
+            CompileError: it fails, and the user wants it.
+        """
+        upscaler = type(self)(self.components, replace(options, compile="on"), fit)
+        try:
+            upscaler(FrameBatch(torch.zeros(1, 3, height, width, dtype=torch.uint8), pts=(0,)))
+        except CompileError as error:
+            if self.options.compile == Compile.ON:
+                raise
+            _logger.warning("%s The job runs uncompiled.", error)
+            return None
+        return type(self)(self.components, upscaler.options, fit)
 
     def _check_fit(self, preferred: Fit, fit: Fit, size: str, needed: int, available: int) -> None:
         """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""
@@ -195,7 +248,7 @@ class Upscaler:
             "model": components.name,
             "weights": components.digest,
             "device": device_name(components.device),
-            "dtype": str(components.unet.dtype).removeprefix("torch."),
+            "dtype": dtype_name(components.dtype),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
             "estimated-noise-level": _estimate(options.noise_level),
@@ -230,65 +283,27 @@ class Upscaler:
 
         Raises:
             MemoryLimitError: the device has too little memory for the batch.
+            NotFiniteError: the model gives no finite numbers for a frame, even in float32.
+            DeviceError: the device has failed.
         """
         if isinstance(batch, FrameBatch):
             batch = self.follow(batch, None if state is None else state.last)
-        return self._upscale(batch, state)
+        upscaled = self.launch(batch, state).arrived()
+        if self._is_on_host:
+            return upscaled
+        # A caller may keep many frames, and the system can't do with all of its memory pinned.
+        return replace(upscaled, batch=replace(upscaled.batch, data=upscaled.batch.data.clone()))
 
-    def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        while (upscaled := self._try_rendering(batch, state)) is None:
-            self._shrink_fit(batch)
-        return upscaled
+    def launch(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+        """Enlarge frames as a call does, but don't wait until a GPU has copied them.
 
-    def _try_rendering(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled | None:
-        """Render a batch; return None if memory runs out."""
-        # The error's traceback holds the tensors that filled the memory: only once it is left are they free.
-        try:
-            return self._render(batch, state)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-
-    def _render(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
-        self._prepare()
-        states: list[ShotState] = []
-        for start in range(0, len(batch), self.fit.batch_size):
-            frames = batch.frames[start : start + self.fit.batch_size]
-            states += self._renderer.render(frames, state)
-            state = states[-1]
-        data = torch.stack([state.upscaled for state in states])
-        return Upscaled(FrameBatch(data, batch.pts), state, sum(state.share_reused for state in states))
-
-    def _prepare(self) -> None:
-        """Bring the model, which other upscalers may share, into the state that this one needs."""
-        autoencoder = self.components.tiled_autoencoder
-        if autoencoder is not None and self.fit.decode_tile is not None:
-            autoencoder.tile_size = self.fit.decode_tile
-        if self.fit.is_offloaded and not self._is_on_host:
-            self.components.offload()
-        # Tiles are denoised one at a time.
-        batch_size = 1 if self.fit.tile_size else self.fit.batch_size
-        self.components.denoiser.compile(batch_size if self.settings.compile == "on" else None)
-
-    def _shrink_fit(self, batch: FollowedBatch) -> None:
-        """Go on to the next smaller fit, for all later batches too.
-
-        Raises:
-            MemoryLimitError: there is none.
+        The next batch can be launched meanwhile; `Upscaled.arrived` waits.
         """
-        height, width = batch.last.low_res.shape[1:]
-        device, before = self.components.device, self.fit
-        now = replace(before, batch_size=min(before.batch_size, len(batch)))
-        fit = next(now.smaller(width, height), None)
-        if fit is None:
-            raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
-        if fit.tile_size != before.tile_size:
-            self._renderer = make_renderer(self.components, replace(self.settings, tile_size=fit.tile_size))
-        self.fit = fit
+        states = self._rendering.states(batch, state)
+        download = self._downloads.start([state.upscaled for state in states])
+        num_reused = sum(state.share_reused for state in states)
+        arriving = None if download.is_done else download
+        return Upscaled(FrameBatch(download.data, batch.pts), states[-1], num_reused, arriving)
 
     def picture(self, colors: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
         """Enlarge a still picture four times.
@@ -308,7 +323,7 @@ class Upscaler:
         pixels = torch.from_numpy(colors.copy()).permute(2, 0, 1).expand(3, -1, -1)
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
         followed = self._followed(FrameBatch(pixels[None], pts=(0,)), None, follower)
-        enlarged = self._upscale(followed, None).batch.data[0]
+        enlarged = self(followed).batch.data[0]
         if colors.shape[2] == 1:
             enlarged = _gray(enlarged)
         return np.ascontiguousarray(enlarged.permute(1, 2, 0).numpy())

@@ -1,4 +1,8 @@
-"""Lock files, so that two processes don't work in one place."""
+"""Lock files, so that two processes don't work in one place.
+
+The package `filelock` would not do: it opens a path by itself and empties what it finds there. Here a file is
+locked that is open already, and was found to be the right one.
+"""
 
 import errno
 import logging
@@ -12,6 +16,7 @@ from vidx4.files.read import open_regular
 
 if sys.platform == "win32":
     import msvcrt
+    import time
 else:
     import fcntl
 
@@ -39,7 +44,7 @@ def locked(path: Path, *, waits: bool = False) -> Iterator[int]:
             raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it", str(path))
         yield descriptor
     finally:
-        os.close(descriptor)
+        close_locked(descriptor)
 
 
 def _lock_or_warn(descriptor: int, waits: bool) -> bool:
@@ -53,7 +58,7 @@ def _lock_or_warn(descriptor: int, waits: bool) -> bool:
 
 
 def try_lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Lock an open file or folder; return whether this process has it now.
+    """Lock an open file; return whether this process has it now.
 
     Raises:
         OSError: the file system has no locks.
@@ -72,15 +77,43 @@ def is_at(descriptor: int, path: Path) -> bool:
     return False
 
 
+def close_locked(descriptor: int) -> None:
+    """Close a file, and unlock it if this process has locked it by that descriptor."""
+    try:
+        _unlock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 if sys.platform == "win32":
+    _PLACE = 0x7FFF_FFFE
+    """The byte to lock, the last one that the call reaches: other processes can't read what is locked."""
+    _POLL_SECONDS = 0.1
 
     def _lock(descriptor: int, waits: bool) -> None:
+        while not _locks(descriptor, msvcrt.LK_NBLCK):
+            if not waits:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it")
+            time.sleep(_POLL_SECONDS)  # the call that waits gives up after ten seconds
+
+    def _unlock(descriptor: int) -> None:
+        with suppress(OSError):  # it was not locked; closing unlocks as well, but at some later time
+            _locks(descriptor, msvcrt.LK_UNLCK)
+
+    def _locks(descriptor: int, mode: int) -> bool:
+        os.lseek(descriptor, _PLACE, os.SEEK_SET)
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK if waits else msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it") from error
+            msvcrt.locking(descriptor, mode, 1)
+        except PermissionError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
 
 else:
 
     def _lock(descriptor: int, waits: bool) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(_: int) -> None:
+        """Leave it to closing, which unlocks at once."""

@@ -8,7 +8,10 @@ from pathlib import Path
 from secrets import token_hex
 
 from vidx4.errors import InUseError, OutputError
+from vidx4.files.busy import remove
+from vidx4.files.flags import FREES_OPEN_FILES
 from vidx4.files.lock import is_at, locked
+from vidx4.files.read import read_at
 
 LOCK = "lock"
 SIGNATURE = b"made by vidx4\n"
@@ -25,7 +28,7 @@ def own_folder(path: Path) -> Iterator[None]:
         OutputError: another process uses the folder, it can't be created, it is a link or belongs to another
             user, or vidx4 did not make it.
     """
-    with ExitStack() as stack:
+    with _emptied(path), ExitStack() as stack:
         try:
             _make(path)
             descriptor = stack.enter_context(locked(path / LOCK))
@@ -38,6 +41,19 @@ def own_folder(path: Path) -> Iterator[None]:
         except OSError as error:
             raise OutputError(f"{path} can't be used ({LOCK}: {error.strerror}).") from error
         yield
+
+
+@contextmanager
+def _emptied(path: Path) -> Iterator[None]:
+    """Remove an empty folder after a block that closes its lock, if the lock could not be removed before.
+
+    Another process that has taken the folder over meanwhile has the lock open, so that it stays.
+    """
+    try:
+        yield
+    finally:
+        if not FREES_OPEN_FILES:
+            _remove_empty(path)
 
 
 def _make(path: Path) -> None:
@@ -80,7 +96,7 @@ def _sign(path: Path, lock: int) -> None:
     Raises:
         OutputError: it did not.
     """
-    if os.pread(lock, len(SIGNATURE) + 1, 0) == SIGNATURE:
+    if read_at(lock, 0, len(SIGNATURE) + 1) == SIGNATURE:
         return
     if (
         os.fstat(lock).st_size
@@ -88,7 +104,8 @@ def _sign(path: Path, lock: int) -> None:
         or [each.name for each in path.iterdir()] != [LOCK]
     ):
         raise _not_ours(path)
-    os.pwrite(lock, SIGNATURE, 0)
+    os.lseek(lock, 0, os.SEEK_SET)
+    os.write(lock, SIGNATURE)
 
 
 def _not_ours(path: Path) -> OutputError:
@@ -100,7 +117,7 @@ def _not_ours(path: Path) -> OutputError:
 def keep_fresh(path: Path) -> None:
     """Have the lock of a folder look used, so that no cleaning of old files removes it during long work."""
     with suppress(OSError):
-        os.utime(path / LOCK, follow_symlinks=False)
+        os.utime(path / LOCK, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
 
 def own_files(path: Path) -> list[Path]:
@@ -116,20 +133,32 @@ def remove_files(path: Path, names: re.Pattern[str]) -> None:
     """Remove the regular files in a folder whose whole names match."""
     for file in own_files(path):
         if names.fullmatch(file.name):
-            file.unlink()
+            remove(file)
 
 
 def remove_folder(path: Path, names: re.Pattern[str]) -> bool:
     """Remove a folder with its lock and the files whose whole names match, but not if it holds others.
 
     Returns:
-        Whether it is gone.
+        Whether it is gone, or will be when `own_folder` ends.
     """
     remove_files(path, names)
+    return _remove_empty(path)
+
+
+def _remove_empty(path: Path) -> bool:
+    """Remove a folder that holds at most its lock.
+
+    Returns:
+        Whether it is gone, or will be once its lock is closed.
+    """
     try:
         if {each.name for each in path.iterdir()} - {LOCK}:
             return False
-        (path / LOCK).unlink(missing_ok=True)
+        try:
+            (path / LOCK).unlink(missing_ok=True)
+        except PermissionError:
+            return not FREES_OPEN_FILES
         path.rmdir()
     except OSError:
         return False

@@ -55,6 +55,12 @@ def open_regular(path: Path, flags: int, *, follows_links: bool = False) -> int:
     return descriptor
 
 
+def read_at(descriptor: int, place: int, size: int) -> bytes:
+    """Return up to `size` bytes of an open file from a place on; Windows has no `os.pread`."""
+    os.lseek(descriptor, place, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
 def is_regular(path: Path) -> bool:
     """Return whether a path is a regular file or a link to one; False if that can't be found out."""
     with suppress(OSError, ValueError):

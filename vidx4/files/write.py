@@ -7,36 +7,26 @@ and never what it leads to.
 
 import errno
 import os
-import re
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 
 from av.error import FFmpegError
 
 from vidx4.errors import DiskFullError, OutputError, SourceError
-from vidx4.files.flags import NO_FOLLOW, NO_WAIT
-from vidx4.files.lock import try_lock
+from vidx4.files.busy import rename
+from vidx4.files.flags import BINARY, FOLDER, NO_FOLLOW
+from vidx4.files.remains import hidden_name, is_hidden_name, marked, remove_remains
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.EINVAL)
 """What file systems answer that have no hard links."""
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """What file systems answer that can't flush a folder."""
-_BUSY = (errno.EBUSY, errno.EACCES, errno.ETXTBSY)
-"""What renaming answers while another program uses a file; Windows says that access is denied."""
-_BUSY_WAITS = (0.1, 0.3, 1.0, 3.0)
-"""Seconds to wait before another attempt to rename."""
-UNFINISHED = ".*.unfinished"
-"""A pattern for the names of files that are being written."""
 _ANYONE = 0o666
 """Permissions to read and write, for everyone."""
-_HIDDEN = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.(unfinished|old)")
 
 
 @contextmanager
@@ -63,25 +53,25 @@ def write_whole(
         if makes_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         remove_remains(path)
-        unfinished = path.with_name(_hidden_name(path.name, "unfinished"))
-        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, _ANYONE)
-        try:
-            _restrict(unfinished, like)
-            _mark(descriptor)
-            yield unfinished
-            _flush(unfinished)
-            _take_place(unfinished, path, overwrite)
-            _flush_folder(path.parent)  # or the new name may not survive a power cut
-        finally:
-            os.close(descriptor)
-            with suppress(OSError):
-                unfinished.unlink()
+        unfinished = path.with_name(hidden_name(path.name, "unfinished"))
+        with marked(unfinished):
+            # It is closed at once, since Windows renames no open file.
+            os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY, _ANYONE))
+            try:
+                _restrict(unfinished, like)
+                yield unfinished
+                _flush(unfinished, os.O_RDWR)
+                _take_place(unfinished, path, overwrite)
+                _flush_folder(path.parent)  # or the new name may not survive a power cut
+            finally:
+                with suppress(OSError):
+                    unfinished.unlink()
 
 
 def _take_place(unfinished: Path, path: Path, overwrite: bool) -> None:
     """Give a file its final name; without `overwrite`, only if nothing has that name."""
     if overwrite:
-        _rename(unfinished, path)
+        rename(unfinished, path)
         return
     try:
         path.hardlink_to(unfinished)  # unlike renaming, it fails if the name exists
@@ -92,20 +82,7 @@ def _take_place(unfinished: Path, path: Path, overwrite: bool) -> None:
             raise
         if os.path.lexists(path):
             raise _appeared(path) from error
-        _rename(unfinished, path)
-
-
-def _rename(unfinished: Path, path: Path) -> None:
-    """Rename a file; wait a little if another program, such as a virus scanner, has one of both open."""
-    for seconds in _BUSY_WAITS:
-        try:
-            unfinished.replace(path)
-            return
-        except OSError as error:
-            if error.errno not in _BUSY:
-                raise
-        time.sleep(seconds)
-    unfinished.replace(path)
+        rename(unfinished, path)
 
 
 def _appeared(path: Path) -> OutputError:
@@ -141,24 +118,22 @@ def write_whole_folder(
         parent.mkdir(parents=True, exist_ok=True)
         for state in ("unfinished", "old"):
             remove_remains(parent / folder.name, state)
-        unfinished = parent / _hidden_name(folder.name, "unfinished")
-        unfinished.mkdir()
-        descriptor = os.open(unfinished, os.O_RDONLY)
-        try:
-            _mark(descriptor)
-            _restrict(unfinished, like)
-            yield unfinished
-            for file in unfinished.iterdir():
-                _restrict(file, like)
-            _flush_folder(unfinished)
-            if is_new:
-                unfinished.rename(folder)
-            else:
-                _move_into(folder, unfinished, replaces)
-            _flush_folder(parent)
-        finally:
-            os.close(descriptor)
-            shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = parent / hidden_name(folder.name, "unfinished")
+        with marked(unfinished):
+            unfinished.mkdir()
+            try:
+                _restrict(unfinished, like)
+                yield unfinished
+                for file in unfinished.iterdir():
+                    _restrict(file, like)
+                _flush_folder(unfinished)
+                if is_new:
+                    rename(unfinished, folder)
+                else:
+                    _move_into(folder, unfinished, replaces)
+                _flush_folder(parent)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def real_folder(folder: Path) -> Path:
@@ -177,11 +152,11 @@ def real_folder(folder: Path) -> Path:
 def _move_into(folder: Path, files: Path, replaces: Callable[[str], bool]) -> None:
     """Move all files of a folder into another, in place of those that they replace."""
     present = [each.name for each in os.scandir(folder) if each.is_file(follow_symlinks=False)]
-    old, moved = folder / _hidden_name(folder.name, "old"), list[Path]()
+    old, moved = folder / hidden_name(folder.name, "old"), list[Path]()
     old.mkdir(0o700)
     try:
         for name in filter(replaces, present):
-            (folder / name).rename(old / name)
+            rename(folder / name, old / name)
         for file in sorted(files.iterdir()):
             _take_place(file, folder / file.name, overwrite=False)
             moved.append(folder / file.name)
@@ -189,7 +164,7 @@ def _move_into(folder: Path, files: Path, replaces: Callable[[str], bool]) -> No
         for path in moved:
             path.unlink()
         for path in old.iterdir():
-            path.rename(folder / path.name)
+            rename(path, folder / path.name)
         old.rmdir()
         raise
     shutil.rmtree(old, ignore_errors=True)
@@ -210,49 +185,6 @@ def _restrict(path: Path, like: Path | None) -> None:
     mode = stat.S_IMODE(new.st_mode) & (allowed | allowed >> 1 | entering)
     with suppress(PermissionError, NotImplementedError):  # where files have no permissions, as on FAT
         path.chmod(mode)
-
-
-def _hidden_name(name: str, state: str) -> str:
-    """Return a new name of fixed length, since `name` may be as long as a file system allows already."""
-    return f".{_digest(name)}.{token_hex(8)}.{state}"
-
-
-def _digest(name: str) -> str:
-    return sha256(os.fsencode(name)).hexdigest()[:16]
-
-
-def _mark(descriptor: int) -> None:
-    """Show other processes that a file or a folder is being written."""
-    with suppress(OSError):  # on file systems without locks
-        try_lock(descriptor)
-
-
-def remove_remains(path: Path, state: str = "unfinished") -> None:
-    """Remove what killed runs have left of a file or a folder; a run that still works has locked it."""
-    name = re.compile(rf"\.{_digest(path.name)}\.[0-9a-f]{{16}}\.{state}")
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in [each for each in entries if name.fullmatch(each.name)]:
-            with suppress(OSError):
-                _remove_unlocked(Path(entry.path))
-
-
-def _remove_unlocked(remains: Path) -> None:
-    descriptor = os.open(remains, os.O_RDONLY | NO_FOLLOW | NO_WAIT)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not try_lock(descriptor):
-            return
-        if stat.S_ISREG(mode):
-            remains.unlink()
-        elif stat.S_ISDIR(mode):
-            shutil.rmtree(remains)
-    finally:
-        os.close(descriptor)
-
-
-def is_hidden_name(name: str) -> bool:
-    """Return whether a name is one under which this room writes a file or a folder."""
-    return _HIDDEN.fullmatch(name) is not None
 
 
 @contextmanager
@@ -283,9 +215,9 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _flush(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _flush(path: Path, flags: int) -> None:
+    """Wait until a file is on the disk, which Windows does for a file that is open for writing only."""
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -293,9 +225,11 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, on file systems that can."""
+    """Wait until the names in a folder are on the disk, on systems and file systems that can."""
+    if FOLDER is None:
+        return
     try:
-        _flush(folder)
+        _flush(folder, os.O_RDONLY | FOLDER)
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise

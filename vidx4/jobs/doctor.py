@@ -11,12 +11,17 @@ from pathlib import Path
 
 import torch
 
-from vidx4.diffusion.device import choose_device, choose_dtype
+from vidx4.diffusion.device import FoundGPU, choose_dtype, dtype_name, find_gpu
+from vidx4.diffusion.device_errors import reason_of
+from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
+from vidx4.diffusion.nvidia import nvidia_cards
 from vidx4.media.formats.encoders import installed_codecs
 from vidx4.syntax import format_disk
 
 ENOUGH_DISK = 10 * 10**9
+TYPICAL_SIZE = 640, 480
+"""Size of the frames that have to fit the memory of a GPU."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,53 @@ def _torch() -> Finding:
 
 
 def _devices() -> Iterator[Finding]:
-    device = choose_device("auto")
-    dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
-    yield Finding("default device", True, f"{device}, {dtype}, {torch.get_num_threads()} CPU threads")
-    for index in range(torch.cuda.device_count()):
-        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
-        name = torch.cuda.get_device_name(index)
-        yield Finding(f"cuda:{index}", True, f"{name}, {free:.1f} of {total:.1f} GiB free")
-    if torch.cuda.device_count() == 0:
-        advice = "sd-x4 is only practical on an NVIDIA GPU, with PyTorch built for CUDA; compact runs here."
-        yield Finding("CUDA", False, "PyTorch finds no GPU", advice)
+    found = find_gpu()
+    device = found.device or torch.device("cpu")
+    dtype = choose_dtype("auto", device)
+    threads = f"{torch.get_num_threads()} CPU threads"
+    yield Finding("default device", True, f"{device}, {dtype_name(dtype)}, {threads}")
+    for gpu, why in found.why_unusable.items():
+        yield Finding(str(gpu), not why, _described(gpu, why), "Use --device cpu until that is mended.")
+        if not why:
+            yield from _tight(gpu)
+    if not found.why_unusable:
+        yield Finding("CUDA", False, found.why_none or "PyTorch finds no GPU", _advice(found))
+
+
+def _described(gpu: torch.device, why: str) -> str:
+    """Describe a GPU, whether or not it works."""
+    facts = [_known(gpu), *(f"driver {card.driver}" for card in nvidia_cards()[:1] if card.driver)]
+    try:
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(gpu))
+        facts.append(f"{free:.1f} of {total:.1f} GiB free")
+    except RuntimeError as error:
+        why = why or reason_of(error, gpu)
+    return ", ".join(facts) + (f"; it can't be used: {why}" if why else ", computes")
+
+
+def _known(gpu: torch.device) -> str:
+    try:
+        name, capability = torch.cuda.get_device_name(gpu), torch.cuda.get_device_capability(gpu)
+    except (RuntimeError, AssertionError) as error:
+        return reason_of(error, gpu)
+    return "{}, compute capability {}.{}".format(name, *capability)
+
+
+def _tight(gpu: torch.device) -> Iterator[Finding]:
+    """Find models that don't fit what is free of a GPU's memory, however frames are cut up."""
+    free, dtype = torch.cuda.mem_get_info(gpu)[0], choose_dtype("auto", gpu)
+    for name, footprint in known_footprints(dtype, gpu).items():
+        needed = footprint.least(*TYPICAL_SIZE)
+        if needed > free:
+            size = "{}x{}".format(*TYPICAL_SIZE)
+            message = f"{size} needs at least {format_disk(needed)} of {gpu}, {format_disk(free)} are free"
+            yield Finding(f"{name} on {gpu}", False, message, "End other programs that use the GPU.")
+
+
+def _advice(found: FoundGPU) -> str:
+    if found.why_none:
+        return "Install PyTorch with CUDA for this card and its driver: see https://pytorch.org/get-started."
+    return "sd-x4 is only practical on an NVIDIA GPU, with PyTorch built for CUDA; compact runs here."
 
 
 def _encoders() -> Finding:

@@ -20,7 +20,7 @@ from vidx4.jobs.plan import Plan
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.media.decode import can_seek, read_frames
 from vidx4.media.encode import encode_part, frame_sizes
-from vidx4.syntax import format_disk, plural
+from vidx4.syntax import format_disk, format_seconds, plural
 from vidx4.video import TimeRange
 
 NUM_PLACES, NUM_FRAMES = 4, 6
@@ -42,6 +42,21 @@ Sizes = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another option, with which work would take less time."""
+
+    options: str
+    """The option and its value, as they are typed."""
+    seconds: float
+    """Seconds that the work would take, from its beginning if other frames have to be made."""
+    basis: str
+    """What the time follows from."""
+
+    def __str__(self) -> str:
+        return f"{self.options}: about {format_seconds(self.seconds)}, {self.basis}"
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Time, memory and disk space that a job still needs."""
 
@@ -59,6 +74,8 @@ class Estimate:
     """Bytes available on the output's disk."""
     memory: int
     """Peak memory of a process so far, on the CPU and the GPU, in bytes."""
+    alternatives: tuple[Alternative, ...] = ()
+    """What takes less time, if this takes hours."""
 
     @property
     def seconds_left(self) -> float:

@@ -43,16 +43,10 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = 
         known: the identity of an earlier job with the same source, whose digest is used; without one, the
             whole file is read.
     """
-    start, stop = plan.request.span.start, plan.request.span.stop
-    source, target, streams = plan.source, plan.written.target, plan.written.streams
+    target, streams = plan.written.target, plan.written.streams
     return {
-        **identify_picture(source.path, upscaler, known),
-        "frame-rate": None if source.frame_rate is None else float(source.frame_rate),
-        "video-stream": source.video_index,
-        "fields": source.fields.value,
-        "field-order": None if source.top_field_first is None else int(source.top_field_first),
-        "start": None if start is None else float(start),
-        "stop": None if stop is None else float(stop),
+        **identify_picture(plan.source.path, upscaler, known),
+        **identify_frames(plan),
         "batch-size": batch_size,
         "codec": target.encoder.encoder,
         "pixel-format": target.encoder.pix_fmt,
@@ -63,6 +57,19 @@ def identify(plan: Plan, batch_size: int, upscaler: Identity, known: Identity = 
     }
 
 
+def identify_frames(plan: Plan) -> Identity:
+    """Return what decides which frames of its source a job enlarges."""
+    source, span = plan.source, plan.request.span
+    return {
+        "frame-rate": None if source.frame_rate is None else float(source.frame_rate),
+        "video-stream": source.video_index,
+        "fields": source.fields.value,
+        "field-order": None if source.top_field_first is None else int(source.top_field_first),
+        "start": None if span.start is None else float(span.start),
+        "stop": None if span.stop is None else float(span.stop),
+    }
+
+
 def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) -> Identity:
     """Return the identity of the job of enlarging a still picture; see `identify`."""
     return {
@@ -70,6 +77,11 @@ def identify_picture(path: Path, upscaler: Identity, known: Identity = NOTHING) 
         "source": known.get("source") or source_digest(path),
         **upscaler,
     }
+
+
+def was_compiled(known: Identity) -> bool | None:
+    """Return whether an earlier run compiled the model, which changes bits; None if that is not known."""
+    return {"on": True, "off": False}.get(str(known.get("compile")))
 
 
 def source_digest(path: Path) -> str:

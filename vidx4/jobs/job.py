@@ -7,6 +7,7 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vidx4.diffusion.choice import MeasureCard
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity
 from vidx4.jobs.part_record import Part
@@ -51,6 +52,8 @@ class Job:
     """Frames that are computed together."""
     identity: Identity = field(default_factory=dict)
     """Everything that the output depends on."""
+    options: UpscaleOptions = UpscaleOptions()
+    """What was asked of the model, all choices made."""
 
     @property
     def noise_level(self) -> int | None:
@@ -116,4 +119,24 @@ class Backend(Protocol):
 
         Raises:
             StoppedError: the control asked for it before the picture was begun.
+        """
+
+
+class Loader(Protocol):
+    """A place where models are loaded: this process, or a cluster."""
+
+    def load(self, options: UpscaleOptions) -> Backend:
+        """Load a model.
+
+        Raises:
+            ModelError: the model is not available, or can't be loaded.
+            OptionError: the options don't fit the model or the device.
+            MemoryLimitError: the device has too little memory for the model.
+        """
+
+    def card(self, options: UpscaleOptions) -> MeasureCard | None:
+        """Return what measures the GPU that the options ask for; None if they don't ask for one.
+
+        Raises:
+            OptionError: there is no such device.
         """

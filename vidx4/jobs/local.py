@@ -2,16 +2,19 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import torch
 
-from vidx4.diffusion.device import choose_device
+from vidx4.diffusion.card import measure_card
+from vidx4.diffusion.choice import MeasureCard
+from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.memory import check_size
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.identity import NOTHING, Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.part_record import Part
@@ -104,11 +107,12 @@ class LocalBackend:
         source, earlier = plan.source, {**recorded_identity(plan.work_folder), **known}
         options = with_estimate(self.upscaler.options, source, plan.frames, earlier)
         size = source.width, source.height
-        upscaler = self.upscaler.with_options(options).fitted(*size, plan.num_frames, batch_size)
+        upscaler = self.upscaler.with_options(options)
+        upscaler = upscaler.fitted(*size, plan.num_frames, batch_size, was_compiled(earlier))
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, known)
-        executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler), upscaler.components.device)
-        return Job(plan, executor, batch_size, identity)
+        executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler.launch), upscaler.components.device)
+        return Job(plan, executor, batch_size, identity, replace(options, model=upscaler.components.name))
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times; nothing else is done beside it."""
@@ -116,3 +120,21 @@ class LocalBackend:
         height, width, _ = pixels.shape
         options = with_estimate_of_picture(self.upscaler.options, pixels)
         return self.upscaler.with_options(options).fitted(width, height).picture(pixels)
+
+
+class LocalLoader:
+    """Loads models into this process."""
+
+    def load(self, options: UpscaleOptions) -> LocalBackend:
+        """Load a model; raises as `Upscaler.from_options`."""
+        return LocalBackend.load(options)
+
+    def card(self, options: UpscaleOptions) -> MeasureCard | None:
+        """Return what measures the GPU that the options ask for; see `Loader.card`."""
+        device = choose_device(options.device)
+        if device.type != "cuda":
+            return None
+        return partial(measure_card, device, choose_dtype(options.dtype, device))
+
+
+LOCAL = LocalLoader()

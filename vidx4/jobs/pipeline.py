@@ -95,8 +95,8 @@ def enlarged(
     if isinstance(model, TwoStageModel):
         last = None if state is None else state.last
         followed = ahead(_followed(model.follow, batches, last, seconds))
-        return ahead(_enlarged(model.enlarge, followed, state, control, seconds), depth)
-    return ahead(_enlarged(model, batches, state, control, seconds), depth)
+        return ahead(_arrived(_enlarged(model.enlarge, followed, state, control, seconds), seconds), depth)
+    return ahead(_arrived(_enlarged(model, batches, state, control, seconds), seconds), depth)
 
 
 def buffered(source: Source, batch_size: int) -> int:
@@ -129,7 +129,7 @@ def _enlarged(
     control: Control,
     seconds: StageSeconds,
 ) -> Generator[ShotBatch[Upscaled]]:
-    """Enlarge batches, each with the state after the one before it in its shot."""
+    """Enlarge batches, or launch that, each with the state after the one before it in its shot."""
     with closing(batches):
         for each in batches:
             control.check()
@@ -137,6 +137,32 @@ def _enlarged(
                 upscaled = enlarge(each.batch, None if each.starts_shot else state)
             state = upscaled.state
             yield each.replaced(upscaled)
+
+
+def _arrived(
+    launched: Generator[ShotBatch[Upscaled]], seconds: StageSeconds
+) -> Generator[ShotBatch[Upscaled]]:
+    """Yield batches when their frames are on the host, each only after a GPU has been given the next one."""
+    last: ShotBatch[Upscaled] | None = None
+
+    def arrived(each: ShotBatch[Upscaled]) -> ShotBatch[Upscaled]:
+        with seconds.timed("model"):
+            return each.replaced(each.batch.arrived())
+
+    try:
+        with closing(launched):
+            for each in launched:
+                if last is not None:
+                    yield arrived(last)
+                last = each if each.batch.download is not None else None
+                if last is None:
+                    yield each
+    except Exception:
+        if last is not None:
+            yield arrived(last)  # what came before the error counts
+        raise
+    if last is not None:
+        yield arrived(last)
 
 
 def one_chunk(batches: Iterator[ShotBatch[Upscaled]], num_frames: int) -> Iterator[ShotBatch[Upscaled]]:

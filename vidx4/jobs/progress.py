@@ -1,7 +1,5 @@
 """Progress of a job, the time its stages take, and how a caller is notified of both and stops it."""
 
-import resource
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +8,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
+from vidx4.diffusion import host
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.stop import Stop
 from vidx4.media.damage import Damage
@@ -185,9 +184,7 @@ def used_memory() -> int:
 
 def peak_memory() -> int:
     """Return the peak memory of the process, and of its reservations on GPUs, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, kibibytes on Linux
-    reserved = sum(torch.cuda.max_memory_reserved(index) for index in _gpus())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + reserved
+    return host.peak_memory() + sum(torch.cuda.max_memory_reserved(index) for index in _gpus())
 
 
 def _gpus() -> range:

@@ -2,22 +2,28 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from vidx4.errors import OutputError
+from vidx4.errors import OptionError, OutputError
 from vidx4.files.read import read_json
 from vidx4.files.write import write_whole
-from vidx4.jobs.plan import WORK_SUFFIX
+from vidx4.jobs.plan import WORK_SUFFIX, Plan
 from vidx4.jobs.progress import StageSeconds, WorkerStats
+from vidx4.media.encoder import resolve, try_out
+from vidx4.media.formats.encoders import CODECS
 from vidx4.media.place import check_writable
 from vidx4.printing import to_json
 
 SUFFIX = ".json"
 IS_DRY_RUN = "is_dry_run"
 """Key in the report of a dry run, which holds the plan and the estimate."""
+_WORTH_SAYING = 60
+"""Seconds of encoding from which another encoder is worth a word."""
+_LITTLE = 0.1
+"""Share of the encoder's time up to which it has hardly waited for the model, so the model has for it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Report:
     """Everything that the output lacks or changes, known before the work."""
     damage: tuple[str, ...]
     """Everything that could not be decoded."""
+    faster_codec: str | None = None
+    """A codec that this machine's GPU encodes, if the model waited for the encoder; None otherwise."""
 
     @property
     def frames_per_second(self) -> float:
@@ -58,6 +66,27 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         return asdict(self) | {"output": str(self.output), "frames_per_second": self.frames_per_second}
+
+
+def faster_codec(plan: Plan, stages: StageSeconds) -> str | None:
+    """Return a codec of this machine's GPU that would keep up with the model; None if the encoder did.
+
+    Args:
+        plan: the plan of a job that is done.
+        stages: where its time went.
+    """
+    target, options = plan.written.target, plan.request.encode
+    codec = f"{target.encoder.codec}_nvenc"
+    waited = stages.encode > _WORTH_SAYING and stages.waiting < _LITTLE * stages.encode
+    if not waited or codec not in CODECS or options.encoder_options:
+        return None
+    wanted = replace(options, codec=codec, crf=None, encoder_preset=None, pixel_format=None)
+    try:
+        settings = resolve(wanted, target.width, target.height, plan.source.bit_depth)
+        try_out(settings, target.width, target.height)
+    except OptionError:
+        return None
+    return codec
 
 
 def check_report(path: Path, source: Path, output: Path | None = None, *, overwrite: bool = True) -> None:
@@ -107,4 +136,4 @@ def write_report(path: Path, facts: dict[str, Any]) -> None:
         OutputError: the file can't be written.
     """
     with write_whole(path) as unfinished:
-        unfinished.write_text(to_json(facts, indent=1) + "\n")
+        unfinished.write_bytes(to_json(facts, indent=1).encode() + b"\n")

@@ -10,17 +10,18 @@ from typing import Any
 
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import DiskFullError, LossError, SourceChangedError, StoppedError
-from vidx4.files.write import remove_remains
+from vidx4.errors import DiskFullError, LossError, NotFiniteError, SourceChangedError, StoppedError
+from vidx4.files.remains import remove_remains
+from vidx4.jobs.choice import chosen_for_job
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.estimate import Estimate, check_disk, disk_needed, estimate
 from vidx4.jobs.job import Job
-from vidx4.jobs.local import LocalBackend
+from vidx4.jobs.local import LOCAL, LocalBackend
 from vidx4.jobs.meter import Meter
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan, plan_video
 from vidx4.jobs.progress import Control, Monitor, Progress, peak_memory
-from vidx4.jobs.report import Report
+from vidx4.jobs.report import Report, faster_codec
 from vidx4.jobs.request import Request
 from vidx4.jobs.storage import FAILURES, Storage
 from vidx4.jobs.work_folder import WorkFolder, work_folder
@@ -149,6 +150,7 @@ class Run:
             workers=monitor.worker_stats,
             warnings=self._plan.warnings,
             damage=(*monitor.damage.sentences(), *_missing(self._plan, missing)),
+            faster_codec=None if monitor.worker_stats else faster_codec(self._plan, monitor.seconds),
         )
 
     def close(self) -> None:
@@ -198,6 +200,8 @@ def start(
 
 def _add_notes(error: BaseException, plan: Plan, folder: WorkFolder) -> None:
     """Say on an error what is kept, and how to resume."""
+    if isinstance(error, NotFiniteError):
+        error.add_note(f"It is the frame at {float(plan.source.seconds_of(error.pts)):.2f} s.")
     if not folder.parts and isinstance(error, StoppedError):
         error.add_note("No part was finished: the same command begins again.")
     elif folder.parts and isinstance(error, StoppedError) and not folder.path.is_dir():
@@ -263,7 +267,10 @@ def upscale_video(
         Vidx4Error: something that the user can fix; nothing is left at `output`, finished parts are kept.
     """
     plan = plan_video(Path(path), Destination.of(output), request)
-    backend = LocalBackend(upscaler) if upscaler else LocalBackend.load(options)
+    if upscaler is None:
+        backend = LOCAL.load(chosen_for_job(options, plan, LOCAL, restart=restart))
+    else:
+        backend = LocalBackend(upscaler)
     return run(
         backend.job(plan, batch_size),
         Control(on_progress) if on_progress else None,

@@ -111,6 +111,16 @@ class ScheduleOptions:
         """
         _Deadline.of(self, time.time())
 
+    def seconds(self, begun: float | None = None) -> float | None:
+        """Return how long work may last that begins at a time, in seconds since 1970; None for now.
+
+        Returns:
+            Seconds; None if there is no limit.
+        """
+        begun = time.time() if begun is None else begun
+        until = None if self.until is None else self.until.after(begun) - begun
+        return min((each for each in (until, self.duration) if each is not None), default=None)
+
     @contextmanager
     def limiting(self, stop: Stop, begun: float | None = None) -> Iterator[None]:
         """Stop work that is done in a block when its time is up.

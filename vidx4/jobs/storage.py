@@ -52,6 +52,8 @@ _AWAY = frozenset(
     if hasattr(errno, name)
 )
 """What reading and writing fails with if a share or a disk is away for a moment."""
+_AWAY_ON_WINDOWS = frozenset({21, 53, 55, 59, 64, 67, 121, 1117, 1167, 1231, 1232, 1236})
+"""The same by Windows' numbers (learn.microsoft.com, "System Error Codes"), of which Python makes others."""
 
 
 @dataclass(frozen=True)
@@ -229,10 +231,15 @@ class Storage:
 def _is_away(error: BaseException | None) -> bool:
     """Return whether an error, or what caused it, is one of those of a place that is away."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _AWAY:
+        if isinstance(error, OSError) and (error.errno in _AWAY or _number(error) in _AWAY_ON_WINDOWS):
             return True
         error = error.__cause__
     return False
+
+
+def _number(error: OSError) -> int | None:
+    """Return Windows' own number of an error; None elsewhere."""
+    return getattr(error, "winerror", None)
 
 
 def _now() -> str:

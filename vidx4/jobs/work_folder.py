@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.errors import OptionError
+from vidx4.files.busy import remove
 from vidx4.files.own_folder import keep_fresh, own_files, own_folder, remove_files, remove_folder
 from vidx4.files.read import file_digest, is_regular, read_json
 from vidx4.files.write import write_whole
@@ -66,7 +67,7 @@ class WorkFolder:
         for path in self._files(RECORD):
             part = self._read(path)
             if part is None or not stop <= part.start < part.stop <= frames.stop:
-                path.unlink()
+                remove(path)
             else:
                 self.parts[part.start] = part
                 stop = part.stop
@@ -142,7 +143,8 @@ class WorkFolder:
         """
         digest = None if save_state is None else self._save(save_state, self._state_path(part.stop))
         with write_whole(self._record_path(part), makes_folder=False) as unfinished:
-            unfinished.write_text(json.dumps({"job": self._job, "part": asdict(part), "state": digest}))
+            record = {"job": self._job, "part": asdict(part), "state": digest}
+            unfinished.write_bytes(json.dumps(record).encode())
         self.parts[part.start] = part
         self._remove_states(part)
         keep_fresh(self.path)
@@ -157,7 +159,7 @@ class WorkFolder:
         needed = {last.start} | {part.stop for part in self.parts.values() if part.stop not in self.parts}
         for path in self._files(STATE):
             if int(path.stem) not in needed:
-                path.unlink()
+                remove(path)
 
     def state_after(self, part: Part) -> Path | None:
         """Return the file of the state after a part; None if the frames after it need none.
@@ -285,7 +287,7 @@ def _check_plan(folder: WorkFolder, identity: Identity, is_trial: bool) -> None:
     plan = {"is_trial": is_trial and facts.get("is_trial", True), "identity": dict(identity)}
     if facts != plan:
         with write_whole(folder.path / PLAN, makes_folder=False) as unfinished:
-            unfinished.write_text(json.dumps(plan, indent=1))
+            unfinished.write_bytes(json.dumps(plan, indent=1).encode())
 
 
 def _job_digest(identity: Identity) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from av.stream import Disposition, Stream
 
 from vidx4.errors import SourceError
 from vidx4.files.read import open_file
+from vidx4.files.windows_names import MAX_LENGTH, allows_long_paths
 from vidx4.media.formats import ebml
 from vidx4.media.formats.boxes import read_boxes
 from vidx4.media.formats.demuxers import DECODER_OPTIONS, file_url, reading_options
@@ -139,6 +141,10 @@ def why_missing(name: str) -> str:
         )
     if any(each in name for each in "*?["):
         return f"{name} does not exist: no file matches that pattern."
+    if sys.platform == "win32" and len(name) > MAX_LENGTH and not allows_long_paths():
+        return (
+            f"{name} can't be opened: Windows allows {MAX_LENGTH} characters unless long paths are enabled."
+        )
     return f"{name} does not exist."
 
 

@@ -139,8 +139,10 @@ def _rate(codec: str, encoder: Encoder, options: EncodeOptions, pix_fmt: str) ->
     crf = options.crf
     if crf is None:
         crf = round(encoder.crf + (DEFAULT_QUALITY - quality) * encoder.crf_per_quality)
-    if not 0 <= crf <= encoder.max_crf:
-        raise OptionError(f"--crf {crf} is out of range: {codec} takes 0 to {encoder.max_crf}.")
+    if not encoder.min_crf <= crf <= encoder.max_crf:
+        raise OptionError(
+            f"--crf {crf} is out of range: {codec} takes {encoder.min_crf} to {encoder.max_crf}."
+        )
     return {encoder.crf_option: str(crf)}
 
 

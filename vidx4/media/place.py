@@ -1,6 +1,7 @@
 """Whether an output can be written to a place without damage to what exists."""
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -9,7 +10,8 @@ from tempfile import TemporaryFile
 
 from vidx4.errors import OutputError, SourceError
 from vidx4.files.read import is_folder_at, is_regular
-from vidx4.files.write import is_hidden_name
+from vidx4.files.remains import is_hidden_name
+from vidx4.files.windows_names import why_not
 from vidx4.media.pictures.read_sequence import (
     SUFFIXES,
     all_names,
@@ -142,6 +144,8 @@ def check_folder_of(output: Path) -> None:
     Raises:
         OutputError: they can't.
     """
+    if sys.platform == "win32" and (why := why_not(output.absolute())):
+        raise OutputError(f"{output} can't be written: {why}. Choose another name.")
     folder = next((each for each in output.absolute().parents if os.path.lexists(each)), None)
     if folder is not None and not is_folder_at(folder):
         raise OutputError(f"{output} can't be written: {folder} is not a folder.")

@@ -48,6 +48,9 @@ class FollowedBatch:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __getitem__(self, index: slice) -> "FollowedBatch":
+        return FollowedBatch(self.frames[index], self.pts[index])
+
     @property
     def last(self) -> Followed:
         """The last frame, to which the next batch is tied."""

@@ -1,19 +1,20 @@
 """What is passed from one batch of frames to the next of its shot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vidx4.frames import SCALE, Box, FrameBatch
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.noise import Role
 from vidx4.temporal.particles import Particles
+from vidx4.transfer import Download
 
 
 class Tiles(NamedTuple):
@@ -37,7 +38,7 @@ class ShotState:
     last: Followed
     """The last frame."""
     upscaled: Tensor
-    """The frame enlarged, in its own type, without padding, (3, 4H, 4W)."""
+    """The frame enlarged, in its own type, without padding, on the model's device, (3, 4H, 4W)."""
     latents: Tensor | None = None
     """Clean latents of the frame in the steps that are tied, (S, C, H, W)."""
     hidden: Tensor | None = None
@@ -46,6 +47,12 @@ class ShotState:
     """The frame's tiles; None for whole frames."""
     share_reused: float = 0.0
     """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
+
+    def with_hidden_in(self, dtype: torch.dtype) -> Self:
+        """Return the state with its hidden states in a type."""
+        hidden = None if self.hidden is None else self.hidden.to(dtype)
+        tiles = None if self.tiles is None else self.tiles._replace(hidden=self.tiles.hidden.to(dtype))
+        return replace(self, hidden=hidden, tiles=tiles)
 
     def save(self, path: Path) -> None:
         """Write the state to a file; equal states give equal bytes."""
@@ -66,18 +73,19 @@ class ShotState:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
-        """Read a state that `save` wrote, and move the model's tensors to a device."""
-        tensors = load_file(path)
+        """Read a state that `save` wrote, and move what the model made to a device."""
+        tensors = load(path.read_bytes())  # not mapped: the file may be removed, or its share go away
         tiles = {key: value.to(device) for key, value in _within("tiles", tensors).items()}
-        latents, hidden = (
-            tensors[key].to(device) if key in tensors else None for key in ("latents", "hidden")
+        upscaled, latents, hidden = (
+            tensors[key].to(device) if key in tensors else None for key in ("upscaled", "latents", "hidden")
         )
+        assert upscaled is not None
         particles = _within("particles", tensors)
         noise = {role: tensors[f"noise.{role}"] for role in Role if f"noise.{role}" in tensors}
-        height, width = (side // SCALE for side in tensors["upscaled"].shape[1:])
+        height, width = (side // SCALE for side in upscaled.shape[1:])
         visible = Box(0, height, 0, width)
         last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
-        return cls(last, tensors["upscaled"], latents, hidden, Tiles(**tiles) if tiles else None)
+        return cls(last, upscaled, latents, hidden, Tiles(**tiles) if tiles else None)
 
 
 _PIXELS = frozenset({"U8", "U16"})
@@ -156,6 +164,14 @@ class Upscaled:
     """State for the next batch of the shot; None if it needs none."""
     num_reused: float = 0.0
     """Work that was reused from earlier frames, in frames."""
+    download: Download | None = None
+    """The way of the frames to the host, if they may not have arrived: until then, `batch` holds anything."""
 
     def __len__(self) -> int:
         return len(self.batch)
+
+    def arrived(self) -> "Upscaled":
+        """Wait until the frames are on the host."""
+        if self.download is not None:
+            self.download.wait()
+        return replace(self, download=None)

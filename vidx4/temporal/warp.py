@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vidx4.frames import Box
 from vidx4.temporal.motion import Motion
+from vidx4.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Warp:
     @classmethod
     def of(cls, motion: Motion, grid: int, device: torch.device) -> Self:
         """Prepare the way back along a motion."""
-        return cls.along(motion.backward[None].to(device), motion.backward_trust[None, None].to(device), grid)
+        flow, trust = (to_device(field, device) for field in (motion.backward, motion.backward_trust))
+        return cls.along(flow[None], trust[None, None], grid)
 
     @classmethod
     def along(cls, flow: Tensor, trust: Tensor, grid: int) -> Self:

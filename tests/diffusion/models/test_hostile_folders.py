@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.capabilities import needs_links, needs_pipes, needs_proc
 from vidx4.diffusion.models.known import COMPACT_FOLDER
 from vidx4.diffusion.models.registry import find, load
 from vidx4.diffusion.models.weights import MAX_TENSORS
@@ -35,7 +36,7 @@ def compact(tmp_path: Path) -> Path:
 
 def change(path: Path, **settings: Any) -> None:
     """Change settings in a JSON file; None removes them."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
 
 
 def refused(folder: Path, match: str) -> None:
@@ -163,6 +164,9 @@ def replace_by_link(target: str) -> Callable[[Path], None]:
     return replace
 
 
+@needs_links
+@needs_pipes
+@needs_proc
 @pytest.mark.parametrize(
     "replace",
     [replace_by_pipe, replace_by_folder, *map(replace_by_link, ("/dev/zero", "/etc/passwd", "config.json"))],
@@ -176,6 +180,7 @@ def test_only_regular_files_of_the_folder_are_opened(
     refused(compact, f"unet/.*{name}|unet.*no weights|safetensors.*damaged")
 
 
+@needs_links
 def test_files_in_the_cache_of_the_hub_are_links(compact: Path, tmp_path: Path) -> None:
     blobs, revision = tmp_path / "hub/models--a--b/blobs", tmp_path / "hub/models--a--b/snapshots/1234"
     blobs.mkdir(parents=True)

@@ -1,13 +1,17 @@
 """Models of each family load from their folders, and every defect is a clear error."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -22,6 +26,7 @@ from tests import sd_x4
 from vidx4.diffusion.models import hub
 from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, known_models
 from vidx4.diffusion.models.registry import choose_model, find, is_hub_id, load
+from vidx4.diffusion.models.tokenizer import load_tokenizer
 from vidx4.errors import ModelError, OptionError
 
 CPU = torch.device("cpu")
@@ -59,10 +64,88 @@ def test_float16_weights_are_used_in_float32_if_there_are_no_others(tmp_path: Pa
     assert load(str(tmp_path), CPU, torch.float32).unet.dtype == torch.float32
 
 
-def test_an_interrupted_download_is_not_complete(folder: Path) -> None:
+@pytest.fixture
+def slow_tokenizer(folder: Path) -> Path:
+    """Return a model with a tokenizer in files like those of `sd-x4`, whose configuration pads wrongly."""
+    tokenizer, vocab = folder / "tokenizer", sd_x4.make_tokenizer().get_vocab()
+    shutil.rmtree(tokenizer)
+    tokenizer.mkdir()
+    end = {"__type": "AddedToken", "content": "<|endoftext|>"}
+    files = {
+        "vocab.json": vocab,
+        "tokenizer_config.json": {"eos_token": end, "pad_token": "<|endoftext|>"},
+        "special_tokens_map.json": {"pad_token": "!"},
+    }
+    for name, content in files.items():
+        (tokenizer / name).write_text(json.dumps(content))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model_index.json", "scheduler/scheduler_config.json", "vae/config.json"),
+        *("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json"),
+        *("unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"),
+    ],
+)
+def test_an_interrupted_download_is_not_complete(name: str, slow_tokenizer: Path) -> None:
+    assert hub.is_complete(slow_tokenizer)
+    (slow_tokenizer / name).unlink()
+    assert not hub.is_complete(slow_tokenizer)
+
+
+def test_a_tokenizer_that_says_how_it_pads_needs_no_other_file(slow_tokenizer: Path) -> None:
+    def ids() -> list[int]:
+        padded = load_tokenizer(slow_tokenizer)("a dog", padding="max_length", max_length=9)
+        return list(padded.input_ids)
+
+    expected = ids()
+    config = {"pad_token": "!", "eos_token": "<|endoftext|>"}
+    (slow_tokenizer / "tokenizer/tokenizer_config.json").write_text(json.dumps(config))
+    (slow_tokenizer / "tokenizer/special_tokens_map.json").unlink()
+    assert hub.is_complete(slow_tokenizer)
+    assert ids() == expected
+
+
+def test_a_missing_shard_is_not_complete(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    for number in (1, 2):
+        shutil.copy(weights, weights.with_stem(f"{weights.stem}-0000{number}-of-00002"))
+    weights.unlink()
     assert hub.is_complete(folder)
-    (folder / "scheduler" / "scheduler_config.json").unlink()
+    weights.with_stem(f"{weights.stem}-00002-of-00002").unlink()
     assert not hub.is_complete(folder)
+
+
+def test_what_a_download_leaves_out_is_not_missed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The library lists all files of a repository, and then misses those that were not downloaded."""
+    cache, commit = tmp_path / "cache", "0" * 40
+    repository = cache / "models--a--b"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    names = [*(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")), "unet/huge.ckpt"]
+    files = {name: {"size": 1, "blob_id": "1" * 40} for name in names}
+    (repository / "trees").mkdir()
+    (repository / "trees" / f"{commit}.json").write_text(json.dumps({"format_version": 1, "files": files}))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with pytest.raises(OSError, match=r"huge\.ckpt"):
+        snapshot_download("a/b", revision=commit, local_files_only=True)
+    assert hub.cached("a/b", commit) == repository / "snapshots" / commit
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_user_who_forbids_downloads_is_told_so(variable: str, tmp_path: Path) -> None:
+    code = "from vidx4.diffusion.models.hub import fetch; fetch('a/b', None, half=True)"
+    ours = {name: value for name, value in os.environ.items() if name not in hub.OFFLINE}
+    environment = {**ours, variable: "1", "HF_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert f"{variable} forbids downloads" in ended.stderr
+    assert "--model compact" in ended.stderr
 
 
 def test_the_scaling_factor_is_right_even_if_the_configuration_lacks_it(folder: Path) -> None:
@@ -118,6 +201,33 @@ def test_missing_weights_are_not_made_up(folder: Path, part: str) -> None:
     save_file(tensors, weights, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=rf"{part}.*{re.escape(missing)}"):
         load(str(folder), CPU, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(1e6, "can't be used in float16"), (float("nan"), "not finite")]
+)
+def test_weights_have_to_fit_the_precision(value: float, message: str, folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_in.bias"][0] = value
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"{message}.*conv_in\.bias|conv_in\.bias.*{message}"):
+        load(str(folder), CPU, torch.float16)
+
+
+def test_prompts_that_overflow_are_encoded_in_float32(folder: Path) -> None:
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    for name, weight in tensors.items():
+        if name.endswith("fc1.weight"):
+            weight *= 3e4 / weight.abs().max()
+    save_file(tensors, weights, metadata={"format": "pt"})
+    exact, half = (
+        load(str(folder), CPU, dtype, "dog").prompt_embeds for dtype in (torch.float32, torch.float16)
+    )
+    assert exact is not None
+    assert half is not None
+    assert torch.equal(half.positive, exact.positive.half())
 
 
 def test_another_pipeline_is_refused(folder: Path) -> None:
@@ -178,7 +288,7 @@ def test_each_failure_of_the_hub_has_its_own_message(
     error: Exception, facts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "snapshot_download", Mock(side_effect=error))
-    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    monkeypatch.setattr(hub, "cached", lambda *_, **__: None)
     with pytest.raises(ModelError, match=rf"{facts}.*--model compact"):
         hub.fetch("a/b", "1234", half=True)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from scripts.stress.kills import FLAGS
+from tests.capabilities import known_signals, needs_signals
 from tests.hard_videos import episode
 from tests.jobs.folder.test_files import Recorder
 from vidx4.diffusion.options import UpscaleOptions
@@ -89,8 +91,8 @@ def backend() -> Iterator[ClusterBackend]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in PATIENT_RAY.items():
             patch.setenv(name, value)
-        with connect("local", 2) as load:
-            yield load(COMPACT)
+        with connect("local", 2) as loader:
+            yield loader.load(COMPACT)
 
 
 @pytest.fixture
@@ -155,7 +157,8 @@ def test_the_files_of_a_folder_share_the_workers(
         os.utime(path, (1e9, 1e9))
     ear = Overlap()
     options = FileOptions(COMPACT, Request(encode=FAST), batch_size=4)
-    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, load=lambda _: backend)
+    loader = SimpleNamespace(load=lambda _: backend, card=lambda _: None)
+    batch = Batch(Selection(folder, tmp_path / "out"), lambda _: options, loader=loader)
     each = Pass(batch, ear, Stop(), Settling(0))
     reports = {report.path.name: report for report in each.run(batch.selection.find())}
     assert {name: each.outcome for name, each in reports.items()} == {
@@ -185,15 +188,16 @@ class Overlap(Recorder):
         self.running.discard(report.path)
 
 
+@needs_signals
 @pytest.mark.skipif(sys.platform != "linux", reason="reads from /proc which signals are blocked")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", known_signals("SIGINT", "SIGTERM", "SIGHUP"))
 def test_processes_of_ray_block_signals_to_the_whole_group(
     backend: ClusterBackend, number: signal.Signals
 ) -> None:
     servers = [each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet")]
     assert len(servers) == 2
     for each in servers:
-        status = Path(f"/proc/{each.pid}/status").read_text()
+        status = Path(f"/proc/{each.pid}/status").read_text(encoding="utf-8")
         (blocked,) = re.findall(r"^SigBlk:\s*(\w+)", status, re.MULTILINE)
         assert int(blocked, 16) >> (number - 1) & 1
 
@@ -272,6 +276,7 @@ def test_the_same_after_the_driver_is_killed(
     assert output.read_bytes() == local
 
 
+@needs_signals
 def test_with_json_a_killed_worker_is_an_event_and_sigterm_keeps_what_is_done(
     clip: Path, tmp_path: Path
 ) -> None:

@@ -267,7 +267,7 @@ def test_a_second_job_starts_beside_the_end_of_the_first(clip: Path, tmp_path: P
 
 def test_a_worker_keeps_a_job_with_an_open_shot(plan: Plan) -> None:
     worker = Worker(1, STORE)
-    fitted = worker.fitted(MODEL, plan.source.width, plan.source.height, plan.num_frames, 4)
+    fitted = worker.fitted(MODEL, plan.source.width, plan.source.height, plan.num_frames, 4, None)
     black: Frames = np.zeros((8, 3, 16, 24), np.uint8)
     pts, frames = plan.source.pts, STORE.put(black)
     first = Chunk(0, pts[:8], starts_shot=True, ends_shot=False, next_pts=pts[8])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.capabilities import needs_links
 from tests.jobs.cluster.test_backend import STORE
 from vidx4.diffusion.models.known import COMPACT_FOLDER
 from vidx4.diffusion.models.registry import load
@@ -39,6 +40,7 @@ def test_what_was_sent_is_used_again(cache: Path, files: ModelFiles) -> None:
     assert load("sent", torch.device("cpu"), torch.float32, folder=folder).name == "sent"
 
 
+@needs_links
 @pytest.mark.parametrize("damage", ["changed", "lacking", "more", "link"])
 def test_what_is_not_what_was_sent_is_replaced(cache: Path, files: ModelFiles, damage: str) -> None:
     config = received(files, STORE) / "unet/config.json"
@@ -75,6 +77,7 @@ def test_contents_of_another_digest_are_refused(cache: Path, files: ModelFiles) 
         received(replace(files, digest="0" * 64), STORE)
 
 
+@needs_links
 def test_a_cache_that_is_a_link_is_refused(cache: Path, files: ModelFiles, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o755)
     cache.symlink_to(tmp_path / "mine")
@@ -83,6 +86,7 @@ def test_a_cache_that_is_a_link_is_refused(cache: Path, files: ModelFiles, tmp_p
     assert not list((tmp_path / "mine").iterdir())
 
 
+@needs_links
 def test_a_lock_that_is_a_link_is_not_followed(cache: Path, files: ModelFiles, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("text")
@@ -93,6 +97,7 @@ def test_a_lock_that_is_a_link_is_not_followed(cache: Path, files: ModelFiles, t
     assert precious.read_text() == "text"
 
 
+@needs_links
 def test_links_out_of_a_model_are_not_sent(tmp_path: Path, files: ModelFiles) -> None:
     (tmp_path / "secret.json").write_text("{}")
     (tmp_path / "model/unet/secret.json").symlink_to(tmp_path / "secret.json")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.capabilities import needs_proc
 from tests.jobs.folder.test_files import FLAGS, vidx4
 from tests.jobs.folder.test_names import picture
 from vidx4.cli import folder_view
@@ -57,6 +58,7 @@ def test_a_folder_that_cannot_be_listed_fails_in_the_report_and_by_the_exit_code
     assert run(folder, "--exclude", "locked")[0] == 0
 
 
+@needs_proc
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     flags: tuple[str, ...], folder: Path

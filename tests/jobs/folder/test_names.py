@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.capabilities import needs_case
 from tests.jobs.folder.test_files import OPTIONS, SMALL, batch, work
 from tests.video_files import write_video
 from vidx4.jobs.folder.files import Batch
 from vidx4.jobs.folder.item import FileOptions
 from vidx4.jobs.folder.names import Names
-from vidx4.jobs.folder.records import FILE
+from vidx4.jobs.folder.records import FILE, Records
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
 
@@ -96,6 +97,7 @@ def test_an_output_whose_source_was_renamed_is_skipped(folder: Path) -> None:
     assert outcomes(work(batch(folder))) == {"x.psb": "skipped"}
 
 
+@needs_case
 def test_names_that_a_file_system_takes_for_one_are_a_clash(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,3 +140,15 @@ def test_what_was_found_to_be_done_is_recognised_from_then_on(folder: Path) -> N
     report = batch(folder).skip(folder / "x.png")
     assert report is not None
     assert report.outcome == Outcome.SKIPPED
+
+
+@pytest.mark.parametrize(("folder", "is_one"), [("films/2024", True), ("films/2024", False), ("films", True)])
+def test_names_that_differ_in_case_clash_where_they_are_one(
+    folder: str, is_one: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's own name may have no letters to try it with."""
+    output = tmp_path / folder
+    output.mkdir(parents=True)
+    monkeypatch.setattr(Path, "samefile", lambda *_: is_one)
+    names = Names(Selection(tmp_path / "in", output), Records(output))
+    assert names._ignores_case is is_one

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from tests.capabilities import needs_links, needs_pipes, needs_proc
 from vidx4.cli.commands import app
 from vidx4.errors import OptionError
 from vidx4.jobs.folder.options import file_options
@@ -144,6 +145,9 @@ def test_a_file_of_options_that_is_none_is_refused(folder: Path) -> None:
     assert str(path) in sentence(dry_run(folder))
 
 
+@needs_links
+@needs_pipes
+@needs_proc
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_a_file_of_options_that_has_no_end_is_not_read(folder: Path) -> None:
     path = folder / "vidx4.toml"
@@ -155,6 +159,7 @@ def test_a_file_of_options_that_has_no_end_is_not_read(folder: Path) -> None:
     assert "regular" in sentence(dry_run(folder, "--trust-folder"))
 
 
+@needs_links
 def test_options_are_not_read_from_elsewhere(folder: Path) -> None:
     (folder.parent / "other.toml").write_text("seed = 8")
     (folder / "vidx4.toml").symlink_to(folder.parent / "other.toml")

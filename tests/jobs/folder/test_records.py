@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.capabilities import needs_links, needs_open_files_to_go
 from vidx4.errors import OutputError
 from vidx4.jobs.folder.records import EARLIER_FILE, FILE, Record, Records
 
@@ -60,6 +61,7 @@ def test_two_batches_see_what_the_other_records(tmp_path: Path) -> None:
         assert found.identity == {"number": number}
 
 
+@needs_open_files_to_go
 def test_records_that_count_no_more_are_removed(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(2000 * line() + line(name="other_x4.mp4"))
     earlier = Records(tmp_path)
@@ -80,6 +82,7 @@ def test_a_folder_in_the_place_of_records_is_found_before_the_work(tmp_path: Pat
             check()
 
 
+@needs_links
 def test_a_link_in_the_place_of_records_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FILE).symlink_to(tmp_path / "elsewhere")
@@ -132,6 +135,7 @@ def test_damaged_records_are_none(content: str, tmp_path: Path) -> None:
     assert Records(tmp_path).find(tmp_path / "film_x4.mp4") is not None
 
 
+@needs_links
 def test_records_are_not_read_from_elsewhere(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.capabilities import needs_folder_descriptors, needs_links, needs_pipes, needs_proc
 from tests.video_files import write_video
 from vidx4.errors import OutputError, StoppedError
 from vidx4.jobs.folder.kinds import IRREGULAR, LINKED_FOLDER, NEITHER, OUTSIDE, RARE, UNFINISHED
@@ -72,6 +73,7 @@ def test_a_file_is_read_again_after_a_change(folder: Path) -> None:
     assert look(folder) == (["film.mpg", "growing"], [])
 
 
+@needs_pipes
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_a_pipe_is_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
@@ -83,6 +85,7 @@ def reasons(folder: Path, *, is_trusted: bool = False) -> dict[str, str]:
     return dict(selection.survey().passed_over)
 
 
+@needs_links
 def test_links_that_lead_out_are_passed_over(folder: Path) -> None:
     home = folder.parent / "home"
     home.mkdir()
@@ -101,6 +104,9 @@ def test_links_that_lead_out_are_passed_over(folder: Path) -> None:
     assert reasons(folder, is_trusted=True) == {"folder": LINKED_FOLDER}
 
 
+@needs_links
+@needs_pipes
+@needs_proc
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_what_is_no_file_is_never_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe.mp4")
@@ -114,6 +120,7 @@ def test_what_is_no_file_is_never_opened(folder: Path) -> None:
     assert reasons(folder) == reasons(folder, is_trusted=True)
 
 
+@needs_folder_descriptors
 def test_folders_may_be_nested_a_thousand_deep(folder: Path) -> None:
     bottom, here = 1200 * "d/", os.open(folder, os.O_RDONLY)
     try:
@@ -131,6 +138,8 @@ def test_folders_may_be_nested_a_thousand_deep(folder: Path) -> None:
     assert found == [f"{bottom}film.mpg", "film.mpg"]
 
 
+@needs_folder_descriptors
+@needs_links
 def test_links_do_not_lead_outputs_out_of_their_folder(folder: Path) -> None:
     out, home = folder.parent / "out", folder.parent / "home"
     (out / "real").mkdir(parents=True)
@@ -211,6 +220,7 @@ def deep(folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@needs_folder_descriptors
 def test_a_folder_that_cannot_be_listed_is_named(deep: Path) -> None:
     selection = Selection(deep, deep.parent / "out")
     found = selection.survey()
@@ -237,3 +247,11 @@ def test_a_search_can_be_stopped(folder: Path) -> None:
 
     with pytest.raises(StoppedError):
         Selection(folder, folder.parent / "out").survey(stop)
+
+
+def test_folders_of_windows_with_what_was_deleted_are_not_searched(folder: Path) -> None:
+    before = Selection(folder, folder.parent / "out").find()
+    for name in ("$RECYCLE.BIN", "System Volume Information"):
+        (folder / name).mkdir()
+        (folder / name / "film.mp4").touch()
+    assert Selection(folder, folder.parent / "out").find() == before

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vidx4.errors import WorkerError
-from vidx4.jobs.folder import journal
+from vidx4.jobs.folder import journal, supervisor
 from vidx4.jobs.folder.supervisor import STOPPED, Supervisor, command_for
 
 ROOT = Path(__file__).parents[3]
@@ -107,6 +107,20 @@ def test_a_library_that_exits_is_noticed(capfd: pytest.CaptureFixture[str]) -> N
     """
     code, lines, _ = supervise(body, capfd)
     assert [line.split()[:2] for line in lines] == [["a", "done"], ["b", "failed"], ["c", "done"]]
+    assert code == 0
+
+
+def test_a_device_that_fails_is_left_to_a_new_process(capfd: pytest.CaptureFixture[str]) -> None:
+    body = """
+    with supervised(()) as journal:
+        if not journal.known(Path("b")):
+            with journal.at_work(Path("b")):
+                journal.give_up()
+        work(journal, "b", "c")
+    """
+    code, lines, warnings = supervise(body, capfd)
+    assert lines == ["b failed It ended the process (its device failed): it is left out.", "c done "]
+    assert "its device failed" in warnings[0]
     assert code == 0
 
 
@@ -285,3 +299,8 @@ def test_signals_that_pause_are_always_passed_on(monkeypatch: pytest.MonkeyPatch
     orders = [b"%d\n" % each for each in (signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2)]
     journal._heed(orders, lambda: 1, frozenset({signal.SIGINT}))
     assert passed == [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
+
+
+def test_how_a_process_died_on_windows_is_told_by_its_known_number() -> None:
+    assert supervisor._how(0xC0000005) == "exit code 0xc0000005"
+    assert supervisor._how(3) == "exit code 3"

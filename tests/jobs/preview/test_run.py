@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.capabilities import needs_links
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames, nearest, packets, read_all, upscale_nearest
 from tests.moving import pan
@@ -169,6 +170,7 @@ def test_a_folder_that_goes_away_under_a_preview_is_named(
         run_preview(plan, upscaler, 4, Control(remove))
 
 
+@needs_links
 def test_links_at_the_names_of_a_preview_are_not_followed(film: Path, upscaler: Upscaler) -> None:
     mine = film.with_name("thesis.txt")
     mine.write_text("precious")

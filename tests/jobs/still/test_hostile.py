@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.capabilities import needs_links, needs_permissions, needs_pipes, needs_proc, needs_shell
 from vidx4.errors import SourceError
 from vidx4.jobs.still import formats, metered
 from vidx4.jobs.still import read as read_module
@@ -36,6 +37,8 @@ def png_with(*chunks: bytes, side: int = 8) -> bytes:
     return b"".join((b"\x89PNG\r\n\x1a\n", header, *chunks, pixels, chunk(b"IEND", b"")))
 
 
+@needs_permissions
+@needs_shell
 @pytest.mark.parametrize("name", ["photo.png", "photo.eps", "photo.jpg", "photo"])
 def test_no_program_is_run_for_postscript(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "gs"
@@ -63,6 +66,9 @@ def test_what_has_no_signature_is_known_by_its_name(tmp_path: Path) -> None:
     assert not is_picture(picture.rename(tmp_path / "a.mpg"))
 
 
+@needs_links
+@needs_pipes
+@needs_proc
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_and_devices_are_no_pictures(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")

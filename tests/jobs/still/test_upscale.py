@@ -38,7 +38,7 @@ def upscaler() -> Upscaler:
 class Nearest(Upscaler):
     """Repeats pixels, so that the output shows what the model was given."""
 
-    def _upscale(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
+    def launch(self, batch: FollowedBatch, state: ShotState | None) -> Upscaled:
         frames = torch.stack([frame.low_res for frame in batch.frames])
         data = frames.repeat_interleave(4, 2).repeat_interleave(4, 3)
         return Upscaled(FrameBatch(data, batch.pts), state, 0)

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from tests.capabilities import needs_links
 from vidx4.errors import DiskFullError, OutputError, SourceError
 from vidx4.media.decode import read_frames
 from vidx4.media.pictures.animated_webp import is_animation, open_animation
@@ -227,6 +228,7 @@ def test_pictures_of_several_sizes_give_one_sentence(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'f002.bmp'} differs in size from the first picture")
 
 
+@needs_links
 def test_links_lead_to_pictures_of_the_folder_only(tmp_path: Path) -> None:
     folder = save(tmp_path / "film", ["f0.png", "f1.png"], noise(2))
     save(tmp_path / "private", ["secret.png"], noise(1))

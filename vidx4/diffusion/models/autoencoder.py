@@ -1,9 +1,10 @@
 """Decode latents to pixels in bounded memory."""
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidx4.diffusion.models.decoder_attention import AttentionReach
 from vidx4.diffusion.models.strip_decoder import StripDecoder
@@ -72,6 +73,14 @@ class TiledAutoencoder:
         self.tile_size = tile_size
         self._reach = reach
         self.latent_channels: int = vae.config.latent_channels
+
+    def in_float32(self) -> "TiledAutoencoder":
+        """Return an autoencoder with the same weights in float32: this one if it has them."""
+        if self.vae.dtype == torch.float32:
+            return self
+        # What is not a weight may have been changed, too: see `shrink_stream`.
+        weights = {id(each): nn.Parameter(each.float(), False) for each in self.vae.parameters()}
+        return TiledAutoencoder(deepcopy(self.vae, weights), self.tile_size)
 
     def decode(self, latents: Tensor, low_res: Tensor) -> Tensor:
         """Return the pictures that latents stand for; see `Autoencoder`. `low_res` is ignored."""

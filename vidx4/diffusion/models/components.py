@@ -1,18 +1,20 @@
 """The components of a model, and its defaults for the options of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import cpu_offload
+from torch import Tensor
 
 from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
 from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.models.compact_denoiser import Memory
-from vidx4.diffusion.options import Speed
+from vidx4.diffusion.models.operations import Operations
+from vidx4.diffusion.options import Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 
 
@@ -35,6 +37,41 @@ class ModelDefaults:
     texture: float = 0.0
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
+
+    def overridden(self, options: UpscaleOptions) -> Self:
+        """Return these values with those in place that the user gave, the noise level apart."""
+        names = {field.name for field in fields(self)} - {"noise_level"}
+        given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+        return replace(self, **given)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of the models of an architecture before one is loaded."""
+
+    defaults: Mapping[Speed, ModelDefaults]
+    """Default values of the options for each speed, the best first."""
+    operations: Operations
+    """Operations of the published model."""
+    takes_prompts: bool = False
+    has_memory: bool = False
+    """Whether the model looks back at the frame before."""
+
+    def steps(self, options: UpscaleOptions) -> ModelDefaults:
+        """Return the defaults at the speed of some options, with what they give themselves."""
+        return self.defaults[Speed(options.speed).preset].overridden(options)
+
+    def operations_of_frame(self, options: UpscaleOptions, width: int, height: int) -> float:
+        """Return the operations for a frame, whose size is in low-resolution pixels."""
+        steps = self.steps(options)
+        is_guided = self.takes_prompts and options.prompt != options.negative_prompt
+        return self.operations.of_frame(
+            steps,
+            width,
+            height,
+            is_guided=is_guided and steps.guidance_scale > 1,
+            tile_size=options.tile_size,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,14 +108,14 @@ class Components:
     """Whether `denoiser` lets the texture be chosen."""
     has_deep_features: bool
     """Whether `denoiser` can reuse deep features of another step."""
-    operations_per_pixel: float
-    """Operations of an evaluation for a low-resolution pixel; a multiply-add counts as two."""
+    operations: Operations
+    """Operations of `denoiser`, and of decoding."""
     gains_by_compiling: bool
     """Whether compiling makes `denoiser` faster."""
     batch_pixels: int
     """Number of low-resolution pixels that are fastest to denoise at once."""
     values_per_pixel: int
-    """Numbers that `denoiser` holds on a GPU at its peak for a low-resolution pixel; simulated."""
+    """Numbers that `denoiser` holds at its peak on a GPU for a low-resolution pixel; counted."""
     host_values_per_pixel: int
     """The same on a CPU; measured."""
     is_lessened_by_tiles: bool
@@ -91,11 +128,44 @@ class Components:
         """The autoencoder if it has weights, and decodes in tiles to bound its memory; otherwise None."""
         return self.autoencoder if isinstance(self.autoencoder, TiledAutoencoder) else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the denoiser."""
+        return self.unet.dtype  # type: ignore[no-any-return]
+
     def offload(self) -> None:
         """Keep the denoiser's weights in host memory from now on, except those of the layer at work."""
-        if not hasattr(self.unet, "_hf_hook"):
+        if not self._is_offloaded:
             _ = self.digest  # computed now and remembered: afterwards there are no weights to read
-            cpu_offload(self.unet, self.device)
+            cpu_offload(self.unet, self.device, state_dict=self._host_weights)
+
+    @property
+    def _is_offloaded(self) -> bool:
+        return hasattr(self.unet, "_hf_hook")
+
+    @cached_property
+    def _host_weights(self) -> dict[str, Tensor]:
+        return {name: weight.to("cpu") for name, weight in self.unet.state_dict().items()}
+
+    def in_precision(self, dtype: torch.dtype) -> "Components":
+        """Return a copy in a higher precision, whose autoencoder computes in float32.
+
+        The weights of its denoiser are in host memory: on a GPU, it has to be offloaded.
+        """
+        weights = self._host_weights if self._is_offloaded else self.unet.state_dict()
+        with torch.device("meta"):  # takes no memory
+            unet = type(self.unet).from_config(self.unet.config)
+        unet.load_state_dict({name: each.to("cpu", dtype) for name, each in weights.items()}, assign=True)
+        unet = place(unet, torch.device("cpu"))
+        prompts = None if self.prompt_embeds is None else self.prompt_embeds.to(dtype)
+        tiled = self.tiled_autoencoder
+        return replace(
+            self,
+            unet=unet,
+            denoiser=self.denoiser.like(unet, prompts),
+            autoencoder=self.autoencoder if tiled is None else tiled.in_float32(),
+            prompt_embeds=prompts,
+        )
 
     @cached_property
     def digest(self) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from math import ceil, isqrt, sqrt
+from math import ceil, isqrt, prod, sqrt
 from typing import Self
 
 import torch
@@ -100,13 +100,45 @@ def attend_near_and_far(query: Tensor, key: Tensor, value: Tensor, reach: Attent
     return attended
 
 
+def count_operations(height: int, width: int, num_channels: int, reach: AttentionReach) -> float:
+    """Return the operations of attending to a field of this size; a multiply-add counts as two."""
+    if reach.covers(height, width):
+        return 4.0 * num_channels * (height * width) ** 2
+    sampled = prod(
+        len(range(_step(height * width, reach) // 2, side, _step(height * width, reach)))
+        for side in (height, width)
+    )
+    # The weights of keys take eight more channels.
+    return 2.0 * num_channels * sampled * height * width + 4.0 * (num_channels + 8) * _num_pairs(
+        height, width, reach
+    )
+
+
+def _num_pairs(height: int, width: int, reach: AttentionReach) -> int:
+    """Return how many pairs of a query and a key there are, near and far."""
+    length, sides = (height, width), reach.window(height, width)
+    num_cells = prod(-(-side // reach.pool) for side in length)
+    total = 0
+    for corner in product(*(range(0, side, reach.block) for side in length)):
+        windows = list(map(_window, corner, sides, length, 2 * [reach]))
+        num_queries = prod(min(reach.block, side - at) for at, side in zip(corner, length, strict=True))
+        num_near, num_near_cells = map(_area, (windows, [_cells(each, reach.pool) for each in windows]))
+        num_landmarks = min(reach.landmarks, height * width)
+        total += num_queries * (num_near + num_landmarks + num_cells - num_near_cells)
+    return total
+
+
+def _area(window: list[slice]) -> int:
+    return prod(each.stop - each.start for each in window)
+
+
 def find_landmarks(query: Tensor, key: Tensor, reach: AttentionReach) -> Tensor:
     """Return the places of the latents that a sample of queries attends to most, int64, (M,), row by row.
 
     As the keys of a language model that most attention falls on are told by its sum (Zhang et al. 2023, H2O).
     """
     num_latents = query[0, 0].numel()
-    step = max(1, isqrt(num_latents // reach.samples))
+    step = _step(num_latents, reach)
     sample = _flatten(query[..., step // 2 :: step, step // 2 :: step])[0, 0] / sqrt(query.shape[1])
     keys = _flatten(key)[0, 0].T
     # A few at a time, since each of them has a weight for every latent.
@@ -114,6 +146,11 @@ def find_landmarks(query: Tensor, key: Tensor, reach: AttentionReach) -> Tensor:
     for some in sample.split(_SAMPLES_AT_ONCE):
         weights += (some @ keys).float().softmax(dim=1).sum(0)
     return weights.topk(min(reach.landmarks, num_latents)).indices
+
+
+def _step(num_latents: int, reach: AttentionReach) -> int:
+    """Return the distance between the queries of the sample, along each side."""
+    return max(1, isqrt(num_latents // reach.samples))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Fetch the files of a model from a repository of the Hugging Face hub."""
 
+import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -11,24 +14,29 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import logging
 
+from vidx4.diffusion.models.weight_files import weight_files
 from vidx4.errors import ModelError
 
 PARTS_WITH_WEIGHTS = ("unet", "vae", "text_encoder")
 """Folders of a model that hold weights."""
 VOCABULARIES = ("vocab.json", "tokenizer.json")
 """Files of a tokenizer, one of which suffices."""
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Environment variables that forbid downloads."""
 REQUIRED = (
     "model_index.json",
     "scheduler/scheduler_config.json",
     "low_res_scheduler/scheduler_config.json",
     *(f"{part}/config.json" for part in PARTS_WITH_WEIGHTS),
 )
+
+
+WAY_OUT = "Give a folder with --model, or use --model compact, which needs no download."
 
 
 def fetch(repository: str, revision: str | None, half: bool) -> Path:
@@ -42,9 +50,15 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
     Raises:
         ModelError: the repository does not exist, is gated, can't be reached, or has no safetensors.
     """
-    folder = cached(repository, revision)
+    folder = cached(repository, revision, half=half)
     if folder is not None:
         return folder
+    if constants.HF_HUB_OFFLINE:
+        name = next((each for each in OFFLINE if os.environ.get(each)), OFFLINE[0])
+        raise ModelError(
+            f"{repository} is not in the local cache, or incomplete there, and {name} forbids downloads. "
+            f"{WAY_OUT}"
+        )
     if not _has_home():
         raise ModelError(
             f"{repository} can't be downloaded: there is no home folder to keep it in. "
@@ -58,15 +72,26 @@ def fetch(repository: str, revision: str | None, half: bool) -> Path:
         raise ModelError(_explain(repository, revision, error)) from error
 
 
-def cached(repository: str, revision: str | None) -> Path | None:
-    """Return the folder of a repository in the local cache; None if it is missing or incomplete."""
+def cached(repository: str, revision: str | None, *, half: bool = True) -> Path | None:
+    """Return the folder of a repository in the local cache; None if it is missing or incomplete.
+
+    Args:
+        repository: the repository's id, `owner/name`.
+        revision: a commit; None for the newest.
+        half: whether float16 weights are preferred.
+    """
     if not _has_home():
         return None
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        # Of all files, the library would miss those that are not needed, and so were not downloaded.
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision, local_files_only=True, allow_patterns=[REQUIRED[0]]
+            )
+        )
     except (OSError, HFValidationError):
         return None
-    return folder if is_complete(folder) else None
+    return folder if is_complete(folder, half=half) else None
 
 
 def _has_home() -> bool:
@@ -74,11 +99,41 @@ def _has_home() -> bool:
     return not HF_HUB_CACHE.startswith("~")
 
 
-def is_complete(folder: Path) -> bool:
-    """Return whether a folder holds all files that loading needs; an interrupted download leaves fewer."""
-    weights = all(any((folder / part).glob("*.safetensors")) for part in PARTS_WITH_WEIGHTS)
-    vocabulary = any((folder / "tokenizer" / name).is_file() for name in VOCABULARIES)
-    return weights and vocabulary and all((folder / name).is_file() for name in REQUIRED)
+def is_complete(folder: Path, *, half: bool = True) -> bool:
+    """Return whether a folder holds all files that loading needs; an interrupted download leaves fewer.
+
+    Args:
+        folder: the model's folder.
+        half: whether float16 weights are preferred.
+    """
+    try:
+        for part in PARTS_WITH_WEIGHTS:
+            weight_files(folder, part, half=half)
+    except ModelError:
+        return False
+    return all((folder / name).is_file() for name in REQUIRED) and _has_tokenizer(folder / "tokenizer")
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    whole, vocabulary = (folder / name for name in reversed(VOCABULARIES))
+    has_words = whole.is_file() or (vocabulary.is_file() and (folder / "merges.txt").is_file())
+    return has_words and ((folder / "special_tokens_map.json").is_file() or _says_padding(folder))
+
+
+def _says_padding(folder: Path) -> bool:
+    """Return whether the configuration of a tokenizer names the token that pads prompts.
+
+    Older ones, such as that of `sd-x4`, name a wrong one; `special_tokens_map.json` has the right one.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        pad, end = (_content(config.get(role)) for role in ("pad_token", "eos_token"))
+        return "added_tokens_decoder" in config or pad not in (None, end)
+    return False
+
+
+def _content(token: object) -> object:
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def needed(files: Sequence[str], half: bool) -> list[str]:
@@ -104,25 +159,22 @@ def needed(files: Sequence[str], half: bool) -> list[str]:
 
 
 def _explain(repository: str, revision: str | None, error: Exception) -> str:
-    way_out = "Give a folder with --model, or use --model compact, which needs no download."
     match error:
         case GatedRepoError():
             return (
-                f"{repository} is gated: accept its licence on the hub and log in (hf auth login). {way_out}"
+                f"{repository} is gated: accept its licence on the hub and log in (hf auth login). {WAY_OUT}"
             )
         case RepositoryNotFoundError() | HFValidationError():
-            return f"The hub has no repository {repository}, or it is private. {way_out}"
+            return f"The hub has no repository {repository}, or it is private. {WAY_OUT}"
         case RevisionNotFoundError():
-            return f"The repository {repository} has no revision {revision}. {way_out}"
+            return f"The repository {repository} has no revision {revision}. {WAY_OUT}"
         case FileNotFoundError() if not isinstance(error, LocalEntryNotFoundError):
-            return f"The repository {repository} can't be used: {error}. {way_out}"
+            return f"The repository {repository} can't be used: {error}. {WAY_OUT}"
         case PermissionError():
             return (
                 f"{repository} can't be kept in {HF_HUB_CACHE}, which you may not write to. "
                 "Set HF_HOME to another folder."
             )
-        case OfflineModeIsEnabled():
-            return f"{repository} is not in the local cache, and HF_HUB_OFFLINE forbids downloads. {way_out}"
         case HfHubHTTPError():
-            return f"The hub refused access to {repository}: {str(error).splitlines()[0]}. {way_out}"
-    return f"{repository} is not in the local cache, and the hub can't be reached. {way_out}"
+            return f"The hub refused access to {repository}: {str(error).splitlines()[0]}. {WAY_OUT}"
+    return f"{repository} is not in the local cache, and the hub can't be reached. {WAY_OUT}"

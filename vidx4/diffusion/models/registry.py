@@ -9,8 +9,8 @@ import diffusers
 import torch
 import transformers
 
-from vidx4.diffusion.models.compact import load_compact
-from vidx4.diffusion.models.components import Components, LoadSettings
+from vidx4.diffusion.models.compact import COMPACT, load_compact
+from vidx4.diffusion.models.components import Components, Family, LoadSettings
 from vidx4.diffusion.models.folder import read_json
 from vidx4.diffusion.models.hub import fetch
 from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, SD_X4_REVISION
@@ -26,13 +26,40 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w.-]*(?:/\w[\w.-]*)*)?", re.AS
 """A repository of the hub, and a branch, tag or commit of it. A path such as `./name` is none."""
 
 
+AUTO = "auto"
+"""The name that leaves the choice of a model to the program."""
+
+
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
-    """Return the model that a name stands for on a device, and the reason in a few words."""
-    if name != "auto":
-        return name, "as requested"
+    """Return the model that a name stands for on a device, and the reason in a few words.
+
+    This is for work whose length is not known, or doesn't matter; see `vidx4.diffusion.choice`.
+    """
+    if name != AUTO:
+        return name, "as chosen"
     if device.type == "cuda":
         return "sd-x4", "a CUDA GPU is available"
     return "compact", "no CUDA GPU; sd-x4 would take minutes per frame"
+
+
+def family_of(name: str) -> Family:
+    """Return what is known of a model before it is loaded.
+
+    A repository of the hub is taken for an upscaler of the size of `sd-x4`, as most are.
+
+    Args:
+        name: the name of a model, other than `auto`; see `load`.
+
+    Raises:
+        ModelError: it is that of a folder whose description can't be read.
+    """
+    folder = COMPACT_FOLDER if name == "compact" else local_folder(name)
+    if folder is not None and read_json(folder, "model_index.json").get("_class_name") == "CompactUpscaler":
+        return COMPACT
+    # Importing these libraries takes most of a second, which a run of compact is spared.
+    from vidx4.diffusion.models.sd_x4 import SD_X4
+
+    return SD_X4
 
 
 def load(

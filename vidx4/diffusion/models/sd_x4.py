@@ -9,9 +9,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.components import Components, LoadSettings, ModelDefaults, num_parameters, place
+from vidx4.diffusion.models.components import (
+    Components,
+    Family,
+    LoadSettings,
+    ModelDefaults,
+    num_parameters,
+    place,
+)
+from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.rules import chosen, whole
 from vidx4.diffusion.models.text_encoder import load_text_encoder
 from vidx4.diffusion.models.tokenizer import load_tokenizer
@@ -22,6 +31,13 @@ from vidx4.errors import ModelError
 UPSCALE_SCALING_FACTOR = 0.08333
 """Scaling factor of the f=4 autoencoder: older copies of its configuration lack it, and diffusers' default
 differs."""
+
+UNET_PARAMETERS, AUTOENCODER_PARAMETERS = 473_398_020, 55_325_927
+"""Numbers of weights of the published model."""
+VALUES_PER_PIXEL, HOST_VALUES_PER_PIXEL = 3950, 8000
+"""Numbers that the UNet holds at its peak for a low-resolution pixel: counted, and measured on a CPU."""
+SIZE_MULTIPLE = 8
+"""Number of which both sides of what the UNet of the published model takes must be multiples."""
 
 _SD_X4 = ModelDefaults(
     num_inference_steps=20,
@@ -37,6 +53,12 @@ SD_X4_DEFAULTS = {
     ),
     Speed.FAST: replace(_SD_X4, num_inference_steps=4, scheduler="unipc", guidance_stop=0.5),
 }
+SD_X4 = Family(
+    SD_X4_DEFAULTS,
+    # Of pairs, for the self-attention of the deepest blocks, which is at an eighth of the size.
+    Operations(per_pixel=68.64e6, per_pair=6.0, per_pixel_shallow=17.78e6, decode=decode_operations),
+    takes_prompts=True,
+)
 
 
 def load_stable_diffusion(
@@ -69,11 +91,11 @@ def load_stable_diffusion(
         device=settings.device,
         has_texture=False,
         has_deep_features=True,
-        operations_per_pixel=69e6,
+        operations=SD_X4.operations,
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
-        values_per_pixel=3950,
-        host_values_per_pixel=8000,
+        values_per_pixel=VALUES_PER_PIXEL,
+        host_values_per_pixel=HOST_VALUES_PER_PIXEL,
         is_lessened_by_tiles=True,
         defaults=SD_X4_DEFAULTS,
     )
@@ -92,27 +114,37 @@ def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: 
 
 
 def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: bool) -> PromptEmbeds:
+    """Encode the prompts; in float32 if numbers of the text encoder overflow in a lower precision."""
     tokenizer = load_tokenizer(folder)
-    encoder = load_text_encoder(folder, settings.dtype, half=half)
-    _check_text(folder, tokenizer, encoder.config, width)
-    encoder = encoder.requires_grad_(False).eval().to(settings.device)
 
-    def encode(text: str) -> torch.Tensor:
-        ids = tokenizer(
-            text,
-            padding="max_length",
-            max_length=encoder.config.max_position_embeddings,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+    def encode_all(dtype: torch.dtype) -> PromptEmbeds:
+        encoder = load_text_encoder(folder, dtype, half=half)
+        _check_text(folder, tokenizer, encoder.config, width)
+        encoder = encoder.requires_grad_(False).eval().to(settings.device)
         # One prompt at a time, as in diffusers: a batch of two changes the last bits.
-        embeds: torch.Tensor = encoder(ids.to(settings.device))[0]
-        return embeds
+        embeds = (_encode(text, tokenizer, encoder) for text in (settings.prompt, settings.negative_prompt))
+        return PromptEmbeds(*(each.to(settings.dtype) for each in embeds))
 
-    with torch.inference_mode():
-        positive = encode(settings.prompt)
-        is_same = settings.negative_prompt == settings.prompt
-        return PromptEmbeds(positive, positive if is_same else encode(settings.negative_prompt))
+    embeds = encode_all(settings.dtype)
+    if not embeds.are_finite:
+        embeds = encode_all(torch.float32)
+    if not embeds.are_finite:
+        raise ModelError(f"{folder / 'text_encoder'} can't be used: it gives no finite numbers.")
+    return embeds
+
+
+@torch.inference_mode()
+def _encode(text: str, tokenizer: Any, encoder: Any) -> torch.Tensor:
+    """Return the embedding of a prompt, (1, tokens, width)."""
+    ids = tokenizer(
+        text,
+        padding="max_length",
+        max_length=encoder.config.max_position_embeddings,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    embeds: torch.Tensor = encoder(ids.to(encoder.device))[0]
+    return embeds
 
 
 def _check_text(folder: Path, tokenizer: Any, encoder: Any, width: int) -> None:
@@ -148,8 +180,8 @@ def _check_is_sd_x4(components: Components, vae: Any) -> None:
     """Check that a model is the published one, before hours are spent on another."""
     unet, scheduler = components.unet, components.scheduler.config
     facts = {
-        "UNet parameters": (num_parameters(unet), 473_398_020),
-        "autoencoder parameters": (num_parameters(vae), 55_325_927),
+        "UNet parameters": (num_parameters(unet), UNET_PARAMETERS),
+        "autoencoder parameters": (num_parameters(vae), AUTOENCODER_PARAMETERS),
         "only_cross_attention": (list(unet.config.only_cross_attention), [True, True, True, False]),
         "prediction type": (scheduler.prediction_type, "v_prediction"),
         "betas": ((scheduler.beta_start, scheduler.beta_end), (0.0001, 0.02)),
@@ -157,3 +189,20 @@ def _check_is_sd_x4(components: Components, vae: Any) -> None:
     wrong = [f"{what} {found} (not {known})" for what, (found, known) in facts.items() if found != known]
     if wrong:
         raise ModelError(f"This is not the published sd-x4: {', '.join(wrong)}.")
+
+
+def meta_autoencoder(dtype: torch.dtype) -> TiledAutoencoder:
+    """Return the autoencoder of the published model without its weights.
+
+    Args:
+        dtype: precision of the denoiser, on a GPU.
+    """
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=2,
+            latent_channels=4,
+        )
+    return TiledAutoencoder(vae.to(torch.float16 if dtype == torch.float16 else torch.float32))

@@ -1,6 +1,6 @@
 """Evaluate the UNet of the Stable Diffusion x4 Upscaler block by block, keeping what stays the same."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -10,8 +10,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from vidx4.diffusion.denoise import Prediction, PromptEmbeds
-
-Evaluate = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
+from vidx4.diffusion.models.compiled import CompiledVariants
 
 
 class PromptAttention:
@@ -23,8 +22,11 @@ class PromptAttention:
     """
 
     def __init__(self, attention: Attention, prompts: Tensor) -> None:
+        # The weights may be elsewhere, to come to the device only when they are needed.
+        at_weights = prompts.to(attention.to_k.weight.device)
         self._keys, self._values = (
-            _by_head(layer(prompts), attention.heads) for layer in (attention.to_k, attention.to_v)
+            _by_head(layer(at_weights).to(prompts.device), attention.heads)
+            for layer in (attention.to_k, attention.to_v)
         )
 
     def __call__(
@@ -92,7 +94,9 @@ class StagedUNet:
     def __init__(self, unet: UNet2DConditionModel, prompt_embeds: PromptEmbeds) -> None:
         self._unet = unet
         self._embeddings: dict[tuple[int, int], Tensor] = {}
-        self._compiled: tuple[Evaluate, int] | None = None
+        self._batch_size: int | None = None
+        """Frames that the compiled network is evaluated on at once; None if it is not compiled."""
+        self._compiled = CompiledVariants(self._evaluate)
         with torch.inference_mode():
             for module in unet.modules():
                 if isinstance(module, Attention) and module.is_cross_attention:
@@ -103,20 +107,26 @@ class StagedUNet:
         """Type of the samples that it takes."""
         return cast(torch.dtype, self._unet.dtype)
 
+    def like(self, network: Any, prompt_embeds: PromptEmbeds | None) -> "StagedUNet":
+        """Return a denoiser that evaluates a network of the same kind; see `Denoiser`."""
+        if prompt_embeds is None:
+            raise ValueError("The network takes prompts.")
+        return StagedUNet(network, prompt_embeds)
+
     def __call__(
         self, sample: Tensor, t: Tensor, noise_level: int, prompts: Tensor | None, features: Tensor | None
     ) -> Prediction:
         """Evaluate the network; see `Denoiser`. Features are the input of its last block."""
         embedding = self._embedding(sample, t, noise_level)
-        if self._compiled is None:
+        if self._batch_size is None:
             return Prediction(*self._evaluate(sample, embedding, prompts, features))
-        evaluate, batch_size = self._compiled
         num_prompts = 1 if prompts is None else len(prompts)
-        rows = _padded_rows(len(sample) // num_prompts, batch_size, num_prompts, sample.device)
-        evaluated = evaluate(sample[rows], embedding, prompts, None if features is None else features[rows])
+        rows = _padded_rows(len(sample) // num_prompts, self._batch_size, num_prompts, sample.device)
+        padded = sample[rows], embedding, prompts, None if features is None else features[rows]
+        evaluated = self._compiled.evaluate(*padded)
         return Prediction(*(_without_padding(field, len(sample), num_prompts) for field in evaluated))
 
-    def compile(self, batch_size: int | None, backend: str = "inductor") -> None:
+    def compile(self, batch_size: int | None) -> None:
         """Compile the network on its next evaluation, unless it is compiled for the same batches already.
 
         It is then always evaluated on full batches, since every shape takes a minute to compile, and code for
@@ -124,12 +134,8 @@ class StagedUNet:
 
         Args:
             batch_size: the most frames that will be evaluated at once; None to evaluate it uncompiled.
-            backend: the backend of `torch.compile`.
         """
-        if batch_size is None:
-            self._compiled = None
-        elif self._compiled is None or self._compiled[1] != batch_size:
-            self._compiled = torch.compile(self._evaluate, backend=backend, dynamic=False), batch_size
+        self._batch_size = batch_size
 
     def _embedding(self, sample: Tensor, t: Tensor, noise_level: int) -> Tensor:
         """Return the embedding of the timestep and the noise level, the same for all frames, (1, width)."""

@@ -11,8 +11,10 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vidx4.diffusion.device import dtype_name
 from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.models.folder import own_file
+from vidx4.diffusion.models.weight_files import weight_files
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
 from vidx4.syntax import format_disk
@@ -23,10 +25,6 @@ MAX_TENSORS = 10_000
 """Most tensors of a part: ten times those of the published models. To find one takes longer with each."""
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Types of weights, by their names in safetensors."""
-_NAME = re.compile(
-    r"(?:diffusion_pytorch_)?model(?P<half>\.fp16)?(?:-(?P<shard>\d{5})-of-(?P<total>\d{5}))?"
-    r"(?P<late_half>\.fp16)?\.safetensors"
-)
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of attention as older versions of diffusers named them, and as they are named now."""
 _IN_ATTENTION = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(_OLD_ATTENTION)})(?=\.)")
@@ -59,31 +57,13 @@ def load_weights(make: Callable[[], Any], folder: Path, part: str, dtype: torch.
     """
     with torch.device("meta"):  # takes no memory
         wanted = make().state_dict()
-    stored = _stored(folder, _files(folder, part, half=half))
+    stored = _stored(folder, weight_files(folder, part, half=half))
     found = {name: stored[_common(name)] for name in wanted if _common(name) in stored}
     _check(folder / part, wanted, found, dtype)
     with init_empty_weights(include_buffers=False):
         network = make()
     network.load_state_dict(_read(found, dtype), assign=True)
     return network
-
-
-def _files(folder: Path, part: str, *, half: bool) -> list[str]:
-    """Return the names of the files with a part's weights: one, or all that they are divided into."""
-    names = sorted(path.name for path in (folder / part).glob("*.safetensors"))
-    matches = [match for name in names if (match := _NAME.fullmatch(name))]
-    halves = [match for match in matches if match["half"] or match["late_half"]]
-    others = [match for match in matches if match not in halves]
-    chosen = (halves or others) if half else (others or halves)
-    whole = [match for match in chosen if not match["total"]][:1]
-    for match in chosen:
-        if not whole and int(match["total"]) != len(chosen):
-            raise ModelError(
-                f"{folder / part} lacks weights: {len(chosen)} of {int(match['total'])} files are there."
-            )
-    if not chosen:
-        raise ModelError(f"The model is incomplete: {folder / part} has no weights as safetensors.")
-    return [f"{part}/{match.string}" for match in whole or chosen]
 
 
 def _stored(folder: Path, names: Sequence[str]) -> dict[str, _Stored]:
@@ -153,5 +133,18 @@ def _read(found: Mapping[str, _Stored], dtype: torch.dtype) -> dict[str, Tensor]
         with safe_open(path, framework="pt") as file:
             for name, each in found.items():
                 if each.path == path:
-                    tensors[name] = file.get_tensor(each.name).to(dtype, copy=True)
+                    tensors[name] = _converted(each, file.get_tensor(each.name), dtype)
     return tensors
+
+
+def _converted(stored: _Stored, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in a type, which has to have room for its numbers."""
+    converted = tensor.to(dtype, copy=True)
+    if bool(converted.sum(dtype=torch.float64).isfinite()):
+        return converted
+    if bool(tensor.sum(dtype=torch.float64).isfinite()):
+        raise ModelError(
+            f"{stored.path} can't be used in {dtype_name(dtype)}: its weights {stored.name} exceed that. Use "
+            "--dtype float32."
+        )
+    raise ModelError(f"{stored.path} can't be used: its weights {stored.name} are not finite.")

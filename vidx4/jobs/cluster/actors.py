@@ -18,9 +18,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from vidx4.diffusion.host import total_memory
-from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OptionError
-from vidx4.jobs.cluster.backend import ClusterBackend
+from vidx4.errors import DeviceError, OptionError
+from vidx4.jobs.cluster.backend import ClusterLoader
 from vidx4.jobs.cluster.local_ray import private_ray
 from vidx4.jobs.cluster.model_files import Models
 from vidx4.jobs.cluster.object_store import Ref, Value
@@ -146,7 +145,7 @@ class _RayWorker:
             self._pass_on_log()
             result: Result = ray.get(call)
         except RayTaskError as error:
-            if isinstance(error.cause, RayError):
+            if isinstance(error.cause, RayError | DeviceError):
                 raise WorkerLost(f"{self.name} was lost: {_reason(error.cause)}") from error
             raise error.cause from None
         except (RayError, ConnectionError) as error:
@@ -174,7 +173,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def connect(
     address: str, num_workers: int | None = None, device: str = "auto", *, sends_model: bool = False
-) -> Iterator[Callable[[UpscaleOptions], ClusterBackend]]:
+) -> Iterator[ClusterLoader]:
     """Start Ray on this machine, or join a running cluster; the workers end with the block.
 
     Args:
@@ -185,7 +184,7 @@ def connect(
         sends_model: whether the model's files are sent to the workers from here; else each finds them itself.
 
     Yields:
-        A function that has the workers load a first model.
+        What has the workers load models.
 
     Raises:
         OptionError: there is no such cluster, or the options don't fit it.
@@ -201,7 +200,7 @@ def connect(
             lambda number: _RayWorker(number, allocation), allocation.num_workers, _capacity(allocation)
         )
         with closing(pool):
-            yield lambda options: ClusterBackend.load(pool, models, options)
+            yield ClusterLoader(pool, models)
 
 
 @contextmanager

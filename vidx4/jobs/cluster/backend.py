@@ -1,12 +1,14 @@
 """A model on the workers of a cluster: makes jobs of plans, and enlarges still pictures."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import count
 from queue import Queue
 from typing import Self
 from uuid import uuid4
 
+from vidx4.diffusion.card import Card
+from vidx4.diffusion.choice import MeasureCard
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.jobs.cluster.dispatch import ClusterExecutor
 from vidx4.jobs.cluster.model_files import Models, ModelSpec
@@ -14,7 +16,7 @@ from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
-from vidx4.jobs.identity import NOTHING, Identity, identify
+from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan
@@ -70,13 +72,14 @@ class ClusterBackend:
         options = with_estimate(self._model.options, source, plan.frames, earlier)
         size = source.width, source.height
         model = replace(self._model, options=options)
-        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size)
+        was = was_compiled(earlier)
+        fitted = self._pool.ask(Worker.fitted, model, *size, plan.num_frames, batch_size, was)
         batch_size = batch_size or fitted.fit.batch_size
         identity = identify(plan, batch_size, fitted.identity, known)
         store, pool = self._models.store, self._pool
         spec = JobSpec(uuid4().hex, model, fitted, batch_size, store.put(plan))
         executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
-        return Job(plan, executor, batch_size, identity)
+        return Job(plan, executor, batch_size, identity, options)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times.
@@ -106,6 +109,33 @@ class ClusterBackend:
         if isinstance(result, BaseException):
             raise result
         return result
+
+
+class ClusterLoader:
+    """Has the workers of a cluster load models.
+
+    Args:
+        pool: the workers.
+        models: where the models' files are.
+    """
+
+    def __init__(self, pool: WorkerPool, models: Models) -> None:
+        self._pool = pool
+        self._models = models
+        self._measured = cache(self._measure)
+
+    def load(self, options: UpscaleOptions) -> ClusterBackend:
+        """Have workers load a model; raises as `ClusterBackend.load`."""
+        return ClusterBackend.load(self._pool, self._models, options)
+
+    def card(self, options: UpscaleOptions) -> MeasureCard | None:
+        """Return what measures the GPU of a worker; see `Loader.card`."""
+        return partial(self._measured, options.dtype) if self._models.device.type == "cuda" else None
+
+    def _measure(self, precision: str) -> Card:
+        """Return the cards of all workers, which are taken for alike: one of them is measured."""
+        card = self._pool.ask_early(Worker.card, precision)
+        return replace(card, num_cards=self._pool.num_workers)
 
 
 @dataclass(frozen=True)

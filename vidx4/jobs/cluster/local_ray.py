@@ -85,7 +85,7 @@ def _without_questions(folder: Path) -> Iterator[None]:
     The process that could report to its makers asks even if it is told to report nothing, unless there is a
     file of settings in its home.
     """
-    (folder / "ray_bootstrap_config.yaml").write_text("{}")
+    (folder / "ray_bootstrap_config.yaml").write_text("{}", encoding="utf-8")
     services = ray._private.services
     start = services.start_ray_process
 

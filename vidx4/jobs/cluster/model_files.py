@@ -58,7 +58,8 @@ class Models:
 
     def __init__(self, device: str, store: ObjectStore, *, sends: bool) -> None:
         self.store = store
-        self._device = torch.device(device)
+        self.device = torch.device(device)
+        """Device of all workers."""
         self._sends = sends
         self._sent: dict[Path, ModelFiles] = {}
 
@@ -69,21 +70,21 @@ class Models:
             OptionError: the options ask for a device that the workers don't have.
             ModelError: the model's files should be sent, and are not available here.
         """
-        if options.device not in ("auto", self._device.type):
+        if options.device not in ("auto", self.device.type):
             raise OptionError(
-                f"All workers run on {self._device}; --device {options.device} is not available."
+                f"All workers run on {self.device}; --device {options.device} is not available."
             )
-        name, why = choose_model(options.model, self._device)
+        name, why = choose_model(options.model, self.device)
         _logger.info("model %s (%s) on workers", name, why)
         files = self._files(name, options)
-        return ModelSpec(replace(options, model=name, device=self._device.type), files)
+        return ModelSpec(replace(options, model=name, device=self.device.type), files)
 
     def _files(self, name: str, options: UpscaleOptions) -> ModelFiles:
         if not self._sends:
             folder = local_folder(name)
             return ModelFiles(folder.absolute() if folder else None)
         # Weights of half precision are enough where a GPU computes in it; a CPU may want all.
-        is_half = self._device.type == "cuda" and options.dtype != "float32"
+        is_half = self.device.type == "cuda" and options.dtype != "float32"
         folder = find(name, torch.float16 if is_half else torch.float32)
         if folder not in self._sent:
             self._sent[folder] = self._send(folder)

@@ -12,7 +12,8 @@ from threading import Condition, Lock
 
 import torch
 
-from vidx4.diffusion.device import give_back_host_memory
+from vidx4.diffusion.card import Card, measure_card
+from vidx4.diffusion.device import choose_device, choose_dtype, give_back_host_memory
 from vidx4.diffusion.memory import Fit
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler, loaded_by
@@ -143,15 +144,28 @@ class Worker:
         """Return what it runs, and where, in types that another version of the program can read."""
         return {**program(), "host": platform.node(), "pid": str(os.getpid())}
 
+    def card(self, precision: str) -> Card:
+        """Measure its GPU in a precision, a value of `Precision`; raises as `measure_card`."""
+        device = choose_device("cuda")
+        return measure_card(device, choose_dtype(precision, device))
+
     def identity(self, model: ModelSpec) -> Identity:
         """Load a model, and return all that decides on the pixels of a result."""
         return self._upscaler(model).identity
 
     def fitted(
-        self, model: ModelSpec, width: int, height: int, num_frames: int, batch_size: int | None
+        self,
+        model: ModelSpec,
+        width: int,
+        height: int,
+        num_frames: int,
+        batch_size: int | None,
+        was_compiled: bool | None,
     ) -> FittedOptions:
         """Find out how frames fit the memory; arguments and errors are those of `Upscaler.fitted`."""
-        upscaler = self._upscaler(model).fitted(width, height, num_frames, batch_size)
+        upscaler = self._upscaler(model)
+        with _default_type_lock.shared(), self._enlarging:  # it may enlarge a frame to try the compiler
+            upscaler = upscaler.fitted(width, height, num_frames, batch_size, was_compiled)
         return FittedOptions(upscaler.options, upscaler.fit, upscaler.identity)
 
     def make_part(

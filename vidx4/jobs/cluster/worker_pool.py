@@ -209,6 +209,25 @@ class WorkerPool:
                 self._drop(worker)
         raise WorkerError("No worker in the cluster responds.")
 
+    def ask_early(
+        self,
+        method: Callable[Concatenate[Worker, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Call a method of a worker, as `ask` does; before the pool has started, of one that ends afterwards.
+
+        Raises:
+            WorkerError: no worker responds.
+        """
+        if self._keepers:
+            return self.ask(method, *args, **kwargs)
+        try:
+            with self._started(1) as worker:
+                return worker.call(self._patience(worker), method, *args, **kwargs)
+        except WorkerLost as loss:
+            raise WorkerError(str(loss)) from loss
+
     def _drop(self, worker: WorkerHandle) -> None:
         """Have the keeper of a lost worker replace it, unless it does so already."""
         with self._lock:

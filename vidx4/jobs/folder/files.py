@@ -1,5 +1,6 @@
 """The files of a folder: what is left to do of each, and doing it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,22 +10,24 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.errors import OutputError, SourceChangedError, Vidx4Error
+from vidx4.errors import DeviceError, OutputError, SourceChangedError, Vidx4Error
 from vidx4.files.read import file_digest
 from vidx4.files.stamp import Stamp, check_unchanged, stamp
+from vidx4.jobs.alternatives import Prospects
+from vidx4.jobs.choice import chosen_before, chosen_for_job, chosen_for_picture
 from vidx4.jobs.estimate import Estimate, check_disk
-from vidx4.jobs.folder.attempt import outcome_of
+from vidx4.jobs.folder.attempt import failed, outcome_of
 from vidx4.jobs.folder.done import Asked, check_done, is_recorded
 from vidx4.jobs.folder.item import FileOptions, Item
 from vidx4.jobs.folder.journal import Journal
 from vidx4.jobs.folder.names import Names
 from vidx4.jobs.folder.places import Places
-from vidx4.jobs.folder.records import Records
+from vidx4.jobs.folder.records import Record, Records
 from vidx4.jobs.folder.reports import FileReport, Outcome
 from vidx4.jobs.folder.selection import Selection
 from vidx4.jobs.identity import NOTHING, Identity, identify_picture
-from vidx4.jobs.job import Backend, Job
-from vidx4.jobs.local import LocalBackend, check_memory
+from vidx4.jobs.job import Backend, Job, Loader
+from vidx4.jobs.local import LOCAL, check_memory
 from vidx4.jobs.plan import plan_source
 from vidx4.jobs.progress import Control
 from vidx4.jobs.report import Report
@@ -37,7 +40,11 @@ from vidx4.media.source import read_source
 from vidx4.media.streams import choose_suffix
 from vidx4.video import Source
 
+_logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
+OnEstimate = Callable[[Estimate, Prospects], Any]
+"""Receives what a file takes, and what names alternatives."""
 
 
 class Batch:
@@ -48,7 +55,8 @@ class Batch:
     Args:
         selection: the files.
         options_of: returns the options of a file, given its path in the folder.
-        load: loads a model, by default into this process.
+        loader: loads models, by default into this process.
+        night: seconds that a file may take whose model or speed is left open; None for a usual night.
         is_local: whether that is where models work, so that this machine's memory counts.
         restart: whether to start from scratch instead of resuming earlier work.
         ignore_disk_space: whether to start even if the disk looks too small.
@@ -61,7 +69,8 @@ class Batch:
         selection: Selection,
         options_of: Callable[[str], FileOptions],
         *,
-        load: Callable[[UpscaleOptions], Backend] = LocalBackend.load,
+        loader: Loader = LOCAL,
+        night: float | None = None,
         is_local: bool = True,
         restart: bool = False,
         ignore_disk_space: bool = False,
@@ -71,7 +80,8 @@ class Batch:
         self.selection = selection
         self.journal = journal or Journal()
         self._options_of = options_of
-        self._load = load
+        self._loader = loader
+        self._night = night
         self._is_local = is_local
         self._restart = restart
         self._ignore_disk_space = ignore_disk_space
@@ -102,13 +112,19 @@ class Batch:
         if known := self.journal.known(path):
             return known
         options, found = self._options_of(self.selection.name(path)), stamp(path)
-        asked = partial(self._asked.digest, options)
         for output in [] if options.request.overwrite else self._names.recorded(path):
             record = self.records.find(output)
-            if record is not None and is_recorded(record, output, found, asked):
+            if record is not None and is_recorded(
+                record, output, found, partial(self._asked_as, record, options)
+            ):
                 self._names.keep(path, output)
                 return FileReport(path, Outcome.SKIPPED, output)
         return None
+
+    def _asked_as(self, record: Record, options: FileOptions) -> str:
+        """Return the digest of what is asked for, if what is left open is chosen as for a record."""
+        upscale = chosen_before(options.upscale, self._loader, record.identity)
+        return "" if upscale is None else self._asked.digest(replace(options, upscale=upscale))
 
     def look(self, path: Path) -> Item | FileReport:
         """Return what is left to do of a file, or a report if there is nothing.
@@ -126,7 +142,13 @@ class Batch:
         if known := self.journal.known(path):
             return known
         with self.journal.at_work(path):
-            return outcome_of(path, work)
+            try:
+                return outcome_of(path, work)
+            except DeviceError as error:
+                report = failed(path, error)
+                _logger.warning("%s: %s", path, report.message)
+                self.journal.give_up()
+                return report
 
     def _look(self, path: Path) -> Item | FileReport:
         item = self._item(path, self._options_of(self.selection.name(path)))
@@ -143,6 +165,7 @@ class Batch:
         self.selection.check_output(wanted)
         if is_picture(path):
             output = wanted.with_name(wanted.name + picture_suffix(path))
+            options = replace(options, upscale=chosen_for_picture(options.upscale, self._loader))
             return Item(path, options, plan_picture(path, output, overwrite=True), None, stamp=found)
         source = read_source(path, options.request.read)
         suffix = choose_suffix(source, options.request.encode.codec, options.request.streams)
@@ -150,6 +173,11 @@ class Batch:
 
     def _video(self, source: Source, options: FileOptions, output: Path, found: Stamp | None) -> Item:
         plan = plan_source(source, output, replace(options.request, overwrite=True))
+        made = NOTHING if options.request.overwrite else self.records.known(output, source.path)
+        upscale = chosen_for_job(
+            options.upscale, plan, self._loader, self._night, made=made, restart=self._restart
+        )
+        options = replace(options, upscale=upscale)
         kept = 0 if self._restart else num_kept(plan.work_folder)
         return Item(source.path, options, output, plan, min(kept, plan.num_frames), found)
 
@@ -182,18 +210,19 @@ class Batch:
         with self._lock:
             if options not in self._backends:
                 loaded = next(iter(self._backends.values()), None)
-                self._backends[options] = loaded.with_options(options) if loaded else self._load(options)
+                self._backends[options] = (
+                    loaded.with_options(options) if loaded else self._loader.load(options)
+                )
             return self._backends[options]
 
-    def do(
-        self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any] = lambda _: None
-    ) -> FileReport:
+    def do(self, item: Item, control: Control, on_estimate: OnEstimate = lambda *_: None) -> FileReport:
         """Upscale one file, resuming earlier work.
 
         Args:
             item: the file.
             control: receives the progress, and stops the work.
-            on_estimate: called with what the file takes, before most of the work is done.
+            on_estimate: called with what the file takes, before most of the work is done, and with what names
+                alternatives.
 
         Raises:
             StoppedError: the control stopped it; finished parts are kept.
@@ -208,16 +237,17 @@ class Batch:
             raise SourceChangedError(report.message)
         return report
 
-    def _done(self, item: Item, control: Control, on_estimate: Callable[[Estimate], Any]) -> FileReport:
+    def _done(self, item: Item, control: Control, on_estimate: OnEstimate) -> FileReport:
         check_unchanged(item.path, item.stamp)
         self.selection.check_output(item.output)
         self._names.check_owner(item.path, item.output)
         if item.plan is None:
             return self._picture_done(item, control)
         plan = replace(item.plan, request=item.options.request)
-        job = self._backend(item.options.upscale).job(plan, item.options.batch_size)
+        backend = self._backend(item.options.upscale)
+        job = backend.job(plan, item.options.batch_size)
         try:
-            report = self._run(job, control, on_estimate)
+            report = self._run(job, Prospects(job, backend), control, on_estimate)
         except SourceChangedError:
             _discard_parts(item)
             raise
@@ -234,10 +264,10 @@ class Batch:
         message = " ".join(self._record(item, identity))
         return FileReport(item.path, Outcome.DONE, item.output, message, num_frames=1)
 
-    def _run(self, job: Job, control: Control, on_estimate: Callable[[Estimate], Any]) -> Report:
+    def _run(self, job: Job, prospects: Prospects, control: Control, on_estimate: OnEstimate) -> Report:
         with start(job, control, restart=self._restart, accept_loss=self._accept_loss) as run:
             estimate = run.estimate()
-            on_estimate(estimate)
+            on_estimate(estimate, prospects)
             if not self._ignore_disk_space:
                 check_disk(job.plan, estimate)
             return run.finish()

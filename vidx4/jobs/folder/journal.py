@@ -20,6 +20,8 @@ from typing import Any, Self
 from vidx4.files.stamp import Stamp, stamp
 from vidx4.jobs.folder.reports import FileReport, Outcome
 
+DEVICE_FAILED = 71
+"""Exit code of a process that can't use its device any more, while another may (EX_OSERR)."""
 VARIABLE = "VIDX4_SUPERVISOR"
 """Environment variable with the numbers of the pipes from and to the supervisor."""
 _GRACE_SECONDS = 60.0
@@ -84,11 +86,18 @@ class Journal:
     Args:
         past: what the supervisor knows from earlier processes.
         write: receives each message, from any thread.
+        end: ends the process at once.
     """
 
-    def __init__(self, past: Past | None = None, write: Callable[[bytes], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        past: Past | None = None,
+        write: Callable[[bytes], object] = lambda _: None,
+        end: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._past = past or Past()
         self._write = write
+        self._end = end
 
     @property
     def begun(self) -> float:
@@ -103,6 +112,10 @@ class Journal:
             yield
         finally:
             self._write(_line(ended=str(path)))
+
+    def give_up(self) -> None:
+        """End this process, whose device has failed, so that another does the rest; return without one."""
+        self._end(DEVICE_FAILED)
 
     def tell(self, report: FileReport) -> None:
         """Tell what became of a file, after the user has been told; what was left may be tried again."""
@@ -149,7 +162,7 @@ def supervised(signals: Iterable[int]) -> Iterator[Journal]:
     with os.fdopen(orders, "rb", buffering=0) as file, _counted(signals) as count:
         past = Past.of(file.readline())
         threading.Thread(target=_heed, args=(file, count, frozenset(signals)), daemon=True).start()
-        yield Journal(past, write)
+        yield Journal(past, write, os._exit)
 
 
 def _descriptor(number: int) -> int:

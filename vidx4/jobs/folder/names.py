@@ -100,12 +100,16 @@ class Names:
     def _ignores_case(self) -> bool:
         """Whether the file system of the outputs takes capital and small letters for the same."""
         folder = self._selection.output_folder.absolute()
+        probes = (each for each in (self._records.path, folder, *folder.parents) if _has_twin(each.name))
         with suppress(OSError):
-            probe = self._records.path if self._records.path.exists() else folder
-            return probe.name != probe.name.swapcase() and probe.samefile(
-                probe.with_name(probe.name.swapcase())
-            )
+            probe = next((each for each in probes if each.exists()), folder)
+            return _has_twin(probe.name) and probe.samefile(probe.with_name(probe.name.swapcase()))
         return False
+
+
+def _has_twin(name: str) -> bool:
+    """Return whether a name has letters, so that another one differs from it in their case only."""
+    return name != name.swapcase()
 
 
 def _output(look: Item | FileReport) -> Path | None:

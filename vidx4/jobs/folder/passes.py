@@ -4,10 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, RLock
 
 from vidx4.errors import SourceChangedError, StoppedError
+from vidx4.jobs.alternatives import Prospects
 from vidx4.jobs.estimate import Estimate
 from vidx4.jobs.folder.files import Batch
 from vidx4.jobs.folder.item import Item
@@ -232,11 +234,13 @@ class Pass:
         with self._lock:
             self._observer.begun(item, tally.number_of(item), tally.num_files)
 
-        def on_estimate(estimate: Estimate) -> None:
+        def on_estimate(estimate: Estimate, prospects: Prospects) -> None:
             with self._lock:
                 if not tally.is_estimated:
                     tally.is_estimated = True
-                    self._observer.estimated(item, estimate, tally.estimate(item, estimate))
+                    total = tally.estimate(item, estimate)
+                    found = prospects.alternatives(estimate, total.seconds_left)
+                    self._observer.estimated(item, replace(estimate, alternatives=found), total)
 
         try:
             report = self._batch.do(item, self._control(item, tally, is_read), on_estimate)

@@ -14,8 +14,17 @@ from threading import RLock
 from typing import Any
 
 from vidx4.errors import OutputError
-from vidx4.files.lock import is_at, try_lock
-from vidx4.files.read import MAX_RECORDS_SIZE, MAX_TEXT_SIZE, file_digest, open_file, open_regular, read_json
+from vidx4.files.flags import FREES_OPEN_FILES
+from vidx4.files.lock import close_locked, is_at, try_lock
+from vidx4.files.read import (
+    MAX_RECORDS_SIZE,
+    MAX_TEXT_SIZE,
+    file_digest,
+    open_file,
+    open_regular,
+    read_at,
+    read_json,
+)
 from vidx4.files.stamp import Stamp, stamp
 from vidx4.files.write import write_whole
 from vidx4.jobs.identity import NOTHING, Identity, differences, read_identity
@@ -78,7 +87,8 @@ class Records:
         except OSError as error:
             raise OutputError(f"{self.path} can't be written: {error.strerror}.") from error
         self.is_open = True
-        if self._num_read - len(self._lines) > max(_MAX_STALE, len(self._lines)):
+        # Where the file can't be replaced while it is locked, and so open, its lines only become more.
+        if FREES_OPEN_FILES and self._num_read - len(self._lines) > max(_MAX_STALE, len(self._lines)):
             self._compact()
 
     def check(self) -> None:
@@ -143,7 +153,7 @@ class Records:
         line = json.dumps({"name": self._name(output), **asdict(record)}).encode() + b"\n"
         with self._locked() as descriptor:
             size = os.fstat(descriptor).st_size
-            is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            is_torn = size > 0 and read_at(descriptor, size - 1, 1) != b"\n"
             written = b"\n" * is_torn + line
             if os.write(descriptor, written) != len(written):
                 raise OSError(f"{self.path} can't be written: the disk is full.")
@@ -160,7 +170,7 @@ class Records:
                     yield descriptor
                     return
             finally:
-                os.close(descriptor)
+                close_locked(descriptor)
 
     def _update(self) -> None:
         """Read the lines that were added since the last time, by whatever process."""

@@ -16,13 +16,15 @@ from typing import IO
 
 from vidx4.errors import WorkerError
 from vidx4.files.stamp import Stamp
-from vidx4.jobs.folder.journal import VARIABLE, Past, PastReport, stamp_of
+from vidx4.jobs.folder.journal import DEVICE_FAILED, VARIABLE, Past, PastReport, stamp_of
 from vidx4.jobs.folder.reports import FileReport, Outcome
 
 STOPPED = 130
 """Exit code."""
 _POLL_SECONDS = 0.1
 """Longest single wait: only between waits are signals handled for sure."""
+_MAX_CODE = 255
+"""Largest exit code that programs choose; larger ones of Windows say how one crashed, in hexadecimal."""
 _MAX_STOPS = 2
 """Requests to stop that are left to the process; with the next one, it is killed."""
 
@@ -179,8 +181,10 @@ def _send(pipe: IO[bytes], orders: "SimpleQueue[bytes | None]") -> None:
 
 def _how(code: int) -> str:
     """Return in words how a process died."""
+    if code == DEVICE_FAILED:
+        return "its device failed"
     if code >= 0:
-        return f"exit code {code}"
+        return f"exit code {code:#x}" if code > _MAX_CODE else f"exit code {code}"
     if -code == getattr(signal, "SIGKILL", None):
         return "it was killed, maybe because memory ran out"
     return (signal.strsignal(-code) or f"signal {-code}").lower()

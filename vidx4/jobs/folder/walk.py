@@ -8,6 +8,8 @@ from pathlib import Path
 from vidx4.jobs.folder.kinds import LINKED_FOLDER
 
 _WORK_SUFFIX = ".vidx4"
+_OF_THE_SYSTEM = frozenset({"$recycle.bin", "system volume information"})
+"""Folders at the root of a disk, in small letters: Windows hides them, and keeps there what was deleted."""
 
 
 @dataclass
@@ -47,9 +49,13 @@ def _entries(folder: Path, found: Listing) -> Iterator[os.DirEntry[str]]:
     """Yield what a folder holds that is not hidden, as far as it can be listed."""
     try:
         with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
+            yield from (entry for entry in entries if not _is_hidden(entry.name))
     except OSError as error:
         found.unreadable[folder] = _reason(error)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 
 def _is_kept(entry: os.DirEntry[str], path: Path, found: Listing) -> bool:

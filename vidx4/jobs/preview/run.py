@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
@@ -15,11 +15,12 @@ from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, StoppedError
+from vidx4.jobs.choice import chosen
 from vidx4.jobs.destination import Destination, file_to_write
-from vidx4.jobs.local import check_memory
+from vidx4.jobs.local import LOCAL, check_memory
 from vidx4.jobs.moments import timecode
 from vidx4.jobs.noise_level import estimate_film, estimated
-from vidx4.jobs.plan import default_output, plan_source
+from vidx4.jobs.plan import default_output, frames_of, plan_source
 from vidx4.jobs.preview.clips import Clip, JobSeries, Scenes, make_clip
 from vidx4.jobs.preview.crops import Comparison, crops_beside, to_picture, write_crops
 from vidx4.jobs.preview.options import PreviewOptions
@@ -51,6 +52,13 @@ class Variant:
     """All flags that the user gave, by name without dashes, with their values as typed."""
     command: str
     """The command that upscales the whole film with it."""
+
+    def chosen_for(self, source: Source, num_frames: int) -> Self:
+        """Return it with the model and the speed that are chosen for a job, also in its command."""
+        options = chosen(self.options, source, num_frames, LOCAL)
+        flags = {"model": options.model, "speed": options.speed}
+        new = [f"--{flag}={value}" for flag, value in flags.items() if value != getattr(self.options, flag)]
+        return replace(self, options=options, command=" ".join([self.command, *new]))
 
     @property
     def file_label(self) -> str:
@@ -142,6 +150,8 @@ def plan_preview(
         OptionError: the range holds no frame.
         OutputError: a file exists already, is the source, or is of an unknown kind.
     """
+    num_frames = len(frames_of(source, request.span))
+    variants = [variant.chosen_for(source, num_frames) for variant in variants]
     for variant in variants:
         check_memory(variant.options, source.width, source.height)
     encode, within = request.encode, request.span

@@ -25,6 +25,7 @@ class Encoder:
     options: Mapping[str, str]
     crf: int | None = None
     """The constant rate factor of the default quality; None for an encoder without one."""
+    min_crf: int = 0
     max_crf: int = 51
     crf_per_quality: float = 0.3
     """How far the crf falls for each point of quality, chosen so that codecs look about alike at each."""
@@ -99,8 +100,11 @@ ENCODERS = {
 ENCODERS |= {
     f"{codec}_nvenc": Encoder(
         f"{codec}_nvenc",
-        options={"rc": "vbr", "b": "0"},
+        # FFmpeg's default for H.264 is the main profile, which lacks transforms of 8x8.
+        options={"rc": "vbr", "b": "0", **({"profile": "high"} if codec == "h264" else {})},
         crf=crf,
+        min_crf=1,  # 0 leaves the quality to the encoder
+        max_crf=63 if codec == "av1" else 51,
         crf_option="cq",
         preset="p6",
         presets=_NVENC_PRESETS,
