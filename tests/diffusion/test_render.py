@@ -159,6 +159,23 @@ def test_tiles_of_sd_x4_are_reused_too(tiny_folder: Path) -> None:
     assert torch.equal(result.batch.data[..., 560:], result.batch.data[:1, ..., 560:].expand(5, -1, -1, -1))
 
 
+def test_a_frame_in_one_tile_equals_the_whole_frame(load: Load) -> None:
+    frames = FrameBatch(clip()[:2], (0, 1))
+    whole, tiled = (load(tile_size=size)(frames).batch.data for size in (None, 48))
+    assert difference(whole, tiled) <= 1
+
+
+def test_tiles_of_another_size_are_not_reused(load: Load) -> None:
+    """Tiles shrink if memory runs out in the middle of a shot."""
+    frames = pan(1, 0, 0)[:, :, :56, :80].repeat(2, 1, 1, 1)
+    frames[1, :, :4, :4] += 30
+    state = after(load(tile_size=64, temporal="fixed"), frames[:1])
+    smaller = after(load(tile_size=48, temporal="fixed"), frames[1:], state)
+    assert smaller.share_reused == 0
+    alone = after(load(tile_size=48, temporal="fixed"), frames[1:])
+    assert difference(smaller.upscaled, alone.upscaled) <= 1
+
+
 def test_blended_tiles_equal_the_whole_frame() -> None:
     """The reach of the bundled model is 14 pixels, less than the overlap of the tiles."""
     frames = pan(1, 0, 0)[:, :, :128, :192]

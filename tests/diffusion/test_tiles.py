@@ -25,13 +25,12 @@ def test_spans_cover_and_overlap(length: int) -> None:
 
 
 @pytest.mark.parametrize("multiple", [1, 8])
-@pytest.mark.parametrize("length", range(40, 800, 8))
-def test_spans_are_as_short_as_can_be(length: int, multiple: int) -> None:
+def test_spans_are_as_short_as_can_be(multiple: int) -> None:
     """Spans of the next smaller length could not cover as much, nor could one fewer of full size."""
-    found = spans(length, size=64, overlap=16, multiple=multiple)
-    side = found[0][1] - found[0][0]
-    assert (len(found) - 1) * (64 - 16) + 16 < length
-    if len(found) > 1:
+    for length in range(72, 800, 8):
+        found = spans(length, size=64, overlap=16, multiple=multiple)
+        side = found[0][1] - found[0][0]
+        assert (len(found) - 1) * (64 - 16) + 16 < length
         assert side % multiple == 0
         assert len(found) * (side - multiple - 16) + 16 < length
 

@@ -4,10 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from vidx4.diffusion.tiles import spans
-
-TILE_OVERLAP = 4
-"""Sides of a tile that its overlap with the next one goes into."""
+from vidx4.diffusion.tiles import tile_boxes
 
 
 class Steps(Protocol):
@@ -49,13 +46,12 @@ class Operations:
             width: width of the frame, in low-resolution pixels.
             height: height of the frame, in low-resolution pixels.
             is_guided: whether a prompt guides the steps up to `guidance_stop`, which doubles them.
-            tile_size: side of the tiles that the frame is cut into; None for a whole frame.
+            tile_size: greatest side of the tiles that the frame is cut into; None for a whole frame.
         """
         if tile_size is None:
             return self._of_field(steps, width, height, is_guided)
-        columns, rows = (spans(side, tile_size, tile_size // TILE_OVERLAP) for side in (width, height))
-        each = self._of_field(steps, min(width, tile_size), min(height, tile_size), is_guided)
-        return len(columns) * len(rows) * each
+        boxes = tile_boxes(height, width, tile_size)
+        return len(boxes) * self._of_field(steps, boxes[0].width, boxes[0].height, is_guided)
 
     def _of_field(self, steps: Steps, width: int, height: int, is_guided: bool) -> float:
         num_guided = round(steps.guidance_stop * steps.num_inference_steps) if is_guided else 0
