@@ -16,8 +16,8 @@ from vidx4.diffusion.device_errors import advice_of, first_line, reason_of
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
 from vidx4.diffusion.nvidia import nvidia_cards
-from vidx4.media.formats.encoders import installed_codecs
 from vidx4.errors import OptionError
+from vidx4.media.formats.encoders import installed_codecs
 from vidx4.syntax import format_disk
 
 ENOUGH_DISK = 10 * 10**9
