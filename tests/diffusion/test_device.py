@@ -303,7 +303,7 @@ def test_every_kind_of_failed_device_is_known(text: str) -> None:
     "error",
     [
         OSError("The paging file is too small for this operation to complete. (os error 1455)"),
-        OSError("[WinError 1455] Die Auslagerungsdatei ..."),
+        OSError("[WinError 1455] Le fichier de pagination est insuffisant pour terminer."),
         OSError("Cannot allocate memory (os error 12)"),
         OSError(errno.ENOMEM, "Nicht genügend Hauptspeicher verfügbar"),
         SafetensorError("Error while mapping: Cannot allocate memory (os error 12)"),
