@@ -38,7 +38,7 @@ CLIP = ROOT / "samples" / "london.mp4"
 SHOWN = 3000
 """Characters of a part's output that are kept if it fails."""
 SLACK_ON_CPU = 4
-"""Times as long as on a GPU that a small part may take: importing PyTorch alone takes long on a busy machine."""
+"""Times as long as on a GPU that a small part may take: a busy machine takes long to import PyTorch."""
 DONE, FAILED, CUT, STOPPED = "done", "failed", "cut", "stopped"
 """States of a part: finished, ended with an error, ended because it took too long, or by Ctrl-C."""
 RESUME = "call it again with the same arguments to resume."
