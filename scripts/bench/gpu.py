@@ -37,6 +37,8 @@ FOLDER = ROOT / "build" / "gpu"
 CLIP = ROOT / "samples" / "london.mp4"
 SHOWN = 3000
 """Characters of a part's output that are kept if it fails."""
+SLACK_ON_CPU = 4
+"""Times as long as on a GPU that a small part may take: a busy machine takes long to import PyTorch."""
 DONE, FAILED, CUT, STOPPED = "done", "failed", "cut", "stopped"
 """States of a part: finished, ended with an error, ended because it took too long, or by Ctrl-C."""
 RESUME = "call it again with the same arguments to resume."
@@ -173,7 +175,8 @@ class Record:
 
     def most_seconds(self, part: Part) -> float:
         """Return the time after which a part is ended; more at each try."""
-        return (1 + self._num_tries(part)) * part.seconds
+        slack = SLACK_ON_CPU if self.setting.is_small else 1
+        return slack * (1 + self._num_tries(part)) * part.seconds
 
     def _result(self, part: Part) -> dict[str, Any]:
         return dict(self.results.get(part.name, {}))
