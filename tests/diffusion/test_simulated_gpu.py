@@ -91,8 +91,8 @@ def test_each_speed_scheduler_and_precision(
     upscaler = loaded(dtype=dtype, speed=speed, scheduler=scheduler, num_inference_steps=3)
     check(upscaler, clip(1))
     assert upscaler.components.unet.dtype == getattr(torch, dtype)
-    if scheduler is not Scheduler.UNIPC:
-        assert gpu.waits["denoise"] <= 1, "no step waits; the prompts are compared once"
+    assert gpu.waits["denoise"] <= 1, "no step waits; the prompts are compared once"
+    assert gpu.waits["decode"] == 0
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
