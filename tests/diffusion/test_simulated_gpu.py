@@ -158,6 +158,14 @@ def test_what_is_unchanged_is_not_computed_again(
     assert 0 < gpu.operations["denoise"] < 0.75 * whole
 
 
+def test_equal_prompts_guide_nothing(gpu: SimulatedGPU, tiny_folder: Path) -> None:
+    """The same embedding stands for both, so no number has to be read to see that."""
+    embeds = Upscaler.load(str(tiny_folder), device="cuda", num_inference_steps=1).components.prompt_embeds
+    assert embeds is not None
+    assert embeds.positive is embeds.negative
+    assert not embeds.guides(9.0)
+
+
 def test_pictures(loaded: Loaded) -> None:
     for channels, dtype in product((1, 3), (np.uint8, np.uint16)):
         enlarged = loaded("compact").picture(np.zeros((20, 30, channels), dtype))

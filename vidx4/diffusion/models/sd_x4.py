@@ -122,8 +122,9 @@ def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: b
         _check_text(folder, tokenizer, encoder.config, width)
         encoder = encoder.requires_grad_(False).eval().to(settings.device)
         # One prompt at a time, as in diffusers: a batch of two changes the last bits.
-        embeds = (_encode(text, tokenizer, encoder) for text in (settings.prompt, settings.negative_prompt))
-        return PromptEmbeds(*(each.to(settings.dtype) for each in embeds))
+        texts = settings.prompt, settings.negative_prompt
+        embeds = {text: _encode(text, tokenizer, encoder).to(settings.dtype) for text in dict.fromkeys(texts)}
+        return PromptEmbeds(*(embeds[text] for text in texts))
 
     embeds = encode_all(settings.dtype)
     if not embeds.are_finite:
