@@ -11,7 +11,6 @@
 the sweeps of a preview and the tables of the documentation all come from it.
 """
 
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -22,6 +21,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vidx4.errors import OptionError
+from vidx4.printing import quoted
 from vidx4.syntax import PLAIN, Syntax
 
 T = TypeVar("T")
@@ -195,7 +195,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
 def as_typed(values: Mapping[str, Any], options: Mapping[str, OptionField]) -> str:
     """Return values, by flag, as they are typed in a shell."""
     texts = ((flag, text) for flag, value in values.items() for text in options[flag].format(value))
-    return shlex.join(f"--{flag}={text}" for flag, text in texts)
+    return " ".join(quoted(f"--{flag}={text}") for flag, text in texts)
 
 
 def validate(options: object) -> None:

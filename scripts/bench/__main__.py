@@ -18,8 +18,11 @@ two cores. All but `temporal`, `compact`, `operations` and `plan` take `--device
 
 import argparse
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
+
+from vidx4.cli.progress_bar import INTERRUPTED
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 BENCHMARKS = {
@@ -45,7 +48,11 @@ MEMORY = ("plan", "step", "decoder")
 def main() -> None:
     """Parse the arguments and run one benchmark."""
     arguments = new_parser().parse_args()
-    import_module(f"scripts.bench.{arguments.benchmark}").run(arguments)
+    try:
+        import_module(f"scripts.bench.{arguments.benchmark}").run(arguments)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def new_parser() -> argparse.ArgumentParser:

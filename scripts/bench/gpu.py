@@ -2,31 +2,33 @@
 
 The record is written after each part, so that nothing is lost if the machine is taken away. The next call, on
 the same card with the same program, runs what is left: parts that were not reached first, then those that
-failed or took too long, which get more time at each try.
+failed or took too long, which get more time at each try. The exit code is 0 if all parts are done, 1 if one
+has failed, 75 if some are left for lack of time, and 130 after Ctrl-C.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from scripts.bench.architecture import REAL, SMALL, save_random_model
 from scripts.bench.gpu_parts import Part, Setting, parts
 from scripts.bench.gpu_report import markdown
-from scripts.bench.measure import in_child
 from scripts.bench.tables import machine
-from tests.video_files import write_video
 from vidx4 import __version__
+from vidx4.cli.progress_bar import INTERRUPTED, heeded_signals
+from vidx4.cli.terminal import TIME_UP
 from vidx4.files.write import write_whole
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +37,77 @@ FOLDER = ROOT / "build" / "gpu"
 CLIP = ROOT / "samples" / "london.mp4"
 SHOWN = 3000
 """Characters of a part's output that are kept if it fails."""
-DONE, FAILED, CUT = "done", "failed", "cut"
-"""States of a part: finished, ended with an error, or ended because it took too long."""
+SLACK_ON_CPU = 4
+"""Times as long as on a GPU that a small part may take: a busy machine takes long to import PyTorch."""
+DONE, FAILED, CUT, STOPPED = "done", "failed", "cut", "stopped"
+"""States of a part: finished, ended with an error, ended because it took too long, or by Ctrl-C."""
+RESUME = "call it again with the same arguments to resume."
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run what is left of the parts; exit with 1 if one has failed."""
+    """Run what is left of the parts; the exit code tells whether that was all.
+
+    Raises:
+        SystemExit: always; with 0, 1, 75 or 130, or since there is no GPU.
+    """
     deadline = time.monotonic() + 60 * arguments.minutes
     setting = new_setting(arguments)
-    record = Record(arguments.out, setting)
-    for part in record.left(list(parts(setting))):
-        seconds = record.seconds_for(part, deadline)
-        if seconds is None:
-            print(f"{part.name}: left for the next call", flush=True)
-            continue
-        record.add(part, attempt(part, setting, seconds))
-    sys.exit(any(each["state"] == FAILED for each in record.results.values()))
+    try:
+        with stoppable():
+            sys.exit(run_parts(Record(arguments.out, setting), list(parts(setting)), deadline))
+    except KeyboardInterrupt:
+        print(f"Stopped; what is done is kept in {arguments.out}: {RESUME}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let the first signal that ends a program raise KeyboardInterrupt, and ignore further ones meanwhile."""
+    before = {each: signal.getsignal(each) for each in heeded_signals()}
+
+    def stop(*_: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def run_parts(record: "Record", wanted: list[Part], deadline: float) -> int:
+    """Run what is left of the parts until the time is up; return the exit code.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; the part that ran is in the record too.
+    """
+    is_first = True
+    for part in record.left(wanted):
+        left = deadline - time.monotonic()
+        if not part.is_ready():
+            print(f"{part.name}: left, as what it needs is not made yet", flush=True)
+        elif left < (least := record.least_seconds(part, is_first=is_first)):
+            print(f"{part.name}: left for the next call, as it may need {least:.0f} s", flush=True)
+        else:
+            is_first = False
+            record.add(part, attempt(part, record.setting, min(left, record.most_seconds(part))))
+            if record.results[part.name]["state"] == STOPPED:
+                raise KeyboardInterrupt
+    return conclude(record, wanted)
+
+
+def conclude(record: "Record", wanted: list[Part]) -> int:
+    """Print which parts are missing; return the exit code."""
+    missing = [part.name for part in record.left(wanted)]
+    if not missing:
+        print(f"All {len(wanted)} parts are done.")
+        return 0
+    print(f"{len(missing)} of {len(wanted)} parts are missing ({'; '.join(missing)}): {RESUME}", flush=True)
+    return 1 if any(record.state(part) == FAILED for part in wanted) else TIME_UP
 
 
 def new_setting(arguments: argparse.Namespace) -> Setting:
@@ -79,8 +136,8 @@ class Record:
     """
 
     def __init__(self, out: Path, setting: Setting) -> None:
-        self._out, self._is_small = out, setting.is_small
-        self._facts = in_child(machine, torch.device(setting.device))
+        self._out, self.setting = out, setting
+        self._facts = facts(setting.device)
         identity = {key: value for key, value in self._facts.items() if key != "date"}
         self._facts["identity"] = identity | {
             "program": program(),
@@ -96,24 +153,40 @@ class Record:
         is_same = earlier["identity"] == json.loads(json.dumps(self._facts["identity"]))
         return dict(earlier["parts"]) if is_same else {}
 
-    def left(self, wanted: list[Part]) -> list[Part]:
-        """Return the parts that are not done: those that were never tried first."""
-        left = [part for part in wanted if self.results.get(part.name, {}).get("state") != DONE]
-        return sorted(left, key=lambda part: part.name in self.results)
+    def state(self, part: Part) -> str | None:
+        """Return the state of a part; None if it was never tried, or what it made is gone."""
+        state: str | None = self._result(part).get("state")
+        is_gone = state == DONE and not all(path.exists() for path in part.makes)
+        return None if is_gone else state
 
-    def seconds_for(self, part: Part, deadline: float) -> float | None:
-        """Return the most seconds that a part may take now; None if it would hardly get through."""
-        left = deadline - time.monotonic()
-        if self._is_small:
-            return max(left, 1)
-        num_tries = self.results.get(part.name, {}).get("num_tries", 0)
-        wanted = (1 + num_tries) * part.seconds
-        return None if left < wanted / 2 and left < part.seconds else min(left, wanted)
+    def left(self, wanted: list[Part]) -> list[Part]:
+        """Return the parts that are not done: first those that were tried least, or that others wait for."""
+        left = [part for part in wanted if self.state(part) != DONE]
+        return sorted(left, key=lambda part: 0 if part.makes else self._num_tries(part))
+
+    def least_seconds(self, part: Part, *, is_first: bool) -> float:
+        """Return the time below which a part is not worth starting.
+
+        What has run out of time needs more than it had, unless the call has no more than that to give.
+        """
+        result = self._result(part)
+        was_short = result.get("state") in (CUT, STOPPED)
+        return max(part.least_seconds, result["seconds"] if was_short and not is_first else 0)
+
+    def most_seconds(self, part: Part) -> float:
+        """Return the time after which a part is ended; more at each try."""
+        slack = SLACK_ON_CPU if self.setting.is_small else 1
+        return slack * (1 + self._num_tries(part)) * part.seconds
+
+    def _result(self, part: Part) -> dict[str, Any]:
+        return dict(self.results.get(part.name, {}))
+
+    def _num_tries(self, part: Part) -> int:
+        return int(self._result(part).get("num_tries", 0))
 
     def add(self, part: Part, result: dict[str, Any]) -> None:
         """Add a result, and write both files."""
-        num_tries = self.results.get(part.name, {}).get("num_tries", 0)
-        self.results[part.name] = {**result, "num_tries": num_tries + 1}
+        self.results[part.name] = {**result, "num_tries": self._num_tries(part) + 1}
         print(f"{part.name}: {result['state']} after {result['seconds']:.0f} s", flush=True)
         record = {**self._facts, "version": __version__, "parts": self.results}
         self._out.mkdir(parents=True, exist_ok=True)
@@ -123,6 +196,15 @@ class Record:
         ):
             with write_whole(path) as unfinished:
                 unfinished.write_text(text)
+
+
+def facts(device: str) -> dict[str, Any]:
+    """Return what the machine is; a GPU is asked in a process of its own, since asking takes its memory."""
+    if not device.startswith("cuda"):
+        return machine(torch.device(device))
+    command = [sys.executable, "-m", "scripts.bench.tables", device]
+    asked = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, start_new_session=True)
+    return dict(json.loads(asked.stdout))
 
 
 def program() -> str:
@@ -136,20 +218,19 @@ def program() -> str:
 def attempt(part: Part, setting: Setting, seconds: float) -> dict[str, Any]:
     """Run a part for so many seconds at most; return its result, or its error."""
     start = time.monotonic()
-    prepare(part, setting)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         command = [sys.executable, "-m", *part.command, *(["--out", folder] if part.result else [])]
-        status = run_for(command, log, seconds - (time.monotonic() - start), setting)
+        state = run_for(command, log, seconds, setting)
         output, result = log.read_text(errors="replace"), Path(folder) / part.result
-        found: dict[str, Any] = {"state": CUT if status is None else FAILED if status else DONE}
-        if found["state"] == DONE and part.result:
+        found: dict[str, Any] = {"state": state}
+        if state == DONE and part.result:
             found |= {key: value for key, value in json.loads(result.read_text()).items() if key in KEPT}
-        elif not part.result:
+        elif state in (DONE, FAILED) and not part.result:
             found["summary"] = (output.strip().splitlines() or [""])[-1].strip("= ")
-        if found["state"] != DONE:
-            print(output[-SHOWN:])
+        if state != DONE:
             found["output"] = output[-SHOWN:]
+            print(found["output"], end="")
     return {**found, "date": time.strftime("%Y-%m-%d"), "seconds": time.monotonic() - start}
 
 
@@ -157,29 +238,27 @@ KEPT = ("tables", "operations_per_second")
 """What is kept of the results of a benchmark."""
 
 
-def prepare(part: Part, setting: Setting) -> None:
-    """Make the model and the clip that a part needs, unless they are there."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    if part.uses_sd_x4 and not setting.model.exists():
-        in_child(save_random_model, setting.model, SMALL if setting.is_small else REAL)
-    if setting.is_small and not setting.clip.exists():
-        write_video(setting.clip, num_frames=4)
+def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> str:
+    """Run a command with its output in a file; return the state that it ended in.
 
-
-def run_for(command: list[str], log: Path, seconds: float, setting: Setting) -> int | None:
-    """Run a command with its output in a file; return its exit code, or None if it took too long."""
+    It has a session of its own, so that Ctrl-C in the terminal reaches only this process, which ends it with
+    all that it has started.
+    """
     requires_gpu = str(int(setting.device != "cpu"))
     environment = {**os.environ, "VIDX4_REQUIRE_GPU": requires_gpu, "PYTHONUNBUFFERED": "1"}
-    with (
-        log.open("w", encoding="utf-8") as output,
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
-    ):
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
         try:
-            return process.wait(max(seconds, 1))
+            return FAILED if process.wait(seconds) else DONE
         except subprocess.TimeoutExpired:
-            return None
+            return CUT
+        except KeyboardInterrupt:
+            return STOPPED
         finally:
             end(process.pid)
+            process.wait()
 
 
 def end(pid: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.bench.pictures import HEIGHT, WIDTH
 
-TESTS = "tests"
+TESTS, INPUTS = "tests", "random weights"
 COMPACT_COMMAND, SD_X4_COMMAND = "the command with compact", "the command with sd-x4"
 MEMORY, COMPACT, COMPILED, GRAPHS = "memory", "compact", "compiled", "CUDA graphs"
 """Names of parts that are asked for elsewhere."""
@@ -14,14 +14,15 @@ SPEED_AIM_SIZE = (320, 180)
 """Width and height of the frames that `--speed fast` should enlarge ten of in a second."""
 
 
-def against_diffusers(width: int, height: int) -> str:
+def against_diffusers(width: int, height: int, comparison: str = "equal") -> str:
     """Return the name of the part that compares sd-x4 with diffusers on frames of a size."""
-    return f"sd-x4 and diffusers at {width}x{height}"
+    name = f"sd-x4 and diffusers at {width}x{height}"
+    return name if comparison == "equal" else f"{name}, {comparison}"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A command, which writes its results as JSON."""
+    """A command, which writes its results as JSON; it is done or not as a whole, so it measures one thing."""
 
     name: str
     seconds: float
@@ -30,8 +31,19 @@ class Part:
     """Arguments of Python."""
     result: str = ""
     """Name of the file with its results, in the folder of `--out`; empty if its output is the result."""
-    uses_sd_x4: bool = False
-    """Whether the command needs the folder with the random weights of sd-x4."""
+    needs: tuple[Path, ...] = ()
+    """Files and folders without which the command can't start."""
+    makes: tuple[Path, ...] = ()
+    """Those that it makes for later parts: it has to run again if they are gone."""
+
+    @property
+    def least_seconds(self) -> float:
+        """What it hardly gets through in less than."""
+        return self.seconds / 2
+
+    def is_ready(self) -> bool:
+        """Return whether everything is there that the command needs."""
+        return all(path.exists() for path in self.needs)
 
 
 @dataclass(frozen=True)
@@ -62,15 +74,21 @@ class Setting:
 
 def parts(setting: Setting) -> Iterator[Part]:
     """Yield all parts in the order of their value."""
-    usual, *others = (_against_diffusers(setting, *size) for size in setting.sizes)
+    first, *others = setting.sizes
     weights = "--model", str(setting.model), *(["--small"] if setting.is_small else [])
     yield _tests()
-    yield usual
+    yield _inputs(setting)
+    yield _against_diffusers(setting, first, "equal")
     yield _pipeline(COMPACT_COMMAND, 45, setting, "--model", "compact")
-    yield from others[:1]
+    for size in others[:1]:
+        yield _against_diffusers(setting, size, "equal")
+        yield _against_diffusers(setting, size, "defaults")
     yield _bench(MEMORY, 75, setting, "memory", "--tables", "plan", *weights)
     yield _compact(setting)
-    yield from others[1:]
+    # The defaults of diffusers take 75 steps: minutes for large frames on a slow card.
+    yield _against_diffusers(setting, first, "defaults")
+    for size in others[1:]:
+        yield _against_diffusers(setting, size, "equal")
     yield _pipeline(
         SD_X4_COMMAND, 60, setting, "--model", str(setting.model), "--speed", "fast", "--stop", "0.5"
     )
@@ -87,12 +105,18 @@ def _tests() -> Part:
     return Part(TESTS, 150, ("pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *map(str, marked)))
 
 
-def _against_diffusers(setting: Setting, width: int, height: int) -> Part:
-    # The defaults of diffusers take 75 steps: minutes for large frames on a slow card.
-    has_aim = (width, height) in ((WIDTH, HEIGHT), SPEED_AIM_SIZE)
-    arguments = ["--sizes", f"{width}x{height}", "--compare", "equal", *(["defaults"] if has_aim else [])]
-    arguments += ["--model", str(setting.model), *(["--small"] if setting.is_small else [])]
-    return _bench(against_diffusers(width, height), 100, setting, "denoiser", *arguments)
+def _inputs(setting: Setting) -> Part:
+    made = setting.model, setting.clip
+    arguments = ["--model", str(setting.model), "--clip", str(setting.clip)]
+    arguments += ["--small"] if setting.is_small else []
+    return Part(INPUTS, 90, ("scripts.bench.gpu_inputs", *arguments), makes=made)
+
+
+def _against_diffusers(setting: Setting, size: tuple[int, int], comparison: str) -> Part:
+    width, height = size
+    arguments = ["--sizes", f"{width}x{height}", "--compare", comparison, "--model", str(setting.model)]
+    arguments += ["--small"] if setting.is_small else []
+    return _bench(against_diffusers(width, height, comparison), 75, setting, "denoiser", *arguments)
 
 
 def _compact(setting: Setting) -> Part:
@@ -106,4 +130,5 @@ def _pipeline(name: str, seconds: float, setting: Setting, *arguments: str) -> P
 
 def _bench(name: str, seconds: float, setting: Setting, benchmark: str, *arguments: str) -> Part:
     command = "scripts.bench", benchmark, "--device", setting.device, "--dtype", setting.dtype, *arguments
-    return Part(name, seconds, command, f"bench_{benchmark}.json", str(setting.model) in command)
+    needs = tuple(path for path in (setting.model, setting.clip) if str(path) in command)
+    return Part(name, seconds, command, f"bench_{benchmark}.json", needs)

@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -164,3 +165,7 @@ def processor() -> str:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+if __name__ == "__main__":
+    print(json.dumps(machine(torch.device(sys.argv[1]))))

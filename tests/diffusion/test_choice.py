@@ -13,7 +13,7 @@ from vidx4.diffusion.choice import NIGHT_SECONDS, Choice, Frames, best, choose, 
 from vidx4.diffusion.models.registry import family_of
 from vidx4.diffusion.options import AutoLevel, Speed, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import MemoryLimitError
+from vidx4.errors import DeviceError, MemoryLimitError
 from vidx4.jobs.local import LOCAL
 
 FAST_CARD = Card("NVIDIA GeForce RTX 4090", 140e12)
@@ -214,11 +214,28 @@ def test_a_card_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -
     assert cards == [Card("cpu", 3.0)] * 2
 
 
-def test_a_card_without_memory_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), MemoryLimitError, "too little free memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceError, "has failed"),
+    ],
+)
+def test_a_card_that_can_not_be_measured_is_an_error_of_one_sentence(
+    error: Exception, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(device: torch.device, dtype: torch.dtype) -> float:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+        raise error
 
     monkeypatch.setattr(card_module, "convolution_rate", fail)
     measure_card.cache_clear()
-    with pytest.raises(MemoryLimitError, match="too little free memory"):
+    with pytest.raises(kind, match=message):
         measure_card(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("number", [1, CLIP, FILM])
+def test_a_texture_leaves_only_the_model_that_has_one(number: int) -> None:
+    assert chosen(SMALL, number, texture=0.5).options.model == "compact"
+    assert chosen(SMALL, 1, texture=0.0).options.model == "sd-x4"
+    assert chosen(SMALL, 1, texture=0.5, prompt="a cat").options.model == "sd-x4"  # which refuses the texture
+    assert best(UpscaleOptions(texture=0.5)).model == "compact"

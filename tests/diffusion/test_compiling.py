@@ -72,6 +72,25 @@ def test_auto_runs_uncompiled_where_compiling_fails(
         load_tiny(compile="on").fitted(*SIZE)
 
 
+@pytest.mark.usefixtures("num_compiled")
+def test_auto_runs_uncompiled_where_compiling_takes_too_much_memory(
+    load_tiny: Callable[..., Upscaler], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(CompiledVariants, "_compiled", lambda _: fill)
+    upscaler = load_tiny()
+    expected = upscaler.fitted(*SIZE).fit
+    fitted = upscaler.fitted(*SIZE, was_compiled=True)
+    assert (fitted.identity["compile"], fitted.fit) == ("off", expected)
+    fitted.picture(torch.zeros(SIZE[1], SIZE[0], 3, dtype=torch.uint8).numpy())
+    (warning,) = (each.message for each in caplog.records if each.levelname == "WARNING")
+    assert "cpu ran out of memory for 16x8. The job runs uncompiled." in warning
+    with pytest.raises(CompileError, match="cpu ran out of memory for 16x8"):
+        load_tiny(compile="on").fitted(*SIZE)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_real_compiler_that_is_missing_is_named(

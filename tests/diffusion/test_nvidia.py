@@ -35,6 +35,11 @@ def test_the_driver_is_asked(tmp_path: Path) -> None:
     assert list(nvidia_cards()) == [first, NvidiaCard("Tesla T4", "580.10", "7.5")]
 
 
+def test_a_card_is_described_by_what_is_known() -> None:
+    assert str(NvidiaCard("Tesla T4", "580.10", "7.5")) == "Tesla T4, compute capability 7.5, driver 580.10"
+    assert str(NvidiaCard("NVIDIA A10")) == "NVIDIA A10"
+
+
 @pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'"])
 def test_a_driver_that_fails_has_no_cards(script: str, tmp_path: Path) -> None:
     smi(tmp_path, script)

@@ -28,6 +28,7 @@ def test_plan_and_simulation_agree(width: int, height: int, cards: Cards) -> Non
     for memory in CARDS:
         job = cards.job(width, height, memory * GB)
         assert 0.8 <= job.planned_tensors / job.peak <= 1.25, (memory, job)
+        assert job.peak <= job.planned, (memory, job)
         assert job.planned + CONTEXT_BYTES <= memory * GB, (memory, job)
 
 

@@ -94,5 +94,60 @@ def test_a_build_without_cuda_is_named_where_a_card_is(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch.cuda, "init", fail)
     found = findings()["CUDA"]
-    assert found.message == f"{CARD.name} can't be used: PyTorch is built without CUDA"
+    assert found.message == f"{CARD}; it can't be used: PyTorch is built without CUDA"
     assert "pytorch.org" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "advice"),
+    [
+        (RuntimeError("The NVIDIA driver on your system is too old"), "its driver is too old", "Update the"),
+        (RuntimeError("CUDA-capable device(s) is/are busy or unavailable"), "in use by another", "End other"),
+        (RuntimeError("No CUDA GPUs are available"), "CUDA_VISIBLE_DEVICES=-1 hides it", "Unset CUDA_"),
+        (torch.cuda.DeferredCudaCallError("something new"), "something new", "restart"),
+        (OSError("libcudart.so.13: cannot open"), "libcudart.so.13: cannot open", "restart"),
+    ],
+)
+def test_a_card_that_is_not_reached_is_described(
+    error: Exception, reason: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr(torch.cuda, "init", fail)
+    found = findings()["CUDA"]
+    assert found.message.startswith(
+        "NVIDIA GeForce GTX 1080, compute capability 6.1, driver 580.10; it can't"
+    )
+    assert reason in found.message
+    assert advice in found.advice
+
+
+@pytest.mark.parametrize("num_probes", [1, 2])
+def test_a_gpu_that_becomes_full_does_no_harm(num_probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute, left = devices._compute, iter(range(num_probes))
+
+    def probe(device: torch.device, *rest: Any) -> bool:
+        if device.type == "cuda" and next(left, None) is None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+        return compute(device, *rest)
+
+    monkeypatch.setattr(devices, "_compute", probe)
+    with SimulatedGPU(**FACTS):
+        found = findings()
+    assert "its memory is full" in found["default device" if num_probes == 1 else "memory of cuda:0"].message
+
+
+def test_a_gpu_on_which_every_call_fails_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "CUDA error: no kernel image is available for execution on the device"
+    fail_on_gpu(monkeypatch, text)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(text)
+
+    with SimulatedGPU(**FACTS):
+        for name in ("get_device_name", "get_device_capability", "get_device_properties", "mem_get_info"):
+            monkeypatch.setattr(torch.cuda, name, fail)
+        found = findings()
+    assert "has no kernels for it" in found["cuda:0"].message

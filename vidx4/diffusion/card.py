@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from vidx4.diffusion.device import device_name
-from vidx4.diffusion.device_errors import is_out_of_memory
-from vidx4.errors import MemoryLimitError
+from vidx4.diffusion.device_errors import device_errors
 
 EFFICIENCY = 0.5
 """Share of the measured rate that a whole frame is taken to reach: an assumption, until it is measured on a
@@ -45,13 +44,10 @@ def measure_card(device: torch.device, dtype: torch.dtype) -> Card:
 
     Raises:
         MemoryLimitError: the GPU has no memory left.
+        DeviceError: the GPU has failed.
     """
-    try:
+    with device_errors(device, f"{device} has too little free memory even to measure its speed."):
         return Card(device_name(device), convolution_rate(device, dtype))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryLimitError(f"{device} has too little free memory even to measure its speed.") from error
 
 
 @torch.inference_mode()

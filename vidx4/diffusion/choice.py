@@ -94,7 +94,7 @@ def recorded(options: UpscaleOptions, identity: Mapping[str, Any]) -> Choice | N
 
 def _candidates(options: UpscaleOptions) -> Iterator[UpscaleOptions]:
     """Yield options with nothing left open, from the best to the fastest."""
-    models = ["sd-x4", *(["compact"] if _suit_compact(options) else [])]
+    models = [name for name, suits in _SUITED.items() if suits(options)] or ["sd-x4"]
     for model in models if options.model == AUTO else [options.model]:
         named = replace(options, model=model)
         yield from faster_and_faster(named) if options.speed == Speed.AUTO else [named]
@@ -120,6 +120,15 @@ def _suit_compact(options: UpscaleOptions) -> bool:
         and options.cache_interval in (None, 1)
         and (isinstance(level, AutoLevel) or int(level) <= MAX_LEVEL_OF_COMPACT)
     )
+
+
+def _suit_sd_x4(options: UpscaleOptions) -> bool:
+    """Return whether options ask for nothing that `sd-x4` lacks."""
+    return not options.texture
+
+
+_SUITED = {"sd-x4": _suit_sd_x4, "compact": _suit_compact}
+"""Models in order of quality, and what tells whether options suit them."""
 
 
 def _operations(options: UpscaleOptions, frames: Frames) -> float:

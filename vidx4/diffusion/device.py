@@ -4,20 +4,19 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 
-from vidx4.diffusion.device_errors import reason_of
+from vidx4.diffusion.device_errors import is_hidden, means_none, reason_of
 from vidx4.diffusion.nvidia import nvidia_cards
 from vidx4.errors import OptionError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_FAILURES = (RuntimeError, AssertionError, Warning)
-"""What PyTorch raises if a device can't be used; warnings may be errors."""
 _MALLOC_OPTIONS = {
     -4: 0,  # M_MMAP_MAX: never map a block separately, since freeing it would unmap it
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: never shrink the heap
@@ -39,14 +38,24 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise OptionError(f"There is no device {name!r}; `vidx4 doctor` lists those there are.") from error
-    try:
+    with _usable(name, device):
         device = _with_index(device)
         _compute(device)
-    except _FAILURES as error:
+    return device
+
+
+@contextmanager
+def _usable(name: str, device: torch.device) -> Iterator[None]:
+    """Raise an `OptionError` for whatever shows that a device can't be used.
+
+    Besides its own errors, PyTorch passes on those of the modules and libraries that it loads first.
+    """
+    try:
+        yield
+    except Exception as error:
         raise OptionError(
             f"Device {name!r} can't be used: {reason_of(error, device)}; `vidx4 doctor` lists those that can."
         ) from error
-    return device
 
 
 def _with_index(device: torch.device) -> torch.device:
@@ -63,9 +72,11 @@ class FoundGPU:
     device: torch.device | None
     """The first GPU that works; None if there is none."""
     why_none: str = ""
-    """Why a GPU that is there can't be used; empty if one works, or none is there."""
+    """Why a GPU that is there can't be used; empty if one works, none is there, or the user hides it."""
     why_unusable: Mapping[torch.device, str] = field(default_factory=dict)
     """All GPUs that PyTorch sees, and why each can't be used; empty if it can."""
+    error: Exception | None = None
+    """What PyTorch raised when it looked for GPUs; None if nothing."""
 
 
 def find_gpu() -> FoundGPU:
@@ -73,14 +84,22 @@ def find_gpu() -> FoundGPU:
     try:
         # Unlike `is_available`, this says what is wrong.
         torch.cuda.init()
-    except _FAILURES as error:
-        cards = nvidia_cards()
-        return FoundGPU(None, f"{cards[0].name} can't be used: {reason_of(error)}" if cards else "")
-    seen = [torch.device(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+        num_gpus = torch.cuda.device_count()
+    except Exception as error:  # also those of libraries, as in `_usable`
+        return FoundGPU(None, _why_none(error), error=error)
+    seen = [torch.device(f"cuda:{index}") for index in range(num_gpus)]
     reasons = {each: why_unusable(each) for each in seen}
     working = next((each for each, why in reasons.items() if not why), None)
     why_none = "; ".join(f"{each} can't be used: {why}" for each, why in reasons.items())
     return FoundGPU(working, "" if working else why_none, reasons)
+
+
+def _why_none(error: Exception) -> str:
+    """Return why PyTorch reaches no GPU; empty if the user hides it, or there is none."""
+    cards = nvidia_cards()
+    if is_hidden(error) or (not cards and means_none(error)):
+        return ""
+    return f"{cards[0].name if cards else 'CUDA'} can't be used: {reason_of(error)}"
 
 
 def why_unusable(device: torch.device) -> str:
@@ -91,7 +110,7 @@ def why_unusable(device: torch.device) -> str:
     """
     try:
         _compute(device)
-    except _FAILURES as error:
+    except Exception as error:  # as in `_usable`
         return reason_of(error, device)
     return ""
 
@@ -139,7 +158,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         OptionError: there is no such precision, or the device can't compute in it.
     """
     if name == "auto":
-        return _fastest(device)
+        with _usable(str(device), device):  # another program may have filled it since it was chosen
+            return _fastest(device)
     if name not in DTYPES:
         raise OptionError(f"{name!r} is not a --dtype: choose auto, {', '.join(DTYPES)}.")
     if name == "float16" and device.type == "cpu":

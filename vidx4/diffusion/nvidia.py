@@ -25,6 +25,10 @@ class NvidiaCard:
     capability: str = ""
     """Compute capability, as in 8.6."""
 
+    def __str__(self) -> str:
+        known = {"compute capability": self.capability, "driver": self.driver}
+        return ", ".join([self.name, *(f"{name} {fact}" for name, fact in known.items() if fact)])
+
 
 @cache
 def nvidia_cards() -> Sequence[NvidiaCard]:

@@ -234,7 +234,7 @@ class UpscaleOptions:
     tile_size: Annotated[
         int | None,
         Option(
-            "Denoise equal tiles with sides of at most so many source pixels.",
+            "Denoise equal, independent tiles with sides of at most so many source pixels.",
             Panel.EXPERT,
             minimum=MIN_TILE_SIZE,
             default="whole frames, if memory allows",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from vidx4.diffusion.device import dtype_name, more_precise
-from vidx4.diffusion.device_errors import first_line, is_device_failure, is_out_of_memory
+from vidx4.diffusion.device_errors import device_error, is_device_failure, is_out_of_memory
 from vidx4.diffusion.finite import FrameOverflowError
 from vidx4.diffusion.footprint import footprint_of
 from vidx4.diffusion.memory import Fit, capacity
@@ -14,7 +14,7 @@ from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.render import make_renderer
 from vidx4.diffusion.settings import Settings
-from vidx4.errors import DeviceError, MemoryLimitError, NotFiniteError
+from vidx4.errors import MemoryLimitError, NotFiniteError
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import ShotState
 
@@ -60,6 +60,22 @@ class Rendering:
         while (states := self._try(batch, state)) is None:
             self._shrink_fit(batch)
         return states
+
+    def fits(self, batch: FollowedBatch) -> bool:
+        """Return whether the first frames of a shot can be rendered without cutting them up further.
+
+        Raises:
+            CompileError: the model can't be compiled.
+            DeviceError: the device has failed.
+        """
+        if self._try(batch, None) is not None:
+            return True
+        self._empty_cache()
+        return False
+
+    def _empty_cache(self) -> None:
+        if self._components.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _try(self, batch: FollowedBatch, state: ShotState | None) -> list[ShotState] | None:
         """Render a batch; return None if memory runs out."""
@@ -124,8 +140,7 @@ class Rendering:
         fit = next(now.smaller(width, height), None)
         if fit is None:
             raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._empty_cache()
         _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
         if fit.tile_size != before.tile_size:
             self._renderer = make_renderer(self._components, replace(self._settings, tile_size=fit.tile_size))
@@ -156,14 +171,6 @@ class Rendering:
             "again in %s. If that is often, --dtype %s takes less time."
         )
         _logger.warning(text, dtype_name(self._components.dtype), *[dtype_name(dtype)] * 2)
-
-
-def device_error(error: BaseException, device: torch.device) -> DeviceError:
-    """Return the error for the user if a device has failed."""
-    return DeviceError(
-        f"{device} has failed ({first_line(error)}): run the command again; if that fails too, restart the "
-        "machine."
-    )
 
 
 def _not_finite(batch: FollowedBatch, error: FrameOverflowError, dtype: torch.dtype) -> NotFiniteError:

@@ -22,13 +22,13 @@ from vidx4.diffusion.device import (
     has_bfloat16,
     keep_host_memory,
 )
-from vidx4.diffusion.device_errors import is_device_failure, is_out_of_memory
+from vidx4.diffusion.device_errors import device_errors
 from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering, device_error
+from vidx4.diffusion.rendering import WAY_OUT, Rendering
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
@@ -110,17 +110,11 @@ class Upscaler:
             _logger.warning("%s emulates bfloat16: --dtype float16 or float32 takes less time.", device)
         if device.type == "cpu":
             keep_host_memory()
-        if options.max_memory is not None:
-            enforce(device, options.max_memory)
-        try:
+        with device_errors(device, f"There is too little memory for the model {name} on {device}."):
+            if options.max_memory is not None:
+                enforce(device, options.max_memory)
             components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise MemoryLimitError(f"{device} has too little memory for the model {name}.") from error
-            if is_device_failure(error):
-                raise device_error(error, device) from error
-            raise
-        return cls(components, options)
+            return cls(components, options)
 
     def fitted(
         self,
@@ -182,13 +176,26 @@ class Upscaler:
         """
         upscaler = type(self)(self.components, replace(options, compile="on"), fit)
         try:
-            upscaler(FrameBatch(torch.zeros(1, 3, height, width, dtype=torch.uint8), pts=(0,)))
+            upscaler._try_compiling(width, height)
         except CompileError as error:
             if self.options.compile == Compile.ON:
                 raise
             _logger.warning("%s The job runs uncompiled.", error)
             return None
         return type(self)(self.components, upscaler.options, fit)
+
+    def _try_compiling(self, width: int, height: int) -> None:
+        """Enlarge a black frame, and only as a job would: one that is cut up further compiles other code.
+
+        Raises:
+            CompileError: the model can't be compiled, or memory runs out.
+        """
+        black = FrameBatch(torch.zeros(1, 3, height, width, dtype=torch.uint8), pts=(0,))
+        if not self._rendering.fits(self.follow(black)):
+            device = self.components.device
+            raise CompileError(
+                f"The model can't be compiled here: {device} ran out of memory for {width}x{height}."
+            )
 
     def _check_fit(self, preferred: Fit, fit: Fit, size: str, needed: int, available: int) -> None:
         """Report a fit that was changed, or that may be too large; refuse one beyond the user's limit."""

@@ -1,5 +1,6 @@
 """What else there is if work takes long, and how long it would take."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -119,6 +120,8 @@ def _speeds(job: Job) -> Iterator[_Option]:
 def _cluster(job: Job) -> Iterator[_Option]:
     """Yield the GPUs of this machine that the job leaves idle."""
     executor = job.executor
+    if sys.platform == "win32":
+        return  # a cluster is refused there
     if not isinstance(executor, LocalExecutor) or torch.device(executor.device).type != "cuda":
         return
     if (num_gpus := torch.cuda.device_count()) > 1:

@@ -12,16 +12,19 @@ from pathlib import Path
 import torch
 
 from vidx4.diffusion.device import FoundGPU, choose_dtype, dtype_name, find_gpu
-from vidx4.diffusion.device_errors import reason_of
+from vidx4.diffusion.device_errors import advice_of, first_line, reason_of
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
 from vidx4.diffusion.nvidia import nvidia_cards
+from vidx4.errors import OptionError
 from vidx4.media.formats.encoders import installed_codecs
 from vidx4.syntax import format_disk
 
 ENOUGH_DISK = 10 * 10**9
 TYPICAL_SIZE = 640, 480
 """Size of the frames that have to fit the memory of a GPU."""
+_END_PROGRAMS = "End other programs that use the GPU."
+_NO_GPU = "sd-x4 is only practical on an NVIDIA GPU, with PyTorch built for CUDA; compact runs here."
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,32 @@ def _torch() -> Finding:
 
 def _devices() -> Iterator[Finding]:
     found = find_gpu()
-    device = found.device or torch.device("cpu")
-    dtype = choose_dtype("auto", device)
-    threads = f"{torch.get_num_threads()} CPU threads"
-    yield Finding("default device", True, f"{device}, {dtype_name(dtype)}, {threads}")
+    yield _default_device(found.device or torch.device("cpu"))
     for gpu, why in found.why_unusable.items():
         yield Finding(str(gpu), not why, _described(gpu, why), "Use --device cpu until that is mended.")
         if not why:
             yield from _tight(gpu)
     if not found.why_unusable:
-        yield Finding("CUDA", False, found.why_none or "PyTorch finds no GPU", _advice(found))
+        yield _cuda(found)
+
+
+def _default_device(device: torch.device) -> Finding:
+    try:
+        dtype = choose_dtype("auto", device)
+    except OptionError as error:  # it could be used a moment ago
+        return Finding("default device", False, str(error), "Use --device cpu until that is mended.")
+    threads = f"{torch.get_num_threads()} CPU threads"
+    return Finding("default device", True, f"{device}, {dtype_name(dtype)}, {threads}")
+
+
+def _cuda(found: FoundGPU) -> Finding:
+    """Find why PyTorch reaches no GPU."""
+    cards = nvidia_cards()
+    if found.error is not None and (cards or found.why_none):
+        card = cards[0] if cards else "a GPU"
+        message = f"{card}; it can't be used: {reason_of(found.error)}"
+        return Finding("CUDA", False, message, advice_of(found.error))
+    return Finding("CUDA", False, "PyTorch finds no GPU", _NO_GPU)
 
 
 def _described(gpu: torch.device, why: str) -> str:
@@ -86,19 +105,17 @@ def _known(gpu: torch.device) -> str:
 
 def _tight(gpu: torch.device) -> Iterator[Finding]:
     """Find models that don't fit what is free of a GPU's memory, however frames are cut up."""
-    free, dtype = torch.cuda.mem_get_info(gpu)[0], choose_dtype("auto", gpu)
+    try:
+        free, dtype = torch.cuda.mem_get_info(gpu)[0], choose_dtype("auto", gpu)
+    except (RuntimeError, OptionError) as error:  # it could be used a moment ago
+        yield Finding(f"memory of {gpu}", False, f"not known: {first_line(error)}", _END_PROGRAMS)
+        return
     for name, footprint in known_footprints(dtype, gpu).items():
         needed = footprint.least(*TYPICAL_SIZE)
         if needed > free:
             size = "{}x{}".format(*TYPICAL_SIZE)
             message = f"{size} needs at least {format_disk(needed)} of {gpu}, {format_disk(free)} are free"
-            yield Finding(f"{name} on {gpu}", False, message, "End other programs that use the GPU.")
-
-
-def _advice(found: FoundGPU) -> str:
-    if found.why_none:
-        return "Install PyTorch with CUDA for this card and its driver: see https://pytorch.org/get-started."
-    return "sd-x4 is only practical on an NVIDIA GPU, with PyTorch built for CUDA; compact runs here."
+            yield Finding(f"{name} on {gpu}", False, message, _END_PROGRAMS)
 
 
 def _encoders() -> Finding:

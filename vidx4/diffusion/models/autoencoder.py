@@ -24,6 +24,8 @@ WHOLE_FIELDS = 6
 KEPT_FIELDS = 2
 STRIP_FIELDS = 3
 """Fields of a strip besides the one that a norm gives, which is in float32 even in half precision."""
+ONE_STRIP_FIELDS = 3
+"""Fields in float32, besides those that are kept, if all of a picture is one strip."""
 
 
 class Autoencoder(Protocol):
@@ -99,6 +101,9 @@ class TiledAutoencoder:
         itemsize: int = self.vae.dtype.itemsize
         if num_latents <= min(tile_size**2, self._reach.near):
             size = itemsize * WHOLE_FIELDS * min(tile_size**2, num_frames * num_latents)
+        elif num_latents <= tile_size**2:
+            one_strip = torch.float32.itemsize * ONE_STRIP_FIELDS
+            size = (itemsize * KEPT_FIELDS + one_strip) * num_latents
         else:
             # Strips are bounded where there are twice as many channels as at the end: there, twice the rows.
             strip = min(num_latents, 2 * tile_size**2)

@@ -132,7 +132,7 @@ def local_folder(name: str) -> Path | None:
     """
     try:
         folder = Path(name).expanduser()
-        exists = name not in ("auto", "compact", "sd-x4") and folder.is_dir()
+        exists = name not in ("", "auto", "compact", "sd-x4") and folder.is_dir()
     except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user, or a zero byte
         return None
     if exists and is_hub_id(name):

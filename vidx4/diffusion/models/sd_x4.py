@@ -121,9 +121,9 @@ def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: b
         encoder = load_text_encoder(folder, dtype, half=half)
         _check_text(folder, tokenizer, encoder.config, width)
         encoder = encoder.requires_grad_(False).eval().to(settings.device)
-        # One prompt at a time, as in diffusers: a batch of two changes the last bits.
         texts = settings.prompt, settings.negative_prompt
-        embeds = {text: _encode(text, tokenizer, encoder).to(settings.dtype) for text in dict.fromkeys(texts)}
+        # One prompt at a time, as in diffusers: a batch of two changes the last bits.
+        embeds = {text: _encode(text, tokenizer, encoder).to(settings.dtype) for text in set(texts)}
         return PromptEmbeds(*(embeds[text] for text in texts))
 
     embeds = encode_all(settings.dtype)

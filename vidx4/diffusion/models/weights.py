@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vidx4.diffusion.device import dtype_name
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.diffusion.host import total_memory
 from vidx4.diffusion.models.folder import own_file
 from vidx4.diffusion.models.weight_files import weight_files
@@ -81,6 +82,8 @@ def _stored(folder: Path, names: Sequence[str]) -> dict[str, _Stored]:
                     tensor = file.get_slice(key)
                     stored[_common(key)] = _Stored(path, key, tensor.get_shape(), tensor.get_dtype())
         except (OSError, ValueError, SafetensorError) as error:
+            if is_out_of_memory(error):  # files are mapped into it
+                raise
             raise ModelError(f"{path} can't be read as safetensors: it is damaged.") from error
     return stored
 

@@ -1,6 +1,5 @@
 """Settings to compare: every combination of some values of the model's options."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -12,6 +11,7 @@ from vidx4.errors import OptionError
 from vidx4.jobs.preview.run import Variant
 from vidx4.jobs.request import Request
 from vidx4.option import as_typed, build, options_of
+from vidx4.printing import quoted
 
 _OPTIONS = {**options_of(UpscaleOptions), **options_of(Request)}
 """Options that a preview and its command may have."""
@@ -62,7 +62,7 @@ def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -
         label=", ".join(f"{flag} {value}" for flag, value in swept.items()),
         options=build(UpscaleOptions, values),
         flags={flag: " ".join(_OPTIONS[flag].format(value)) for flag, value in values.items()},
-        command=f"vidx4 upscale {shlex.quote(name)} {as_typed(values, _OPTIONS)}".rstrip(),
+        command=f"vidx4 upscale {quoted(name)} {as_typed(values, _OPTIONS)}".rstrip(),
     )
 
 
