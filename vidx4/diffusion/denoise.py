@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -98,6 +98,19 @@ class Denoiser(Protocol):
             prompts: one or both of the prompts that the denoiser was made for, (P, tokens, width); None if it
                 takes none.
             features: deep features of an earlier step to reuse; None to compute them.
+        """
+        ...
+
+
+@runtime_checkable
+class SeeingDenoiser(Denoiser, Protocol):
+    """A denoiser that may be shown the result of the frame before."""
+
+    def seeing(self, picture: Tensor) -> Denoiser:
+        """Return a denoiser that sees the frame before.
+
+        Args:
+            picture: the result of the frame before, moved along to this one, about [-1, 1], (1, 3, 4H, 4W).
         """
         ...
 

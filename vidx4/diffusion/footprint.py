@@ -21,9 +21,12 @@ from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import tile_boxes
+from vidx4.frames import SCALE
 
 LARGEST_LAYERS = 100 * 2**20
 """Bytes of weights that are on a GPU at a time when weights are offloaded."""
+RECALLED_PICTURES = 2
+"""Raw results that exist at a time: the last frame's and this one's."""
 NUM_TIED = 3
 """Copies of the latents of tied steps: the last frame's, this one's, and those being put together."""
 
@@ -38,9 +41,11 @@ class Footprint(ABC):
     """Bytes of the autoencoder's weights, which are never offloaded."""
     bytes_per_pixel: int
     """Bytes that denoising takes for a low-resolution pixel of a frame."""
-    decode_bytes: Callable[[int, int, int], int] | None
+    decode_bytes: Callable[[int | None, int, int], int] | None
     """Bytes that decoding takes, by the side of a decode tile, the number of frames decoded at once, and the
-    latents of each; None for a model without decode tiles, whose decoding takes no more than denoising."""
+    latents of each; None for a model whose decoding takes no more than denoising."""
+    has_decode_tiles: bool
+    """Whether frames are decoded in tiles; otherwise, each is decoded as a whole."""
     is_lessened_by_tiles: bool
     """Whether tiles save memory: not if finishing, which works on whole frames, takes more than denoising."""
     size_multiple: int
@@ -67,7 +72,7 @@ class Footprint(ABC):
 
     def least(self, width: int, height: int) -> int:
         """Return how many bytes a frame takes at least, however it is cut up."""
-        decode_tile = None if self.decode_bytes is None else DECODE_TILES[0]
+        decode_tile = DECODE_TILES[0] if self.has_decode_tiles else None
         fits = Fit(1, None, decode_tile).choices(width, height)
         return min(self.needed(fit, width, height) for fit in fits)
 
@@ -79,7 +84,7 @@ class Footprint(ABC):
         return len(boxes), boxes[0].area
 
     def _decoding(self, fit: Fit, num_frames: int, num_pixels: int) -> int:
-        if self.decode_bytes is None or fit.decode_tile is None:
+        if self.decode_bytes is None:
             return 0
         return self.decode_bytes(fit.decode_tile, num_frames, num_pixels)
 
@@ -136,7 +141,7 @@ class GPUFootprint(Footprint):
 
 def footprint_of(components: Components, settings: Settings) -> Footprint:
     """Return the memory that a model takes on its device."""
-    prompts, autoencoder = components.prompt_embeds, components.tiled_autoencoder
+    prompts, autoencoder = components.prompt_embeds, components.trained_autoencoder
     num_rows = 2 if prompts is not None and prompts.guides(settings.guidance_scale) else 1
     is_on_host, itemsize = components.device.type == "cpu", components.unet.dtype.itemsize
     values = components.host_values_per_pixel if is_on_host else components.values_per_pixel
@@ -145,6 +150,7 @@ def footprint_of(components: Components, settings: Settings) -> Footprint:
         "autoencoder": 0 if autoencoder is None else num_bytes(autoencoder.vae),
         "bytes_per_pixel": num_rows * values * itemsize,
         "decode_bytes": None if autoencoder is None else autoencoder.decode_bytes,
+        "has_decode_tiles": components.tiled_autoencoder is not None,
         "is_lessened_by_tiles": components.is_lessened_by_tiles,
         "size_multiple": components.size_multiple,
     }
@@ -155,5 +161,7 @@ def footprint_of(components: Components, settings: Settings) -> Footprint:
 
 def _remembered_bytes(components: Components, settings: Settings) -> int:
     latents = NUM_TIED * len(settings.ties) * 4 * components.autoencoder.latent_channels
-    hidden = HIDDEN_CHANNELS * components.unet.dtype.itemsize if settings.remembers else 0
-    return latents + hidden
+    itemsize = components.unet.dtype.itemsize
+    if settings.recall is not None:
+        return latents + RECALLED_PICTURES * 3 * SCALE**2 * itemsize
+    return latents + (HIDDEN_CHANNELS * itemsize if settings.remembers else 0)

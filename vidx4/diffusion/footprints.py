@@ -36,6 +36,7 @@ def _sd_x4(dtype: torch.dtype) -> Footprint:
         autoencoder=num_bytes(autoencoder.vae),
         bytes_per_pixel=2 * dtype.itemsize * VALUES_PER_PIXEL,
         decode_bytes=autoencoder.decode_bytes,
+        has_decode_tiles=True,
         is_lessened_by_tiles=True,
         size_multiple=SIZE_MULTIPLE,
         remembered_bytes=0,

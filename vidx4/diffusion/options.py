@@ -39,6 +39,15 @@ class Scheduler(StrEnum):
     """Zhao et al. 2023."""
 
 
+class Recall(StrEnum):
+    """How a model that is shown its last result looks back."""
+
+    REFERENCE = "reference"
+    """As the published code does, half a pixel off; every frame has its own noise."""
+    TRUSTED = "trusted"
+    """Only as far as the motion is trusted, and bicubic elsewhere; the noise moves along."""
+
+
 class Compile(StrEnum):
     """Whether the denoiser is compiled before the work."""
 
@@ -98,7 +107,8 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository (owner/name or owner/name@revision), a folder (./name).",
+            "auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name or owner/name@revision), a "
+            "folder (./name).",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
@@ -222,6 +232,24 @@ class UpscaleOptions:
             is_harmless=True,
         ),
     ] = None
+    recall: Annotated[
+        Recall | str | None,
+        Option(
+            "How to look back at the last result (stream-diffvsr only).",
+            Panel.EXPERT,
+            default="the model's",
+            is_harmless=True,
+        ),
+    ] = None
+    decoder: Annotated[
+        str | None,
+        Option(
+            "What decodes latents (sd-x4 only): tiny, the one of stream-diffvsr, or a folder (./name).",
+            Panel.EXPERT,
+            metavar="DECODER",
+            default="the model's",
+        ),
+    ] = None
     reuse_threshold: Annotated[
         float,
         Option(
@@ -270,3 +298,5 @@ class UpscaleOptions:
         for flag, value in (("consistency", self.consistency), ("reuse-threshold", self.reuse_threshold)):
             if self.temporal == Temporal.OFF and value:
                 raise OptionError(f"--{flag} needs --temporal fixed or moving.")
+        if self.recall is not None and self.temporal != Temporal.MOVING:
+            raise OptionError("--recall needs --temporal moving: otherwise, no model looks back.")

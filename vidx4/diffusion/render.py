@@ -11,7 +11,8 @@ from torch import Tensor
 from vidx4.diffusion.finish import FINISH_REACH, finish
 from vidx4.diffusion.finite import Results
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.sampler import Past, Sampler, to_signal
+from vidx4.diffusion.recall import recall
+from vidx4.diffusion.sampler import Past, Sampler, Shown, to_signal
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import blend, overlap_of, tile_boxes
 from vidx4.frames import SCALE, Box
@@ -33,7 +34,7 @@ class ShotRenderer(ABC):
         self._settings = settings
         self._sampler = Sampler(components, settings)
         self._grid = components.autoencoder.grid
-        self._device = components.device
+        self._device, self._dtype = components.device, components.dtype
         self._results = Results()
         self._size_multiple = components.size_multiple
 
@@ -66,9 +67,12 @@ class ShotRenderer(ABC):
             return None
         return Warp.of(frame.motion, self._grid, self._device)
 
-    def _past(self, frame: Followed, state: ShotState | None) -> Past | None:
+    def _past(self, frame: Followed, state: ShotState | None) -> Past | Shown | None:
         if not self._settings.remembers or state is None or frame.motion is None:
             return None
+        if self._settings.recall is not None:
+            assert state.raw is not None
+            return recall(state.raw, frame, self._settings.recall, self._device)
         assert state.hidden is not None
         return Past.of(self._remembered(state), state.hidden, frame.motion, self._device)
 
@@ -80,6 +84,10 @@ class ShotRenderer(ABC):
         # would build up over a shot.
         assert state.latents is not None
         return self._sampler.decoded(state.latents[:1], state.last)
+
+    def _raw(self, pixels: Tensor) -> Tensor | None:
+        """Return what later frames need of a result before it is finished, (3, 4H, 4W)."""
+        return None if self._settings.recall is None else pixels.to(self._dtype)
 
     def _tie(self, last: Tensor | None, links: Sequence[Link]) -> Propagation:
         return Propagation(self._settings.ties, self._grid, last, links)
@@ -144,7 +152,8 @@ class FrameRenderer(ShotRenderer):
             self._results.add(frame, pixels[i : i + 1], None if hidden is None else hidden[i : i + 1])
             picture = self._finished(pixels[i], frame, link.box)
             latents = tie.latents[i] if tie.steps else None
-            rendered = ShotState(frame, picture, latents, None if hidden is None else hidden[i])
+            own = None if hidden is None else hidden[i]
+            rendered = ShotState(frame, picture, latents, own, raw=self._raw(pixels[i]))
             state = self._held(rendered, state)
             yield state
 
@@ -214,18 +223,19 @@ class TileRenderer(ShotRenderer):
             for box, tile in zip(boxes, kept, strict=True)
         )
         new = _stacked(tiles, len(boxes))
-        self._results.add(frame, new.pixels, new.hidden if self._settings.remembers else None)
+        has_hidden = self._settings.remembers and self._settings.recall is None
+        self._results.add(frame, new.pixels, new.hidden if has_hidden else None)
         whole = blend(new.pixels, boxes, overlap, SCALE)
         picture = self._finished(whole, frame, Box.whole(frame.low_res))
         latents = blend(new.latents, boxes, overlap, scale=1) if self._settings.ties else None
-        hidden = blend(new.hidden, boxes, overlap, scale=1) if self._settings.remembers else None
+        hidden = blend(new.hidden, boxes, overlap, scale=1) if has_hidden else None
         if hidden is not None:
             hidden = hidden.to(new.hidden.dtype)
         share_reused = sum(tile is not None for tile in kept) / len(boxes)
-        return ShotState(frame, picture, latents, hidden, new, share_reused)
+        return ShotState(frame, picture, latents, hidden, new, self._raw(whole), share_reused)
 
     def _tile(
-        self, frame: Followed, box: Box, state: ShotState | None, warp: Warp | None, past: Past | None
+        self, frame: Followed, box: Box, state: ShotState | None, warp: Warp | None, past: Past | Shown | None
     ) -> tuple[Tensor, ...]:
         """Return the fields of `Tiles` for one tile."""
         link = Link(box, None if warp is None else warp.cropped(box))

@@ -160,7 +160,7 @@ class Rendering:
         fit = footprint_of(finer, self._settings).fitted(preferred, width, height, available)
         # The copy is freed afterwards: most jobs never need one, or for a few frames.
         states = Rendering(finer, replace(options, tile_size=fit.tile_size), fit).states(batch, state)
-        return [each.with_hidden_in(components.dtype) for each in states]
+        return [each.in_type(components.dtype) for each in states]
 
     def _warn(self, dtype: torch.dtype) -> None:
         if self._has_warned:

@@ -8,8 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.diffusion.denoise import PlainDenoiser, Tie, add_low_res_noise, denoise
+from vidx4.diffusion.denoise import (
+    Denoiser,
+    PlainDenoiser,
+    SeeingDenoiser,
+    Tie,
+    add_low_res_noise,
+    denoise,
+)
+from vidx4.diffusion.models.autoencoder import Autoencoder
 from vidx4.diffusion.models.components import Components
+from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
 from vidx4.diffusion.schedulers import make_scheduler
 from vidx4.diffusion.settings import Settings
 from vidx4.frames import SCALE, Box
@@ -47,6 +56,18 @@ class Past:
         return cls(picture, hidden[None].float(), fine, coarse)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a model is shown of the frame before as a picture; see `recall`."""
+
+    picture: Tensor
+    """Result of the frame before, moved along to this one, about [-1, 1], float32, (1, 3, 4H, 4W)."""
+
+    def cropped(self, box: Box) -> Tensor:
+        """Return what belongs to a box of the frame, in low-resolution pixels, (1, 3, 4h, 4w)."""
+        return self.picture[..., *box.scaled(SCALE).slices]
+
+
 class Sampled(NamedTuple):
     """The result of denoising a box of frames."""
 
@@ -77,7 +98,7 @@ class Sampler:
 
     @torch.inference_mode()
     def __call__(
-        self, frames: Sequence[Followed], box: Box, tie: Tie | None, past: Past | None = None
+        self, frames: Sequence[Followed], box: Box, tie: Tie | None, past: Past | Shown | None = None
     ) -> Sampled:
         """Denoise a box of frames.
 
@@ -91,10 +112,11 @@ class Sampler:
         components, settings = self._components, self._settings
         boxed = torch.stack([frame.low_res[:, *box.slices] for frame in frames])
         seen = self._with_noise(to_signal(boxed, components.device), frames, box)
+        denoiser, autoencoder = self._seeing(past.cropped(box) if isinstance(past, Shown) else None)
         denoised = denoise(
-            self._denoiser,
+            denoiser,
             self._scheduler,
-            self._conditions(seen, box, past),
+            self._conditions(seen, box, past if isinstance(past, Past) else None),
             self._latents(frames, box),
             noise_level=settings.noise_level,
             num_inference_steps=settings.num_inference_steps,
@@ -104,8 +126,17 @@ class Sampler:
             cache_interval=settings.cache_interval,
             tie=tie,
         )
-        pixels = components.autoencoder.decode(denoised.latents, seen).float()
+        pixels = autoencoder.decode(denoised.latents, seen).float()
         return Sampled(pixels, denoised.hidden if settings.remembers else None)
+
+    def _seeing(self, picture: Tensor | None) -> tuple[Denoiser, Autoencoder]:
+        """Return what denoises and decodes a frame, both shown a picture of the frame before, if any."""
+        autoencoder = self._components.autoencoder
+        if picture is None:
+            return self._denoiser, autoencoder
+        assert isinstance(self._denoiser, SeeingDenoiser)
+        assert isinstance(autoencoder, TinyAutoencoder)
+        return self._denoiser.seeing(picture), autoencoder.seeing(picture)
 
     def decoded(self, latents: Tensor, frame: Followed) -> Tensor:
         """Return the picture that a frame's clean latents stand for, in [-1, 1], float32, (1, 3, 4H, 4W)."""

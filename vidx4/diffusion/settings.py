@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from vidx4.diffusion.compiling import why_not_compile
 from vidx4.diffusion.models.components import Components, ModelDefaults
-from vidx4.diffusion.options import AutoLevel, Scheduler, Speed, UpscaleOptions
+from vidx4.diffusion.options import AutoLevel, Recall, Scheduler, Speed, UpscaleOptions
 from vidx4.diffusion.schedulers import is_deterministic
 from vidx4.diffusion.tiles import overlap_of
 from vidx4.errors import OptionError
@@ -33,6 +33,8 @@ class Settings:
     compile: str
     remembers: bool
     """Whether the model sees the result of the frame before."""
+    recall: Recall | None
+    """How it looks back at its raw result; None if it doesn't, or sees something else."""
 
     @classmethod
     def resolve(cls, options: UpscaleOptions, components: Components) -> Self:
@@ -43,7 +45,11 @@ class Settings:
         """
         defaults = components.defaults[Speed(options.speed).preset]
         chosen = defaults.overridden(options)
-        remembers = components.memory is not None and defaults.remembers
+        if options.recall is not None and not components.sees_last_result:
+            raise OptionError(
+                f"The model {components.name} isn't shown its last result: --recall is for stream-diffvsr."
+            )
+        remembers = components.looks_back and defaults.remembers and options.temporal == Temporal.MOVING
         settings = cls(
             scheduler=chosen.scheduler,
             num_inference_steps=chosen.num_inference_steps,
@@ -59,7 +65,8 @@ class Settings:
             reuse_threshold=options.reuse_threshold,
             tile_size=options.tile_size,
             compile=options.compile,
-            remembers=remembers and options.temporal == Temporal.MOVING,
+            remembers=remembers,
+            recall=None if chosen.recall is None or not remembers else Recall(chosen.recall),
         )
         consistency = options.consistency
         if consistency is None:
@@ -71,7 +78,7 @@ class Settings:
     def _default_consistency(self, defaults: ModelDefaults, components: Components) -> float:
         follows = self.temporal == Temporal.MOVING and self._is_deterministic(components)
         # In one step, a model that remembers is as steady as real video: a tie would make it steadier.
-        is_needed = components.memory is None or self.num_inference_steps > 1
+        is_needed = not components.looks_back or self.num_inference_steps > 1
         return defaults.consistency if follows and is_needed else 0.0
 
     def by_option(self) -> dict[str, Any]:
@@ -85,7 +92,7 @@ class Settings:
     def ties(self) -> dict[int, float]:
         """Strength with which clean latents follow the motion, by denoising step; 0 only records them."""
         last = self.num_inference_steps - 1
-        remembered = {0: 0.0} if self.remembers and last > 0 else {}
+        remembered = {0: 0.0} if self.remembers and self.recall is None and last > 0 else {}
         return remembered | ({last: self.consistency} if self.consistency > 0 else {})
 
     @property
@@ -93,15 +100,20 @@ class Settings:
         """Whether frames need the motion between them, even if the noise doesn't move."""
         return self.consistency > 0 or self.remembers
 
+    @property
+    def draws_anew(self) -> bool:
+        """Whether every frame has noise of its own, though it is tied to the one before."""
+        return self.recall is Recall.REFERENCE
+
     def _check(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level
         if self.noise_level > highest:
             raise OptionError(
                 f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
             )
-        if components.prompt_embeds is None and self.guidance_scale != 1:
+        if not components.takes_prompts and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
-        if components.prompt_embeds is None and self.guidance_stop != 1:
+        if not components.takes_prompts and self.guidance_stop != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-stop must be 1.")
         if self.texture > 0 and not components.has_texture:
             raise OptionError(f"The texture of the model {name} can't be chosen: --texture must be 0.")

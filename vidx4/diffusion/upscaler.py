@@ -72,6 +72,7 @@ class Upscaler:
             components.noise_specs(self.settings.num_inference_steps),
             self.settings.reuse_threshold,
             self.settings.wants_motion,
+            self.settings.draws_anew,
         )
         self._check_tiles()
 
@@ -113,7 +114,9 @@ class Upscaler:
         with device_errors(device, f"There is too little memory for the model {name} on {device}."):
             if options.max_memory is not None:
                 enforce(device, options.max_memory)
-            components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
+            components = load(
+                name, device, dtype, options.prompt, options.negative_prompt, folder, options.decoder
+            )
             return cls(components, options)
 
     def fitted(
@@ -258,6 +261,7 @@ class Upscaler:
             "dtype": dtype_name(components.dtype),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
+            "decoder": options.decoder,
             "estimated-noise-level": _estimate(options.noise_level),
             **self.settings.by_option(),
         }
@@ -336,9 +340,10 @@ class Upscaler:
         return np.ascontiguousarray(enlarged.permute(1, 2, 0).numpy())
 
 
-def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:
+def loaded_by(options: UpscaleOptions) -> tuple[str | None, ...]:
     """Return the options that determine what is loaded."""
-    return options.model, options.device, options.dtype, options.prompt, options.negative_prompt
+    prompts = options.prompt, options.negative_prompt
+    return options.model, options.device, options.dtype, *prompts, options.decoder
 
 
 def _gray(rgb: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ class Follower:
     """Mean difference in 8-bit levels up to which pixels count as equal to the last frame's."""
     wants_motion: bool = True
     """Whether anything other than the noise needs the motion."""
+    draws_anew: bool = False
+    """Whether every frame has noise of its own, though it is tied to the one before."""
 
     def follow(self, frame: Tensor, visible: Box, pts: int, last: Followed | None) -> Followed:
         """Tie a frame to the last one of its shot.
@@ -81,7 +83,7 @@ class Follower:
         if self.temporal is Temporal.OFF:
             return Followed(frame, visible, self._drawn(frame, pts))
         if last is None:
-            return self._first(frame, visible)
+            return self._first(frame, visible, pts)
         unchanged = find_unchanged(last.low_res, frame, self.reuse_threshold)
         # The next frame is compared with these pixels, so that a slow fade can't drift away unnoticed.
         frame = torch.where(unchanged, last.low_res, frame)
@@ -89,7 +91,9 @@ class Follower:
             return replace(last, low_res=frame, motion=None, changed=~unchanged)
         return self._moved(frame, pts, last, unchanged)
 
-    def _first(self, frame: Tensor, visible: Box) -> Followed:
+    def _first(self, frame: Tensor, visible: Box, pts: int) -> Followed:
+        if self.draws_anew:
+            return Followed(frame, visible, self._drawn(frame, pts))
         if self.temporal is Temporal.FIXED or not self.specs:
             return Followed(frame, visible, self._drawn(frame, None))
         moving = self._moving_noise(frame)
@@ -99,6 +103,10 @@ class Follower:
     def _moved(self, frame: Tensor, pts: int, last: Followed, unchanged: Tensor) -> Followed:
         wants_motion = self.wants_motion or last.particles is not None
         motion = estimate_motion(last.low_res, frame, unchanged) if wants_motion else None
+        if self.draws_anew:
+            return replace(
+                last, low_res=frame, noise=self._drawn(frame, pts), motion=motion, changed=~unchanged
+            )
         if last.particles is None or motion is None:
             return replace(last, low_res=frame, motion=motion, changed=~unchanged)
         moving = self._moving_noise(frame)

@@ -45,14 +45,17 @@ class ShotState:
     """Hidden state of the model after the frame, in the model's type, (D, H, W); None if it keeps none."""
     tiles: Tiles | None = None
     """The frame's tiles; None for whole frames."""
+    raw: Tensor | None = None
+    """The frame as the model decoded it, with its padding, neither clamped nor finished, about [-1, 1], in
+    the model's type, (3, 4H, 4W); None if the model isn't shown it."""
     share_reused: float = 0.0
     """Share of the frame's work that was reused from earlier frames. Not saved: no frame depends on it."""
 
-    def with_hidden_in(self, dtype: torch.dtype) -> Self:
-        """Return the state with its hidden states in a type."""
-        hidden = None if self.hidden is None else self.hidden.to(dtype)
+    def in_type(self, dtype: torch.dtype) -> Self:
+        """Return the state with what is in the model's type in another type."""
+        hidden, raw = (None if each is None else each.to(dtype) for each in (self.hidden, self.raw))
         tiles = None if self.tiles is None else self.tiles._replace(hidden=self.tiles.hidden.to(dtype))
-        return replace(self, hidden=hidden, tiles=tiles)
+        return replace(self, hidden=hidden, tiles=tiles, raw=raw)
 
     def save(self, path: Path) -> None:
         """Write the state to a file; equal states give equal bytes."""
@@ -63,10 +66,8 @@ class ShotState:
         }
         if self.last.particles is not None:
             tensors |= {f"particles.{key}": value for key, value in vars(self.last.particles).items()}
-        if self.latents is not None:
-            tensors["latents"] = self.latents
-        if self.hidden is not None:
-            tensors["hidden"] = self.hidden
+        made = {"latents": self.latents, "hidden": self.hidden, "raw": self.raw}
+        tensors |= {key: value for key, value in made.items() if value is not None}
         if self.tiles is not None:
             tensors |= {f"tiles.{key}": value for key, value in self.tiles._asdict().items()}
         path.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}))
@@ -76,8 +77,9 @@ class ShotState:
         """Read a state that `save` wrote, and move what the model made to a device."""
         tensors = load(path.read_bytes())  # not mapped: the file may be removed, or its share go away
         tiles = {key: value.to(device) for key, value in _within("tiles", tensors).items()}
-        upscaled, latents, hidden = (
-            tensors[key].to(device) if key in tensors else None for key in ("upscaled", "latents", "hidden")
+        upscaled, latents, hidden, raw = (
+            tensors[key].to(device) if key in tensors else None
+            for key in ("upscaled", "latents", "hidden", "raw")
         )
         assert upscaled is not None
         particles = _within("particles", tensors)
@@ -85,7 +87,7 @@ class ShotState:
         height, width = (side // SCALE for side in upscaled.shape[1:])
         visible = Box(0, height, 0, width)
         last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
-        return cls(last, upscaled, latents, hidden, Tiles(**tiles) if tiles else None)
+        return cls(last, upscaled, latents, hidden, Tiles(**tiles) if tiles else None, raw)
 
 
 _PIXELS = frozenset({"U8", "U16"})
@@ -95,6 +97,7 @@ _SHAPES: Mapping[str, tuple[frozenset[str], int | None]] = {
     "upscaled": (_PIXELS | _NUMBERS, 3),
     "latents": (_NUMBERS, 4),
     "hidden": (_NUMBERS, 3),
+    "raw": (_NUMBERS, 3),
     **{f"noise.{role}": (_NUMBERS, 3) for role in Role},
     "particles.places": (_NUMBERS, 2),
     "particles.values": (_NUMBERS, 2),
@@ -142,10 +145,15 @@ def _fit(shapes: Mapping[str, tuple[int, ...]], width: int, height: int) -> bool
         and low_res[0] == 3
         and low_res[1] >= height
         and low_res[2] >= width
+        and shapes.get("raw", _enlarged(low_res)) == _enlarged(low_res)
         and all(len(keys) in (0, 3) for keys in groups)
         and all(len(count) <= 1 for count in counts)
         and shapes.get("particles.places", (2,))[0] == 2
     )
+
+
+def _enlarged(low_res: tuple[int, ...]) -> tuple[int, ...]:
+    return 3, SCALE * low_res[1], SCALE * low_res[2]
 
 
 def _within(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -75,3 +75,26 @@ def _places(flow: Tensor) -> Tensor:
     return torch.stack(
         [(2 / width) * (x + flow[:, 0]) - 1, (2 / height) * (y[:, None] + flow[:, 1]) - 1], dim=-1
     )
+
+
+def fetch_shifted(last: Tensor, flow: Tensor) -> Tensor:
+    """Return a picture of the frame before as the code that trained Stream-DiffVSR moves it.
+
+    That code, like StableVSR's (Rota et al. 2024), converts positions as if -1 and 1 were the centres of the
+    outermost pixels, and then reads them as if these were the edges of the picture. So without any motion,
+    the picture moves by half a pixel. Beyond its edges, it counts as mid-grey.
+
+    Args:
+        last: a picture of the frame before, (N, C, H, W).
+        flow: motion to the frame before in pixels of the picture, x then y, (N, 2, H, W).
+    """
+    height, width = flow.shape[2:]
+    y, x = (torch.arange(side, device=flow.device, dtype=flow.dtype) for side in (height, width))
+    places = torch.stack(
+        [
+            2 * (x + flow[:, 0]) / max(width - 1, 1) - 1,
+            2 * (y[:, None] + flow[:, 1]) / max(height - 1, 1) - 1,
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(last, places, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -23,6 +23,7 @@ from vidx4.diffusion.models.rules import (
     shown,
     whole,
 )
+from vidx4.diffusion.models.tiny_network import NUM_STAGES
 from vidx4.errors import ModelError
 
 _MOST_LEVELS = 8
@@ -33,6 +34,9 @@ _HEADS = whole(1, 1024)
 _ACTIVATION = one_of("silu", "swish", "mish", "gelu", "relu")
 _SIDE = whole(1, 1 << 16)
 _SIZE = either(NOTHING, _SIDE, many(_SIDE, 2))
+
+_WITHOUT_CONTROL = ("sample_size", "out_channels", "up_block_types", "dropout")
+"""Settings of a UNet that a ControlNet does not have."""
 
 UNET: Rules = {
     "sample_size": _SIZE,
@@ -60,6 +64,25 @@ UNET: Rules = {
     "num_class_embeds": either(NOTHING, whole(1, 100_000)),
     "upcast_attention": FLAG,
     "resnet_time_scale_shift": one_of("default", "scale_shift"),
+}
+_CONTROL_STAGES = 3
+"""Layers that take a picture from four times the size of the latents to theirs."""
+CONTROLNET: Rules = {
+    **{name: rule for name, rule in UNET.items() if name not in _WITHOUT_CONTROL},
+    "conditioning_embedding_out_channels": many(_WIDTH, _CONTROL_STAGES, _CONTROL_STAGES),
+}
+TINY_AUTOENCODER: Rules = {
+    "in_channels": whole(3, 3),
+    "out_channels": whole(3, 3),
+    "encoder_block_out_channels": many(_WIDTH, NUM_STAGES, NUM_STAGES),
+    "decoder_block_out_channels": many(_WIDTH, NUM_STAGES, NUM_STAGES),
+    "latent_channels": whole(1, 64),
+    "num_encoder_blocks": many(whole(1, 16), NUM_STAGES, NUM_STAGES),
+    "num_decoder_blocks": many(whole(1, 16), NUM_STAGES, NUM_STAGES),
+    "latent_magnitude": number(1e-6, 1e6),
+    "latent_shift": number(0, 1),
+    "force_upcast": FLAG,
+    "scaling_factor": number(1e-6, 1e6),
 }
 AUTOENCODER: Rules = {
     "in_channels": whole(3, 3),
@@ -129,7 +152,9 @@ SCHEDULER: Rules = {
 }
 NETWORKS: Mapping[str, Rules] = {
     "UNet2DConditionModel": UNET,
+    "ControlNetModel": CONTROLNET,
     "AutoencoderKL": AUTOENCODER,
+    "TemporalAutoencoderTiny": TINY_AUTOENCODER,
     "CompactDenoiser": DENOISER,
     "ResidualAutoencoder": RESIDUAL_AUTOENCODER,
 }

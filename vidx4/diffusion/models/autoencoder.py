@@ -1,7 +1,7 @@
 """Decode latents to pixels in bounded memory."""
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,27 @@ class Autoencoder(Protocol):
         ...
 
 
+class TrainedAutoencoder(Autoencoder, Protocol):
+    """A decoder that has weights."""
+
+    vae: Any
+    """The network."""
+
+    def in_float32(self) -> "TrainedAutoencoder":
+        """Return an autoencoder with the same weights in float32: this one if it has them."""
+        ...
+
+    def decode_bytes(self, tile_size: int | None, num_frames: int, num_latents: int) -> int:
+        """Estimate the bytes that decoding takes at its peak, including the result, but not the weights.
+
+        Args:
+            tile_size: side of a decode tile, in latents; None for a decoder without tiles.
+            num_frames: number of frames decoded in one call.
+            num_latents: height times width of each frame's latents.
+        """
+        ...
+
+
 class TiledAutoencoder:
     """The f=4 autoencoder of the Stable Diffusion x4 Upscaler in bounded memory.
 
@@ -90,14 +111,9 @@ class TiledAutoencoder:
         num_at_once = max(1, self.tile_size**2 // latents[0, 0].numel())
         return torch.cat([self._decode(frames) for frames in latents.split(num_at_once)])
 
-    def decode_bytes(self, tile_size: int, num_frames: int, num_latents: int) -> int:
-        """Estimate the bytes that decoding takes at its peak, including the result, but not the weights.
-
-        Args:
-            tile_size: side of a decode tile, in latents.
-            num_frames: number of frames decoded in one call.
-            num_latents: height times width of each frame's latents.
-        """
+    def decode_bytes(self, tile_size: int | None, num_frames: int, num_latents: int) -> int:
+        """Estimate the bytes that decoding takes at its peak; see `TrainedAutoencoder`."""
+        tile_size = tile_size or self.tile_size
         itemsize: int = self.vae.dtype.itemsize
         if num_latents <= min(tile_size**2, self._reach.near):
             size = itemsize * WHOLE_FIELDS * min(tile_size**2, num_frames * num_latents)

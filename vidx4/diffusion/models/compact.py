@@ -60,4 +60,5 @@ def load_compact(name: str, folder: Path, index: dict[str, Any], settings: LoadS
         host_values_per_pixel=2000,
         is_lessened_by_tiles=False,
         defaults=COMPACT_DEFAULTS,
+        takes_prompts=False,
     )

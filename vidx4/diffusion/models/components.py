@@ -11,10 +11,11 @@ from accelerate import cpu_offload
 from torch import Tensor
 
 from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
-from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder
+from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder, TrainedAutoencoder
 from vidx4.diffusion.models.compact_denoiser import Memory
 from vidx4.diffusion.models.operations import Operations
-from vidx4.diffusion.options import Speed, UpscaleOptions
+from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
+from vidx4.diffusion.options import Recall, Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 
 
@@ -37,6 +38,8 @@ class ModelDefaults:
     texture: float = 0.0
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
+    recall: Recall | None = None
+    """How a model that is shown its last result looks back; None for other models."""
 
     def overridden(self, options: UpscaleOptions) -> Self:
         """Return these values with those in place that the user gave, the noise level apart."""
@@ -89,7 +92,7 @@ class Components:
     scheduler: Any
     """Scheduler of diffusers for the latents."""
     low_res_scheduler: Any
-    """Scheduler of diffusers for the noise on the low-resolution picture."""
+    """Scheduler of diffusers for the noise on the low-resolution picture; None if none is added."""
     prompt_embeds: PromptEmbeds | None
     """Embeddings of the prompts; None for a model that takes none."""
     max_noise_level: int
@@ -122,6 +125,22 @@ class Components:
     """Whether tiles take less memory than whole frames."""
     defaults: Mapping[Speed, ModelDefaults]
     """Default values of the options for each speed."""
+    sees_last_result: bool = False
+    """Whether `denoiser` and `autoencoder` are shown the raw result of the frame before; see `recall`."""
+    takes_prompts: bool = True
+    """Whether the prompts are the user's; not if there are none, or if the model has one of its own."""
+    caution_about_tiles: str = ""
+    """What tiles change that blending does not hide, in a sentence; empty if that is not known of any."""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the model sees something of the frame before."""
+        return self.memory is not None or self.sees_last_result
+
+    @property
+    def trained_autoencoder(self) -> TrainedAutoencoder | None:
+        """The autoencoder if it has weights; otherwise None."""
+        return self.autoencoder if isinstance(self.autoencoder, TiledAutoencoder | TinyAutoencoder) else None
 
     @property
     def tiled_autoencoder(self) -> TiledAutoencoder | None:
@@ -158,12 +177,12 @@ class Components:
         unet.load_state_dict({name: each.to("cpu", dtype) for name, each in weights.items()}, assign=True)
         unet = place(unet, torch.device("cpu"))
         prompts = None if self.prompt_embeds is None else self.prompt_embeds.to(dtype)
-        tiled = self.tiled_autoencoder
+        trained = self.trained_autoencoder
         return replace(
             self,
             unet=unet,
             denoiser=self.denoiser.like(unet, prompts),
-            autoencoder=self.autoencoder if tiled is None else tiled.in_float32(),
+            autoencoder=self.autoencoder if trained is None else trained.in_float32(),
             prompt_embeds=prompts,
         )
 
@@ -171,13 +190,14 @@ class Components:
     def digest(self) -> str:
         """SHA-256 of all weights and schedules, wherever they were loaded from, in hexadecimal digits."""
         digest = sha256()
-        tiled = self.tiled_autoencoder
-        for network in (self.unet,) if tiled is None else (self.unet, tiled.vae):
+        trained = self.trained_autoencoder
+        for network in (self.unet,) if trained is None else (self.unet, trained.vae):
             for name, tensor in sorted(network.state_dict().items()):
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         for scheduler in (self.scheduler, self.low_res_scheduler):
-            digest.update(scheduler.to_json_string().encode())
+            if scheduler is not None:
+                digest.update(scheduler.to_json_string().encode())
         return digest.hexdigest()
 
     def noise_specs(self, num_inference_steps: int) -> tuple[NoiseSpec, ...]:
@@ -193,7 +213,7 @@ class Components:
     @property
     def _adds_low_res_noise(self) -> bool:
         """Whether a noise level adds noise to the frame; otherwise it only tells `unet` of its quality."""
-        return bool(self.low_res_scheduler.alphas_cumprod[-1] < 1)
+        return self.low_res_scheduler is not None and bool(self.low_res_scheduler.alphas_cumprod[-1] < 1)
 
 
 @dataclass(frozen=True)
@@ -205,6 +225,8 @@ class LoadSettings:
     """Precision of the denoiser."""
     prompt: str
     negative_prompt: str
+    decoder: str | None = None
+    """What decodes the latents; None for the model's own. See `decoders`."""
 
 
 def place(module: Any, device: torch.device) -> Any:

@@ -19,21 +19,22 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging
 
+from vidx4.diffusion.models.folder import read_json
 from vidx4.diffusion.models.weight_files import weight_files
 from vidx4.errors import ModelError
 
 PARTS_WITH_WEIGHTS = ("unet", "vae", "text_encoder")
 """Folders of a model that hold weights."""
+CONTROLNET = "controlnet"
+"""Folder with more weights, of models that have it."""
+STREAM_PIPELINE = "StreamDiffVSRPipeline"
+"""Name of the class of models that have a ControlNet, add no noise to frames, and take no prompt."""
 VOCABULARIES = ("vocab.json", "tokenizer.json")
 """Files of a tokenizer, one of which suffices."""
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Environment variables that forbid downloads."""
-REQUIRED = (
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "low_res_scheduler/scheduler_config.json",
-    *(f"{part}/config.json" for part in PARTS_WITH_WEIGHTS),
-)
+INDEX = "model_index.json"
+LOW_RES_SCHEDULER = "low_res_scheduler/scheduler_config.json"
 
 
 WAY_OUT = "Give a folder with --model, or use --model compact, which needs no download."
@@ -85,13 +86,32 @@ def cached(repository: str, revision: str | None, *, half: bool = True) -> Path 
     try:
         # Of all files, the library would miss those that are not needed, and so were not downloaded.
         folder = Path(
-            snapshot_download(
-                repository, revision=revision, local_files_only=True, allow_patterns=[REQUIRED[0]]
-            )
+            snapshot_download(repository, revision=revision, local_files_only=True, allow_patterns=[INDEX])
         )
     except (OSError, HFValidationError):
         return None
     return folder if is_complete(folder, half=half) else None
+
+
+def cached_part(repository: str, revision: str | None, part: str) -> Path | None:
+    """Return the folder of a repository in the local cache if a part of the model is there, else None.
+
+    Args:
+        repository: the repository's id, `owner/name`.
+        revision: a commit; None for the newest.
+        part: the name of the part's folder.
+    """
+    if not _has_home():
+        return None
+    pattern = f"{part}/config.json"
+    try:
+        folder = Path(
+            snapshot_download(repository, revision=revision, local_files_only=True, allow_patterns=[pattern])
+        )
+        weight_files(folder, part, half=True)
+    except (OSError, HFValidationError, ModelError):
+        return None
+    return folder if (folder / pattern).is_file() else None
 
 
 def _has_home() -> bool:
@@ -106,17 +126,31 @@ def is_complete(folder: Path, *, half: bool = True) -> bool:
         folder: the model's folder.
         half: whether float16 weights are preferred.
     """
+    is_stream = _class_name(folder) == STREAM_PIPELINE
+    parts = (*PARTS_WITH_WEIGHTS, CONTROLNET) if is_stream else PARTS_WITH_WEIGHTS
     try:
-        for part in PARTS_WITH_WEIGHTS:
+        for part in parts:
             weight_files(folder, part, half=half)
     except ModelError:
         return False
-    return all((folder / name).is_file() for name in REQUIRED) and _has_tokenizer(folder / "tokenizer")
+    names = [INDEX, "scheduler/scheduler_config.json", *(f"{part}/config.json" for part in parts)]
+    if not is_stream:
+        names.append(LOW_RES_SCHEDULER)
+    is_there = all((folder / name).is_file() for name in names)
+    return is_there and _has_tokenizer(folder / "tokenizer", needs_merges=not is_stream)
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def _class_name(folder: Path) -> object:
+    """Return the class that a folder's description names; None if it can't be read."""
+    with suppress(ModelError):
+        return read_json(folder, INDEX).get("_class_name")
+    return None
+
+
+def _has_tokenizer(folder: Path, *, needs_merges: bool) -> bool:
     whole, vocabulary = (folder / name for name in reversed(VOCABULARIES))
-    has_words = whole.is_file() or (vocabulary.is_file() and (folder / "merges.txt").is_file())
+    has_merges = not needs_merges or (folder / "merges.txt").is_file()
+    has_words = whole.is_file() or (vocabulary.is_file() and has_merges)
     return has_words and ((folder / "special_tokens_map.json").is_file() or _says_padding(folder))
 
 
@@ -147,7 +181,8 @@ def needed(files: Sequence[str], half: bool) -> list[str]:
         FileNotFoundError: a part has no safetensors.
     """
     chosen = [f for f in files if PurePosixPath(f).suffix in (".json", ".txt")]
-    for part in PARTS_WITH_WEIGHTS:
+    has_control = f"{CONTROLNET}/config.json" in files
+    for part in (*PARTS_WITH_WEIGHTS, CONTROLNET) if has_control else PARTS_WITH_WEIGHTS:
         weights = [f for f in files if f.startswith(f"{part}/") and f.endswith(".safetensors")]
         halves = [f for f in weights if ".fp16." in f]
         full = [f for f in weights if ".fp16." not in f]

@@ -10,6 +10,10 @@ SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
 SD_X4_REVISION = "572c99286543a273bfd17fac263db5a77be12c4c"
 """Commit of the repository, so that its files never change under a job."""
 
+STREAM_REPOSITORY = "Jamichsu/Stream-DiffVSR"
+STREAM_REVISION: str | None = None
+"""The newest commit: no full name of one is known yet that could be written here."""
+
 
 @dataclass(frozen=True)
 class KnownModel:
@@ -35,6 +39,13 @@ def known_models() -> list[KnownModel]:
             f"Stable Diffusion x4 Upscaler ({SD_X4_REPOSITORY}); for CUDA GPUs",
             cached(SD_X4_REPOSITORY, SD_X4_REVISION),
             "It is downloaded on first use (1.7 GB in float16, 3.5 GB in float32).",
+        ),
+        _known(
+            "stream-diffvsr",
+            f"Stream-DiffVSR ({STREAM_REPOSITORY}), four steps; for CUDA GPUs; its weights name no licence, "
+            "but derive from sd-x4 (CreativeML Open RAIL++-M)",
+            cached(STREAM_REPOSITORY, STREAM_REVISION),
+            "It is downloaded on first use (4.1 GB in float32).",
         ),
     ]
 

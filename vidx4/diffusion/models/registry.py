@@ -12,10 +12,16 @@ import transformers
 from vidx4.diffusion.models.compact import COMPACT, load_compact
 from vidx4.diffusion.models.components import Components, Family, LoadSettings
 from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.hub import fetch
-from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, SD_X4_REVISION
+from vidx4.diffusion.models.hub import INDEX, STREAM_PIPELINE, cached, fetch
+from vidx4.diffusion.models.known import (
+    COMPACT_FOLDER,
+    SD_X4_REPOSITORY,
+    SD_X4_REVISION,
+    STREAM_REPOSITORY,
+    STREAM_REVISION,
+)
 from vidx4.diffusion.models.rules import shown
-from vidx4.errors import ModelError
+from vidx4.errors import ModelError, OptionError
 
 # Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.
 for _library in (diffusers, transformers):
@@ -28,6 +34,11 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w.-]*(?:/\w[\w.-]*)*)?", re.AS
 
 AUTO = "auto"
 """The name that leaves the choice of a model to the program."""
+_REPOSITORIES: dict[str, tuple[str, str | None]] = {
+    "sd-x4": (SD_X4_REPOSITORY, SD_X4_REVISION),
+    "stream-diffvsr": (STREAM_REPOSITORY, STREAM_REVISION),
+}
+"""Repositories of the hub, and their commits, by the names of models."""
 
 
 def choose_model(name: str, device: torch.device) -> tuple[str, str]:
@@ -45,7 +56,8 @@ def choose_model(name: str, device: torch.device) -> tuple[str, str]:
 def family_of(name: str) -> Family:
     """Return what is known of a model before it is loaded.
 
-    A repository of the hub is taken for an upscaler of the size of `sd-x4`, as most are.
+    A repository of the hub that is not on this machine is taken for an upscaler of the size of `sd-x4`, as
+    most are.
 
     Args:
         name: the name of a model, other than `auto`; see `load`.
@@ -54,12 +66,30 @@ def family_of(name: str) -> Family:
         ModelError: it is that of a folder whose description can't be read.
     """
     folder = COMPACT_FOLDER if name == "compact" else local_folder(name)
-    if folder is not None and read_json(folder, "model_index.json").get("_class_name") == "CompactUpscaler":
+    repository = _repository(name)
+    if folder is None and name not in _REPOSITORIES and repository is not None:
+        folder = cached(*repository)
+    family = None if folder is None else read_json(folder, INDEX).get("_class_name")
+    if family == "CompactUpscaler":
         return COMPACT
     # Importing these libraries takes most of a second, which a run of compact is spared.
+    if family == STREAM_PIPELINE or (repository is not None and repository[0] == STREAM_REPOSITORY):
+        from vidx4.diffusion.models.stream_diffvsr import STREAM
+
+        return STREAM
     from vidx4.diffusion.models.sd_x4 import SD_X4
 
     return SD_X4
+
+
+def _repository(name: str) -> tuple[str, str | None] | None:
+    """Return the repository of the hub that a name stands for, and its commit; None if it is none."""
+    if name in _REPOSITORIES:
+        return _REPOSITORIES[name]
+    if not is_hub_id(name):
+        return None
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
 
 
 def load(
@@ -69,22 +99,24 @@ def load(
     prompt: str = "",
     negative_prompt: str = "",
     folder: Path | None = None,
+    decoder: str | None = None,
 ) -> Components:
     """Load a model.
 
     Args:
-        name: `compact`, `sd-x4`, a hub repository, `owner/name` or `owner/name@revision`, or a folder in
-            diffusers format.
+        name: `compact`, `sd-x4`, `stream-diffvsr`, a hub repository, `owner/name` or `owner/name@revision`,
+            or a folder in diffusers format.
         device: the device to run it on.
         dtype: the precision of the denoiser; the autoencoder of `sd-x4` runs in float16 if the denoiser does
             on a CUDA GPU, and otherwise in float32.
         prompt: what the picture shows; encoded now, after which the text encoder is freed.
         negative_prompt: what guidance leads away from.
         folder: the folder of the model's files; None to find them by its name.
+        decoder: what decodes the latents of `sd-x4`: `tiny`, or a folder; None for the model's own decoder.
 
     Raises:
         ModelError: the model is not available, is incomplete, or has another architecture.
-        OptionError: a prompt is given for a model that takes none.
+        OptionError: a prompt or a decoder is given for a model that takes none.
     """
     folder = folder or find(name, dtype)
     index = read_json(folder, "model_index.json")
@@ -94,7 +126,10 @@ def load(
             f"{folder / 'model_index.json'} can't be used: its _class_name is {shown(family)}, but it must "
             f"be {' or '.join(_FAMILIES)}."
         )
-    return _FAMILIES[family](name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
+    if decoder is not None and family != "StableDiffusionUpscalePipeline":
+        raise OptionError(f"The model {name} has only its own decoder: --decoder is for sd-x4.")
+    settings = LoadSettings(device, dtype, prompt, negative_prompt, decoder)
+    return _FAMILIES[family](name, folder, index, settings)
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
@@ -109,17 +144,13 @@ def find(name: str, dtype: torch.dtype) -> Path:
     """
     if name == "compact":
         return COMPACT_FOLDER
-    half = dtype != torch.float32
-    if name == "sd-x4":
-        return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half)
     if folder := local_folder(name):
         return folder
-    if is_hub_id(name):
-        repository, _, revision = name.partition("@")
-        return fetch(repository, revision or None, half)
+    if repository := _repository(name):
+        return fetch(*repository, dtype != torch.float32)
     raise ModelError(
-        f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name or "
-        "owner/name@revision), or a folder (./name)."
+        f"There is no model {name!r}: use auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name "
+        "or owner/name@revision), or a folder (./name)."
     )
 
 
@@ -132,7 +163,7 @@ def local_folder(name: str) -> Path | None:
     """
     try:
         folder = Path(name).expanduser()
-        exists = name not in ("", "auto", "compact", "sd-x4") and folder.is_dir()
+        exists = name not in ("", AUTO, "compact", *_REPOSITORIES) and folder.is_dir()
     except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user, or a zero byte
         return None
     if exists and is_hub_id(name):
@@ -157,7 +188,14 @@ def _load_stable_diffusion(
     return load_stable_diffusion(name, folder, index, settings)
 
 
+def _load_stream(name: str, folder: Path, index: dict[str, Any], settings: LoadSettings) -> Components:
+    from vidx4.diffusion.models.stream_diffvsr import load_stream
+
+    return load_stream(name, folder, index, settings)
+
+
 _FAMILIES: dict[str, Callable[[str, Path, dict[str, Any], LoadSettings], Components]] = {
     "CompactUpscaler": load_compact,
     "StableDiffusionUpscalePipeline": _load_stable_diffusion,
+    STREAM_PIPELINE: _load_stream,
 }

@@ -50,11 +50,13 @@ def one_of(*values: str | bool | None) -> Rule:
     )
 
 
-def many(rule: Rule, most: int) -> Rule:
+def many(rule: Rule, most: int, least: int = 1) -> Rule:
     """Return the rule for lists of values for which a rule holds."""
     return Rule(
-        lambda value: isinstance(value, list) and 0 < len(value) <= most and all(map(rule.allows, value)),
-        f"a list of at most {most}, each {rule.text}",
+        lambda value: (
+            isinstance(value, list) and least <= len(value) <= most and all(map(rule.allows, value))
+        ),
+        f"a list of {'' if least == most else 'at most '}{most}, each {rule.text}",
     )
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.autoencoder import TiledAutoencoder, TrainedAutoencoder
 from vidx4.diffusion.models.components import (
     Components,
     Family,
@@ -18,12 +17,12 @@ from vidx4.diffusion.models.components import (
     place,
 )
 from vidx4.diffusion.models.decoder_operations import decode_operations
+from vidx4.diffusion.models.decoders import load_decoder, operations_with
 from vidx4.diffusion.models.fp16 import shrink_stream
 from vidx4.diffusion.models.loading import load_network, load_scheduler
 from vidx4.diffusion.models.operations import Operations
+from vidx4.diffusion.models.prompts import encode_prompts
 from vidx4.diffusion.models.rules import chosen, whole
-from vidx4.diffusion.models.text_encoder import load_text_encoder
-from vidx4.diffusion.models.tokenizer import load_tokenizer
 from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.options import Speed
 from vidx4.errors import ModelError
@@ -69,17 +68,14 @@ def load_stable_diffusion(
     unet = load_network(UNet2DConditionModel, folder, "unet", settings.dtype, half=half)
     vae = load_network(AutoencoderKL, folder, "vae", torch.float32, half=half)
     vae.register_to_config(scaling_factor=UPSCALE_SCALING_FACTOR)
-    if settings.dtype == torch.float16 and settings.device.type == "cuda":
-        shrink_stream(vae.decoder)
-        vae = vae.half()
     _check_channels(folder, unet, vae)
-    prompt_embeds = _encode_prompts(folder, settings, unet.config.cross_attention_dim, half=half)
+    prompt_embeds = encode_prompts(folder, settings, unet.config.cross_attention_dim, half=half)
     low_res_scheduler = load_scheduler(folder, "low_res_scheduler")
     components = Components(
         name=name,
         unet=place(unet, settings.device),
         denoiser=StagedUNet(unet, prompt_embeds),
-        autoencoder=TiledAutoencoder(place(vae, settings.device)),
+        autoencoder=_autoencoder(vae, settings),
         scheduler=load_scheduler(folder, "scheduler"),
         low_res_scheduler=low_res_scheduler,
         prompt_embeds=prompt_embeds,
@@ -91,7 +87,7 @@ def load_stable_diffusion(
         device=settings.device,
         has_texture=False,
         has_deep_features=True,
-        operations=SD_X4.operations,
+        operations=operations_with(SD_X4.operations, settings.decoder),
         gains_by_compiling=True,
         batch_pixels=4 * 128 * 128,
         values_per_pixel=VALUES_PER_PIXEL,
@@ -104,6 +100,16 @@ def load_stable_diffusion(
     return components
 
 
+def _autoencoder(vae: Any, settings: LoadSettings) -> TrainedAutoencoder:
+    """Return what decodes latents: the model's own autoencoder, or the one that is asked for instead."""
+    if settings.decoder is not None:
+        return load_decoder(settings.decoder, settings, vae.config.latent_channels)
+    if settings.dtype == torch.float16 and settings.device.type == "cuda":
+        shrink_stream(vae.decoder)
+        vae = vae.half()
+    return TiledAutoencoder(place(vae, settings.device))
+
+
 def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: Any) -> int:
     """Return the highest noise level, which both the UNet and the scheduler have to know."""
     known = min(unet.config.num_class_embeds, scheduler.config.num_train_timesteps)
@@ -113,54 +119,20 @@ def _max_noise_level(folder: Path, index: dict[str, Any], unet: Any, scheduler: 
     )
 
 
-def _encode_prompts(folder: Path, settings: LoadSettings, width: int, *, half: bool) -> PromptEmbeds:
-    """Encode the prompts; in float32 if numbers of the text encoder overflow in a lower precision."""
-    tokenizer = load_tokenizer(folder)
-
-    def encode_all(dtype: torch.dtype) -> PromptEmbeds:
-        encoder = load_text_encoder(folder, dtype, half=half)
-        _check_text(folder, tokenizer, encoder.config, width)
-        encoder = encoder.requires_grad_(False).eval().to(settings.device)
-        texts = settings.prompt, settings.negative_prompt
-        # One prompt at a time, as in diffusers: a batch of two changes the last bits.
-        embeds = {text: _encode(text, tokenizer, encoder).to(settings.dtype) for text in set(texts)}
-        return PromptEmbeds(*(embeds[text] for text in texts))
-
-    embeds = encode_all(settings.dtype)
-    if not embeds.are_finite:
-        embeds = encode_all(torch.float32)
-    if not embeds.are_finite:
-        raise ModelError(f"{folder / 'text_encoder'} can't be used: it gives no finite numbers.")
-    return embeds
-
-
-@torch.inference_mode()
-def _encode(text: str, tokenizer: Any, encoder: Any) -> torch.Tensor:
-    """Return the embedding of a prompt, (1, tokens, width)."""
-    ids = tokenizer(
-        text,
-        padding="max_length",
-        max_length=encoder.config.max_position_embeddings,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    embeds: torch.Tensor = encoder(ids.to(encoder.device))[0]
-    return embeds
-
-
-def _check_text(folder: Path, tokenizer: Any, encoder: Any, width: int) -> None:
-    """Check that a text encoder knows all tokens, and that the UNet knows what it gives."""
-    if max(tokenizer.get_vocab().values()) >= encoder.vocab_size:
-        raise ModelError(f"{folder} can't be used: its tokenizer has tokens that its text encoder lacks.")
-    if encoder.hidden_size != width:
+def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
+    check_unet(folder, unet, vae.config.latent_channels)
+    if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
         raise ModelError(
-            f"{folder} can't be used: its text encoder gives {encoder.hidden_size} channels, but its UNet "
-            f"takes {width}."
+            f"{folder} is not an x4 upscaler: its UNet takes no noise level, or its autoencoder is not f=4."
         )
 
 
-def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
-    latent_channels = vae.config.latent_channels
+def check_unet(folder: Path, unet: Any, latent_channels: int) -> None:
+    """Check that a UNet is that of an x4 upscaler.
+
+    Raises:
+        ModelError: it takes or gives other channels.
+    """
     if unet.config.in_channels != latent_channels + 3:
         raise ModelError(
             f"{folder} is not an x4 upscaler: its UNet takes {unet.config.in_channels} channels, "
@@ -170,10 +142,6 @@ def _check_channels(folder: Path, unet: Any, vae: Any) -> None:
         raise ModelError(
             f"{folder} is not an x4 upscaler: its UNet gives {unet.config.out_channels} channels, not "
             f"{latent_channels} of latents."
-        )
-    if unet.config.num_class_embeds is None or len(vae.config.block_out_channels) != 3:
-        raise ModelError(
-            f"{folder} is not an x4 upscaler: its UNet takes no noise level, or its autoencoder is not f=4."
         )
 
 

@@ -23,15 +23,19 @@ _PROPERTIES = ("lstrip", "rstrip", "normalized", "single_word")
 Merges = list[tuple[str, str]]
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a model that takes prompts.
+def load_tokenizer(folder: Path, *, needs_merges: bool = True) -> Any:
+    """Load the tokenizer of a model that has a text encoder.
+
+    Args:
+        folder: the model's folder.
+        needs_merges: whether words will be encoded; an empty prompt has none to take apart.
 
     Raises:
         ModelError: the tokenizer is missing or damaged, or pads prompts with another token than the text
             encoder was trained with.
     """
     path = folder / _FOLDER
-    vocabulary, merges = _vocabulary(folder)
+    vocabulary, merges = _vocabulary(folder, needs_merges)
     tokens = _special_tokens(folder)
     try:
         tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, **tokens)
@@ -47,7 +51,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _vocabulary(folder: Path) -> tuple[dict[str, int], Merges]:
+def _vocabulary(folder: Path, needs_merges: bool) -> tuple[dict[str, int], Merges]:
     """Return the tokens with their numbers, and the pairs of tokens that become one, best first."""
     if is_regular(folder / _FOLDER / "tokenizer.json"):
         name = f"{_FOLDER}/tokenizer.json"
@@ -57,7 +61,9 @@ def _vocabulary(folder: Path) -> tuple[dict[str, int], Merges]:
     elif is_regular(folder / _FOLDER / "vocab.json"):
         name = f"{_FOLDER}/vocab.json"
         vocabulary = read_json(folder, name, MAX_VOCABULARY_SIZE)
-        text = read_text(folder, f"{_FOLDER}/merges.txt", MAX_VOCABULARY_SIZE)
+        text = ""
+        if needs_merges or is_regular(folder / _FOLDER / "merges.txt"):
+            text = read_text(folder, f"{_FOLDER}/merges.txt", MAX_VOCABULARY_SIZE)
         lines = [
             line.removesuffix("\r") for line in text.split("\n") if line and not line.startswith("#version")
         ]

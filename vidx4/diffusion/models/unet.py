@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidx4.diffusion.denoise import Prediction, PromptEmbeds
 from vidx4.diffusion.models.compiled import CompiledVariants
@@ -80,6 +80,14 @@ def _per_frame(field: Tensor, num_rows: int) -> Tensor:
     return field[:, None].expand(-1, num_rows // len(field), -1, -1, -1).flatten(0, 1)
 
 
+def attend_to(network: nn.Module, prompt_embeds: PromptEmbeds) -> None:
+    """Let a network attend to prompts that never change; its attention processors are replaced."""
+    with torch.inference_mode():
+        for module in network.modules():
+            if isinstance(module, Attention) and module.is_cross_attention:
+                module.set_processor(PromptAttention(module, prompt_embeds.both))
+
+
 class StagedUNet:
     """A UNet with the results of `UNet2DConditionModel.forward` that computes constants only once.
 
@@ -97,10 +105,7 @@ class StagedUNet:
         self._batch_size: int | None = None
         """Frames that the compiled network is evaluated on at once; None if it is not compiled."""
         self._compiled = CompiledVariants(self._evaluate)
-        with torch.inference_mode():
-            for module in unet.modules():
-                if isinstance(module, Attention) and module.is_cross_attention:
-                    module.set_processor(PromptAttention(module, prompt_embeds.both))
+        attend_to(unet, prompt_embeds)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -144,39 +149,64 @@ class StagedUNet:
             unet = self._unet
             time = unet.time_embedding(unet.get_time_embed(sample=sample[:1], timestep=t))
             label = torch.tensor([noise_level], device=sample.device)
-            self._embeddings[key] = time + unet.get_class_embed(sample=sample, class_labels=label)
+            level = unet.get_class_embed(sample=sample, class_labels=label)
+            self._embeddings[key] = time if level is None else time + level
         return self._embeddings[key]
 
     def _evaluate(
         self, sample: Tensor, embedding: Tensor, prompts: Tensor | None, features: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        return self._walk(sample, embedding, prompts, features)
+
+    def _walk(
+        self,
+        sample: Tensor,
+        embedding: Tensor,
+        prompts: Tensor | None,
+        features: Tensor | None,
+        residuals: Sequence[Tensor] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Evaluate the network; `residuals` are added to its skips, in their order, and to its middle."""
         unet = self._unet
         hidden = unet.conv_in(sample)
-        halved, skips = _down(unet.down_blocks[0], hidden, embedding, prompts)
+        _, skips = down(unet.down_blocks[0], hidden, embedding, prompts)
         # The last skip is the halved picture itself, which the deep blocks need.
-        outer = (hidden, *skips[:-1])
+        outer = _added([hidden, *skips[:-1]], residuals)
         if features is None:
-            features = self._deep(halved, outer, embedding, prompts)
+            features = self._deep(skips[-1], outer, embedding, prompts, residuals[len(outer) :])
         hidden = _up(unet.up_blocks[-1], features, outer, embedding, prompts, None)
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden))), features
 
     def _deep(
-        self, hidden: Tensor, outer: Sequence[Tensor], embedding: Tensor, prompts: Tensor | None
+        self,
+        hidden: Tensor,
+        outer: Sequence[Tensor],
+        embedding: Tensor,
+        prompts: Tensor | None,
+        residuals: Sequence[Tensor],
     ) -> Tensor:
         """Return the features of all blocks but the outermost, at full size; `hidden` is at half size."""
         unet = self._unet
-        skips = [*outer, hidden]
+        inner = [hidden]
         for block in unet.down_blocks[1:]:
-            hidden, more = _down(block, hidden, embedding, prompts)
-            skips += more
+            hidden, more = down(block, hidden, embedding, prompts)
+            inner += more
         hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=prompts)
+        skips = [*outer, *_added(inner, residuals)]
+        if residuals:
+            hidden = hidden + residuals[-1]
         for block in unet.up_blocks[:-1]:
             own = tuple(skips.pop() for _ in block.resnets)[::-1]
             hidden = _up(block, hidden, own, embedding, prompts, skips[-1].shape[2:])
         return hidden
 
 
-def _down(
+def _added(fields: Sequence[Tensor], residuals: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return fields with the first of some residuals added, one to each; as they are if there are none."""
+    return tuple(map(torch.add, fields, residuals)) if residuals else tuple(fields)
+
+
+def down(
     block: Any, hidden: Tensor, embedding: Tensor, prompts: Tensor | None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the output of a down block, and the skips for the up blocks."""
