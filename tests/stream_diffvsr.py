@@ -57,9 +57,11 @@ def make_controlnet(
 
 def make_autoencoder(width: int = TINY_WIDTH) -> TemporalAutoencoderTiny:
     """Make the tiny autoencoder."""
-    return TemporalAutoencoderTiny(
-        encoder_block_out_channels=(width,) * 3, decoder_block_out_channels=(width,) * 3
+    widths = (width,) * 3
+    made: TemporalAutoencoderTiny = TemporalAutoencoderTiny(
+        encoder_block_out_channels=widths, decoder_block_out_channels=widths
     )
+    return made
 
 
 def make_scheduler() -> DDIMScheduler:

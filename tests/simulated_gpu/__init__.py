@@ -24,6 +24,6 @@ Not simulated: the workspaces of cuBLAS and cuDNN, the CUDA context, fragmentati
 
 from tests.simulated_gpu.gpu import SimulatedGPU
 from tests.simulated_gpu.meters import STAGES, Memory
-from tests.simulated_gpu.models import save_real_model
+from tests.simulated_gpu.models import save_real_model, save_real_stream_model
 
-__all__ = ["STAGES", "Memory", "SimulatedGPU", "save_real_model"]
+__all__ = ["STAGES", "Memory", "SimulatedGPU", "save_real_model", "save_real_stream_model"]

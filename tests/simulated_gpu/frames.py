@@ -150,6 +150,6 @@ class Cards:
 
 def num_bytes(components: Components) -> int:
     """Return the bytes of all of a model's weights."""
-    autoencoder = components.tiled_autoencoder
+    autoencoder = components.trained_autoencoder
     networks = [components.unet, *([] if autoencoder is None else [autoencoder.vae])]
     return sum(each.numel() * each.element_size() for network in networks for each in network.parameters())

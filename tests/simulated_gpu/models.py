@@ -1,4 +1,4 @@
-"""sd-x4 at its real size, without weights."""
+"""Models at their real size, without weights."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,8 +10,9 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests import sd_x4
+from tests import sd_x4, stream_diffvsr
 from vidx4.diffusion.models import loading, weights
+from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 
 VAE_WIDTHS = (128, 256, 512)
 TEXT_WIDTH = 1024
@@ -28,6 +29,21 @@ def save_real_model(folder: Path) -> Path:
     with torch.device("meta"):
         unet, vae = sd_x4.make_unet(sd_x4.REAL_WIDTHS, TEXT_WIDTH), sd_x4.make_vae(VAE_WIDTHS)
     for part, network in (("unet", unet), ("vae", vae)):
+        for path in (folder / part).glob("*.safetensors"):
+            path.unlink()
+        (folder / part / "config.json").write_text(json.dumps(dict(network.config)))
+    return folder
+
+
+def save_real_stream_model(folder: Path) -> Path:
+    """Write a model folder like that of `save_real_model`, whose networks are those of Stream-DiffVSR."""
+    stream_diffvsr.save_model(folder)
+    sd_x4.make_text_encoder(TEXT_WIDTH).save_pretrained(folder / "text_encoder")
+    with torch.device("meta"):
+        unet = stream_diffvsr.make_unet(sd_x4.REAL_WIDTHS, TEXT_WIDTH)
+        controlnet = stream_diffvsr.make_controlnet(unet, stream_diffvsr.REAL_CONTROL)
+        networks = {"unet": unet, "controlnet": controlnet, "vae": TemporalAutoencoderTiny()}
+    for part, network in networks.items():
         for path in (folder / part).glob("*.safetensors"):
             path.unlink()
         (folder / part / "config.json").write_text(json.dumps(dict(network.config)))

@@ -9,6 +9,7 @@ from unittest.mock import patch
 from vidx4.diffusion import render, sampler
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
 from vidx4.diffusion.models.compact_denoiser import ResidualAutoencoder
+from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -16,6 +17,7 @@ _FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
     (sampler, "denoise", "denoise"),
     (TiledAutoencoder, "decode", "decode"),
     (ResidualAutoencoder, "decode", "decode"),
+    (TinyAutoencoder, "decode", "decode"),
     (render, "finish", "finish"),
 )
 """Functions by where they are looked up and by name, and the stage that each of them is."""

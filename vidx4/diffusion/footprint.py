@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from vidx4.diffusion.memory import (
     DECODE_TILES,
     FINISHING_BYTES_PER_PIXEL,
@@ -161,7 +163,12 @@ def footprint_of(components: Components, settings: Settings) -> Footprint:
 
 def _remembered_bytes(components: Components, settings: Settings) -> int:
     latents = NUM_TIED * len(settings.ties) * 4 * components.autoencoder.latent_channels
-    itemsize = components.unet.dtype.itemsize
     if settings.recall is not None:
-        return latents + RECALLED_PICTURES * 3 * SCALE**2 * itemsize
-    return latents + (HIDDEN_CHANNELS * itemsize if settings.remembers else 0)
+        return latents + recalled_bytes(components.unet.dtype)
+    hidden = HIDDEN_CHANNELS * components.unet.dtype.itemsize if settings.remembers else 0
+    return latents + hidden
+
+
+def recalled_bytes(dtype: torch.dtype) -> int:
+    """Return the bytes of raw results for a low-resolution pixel, in the model's type."""
+    return RECALLED_PICTURES * 3 * SCALE**2 * dtype.itemsize

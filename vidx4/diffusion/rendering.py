@@ -24,6 +24,12 @@ WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller 
 """What a user can do about too little memory."""
 
 
+def warn_of_tiles(components: Components, fit: Fit) -> None:
+    """Say what tiles change, if frames are cut into them and blending does not hide it."""
+    if fit.tile_size is not None and components.caution_about_tiles:
+        _logger.warning("%s", components.caution_about_tiles)
+
+
 class Rendering:
     """Renders frames of shots with a model.
 
@@ -143,6 +149,7 @@ class Rendering:
         self._empty_cache()
         _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
         if fit.tile_size != before.tile_size:
+            warn_of_tiles(self._components, fit)
             self._renderer = make_renderer(self._components, replace(self._settings, tile_size=fit.tile_size))
         self.fit = fit
 

@@ -28,7 +28,7 @@ from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering
+from vidx4.diffusion.rendering import WAY_OUT, Rendering, warn_of_tiles
 from vidx4.diffusion.settings import Settings
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
@@ -213,6 +213,7 @@ class Upscaler:
             _logger.warning(text, size, format_disk(needed), format_disk(now), self.components.device)
         if change := fit.difference(replace(preferred, batch_size=fit.batch_size)):
             _logger.warning("To fit into %s, %s is enlarged %s.", memory, size, change)
+        warn_of_tiles(self.components, fit)
 
     @property
     def footprint(self) -> Footprint:

@@ -20,7 +20,8 @@ from vidx4.diffusion.models.loading import load_network, load_scheduler
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.prompts import encode_prompts
 from vidx4.diffusion.models.sd_x4 import check_unet
-from vidx4.diffusion.models.tiny_autoencoder import decode_seeing_operations
+from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder, decode_seeing_operations
+from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.options import Recall, Speed
 from vidx4.errors import ModelError, OptionError
 
@@ -28,7 +29,7 @@ UNET_PARAMETERS, CONTROLNET_PARAMETERS, AUTOENCODER_PARAMETERS = 472_374_020, 20
 """Numbers of weights of the published model."""
 NUM_STEPS = 4
 """Steps that the model was distilled to."""
-VALUES_PER_PIXEL, HOST_VALUES_PER_PIXEL = 5000, 9500
+VALUES_PER_PIXEL, HOST_VALUES_PER_PIXEL = 4500, 8600
 """Numbers that the networks hold at their peak for a low-resolution pixel: counted, and those of `sd-x4` on a
 CPU with as many more as were counted."""
 CAUTION_ABOUT_TILES = (
@@ -44,6 +45,8 @@ _SAME = (
     "cross_attention_dim",
 )
 """Settings in which a ControlNet has to be like its UNet."""
+_LOOK = 4.77e6
+"""Operations for each low-resolution pixel of what the ControlNet does once for a frame; counted."""
 
 _DEFAULTS = ModelDefaults(
     num_inference_steps=NUM_STEPS,
@@ -58,8 +61,13 @@ _DEFAULTS = ModelDefaults(
 STREAM_DEFAULTS = dict.fromkeys((Speed.QUALITY, Speed.BALANCED, Speed.FAST), _DEFAULTS)
 STREAM = Family(
     STREAM_DEFAULTS,
-    # Of an evaluation of both networks. The first frame of a shot takes less.
-    Operations(per_pixel=0.0, per_pair=0.0, decode=decode_seeing_operations),
+    # Of an evaluation of both networks; counted. The first frame of a shot takes less.
+    Operations(
+        per_pixel=90.63e6,
+        per_pair=9.0,
+        decode=lambda width, height: decode_seeing_operations(width, height) + _LOOK * width * height,
+    ),
+    has_memory=True,
 )
 
 
@@ -67,15 +75,11 @@ def load_stream(name: str, folder: Path, index: dict[str, Any], settings: LoadSe
     """Load the upscaler from a folder in the published layout; see `registry.load`."""
     if settings.prompt or settings.negative_prompt:
         raise OptionError(f"The model {name} takes no prompt; --model sd-x4 does.")
-    half = settings.dtype != torch.float32
-    unet = load_network(UNet2DConditionModel, folder, "unet", settings.dtype, half=half)
-    controlnet = load_network(ControlNetModel, folder, "controlnet", settings.dtype, half=half)
     autoencoder = load_tiny(folder, settings)
-    check_unet(folder, unet, autoencoder.latent_channels)
-    _check_control(folder, unet, controlnet)
+    networks = _networks(folder, settings, autoencoder.latent_channels)
     # The prompt is always empty, so its embedding is a constant, and the encoder is not needed afterwards.
-    prompt_embeds = encode_prompts(folder, settings, unet.config.cross_attention_dim, half=half)
-    networks = place(ControlledNetworks(unet, controlnet), settings.device)
+    unet, half = networks.unet.config, settings.dtype != torch.float32
+    prompt_embeds = encode_prompts(folder, settings, unet.cross_attention_dim, half=half)
     components = Components(
         name=name,
         unet=networks,
@@ -85,7 +89,7 @@ def load_stream(name: str, folder: Path, index: dict[str, Any], settings: LoadSe
         low_res_scheduler=None,
         prompt_embeds=prompt_embeds,
         max_noise_level=0,
-        size_multiple=2 ** (len(unet.config.block_out_channels) - 1),
+        size_multiple=2 ** (len(unet.block_out_channels) - 1),
         reach=None,
         memory=None,
         first_step_is_blind=False,
@@ -107,6 +111,27 @@ def load_stream(name: str, folder: Path, index: dict[str, Any], settings: LoadSe
     if name == "stream-diffvsr":
         _check_is_published(components)
     return components
+
+
+def _networks(folder: Path, settings: LoadSettings, latent_channels: int) -> ControlledNetworks:
+    half = settings.dtype != torch.float32
+    unet = load_network(UNet2DConditionModel, folder, "unet", settings.dtype, half=half)
+    controlnet = load_network(ControlNetModel, folder, "controlnet", settings.dtype, half=half)
+    check_unet(folder, unet, latent_channels)
+    _check_control(folder, unet, controlnet)
+    networks: ControlledNetworks = place(ControlledNetworks(unet, controlnet), settings.device)
+    return networks
+
+
+def meta_autoencoder(dtype: torch.dtype) -> TinyAutoencoder:
+    """Return the autoencoder of the published model without its weights.
+
+    Args:
+        dtype: precision of the denoiser, on a GPU.
+    """
+    with torch.device("meta"):
+        vae = TemporalAutoencoderTiny()
+    return TinyAutoencoder(vae.to(torch.float16 if dtype == torch.float16 else torch.float32))
 
 
 def _check_control(folder: Path, unet: Any, controlnet: Any) -> None:

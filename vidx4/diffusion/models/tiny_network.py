@@ -90,25 +90,25 @@ class TemporalAutoencoderTiny(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 features.append(hidden)
         return features[::-1]
 
-    def decode(self, latents: Tensor, features: Sequence[Tensor] | None = None) -> Tensor:
+    def decode(self, latents: Tensor, features: list[Tensor] | None = None) -> Tensor:
         """Return the pictures that latents stand for.
 
         Args:
             latents: latents as the denoiser gives them, (N, latent_channels, H, W).
-            features: the features of a picture like the one before; None to decode without.
+            features: the features of a picture of the frame before, which are removed as soon as they have
+                been used; None to decode without.
 
         Returns:
             Pictures, about [-1, 1], not clamped, (N, 3, 4H, 4W).
         """
         bound = self.config.latent_magnitude
         hidden = torch.tanh(latents / self.config.scaling_factor / bound) * bound
-        remaining = None if features is None else list(features)[::-1]
         for layer in self.decoder.layers:
             if isinstance(layer, TemporalBlock):
-                hidden = layer(hidden, None if remaining is None else remaining.pop())
+                hidden = layer(hidden, None if features is None else features.pop(0))
             else:
                 hidden = layer(hidden)
-        return 2 * hidden - 1
+        return cast(Tensor, 2 * hidden - 1)
 
 
 class _Layers(nn.Module):
@@ -126,7 +126,9 @@ class TemporalBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(_conv(width), nn.ReLU(), _conv(width), nn.ReLU(), _conv(width))
+        # In place: fields at full size are what decoding needs its memory for.
+        relus = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+        self.conv = nn.Sequential(_conv(width), relus[0], _conv(width), relus[1], _conv(width))
         self.alpha = nn.Parameter(torch.tensor(0.5))
         self.temporal_processor = nn.Sequential(
             nn.Conv1d(width, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, width, 3, padding=1)
@@ -141,8 +143,8 @@ class TemporalBlock(nn.Module):
         """
         own = self.conv(x)
         if before is not None:
-            own = own + _SHARE * self._mixed(own, before)
-        return F.relu(own + x)
+            own.add_(self._mixed(own, before), alpha=_SHARE)
+        return cast(Tensor, own.add_(x).relu_())
 
     def _mixed(self, own: Tensor, before: Tensor) -> Tensor:
         """Mix the features of two frames, as one sequence in which the rows of both follow each other.

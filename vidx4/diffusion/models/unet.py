@@ -166,14 +166,23 @@ class StagedUNet:
         features: Tensor | None,
         residuals: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Evaluate the network; `residuals` are added to its skips, in their order, and to its middle."""
+        """Evaluate the network.
+
+        Args:
+            sample: see `__call__`.
+            embedding: see `_embedding`.
+            prompts: see `__call__`.
+            features: see `__call__`.
+            residuals: what to add to the skips, in their order, and to the middle; they are overwritten.
+        """
         unet = self._unet
         hidden = unet.conv_in(sample)
-        _, skips = down(unet.down_blocks[0], hidden, embedding, prompts)
+        halved, skips = down(unet.down_blocks[0], hidden, embedding, prompts)
         # The last skip is the halved picture itself, which the deep blocks need.
         outer = _added([hidden, *skips[:-1]], residuals)
+        del hidden, skips  # their sums with the residuals are other tensors
         if features is None:
-            features = self._deep(skips[-1], outer, embedding, prompts, residuals[len(outer) :])
+            features = self._deep(halved, outer, embedding, prompts, residuals[len(outer) :])
         hidden = _up(unet.up_blocks[-1], features, outer, embedding, prompts, None)
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden))), features
 
@@ -193,6 +202,7 @@ class StagedUNet:
             inner += more
         hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=prompts)
         skips = [*outer, *_added(inner, residuals)]
+        del inner
         if residuals:
             hidden = hidden + residuals[-1]
         for block in unet.up_blocks[:-1]:
@@ -202,8 +212,11 @@ class StagedUNet:
 
 
 def _added(fields: Sequence[Tensor], residuals: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return fields with the first of some residuals added, one to each; as they are if there are none."""
-    return tuple(map(torch.add, fields, residuals)) if residuals else tuple(fields)
+    """Return the first of some residuals with fields added to them; the fields if there are no residuals."""
+    if not residuals:
+        return tuple(fields)
+    # In place, since both are large, and the fields may be needed as they are.
+    return tuple(residual.add_(field) for residual, field in zip(residuals, fields, strict=False))
 
 
 def down(

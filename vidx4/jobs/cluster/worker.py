@@ -134,7 +134,7 @@ class Worker:
         torch.set_num_threads(num_threads)
         set_num_threads(num_threads)
         self._store = store
-        self._loaded: dict[tuple[str, ...], Upscaler] = {}
+        self._loaded: dict[tuple[str | None, ...], Upscaler] = {}
         self._jobs: dict[str, _OpenJob] = {}
         self._advances: dict[tuple[str, int], Advance] = {}
         self._log = _LogBuffer()
