@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import sd_x4
+from tests import sd_x4, stream_diffvsr
 from tests.helpers import Load
 from tests.simulated_gpu import SimulatedGPU, save_real_model
 from tests.video_files import write_video
@@ -61,6 +61,12 @@ def make_video(tmp_path: Path) -> MakeVideo:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model folder with the topology of sd-x4, tiny and with random weights."""
     return sd_x4.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def stream_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model folder in the layout of Stream-DiffVSR, tiny and with random weights."""
+    return stream_diffvsr.save_model(tmp_path_factory.mktemp("stream"))
 
 
 @pytest.fixture(params=["compact", "sd-x4 topology"])

@@ -106,11 +106,8 @@ class Settings:
         return self.recall is Recall.REFERENCE
 
     def _check(self, components: Components) -> None:
-        name, highest = components.name, components.max_noise_level
-        if self.noise_level > highest:
-            raise OptionError(
-                f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
-            )
+        name = components.name
+        self._check_level(components)
         if not components.takes_prompts and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
         if not components.takes_prompts and self.guidance_stop != 1:
@@ -127,6 +124,15 @@ class Settings:
                 f"with --scheduler ({', '.join(Scheduler)})."
             )
 
+    def _check_level(self, components: Components) -> None:
+        name, highest = components.name, components.max_noise_level
+        if self.noise_level > highest == 0:
+            raise OptionError(f"The model {name} knows no noise levels: --noise-level must be auto or 0.")
+        if self.noise_level > highest:
+            raise OptionError(
+                f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
+            )
+
     def _is_deterministic(self, components: Components) -> bool:
         return self.scheduler is not None or is_deterministic(components.scheduler)
 
@@ -134,5 +140,7 @@ class Settings:
 def _noise_level(asked: int | AutoLevel | str, defaults: ModelDefaults, highest: int) -> int:
     if not isinstance(asked, AutoLevel):
         return int(asked)
+    if highest == 0:
+        return abs(asked.offset)  # refused unless 0: there is no level that it could be added to
     suited = defaults.noise_level + defaults.level_share * (asked.estimate or 0)
     return max(0, min(highest, round(suited) + asked.offset))

@@ -61,6 +61,8 @@ class Upscaler:
     """
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
+        if components.max_noise_level == 0 and options.noise_level == AutoLevel():
+            options = replace(options, noise_level=0)  # there is nothing to estimate
         self.components = components
         self.options = options
         self.settings = Settings.resolve(options, components)

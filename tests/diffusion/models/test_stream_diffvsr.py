@@ -47,14 +47,9 @@ def reference() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.save_model(tmp_path_factory.mktemp("stream"))
-
-
-@pytest.fixture(scope="module")
-def components(folder: Path) -> Components:
+def components(stream_folder: Path) -> Components:
     """Return the tiny model, with the prompt of the reference."""
-    loaded = load(str(folder), CPU, torch.float32)
+    loaded = load(str(stream_folder), CPU, torch.float32)
     embeds = PromptEmbeds(models.make_prompt(), models.make_prompt())
     return replace(loaded, prompt_embeds=embeds, denoiser=ControlledUNet(loaded.unet, embeds))
 
