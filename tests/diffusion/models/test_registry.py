@@ -300,7 +300,7 @@ def test_auto_means_compact_without_cuda() -> None:
 
 
 def test_known_models_have_their_folders() -> None:
-    compact, _ = known_models()
+    compact = known_models()[0]
     assert compact.folder == COMPACT_FOLDER
     assert compact.size > 0
 
