@@ -13,7 +13,7 @@ import torch
 
 from tests import sd_x4, stream_diffvsr
 from tests.helpers import Load
-from tests.simulated_gpu import SimulatedGPU, save_real_model
+from tests.simulated_gpu import SimulatedGPU, save_real_model, save_real_stream_model
 from tests.video_files import write_video
 from vidx4.diffusion.upscaler import Upscaler
 
@@ -92,3 +92,9 @@ def simulated_gpu() -> Iterator[SimulatedGPU]:
 def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model folder of sd-x4 at its real size but without weights, for a simulated GPU."""
     return save_real_model(tmp_path_factory.mktemp("real_model"))
+
+
+@pytest.fixture(scope="session")
+def real_stream_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model folder of Stream-DiffVSR at its real size but without weights, for a simulated GPU."""
+    return save_real_stream_model(tmp_path_factory.mktemp("real_stream_model"))

@@ -264,7 +264,8 @@ class Upscaler:
             "dtype": dtype_name(components.dtype),
             "prompt": options.prompt,
             "negative-prompt": options.negative_prompt,
-            "decoder": options.decoder,
+            # Which one it is, its weights tell, wherever it lies.
+            "decoder": None if options.decoder is None else "tiny",
             "estimated-noise-level": _estimate(options.noise_level),
             **self.settings.by_option(),
         }

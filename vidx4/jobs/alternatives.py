@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from vidx4.diffusion.choice import faster_and_faster
-from vidx4.diffusion.models.compact import GAIN_OF_FAST
+from vidx4.diffusion.models.compact import COMPACT, GAIN_OF_FAST
 from vidx4.diffusion.models.registry import family_of
 from vidx4.diffusion.options import Speed, UpscaleOptions
 from vidx4.errors import Vidx4Error
@@ -84,7 +84,7 @@ def _compact_beside(job: Job, backend: Backend) -> LocalBackend | None:
     source, options = job.plan.source, job.options
     family = family_of(options.model)
     operations = family.operations_of_frame(options, source.width, source.height) * job.plan.num_frames
-    if not isinstance(backend, LocalBackend) or family.has_memory or operations < MAYBE_LONG:
+    if not isinstance(backend, LocalBackend) or family is COMPACT or operations < MAYBE_LONG:
         return None
     try:
         return backend.with_options(replace(options, model="compact", speed=Speed.AUTO))
@@ -113,7 +113,7 @@ def _speeds(job: Job) -> Iterator[_Option]:
     for each in faster_and_faster(job.options):
         if operations(each) < now:
             yield _Option(f"--speed {each.speed}", operations(each) / now, COUNTED)
-    if family.has_memory and job.identity.get("remembers") and job.identity.get("device") == "cpu":
+    if family is COMPACT and job.identity.get("remembers") and job.identity.get("device") == "cpu":
         yield _Option(f"--speed {Speed.FAST}", 1 / GAIN_OF_FAST, "as measured on another video")
 
 

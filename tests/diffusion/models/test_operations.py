@@ -10,12 +10,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.bench.architecture import REAL, TEXT_TOKENS, make_unet, make_vae
+from tests import sd_x4, stream_diffvsr
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.controlled_unet import ControlledNetworks, ControlledUNet
 from vidx4.diffusion.models.decoder_attention import AttentionReach, attend, count_operations
 from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.sd_x4 import SD_X4
+from vidx4.diffusion.models.stream_diffvsr import STREAM
+from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
+from vidx4.diffusion.models.tiny_autoencoder import decode_operations as tiny_operations
+from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.options import UpscaleOptions
 
@@ -49,6 +55,25 @@ def test_an_evaluation_takes_the_operations_that_are_counted(width: int, height:
     assert one == pytest.approx(whole, rel=0.1)
     shallow = counted(lambda: unet()._evaluate(sample, embedding, prompt, features))
     assert two - one == pytest.approx(shallow, rel=0.1)
+
+
+def test_a_frame_of_stream_diffvsr_takes_the_operations_that_are_counted() -> None:
+    width, height = 320, 240
+    with torch.device("meta"):
+        unet = stream_diffvsr.make_unet(sd_x4.REAL_WIDTHS, REAL.text_width)
+        controlnet = stream_diffvsr.make_controlnet(unet, stream_diffvsr.REAL_CONTROL)
+        prompt, embeddings = torch.empty(1, TEXT_TOKENS, REAL.text_width), torch.empty(2, 1024)
+        sample, picture = torch.empty(1, 7, height, width), torch.empty(1, 3, 4 * height, 4 * width)
+        denoiser = ControlledUNet(ControlledNetworks(unet, controlnet), PromptEmbeds(prompt, prompt))
+        seen, autoencoder = torch.empty(1, 256, height, width), TinyAutoencoder(TemporalAutoencoderTiny())
+    latents = sample[:, :4]
+    step = counted(lambda: denoiser._evaluate_controlled(sample, embeddings, prompt, seen))
+    once = counted(lambda: denoiser.seeing(picture))
+    once += counted(lambda: autoencoder.seeing(picture).decode(latents, latents))
+    options = UpscaleOptions(model="stream-diffvsr")
+    assert STREAM.operations_of_frame(options, width, height) == pytest.approx(4 * step + once, rel=0.02)
+    alone = counted(lambda: autoencoder.decode(latents, latents))
+    assert tiny_operations(width, height) == pytest.approx(alone, rel=0.02)
 
 
 class Cached:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from vidx4.diffusion.models.decoders import TINY
 from vidx4.diffusion.models.folder import own_file
 from vidx4.diffusion.models.registry import choose_model, find, local_folder
 from vidx4.diffusion.options import UpscaleOptions
@@ -74,6 +75,11 @@ class Models:
             raise OptionError(
                 f"All workers run on {self.device}; --device {options.device} is not available."
             )
+        if options.decoder is not None:
+            if self._sends:
+                raise OptionError("--send-model sends no decoder: leave out --send-model or --decoder.")
+            if options.decoder != TINY:
+                options = replace(options, decoder=str(Path(options.decoder).expanduser().absolute()))
         name, why = choose_model(options.model, self.device)
         _logger.info("model %s (%s) on workers", name, why)
         files = self._files(name, options)
