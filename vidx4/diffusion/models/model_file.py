@@ -117,7 +117,12 @@ def read_model_file(path: Path, unwrapped: Callable[[dict[Any, Any]], dict[Any, 
     if path.suffix.lower() == SAFETENSORS:
         found = _safetensors(path)
     else:
-        found = _pickled(path, unwrapped(_unpickled(path, size)))
+        content = _unpickled(path, size)
+        try:
+            content = unwrapped(content)
+        except AttributeError:  # names that are no text
+            content = {}
+        found = _pickled(path, content)
     if not found.shapes:
         raise ModelError(f"{path} can't be used: it holds no weights.")
     for name in found.shapes:

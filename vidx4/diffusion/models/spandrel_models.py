@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vidx4.diffusion.device_errors import first_line, is_out_of_memory
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.diffusion.models.model_file import INSTALL, ModelFile, read_model_file
 from vidx4.errors import ModelError
 from vidx4.frames import SCALE
@@ -186,7 +186,17 @@ def _built(path: Path, weights: Mapping[str, Tensor], *, has_weights: bool) -> A
     except Exception as error:  # names or shapes that contradict each other
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"{path} can't be used: {first_line(error)}.") from error
+        raise ModelError(
+            f"{path} can't be used: no network can be built from its weights ({_reason(error)})."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the beginning of an error, of which PyTorch puts only a heading on the first line."""
+    if isinstance(error, KeyError):
+        return f"they lack {error}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:200].rstrip(".")
 
 
 def unsuited(model: Any) -> str:
