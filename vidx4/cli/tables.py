@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.syntax import format_disk, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
+    from vidx4.diffusion.models.folder_listing import ListedModel
     from vidx4.diffusion.models.known import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.media.checks import Check
@@ -91,13 +92,27 @@ def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
 
 def show_models(terminal: Terminal, models: "Sequence[KnownModel]") -> None:
     """Show the known models."""
-    for model in models:
-        terminal.event("model", **asdict(model))
     rows = [
         [m.name, m.description, format_disk(m.size) if m.size else "", str(m.folder or m.advice)]
         for m in models
     ]
-    terminal.table(["model", "what", "size", "where"], rows)
+    _show_each(terminal, "model", models, ["model", "what", "size", "where"], rows)
+
+
+def show_listed_models(terminal: Terminal, models: "Sequence[ListedModel]") -> None:
+    """Show the models of a folder."""
+    rows = [
+        [m.path.name, m.architecture, f"x{m.scale or '?'}", format_disk(m.size), m.license, m.why_not]
+        for m in models
+    ]
+    headings = ["model", "architecture", "scale", "size", "licence", "why it can't be used"]
+    _show_each(terminal, "model_file", models, headings, rows)
+
+
+def _show_each(terminal: Terminal, kind: str, models: Sequence[Any], headings: list[str], rows: Any) -> None:
+    for model in models:
+        terminal.event(kind, **asdict(model))
+    terminal.table(headings, rows)
     terminal.finished(num_models=len(models))
 
 

@@ -48,6 +48,14 @@ class Recall(StrEnum):
     """Only as far as the motion is trusted, and bicubic elsewhere; the noise moves along."""
 
 
+class ColorFix(StrEnum):
+    """What keeps the source's colours."""
+
+    WAVELET = "wavelet"
+    """The low frequencies of the result are replaced by the source's."""
+    OFF = "off"
+
+
 class Compile(StrEnum):
     """Whether the denoiser is compiled before the work."""
 
@@ -108,7 +116,7 @@ class UpscaleOptions:
         str,
         Option(
             "auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name or owner/name@revision), a "
-            "folder (./name).",
+            "folder (./name), a file (name.safetensors).",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
@@ -212,6 +220,15 @@ class UpscaleOptions:
             is_harmless=True,
         ),
     ] = 1.0
+    color_fix: Annotated[
+        ColorFix | str | None,
+        Option(
+            "Take tone and colour from the source, or leave them as the model makes them.",
+            Panel.EXPERT,
+            default="the model's",
+            is_harmless=True,
+        ),
+    ] = None
     temporal: Annotated[
         Temporal | str,
         Option(

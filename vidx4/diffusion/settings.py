@@ -26,6 +26,8 @@ class Settings:
     texture: float
     seed: int
     strength: float
+    color_fix: str
+    """A value of `ColorFix`."""
     temporal: Temporal
     consistency: float
     reuse_threshold: float
@@ -60,6 +62,7 @@ class Settings:
             texture=chosen.texture,
             seed=options.seed,
             strength=options.strength,
+            color_fix=chosen.color_fix,
             temporal=Temporal(options.temporal),
             consistency=0.0,
             reuse_threshold=options.reuse_threshold,
@@ -108,6 +111,7 @@ class Settings:
     def _check(self, components: Components) -> None:
         name = components.name
         self._check_level(components)
+        self._check_one_step(components)
         if not components.takes_prompts and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
         if not components.takes_prompts and self.guidance_stop != 1:
@@ -127,11 +131,20 @@ class Settings:
     def _check_level(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level
         if self.noise_level > highest == 0:
-            raise OptionError(f"The model {name} knows no noise levels: --noise-level must be auto or 0.")
+            raise OptionError(f"The model {name} knows no noise level: --noise-level must be 0, or auto.")
         if self.noise_level > highest:
             raise OptionError(
                 f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
             )
+
+    def _check_one_step(self, components: Components) -> None:
+        name = components.name
+        if not components.takes_one_step:
+            return
+        if self.num_inference_steps != 1:
+            raise OptionError(f"The model {name} enlarges a frame in one step: --steps must be 1.")
+        if self.scheduler is not None:
+            raise OptionError(f"The model {name} enlarges a frame in one step: leave out --scheduler.")
 
     def _is_deterministic(self, components: Components) -> bool:
         return self.scheduler is not None or is_deterministic(components.scheduler)

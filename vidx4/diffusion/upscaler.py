@@ -15,7 +15,6 @@ from torch import Tensor
 from vidx4.diffusion.compiling import repays_compiling, why_not_compile
 from vidx4.diffusion.device import (
     choose_device,
-    choose_dtype,
     device_name,
     dtype_name,
     find_gpu,
@@ -26,7 +25,7 @@ from vidx4.diffusion.device_errors import device_errors
 from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.models.registry import choose_model, load
+from vidx4.diffusion.models.registry import choose_model, load, model_dtype
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
 from vidx4.diffusion.rendering import WAY_OUT, Rendering, warn_of_tiles
 from vidx4.diffusion.settings import Settings
@@ -61,10 +60,8 @@ class Upscaler:
     """
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
-        if components.max_noise_level == 0 and options.noise_level == AutoLevel():
-            options = replace(options, noise_level=0)  # there is nothing to estimate
         self.components = components
-        self.options = options
+        self.options = options = _without_level(options, components)
         self.settings = Settings.resolve(options, components)
         self._rendering = Rendering(components, options, fit or self._preferred_fit(MAX_BATCH_SIZE))
         self._downloads = Downloads(components.device)
@@ -96,18 +93,18 @@ class Upscaler:
         return cls.from_options(UpscaleOptions(model=model, **options))
 
     @classmethod
-    def from_options(cls, options: UpscaleOptions, folder: Path | None = None) -> Self:
+    def from_options(cls, options: UpscaleOptions, path: Path | None = None) -> Self:
         """Load the model that the options ask for; see `load` for the errors raised.
 
         Args:
             options: the model, and how it enlarges frames.
-            folder: the folder of the model's files; None to find them by the model's name.
+            path: the folder or file of the model; None to find it by the model's name.
         """
         device = choose_device(options.device)
         if options.device == "auto" and (why_none := find_gpu().why_none):
             _logger.warning("%s: the CPU is used.", why_none)
         name, why = choose_model(options.model, device)
-        dtype = choose_dtype(options.dtype, device)
+        dtype = model_dtype(name, options.dtype, device, path)
         _logger.info("model %s (%s) on %s in %s", name, why, device, dtype_name(dtype))
         if options.dtype == Precision.BFLOAT16 and device.type == "cuda" and not has_bfloat16(device):
             _logger.warning("%s emulates bfloat16: --dtype float16 or float32 takes less time.", device)
@@ -117,7 +114,7 @@ class Upscaler:
             if options.max_memory is not None:
                 enforce(device, options.max_memory)
             components = load(
-                name, device, dtype, options.prompt, options.negative_prompt, folder, options.decoder
+                name, device, dtype, options.prompt, options.negative_prompt, path, options.decoder
             )
             return cls(components, options)
 
@@ -221,6 +218,10 @@ class Upscaler:
     def footprint(self) -> Footprint:
         """Memory that the model takes on its device with these settings."""
         return footprint_of(self.components, self.settings)
+
+    def planned_memory(self, width: int, height: int) -> int:
+        """Return the bytes that a batch of frames of a size is planned to take on the device."""
+        return self.footprint.needed(self.fit, width, height)
 
     def _preferred_fit(self, batch_size: int) -> Fit:
         """Return how frames are cut up if there is enough memory."""
@@ -348,6 +349,22 @@ def loaded_by(options: UpscaleOptions) -> tuple[str | None, ...]:
     """Return the options that determine what is loaded."""
     prompts = options.prompt, options.negative_prompt
     return options.model, options.device, options.dtype, *prompts, options.decoder
+
+
+def _without_level(options: UpscaleOptions, components: Components) -> UpscaleOptions:
+    """Return options whose noise level is not left to an estimate if the model knows none.
+
+    Raises:
+        OptionError: the estimate should be raised or lowered.
+    """
+    level = options.noise_level
+    if components.max_noise_level > 0 or not isinstance(level, AutoLevel):
+        return options
+    if level.offset:
+        raise OptionError(
+            f"The model {components.name} knows no noise level: --noise-level can't be {level}."
+        )
+    return replace(options, noise_level=0)
 
 
 def _gray(rgb: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder, Tr
 from vidx4.diffusion.models.compact_denoiser import Memory
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
-from vidx4.diffusion.options import Recall, Speed, UpscaleOptions
+from vidx4.diffusion.options import ColorFix, Recall, Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 
 
@@ -36,6 +36,7 @@ class ModelDefaults:
     level_share: float = 1.0
     """How much the noise level rises with the one that would suit `compact`."""
     texture: float = 0.0
+    color_fix: str = ColorFix.WAVELET
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
     recall: Recall | None = None
@@ -129,6 +130,8 @@ class Components:
     """Whether `denoiser` and `autoencoder` are shown the raw result of the frame before; see `recall`."""
     takes_prompts: bool = True
     """Whether the prompts are the user's; not if there are none, or if the model has one of its own."""
+    takes_one_step: bool = False
+    """Whether `unet` enlarges a picture in one evaluation, and knows neither steps nor noise."""
     caution_about_tiles: str = ""
     """What tiles change that blending does not hide, in a sentence; empty if that is not known of any."""
 
@@ -174,8 +177,9 @@ class Components:
         weights = self._host_weights if self._is_offloaded else self.unet.state_dict()
         with torch.device("meta"):  # takes no memory
             unet = type(self.unet).from_config(self.unet.config)
-        unet.load_state_dict({name: each.to("cpu", dtype) for name, each in weights.items()}, assign=True)
-        unet = place(unet, torch.device("cpu"))
+        unet.load_state_dict({name: each.to("cpu") for name, each in weights.items()}, assign=True)
+        # The network's own conversion leaves whole numbers, such as indices, as they are.
+        unet = place(unet.to(dtype), torch.device("cpu"))
         prompts = None if self.prompt_embeds is None else self.prompt_embeds.to(dtype)
         trained = self.trained_autoencoder
         return replace(
