@@ -120,7 +120,7 @@ def test_networks_with_classes_are_given_one(tmp_path: Path) -> None:
 
 def test_another_model_is_not_taken_for_the_published_one(stream_folder: Path) -> None:
     with pytest.raises(ModelError, match="not the published stream-diffvsr: UNet parameters"):
-        load("stream-diffvsr", CPU, torch.float32, folder=stream_folder)
+        load("stream-diffvsr", CPU, torch.float32, path=stream_folder)
 
 
 def test_the_copy_in_another_precision_computes_alike(stream_folder: Path) -> None:
