@@ -115,9 +115,9 @@ def load(method: str, num_threads: int = NUM_THREADS) -> Enlarge:
     """Load a method by its name.
 
     Args:
-        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4 with options, as in
-            `compact steps=4 temporal=moving noise_level=75 batch=4`. A model without options does what
-            `vidx4 upscale` does with a shot if no option is given.
+        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or what `--model` takes with options, as in
+            `compact steps=4 temporal=moving noise_level=75 batch=4` or `x4plus.safetensors consistency=0.4`.
+            A model without options does what `vidx4 upscale` does with a shot if no option is given.
         num_threads: threads of the models of others; those of PyTorch are the caller's to set.
     """
     name, *settings = method.split()
