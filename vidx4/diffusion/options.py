@@ -39,6 +39,14 @@ class Scheduler(StrEnum):
     """Zhao et al. 2023."""
 
 
+class ColorFix(StrEnum):
+    """What keeps the source's colours."""
+
+    WAVELET = "wavelet"
+    """The low frequencies of the result are replaced by the source's."""
+    OFF = "off"
+
+
 class Compile(StrEnum):
     """Whether the denoiser is compiled before the work."""
 
@@ -98,7 +106,8 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository (owner/name or owner/name@revision), a folder (./name).",
+            "auto, compact, sd-x4, a hub repository (owner/name or owner/name@revision), a folder (./name), "
+            "a file (name.safetensors).",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
@@ -202,6 +211,15 @@ class UpscaleOptions:
             is_harmless=True,
         ),
     ] = 1.0
+    color_fix: Annotated[
+        ColorFix | str | None,
+        Option(
+            "Take tone and colour from the source, or leave them as the model makes them.",
+            Panel.EXPERT,
+            default="the model's",
+            is_harmless=True,
+        ),
+    ] = None
     temporal: Annotated[
         Temporal | str,
         Option(

@@ -26,6 +26,8 @@ class Settings:
     texture: float
     seed: int
     strength: float
+    color_fix: str
+    """A value of `ColorFix`."""
     temporal: Temporal
     consistency: float
     reuse_threshold: float
@@ -54,6 +56,7 @@ class Settings:
             texture=chosen.texture,
             seed=options.seed,
             strength=options.strength,
+            color_fix=chosen.color_fix,
             temporal=Temporal(options.temporal),
             consistency=0.0,
             reuse_threshold=options.reuse_threshold,
@@ -95,6 +98,7 @@ class Settings:
 
     def _check(self, components: Components) -> None:
         name, highest = components.name, components.max_noise_level
+        self._check_one_step(components)
         if self.noise_level > highest:
             raise OptionError(
                 f"The model {name} supports --noise-level up to {highest}, not {self.noise_level}."
@@ -114,6 +118,17 @@ class Settings:
                 f"The scheduler of {name} draws random noise, so frames can't follow the motion: choose one "
                 f"with --scheduler ({', '.join(Scheduler)})."
             )
+
+    def _check_one_step(self, components: Components) -> None:
+        name = components.name
+        if not components.takes_one_step:
+            return
+        if self.num_inference_steps != 1:
+            raise OptionError(f"The model {name} enlarges a frame in one step: --steps must be 1.")
+        if self.scheduler is not None:
+            raise OptionError(f"The model {name} enlarges a frame in one step: leave out --scheduler.")
+        if self.noise_level > 0:
+            raise OptionError(f"The model {name} knows no noise level: --noise-level must be 0, or auto.")
 
     def _is_deterministic(self, components: Components) -> bool:
         return self.scheduler is not None or is_deterministic(components.scheduler)

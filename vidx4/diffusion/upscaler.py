@@ -15,7 +15,6 @@ from torch import Tensor
 from vidx4.diffusion.compiling import repays_compiling, why_not_compile
 from vidx4.diffusion.device import (
     choose_device,
-    choose_dtype,
     device_name,
     dtype_name,
     find_gpu,
@@ -26,7 +25,7 @@ from vidx4.diffusion.device_errors import device_errors
 from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.models.registry import choose_model, load
+from vidx4.diffusion.models.registry import choose_model, load, model_dtype
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
 from vidx4.diffusion.rendering import WAY_OUT, Rendering
 from vidx4.diffusion.settings import Settings
@@ -93,18 +92,18 @@ class Upscaler:
         return cls.from_options(UpscaleOptions(model=model, **options))
 
     @classmethod
-    def from_options(cls, options: UpscaleOptions, folder: Path | None = None) -> Self:
+    def from_options(cls, options: UpscaleOptions, path: Path | None = None) -> Self:
         """Load the model that the options ask for; see `load` for the errors raised.
 
         Args:
             options: the model, and how it enlarges frames.
-            folder: the folder of the model's files; None to find them by the model's name.
+            path: the folder or file of the model; None to find it by the model's name.
         """
         device = choose_device(options.device)
         if options.device == "auto" and (why_none := find_gpu().why_none):
             _logger.warning("%s: the CPU is used.", why_none)
         name, why = choose_model(options.model, device)
-        dtype = choose_dtype(options.dtype, device)
+        dtype = model_dtype(name, options.dtype, device, path)
         _logger.info("model %s (%s) on %s in %s", name, why, device, dtype_name(dtype))
         if options.dtype == Precision.BFLOAT16 and device.type == "cuda" and not has_bfloat16(device):
             _logger.warning("%s emulates bfloat16: --dtype float16 or float32 takes less time.", device)
@@ -113,7 +112,7 @@ class Upscaler:
         with device_errors(device, f"There is too little memory for the model {name} on {device}."):
             if options.max_memory is not None:
                 enforce(device, options.max_memory)
-            components = load(name, device, dtype, options.prompt, options.negative_prompt, folder)
+            components = load(name, device, dtype, options.prompt, options.negative_prompt, path)
             return cls(components, options)
 
     def fitted(
@@ -145,6 +144,8 @@ class Upscaler:
         footprint = self.footprint
         fit = footprint.fitted(preferred, width, height, available)
         self._check_fit(preferred, fit, f"{width}x{height}", footprint.needed(fit, width, height), available)
+        if fit.tile_size is not None and self.components.loses_by_tiles:
+            _logger.warning("This model does best with whole frames: its tiles may differ in tone.")
         options = replace(self.options, tile_size=fit.tile_size)
         is_compiled = self._should_compile(fit, num_frames, width * height, was_compiled)
         compiled = self._compiled(options, fit, width, height) if is_compiled else None

@@ -15,6 +15,7 @@ from vidx4.diffusion.device import FoundGPU, choose_dtype, dtype_name, find_gpu
 from vidx4.diffusion.device_errors import advice_of, first_line, reason_of
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
+from vidx4.diffusion.models.model_file import INSTALL
 from vidx4.diffusion.nvidia import nvidia_cards
 from vidx4.errors import OptionError
 from vidx4.media.formats.encoders import installed_codecs
@@ -39,8 +40,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Check Python, PyTorch, devices, encoders, models, Ray and the disk."""
-    found = [_python(), _torch(), *_devices(), _encoders(), *_models(), _ray(), _disk()]
+    """Check Python, PyTorch, devices, encoders, models, spandrel, Ray and the disk."""
+    found = [_python(), _torch(), *_devices(), _encoders(), *_models(), _spandrel(), _ray(), _disk()]
     return [replace(each, advice="") if each.is_fine else each for each in found]
 
 
@@ -127,6 +128,12 @@ def _models() -> Iterator[Finding]:
     for model in known_models():
         message = f"{format_disk(model.size)} in {model.folder}" if model.folder else "not on this machine"
         yield Finding(f"model {model.name}", model.folder is not None, message, model.advice)
+
+
+def _spandrel() -> Finding:
+    with suppress(PackageNotFoundError):
+        return Finding("spandrel", True, version("spandrel"))
+    return Finding("spandrel", True, f"not installed: only --model FILE needs it ({INSTALL})")
 
 
 def _ray() -> Finding:

@@ -37,7 +37,7 @@ def test_what_was_sent_is_used_again(cache: Path, files: ModelFiles) -> None:
     before = weights.stat()
     assert received(files, STORE) == folder
     assert weights.stat() == before
-    assert load("sent", torch.device("cpu"), torch.float32, folder=folder).name == "sent"
+    assert load("sent", torch.device("cpu"), torch.float32, path=folder).name == "sent"
 
 
 @needs_links

@@ -14,7 +14,7 @@ from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
 from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder
 from vidx4.diffusion.models.compact_denoiser import Memory
 from vidx4.diffusion.models.operations import Operations
-from vidx4.diffusion.options import Speed, UpscaleOptions
+from vidx4.diffusion.options import ColorFix, Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 
 
@@ -35,6 +35,7 @@ class ModelDefaults:
     level_share: float = 1.0
     """How much the noise level rises with the one that would suit `compact`."""
     texture: float = 0.0
+    color_fix: str = ColorFix.WAVELET
     remembers: bool = True
     """Whether the model looks back at the frame before, if it can."""
 
@@ -122,6 +123,10 @@ class Components:
     """Whether tiles take less memory than whole frames."""
     defaults: Mapping[Speed, ModelDefaults]
     """Default values of the options for each speed."""
+    takes_one_step: bool = False
+    """Whether `unet` enlarges a picture in one evaluation, and knows neither steps nor noise."""
+    loses_by_tiles: bool = False
+    """Whether `unet` needs all of a picture, so that tiles may differ in tone."""
 
     @property
     def tiled_autoencoder(self) -> TiledAutoencoder | None:
@@ -155,8 +160,10 @@ class Components:
         weights = self._host_weights if self._is_offloaded else self.unet.state_dict()
         with torch.device("meta"):  # takes no memory
             unet = type(self.unet).from_config(self.unet.config)
-        unet.load_state_dict({name: each.to("cpu", dtype) for name, each in weights.items()}, assign=True)
-        unet = place(unet, torch.device("cpu"))
+        unet.load_state_dict({name: each.to("cpu") for name, each in weights.items()}, assign=True)
+        unet = place(
+            unet.to(dtype), torch.device("cpu")
+        )  # whole numbers, such as indices, stay what they are
         prompts = None if self.prompt_embeds is None else self.prompt_embeds.to(dtype)
         tiled = self.tiled_autoencoder
         return replace(

@@ -9,11 +9,13 @@ import diffusers
 import torch
 import transformers
 
+from vidx4.diffusion.device import choose_dtype
 from vidx4.diffusion.models.compact import COMPACT, load_compact
 from vidx4.diffusion.models.components import Components, Family, LoadSettings
 from vidx4.diffusion.models.folder import read_json
 from vidx4.diffusion.models.hub import fetch
 from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, SD_X4_REVISION
+from vidx4.diffusion.models.model_file import is_model_file, local_file
 from vidx4.diffusion.models.rules import shown
 from vidx4.errors import ModelError
 
@@ -51,8 +53,12 @@ def family_of(name: str) -> Family:
         name: the name of a model, other than `auto`; see `load`.
 
     Raises:
-        ModelError: it is that of a folder whose description can't be read.
+        ModelError: it is that of a folder or file whose description can't be read.
     """
+    if path := local_file(name):
+        from vidx4.diffusion.models.community import community_family
+
+        return community_family(path)
     folder = COMPACT_FOLDER if name == "compact" else local_folder(name)
     if folder is not None and read_json(folder, "model_index.json").get("_class_name") == "CompactUpscaler":
         return COMPACT
@@ -62,31 +68,56 @@ def family_of(name: str) -> Family:
     return SD_X4
 
 
+def model_dtype(name: str, precision: str, device: torch.device, path: Path | None = None) -> torch.dtype:
+    """Return the precision for a model; see `choose_dtype`.
+
+    Args:
+        name: the name of the model; see `load`.
+        precision: a value of `Precision`.
+        device: the device to run it on.
+        path: the folder or file of the model; None to find it by its name.
+
+    Raises:
+        ModelError: the model is a file that can't be used.
+        OptionError: the device or the model does not support the precision.
+    """
+    if not is_model_file(name):
+        return choose_dtype(precision, device)
+    from vidx4.diffusion.models.community import choose_community_dtype
+
+    return choose_community_dtype(name, path or find(name, torch.float32), precision, device)
+
+
 def load(
     name: str,
     device: torch.device,
     dtype: torch.dtype,
     prompt: str = "",
     negative_prompt: str = "",
-    folder: Path | None = None,
+    path: Path | None = None,
 ) -> Components:
     """Load a model.
 
     Args:
-        name: `compact`, `sd-x4`, a hub repository, `owner/name` or `owner/name@revision`, or a folder in
-            diffusers format.
+        name: `compact`, `sd-x4`, a hub repository, `owner/name` or `owner/name@revision`, a folder in
+            diffusers format, or a file of the weights of a network for single pictures.
         device: the device to run it on.
         dtype: the precision of the denoiser; the autoencoder of `sd-x4` runs in float16 if the denoiser does
             on a CUDA GPU, and otherwise in float32.
         prompt: what the picture shows; encoded now, after which the text encoder is freed.
         negative_prompt: what guidance leads away from.
-        folder: the folder of the model's files; None to find them by its name.
+        path: the folder or file of the model; None to find it by its name.
 
     Raises:
         ModelError: the model is not available, is incomplete, or has another architecture.
         OptionError: a prompt is given for a model that takes none.
     """
-    folder = folder or find(name, dtype)
+    folder, settings = path or find(name, dtype), LoadSettings(device, dtype, prompt, negative_prompt)
+    if is_model_file(name):
+        # Nothing of spandrel is imported for other models.
+        from vidx4.diffusion.models.community import load_community
+
+        return load_community(name, folder, settings)
     index = read_json(folder, "model_index.json")
     family = index.get("_class_name")
     if not (isinstance(family, str) and family in _FAMILIES):
@@ -94,11 +125,11 @@ def load(
             f"{folder / 'model_index.json'} can't be used: its _class_name is {shown(family)}, but it must "
             f"be {' or '.join(_FAMILIES)}."
         )
-    return _FAMILIES[family](name, folder, index, LoadSettings(device, dtype, prompt, negative_prompt))
+    return _FAMILIES[family](name, folder, index, settings)
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
-    """Return the folder of a model, after fetching it from the hub if it is not on this machine.
+    """Return the folder or file of a model, after fetching it from the hub if it is not on this machine.
 
     Args:
         name: the name of a model; see `load`.
@@ -112,14 +143,14 @@ def find(name: str, dtype: torch.dtype) -> Path:
     half = dtype != torch.float32
     if name == "sd-x4":
         return fetch(SD_X4_REPOSITORY, SD_X4_REVISION, half)
-    if folder := local_folder(name):
-        return folder
+    if path := local_file(name) or local_folder(name):
+        return path
     if is_hub_id(name):
         repository, _, revision = name.partition("@")
         return fetch(repository, revision or None, half)
     raise ModelError(
         f"There is no model {name!r}: use auto, compact, sd-x4, a hub repository (owner/name or "
-        "owner/name@revision), or a folder (./name)."
+        "owner/name@revision), a folder (./name), or a file (name.safetensors)."
     )
 
 
@@ -132,7 +163,8 @@ def local_folder(name: str) -> Path | None:
     """
     try:
         folder = Path(name).expanduser()
-        exists = name not in ("", "auto", "compact", "sd-x4") and folder.is_dir()
+        is_known = name in ("", "auto", "compact", "sd-x4") or is_model_file(name)
+        exists = not is_known and folder.is_dir()
     except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user, or a zero byte
         return None
     if exists and is_hub_id(name):
@@ -145,7 +177,7 @@ def local_folder(name: str) -> Path | None:
 
 def is_hub_id(name: str) -> bool:
     """Return whether a name is that of a hub repository, `owner/name` or `owner/name@revision`."""
-    return _HUB_ID.fullmatch(name) is not None
+    return _HUB_ID.fullmatch(name) is not None and not is_model_file(name)
 
 
 def _load_stable_diffusion(

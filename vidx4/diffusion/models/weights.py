@@ -1,7 +1,8 @@
 """Weights of networks: safetensors whose names and shapes are compared with the network before all else."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ _PREFIX = "text_model."
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """A tensor in a file."""
 
     path: Path
@@ -67,25 +68,39 @@ def load_weights(make: Callable[[], Any], folder: Path, part: str, dtype: torch.
     return network
 
 
-def _stored(folder: Path, names: Sequence[str]) -> dict[str, _Stored]:
+def _stored(folder: Path, names: Sequence[str]) -> dict[str, Stored]:
     """Return what is in files of weights, by the names that all versions of the libraries have in common."""
-    stored: dict[str, _Stored] = {}
+    stored: dict[str, Stored] = {}
     for name in names:
-        path = own_file(folder, name)
-        try:
-            _check_header(path)
-            with safe_open(path, framework="pt") as file:
-                keys = file.keys()
-                if len(stored) + len(keys) > MAX_TENSORS:
-                    raise ModelError(f"{path} can't be used: it holds more than {MAX_TENSORS:,} weights.")
-                for key in keys:
-                    tensor = file.get_slice(key)
-                    stored[_common(key)] = _Stored(path, key, tensor.get_shape(), tensor.get_dtype())
-        except (OSError, ValueError, SafetensorError) as error:
-            if is_out_of_memory(error):  # files are mapped into it
-                raise
-            raise ModelError(f"{path} can't be read as safetensors: it is damaged.") from error
+        for each in stored_in(own_file(folder, name), MAX_TENSORS - len(stored)):
+            stored[_common(each.name)] = each
     return stored
+
+
+def stored_in(path: Path, max_tensors: int = MAX_TENSORS) -> list[Stored]:
+    """Return what is in a file of safetensors, by its header alone.
+
+    Raises:
+        ModelError: it is damaged, or holds too many tensors.
+    """
+    with _explained(path):
+        _check_header(path)
+        with safe_open(path, framework="pt") as file:
+            keys = file.keys()
+            if len(keys) > max_tensors:
+                raise ModelError(f"{path} can't be used: it holds more than {MAX_TENSORS:,} weights.")
+            slices = {key: file.get_slice(key) for key in keys}
+            return [Stored(path, key, each.get_shape(), each.get_dtype()) for key, each in slices.items()]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        if is_out_of_memory(error):  # files are mapped into it
+            raise
+        raise ModelError(f"{path} can't be read as safetensors: it is damaged.") from error
 
 
 def _check_header(path: Path) -> None:
@@ -100,9 +115,7 @@ def _common(name: str) -> str:
     return _IN_ATTENTION.sub(lambda match: match[1] + _OLD_ATTENTION[match[2]], name.removeprefix(_PREFIX))
 
 
-def _check(
-    path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, _Stored], dtype: torch.dtype
-) -> None:
+def _check(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Stored], dtype: torch.dtype) -> None:
     """Check that all weights are there, of the right shapes, and fit the memory."""
     missing = sorted(wanted.keys() - found.keys())
     if missing:
@@ -113,7 +126,16 @@ def _check(
                 f"{path} can't be used: its weights {name} are {_described(each.type, each.shape)}, but they "
                 f"must be floating-point numbers of the shape {_shape(wanted[name].shape)}."
             )
-    size, memory = dtype.itemsize * sum(each.numel() for each in wanted.values()), total_memory()
+    check_room(path, dtype.itemsize * sum(each.numel() for each in wanted.values()))
+
+
+def check_room(path: Path, size: int) -> None:
+    """Make sure that the weights of a file, of a size in bytes, fit the memory.
+
+    Raises:
+        ModelError: they don't.
+    """
+    memory = total_memory()
     if size > memory:
         raise ModelError(
             f"{path} can't be used: its weights take {format_disk(size)}, but this machine has "
@@ -129,25 +151,29 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape[:6])) or "of a single number"
 
 
-def _read(found: Mapping[str, _Stored], dtype: torch.dtype) -> dict[str, Tensor]:
+def _read(found: Mapping[str, Stored], dtype: torch.dtype) -> dict[str, Tensor]:
     """Return tensors in memory of their own, so that a file that shrinks does no harm later."""
     tensors: dict[str, Tensor] = {}
     for path in {each.path for each in found.values()}:
         with safe_open(path, framework="pt") as file:
             for name, each in found.items():
                 if each.path == path:
-                    tensors[name] = _converted(each, file.get_tensor(each.name), dtype)
+                    tensors[name] = converted(path, each.name, file.get_tensor(each.name), dtype)
     return tensors
 
 
-def _converted(stored: _Stored, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in a type, which has to have room for its numbers."""
-    converted = tensor.to(dtype, copy=True)
-    if bool(converted.sum(dtype=torch.float64).isfinite()):
-        return converted
+def converted(path: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return weights of a file in a type.
+
+    Raises:
+        ModelError: the type has no room for their numbers, or these are not finite.
+    """
+    numbers = tensor.to(dtype, copy=True)
+    if bool(numbers.sum(dtype=torch.float64).isfinite()):
+        return numbers
     if bool(tensor.sum(dtype=torch.float64).isfinite()):
         raise ModelError(
-            f"{stored.path} can't be used in {dtype_name(dtype)}: its weights {stored.name} exceed that. Use "
+            f"{path} can't be used in {dtype_name(dtype)}: its weights {name} exceed that. Use "
             "--dtype float32."
         )
-    raise ModelError(f"{stored.path} can't be used: its weights {stored.name} are not finite.")
+    raise ModelError(f"{path} can't be used: its weights {name} are not finite.")

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from vidx4.diffusion.models.folder import own_file
+from vidx4.diffusion.models.model_file import SUFFIXES, is_model_file, local_file
 from vidx4.diffusion.models.registry import choose_model, find, local_folder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError
@@ -25,14 +26,16 @@ _logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(?:\w[\w-]*/)?\w[\w.-]*\.(?:json|txt|safetensors)", re.ASCII)
 """Names of the files of a model that workers need."""
+_FILE = re.compile(rf"model(?:{'|'.join(map(re.escape, SUFFIXES))})", re.ASCII)
+"""Names of the one file of a model that is a file, whatever the user calls it."""
 
 
 @dataclass(frozen=True)
 class ModelFiles:
     """Where the files of a model are; all empty if each worker finds them by the model's name."""
 
-    folder: Path | None = None
-    """A folder that exists on all machines."""
+    path: Path | None = None
+    """A folder or a file that exists on all machines."""
     sent: Mapping[str, Ref[bytes]] = field(default_factory=dict)
     """Contents of files, by their names in the folder that a worker makes of them."""
     digest: str = ""
@@ -81,26 +84,47 @@ class Models:
 
     def _files(self, name: str, options: UpscaleOptions) -> ModelFiles:
         if not self._sends:
-            folder = local_folder(name)
-            return ModelFiles(folder.absolute() if folder else None)
+            path = local_file(name) or local_folder(name)
+            return ModelFiles(path.absolute() if path else None)
         # Weights of half precision are enough where a GPU computes in it; a CPU may want all.
         is_half = self.device.type == "cuda" and options.dtype != "float32"
-        folder = find(name, torch.float16 if is_half else torch.float32)
-        if folder not in self._sent:
-            self._sent[folder] = self._send(folder)
-        return self._sent[folder]
+        path = find(name, torch.float16 if is_half else torch.float32)
+        if path not in self._sent:
+            self._sent[path] = self._send(path)
+        return self._sent[path]
 
-    def _send(self, folder: Path) -> ModelFiles:
-        digest = _digest(folder)
-        sent = {name: self.store.put(_content(folder / name)) for name in _names(folder)}
-        return ModelFiles(sent=sent, digest=digest)
+    def _send(self, path: Path) -> ModelFiles:
+        files = _files(path)
+        sent = {name: self.store.put(_content(each)) for name, each in files.items()}
+        return ModelFiles(sent=sent, digest=_digest(files))
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Return the files of a model by their names in the folder that a worker makes of them.
+
+    Args:
+        path: the model's folder, or its file.
+    """
+    if is_model_file(path.name):
+        return {f"model{path.suffix.lower()}": path}
+    return {name: own_file(path, name) for name in _names(path)}
 
 
 def _names(folder: Path) -> list[str]:
     """Return the names of a model's files, without what only lies beside them."""
-    paths = [folder / "model_index.json", *sorted(folder.glob("*/*"))]
+    index = folder / "model_index.json"
+    if not index.exists() and (
+        only := [each.name for each in folder.glob("model.*") if _FILE.fullmatch(each.name)]
+    ):
+        return only
+    paths = [index, *sorted(folder.glob("*/*"))]
     names = (path.relative_to(folder).as_posix() for path in paths)
     return [name for name in names if _NAME.fullmatch(name)]
+
+
+def _is_needed(name: str) -> bool:
+    """Return whether a model has a file of a name: one of a folder in diffusers format, or its only one."""
+    return _NAME.fullmatch(name) is not None or _FILE.fullmatch(name) is not None
 
 
 def _content(path: Path) -> bytes:
@@ -108,16 +132,16 @@ def _content(path: Path) -> bytes:
         return file.read()
 
 
-def _digest(folder: Path) -> str:
-    """Return the SHA-256 of a model's files and their names."""
+def _digest(files: Mapping[str, Path]) -> str:
+    """Return the SHA-256 of files and their names."""
     digest = sha256()
-    for name in _names(folder):
-        digest.update(sha256(name.encode()).digest() + bytes.fromhex(file_digest(own_file(folder, name))))
+    for name, path in files.items():
+        digest.update(sha256(name.encode()).digest() + bytes.fromhex(file_digest(path)))
     return digest.hexdigest()
 
 
 def received(files: ModelFiles, store: ObjectStore) -> Path:
-    """Return a folder with files that were sent; the workers of a machine share it.
+    """Return a folder with files that were sent, or the only file; the workers of a machine share it.
 
     Raises:
         ModelError: the cache can't be trusted, or what was sent is not what it should be.
@@ -129,7 +153,8 @@ def received(files: ModelFiles, store: ObjectStore) -> Path:
     with _locked(cache / "lock"):
         if not _holds(folder, files.digest):
             _receive(files, store, folder)
-    return folder
+    (name, *more) = files.sent
+    return folder / name if _FILE.fullmatch(name) and not more else folder
 
 
 def _cache() -> Path:
@@ -165,7 +190,7 @@ def _holds(folder: Path, digest: str) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
-        return _digest(folder) == digest
+        return _digest({name: own_file(folder, name) for name in _names(folder)}) == digest
     except (OSError, ModelError):
         return False
 
@@ -174,7 +199,7 @@ def _receive(files: ModelFiles, store: ObjectStore, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
         whole = Path(unfinished, "model")
         for name, content in files.sent.items():
-            if not _NAME.fullmatch(name):
+            if not _is_needed(name):
                 raise ModelError(f"The model that was sent has a file {name!r}, which no model needs.")
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(store.get(content))

@@ -276,9 +276,9 @@ class Worker:
         options, key = model.options, loaded_by(model.options)
         with self._loading:
             if key not in self._loaded:
-                folder = received(model.files, self._store) if model.files.sent else model.files.folder
+                path = received(model.files, self._store) if model.files.sent else model.files.path
                 with _default_type_lock.exclusive():
-                    self._loaded[key] = Upscaler.from_options(options, folder)
+                    self._loaded[key] = Upscaler.from_options(options, path)
             return Upscaler(self._loaded[key].components, options)
 
 

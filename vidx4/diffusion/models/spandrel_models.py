@@ -1,0 +1,194 @@
+"""Networks that spandrel knows: which one the weights of a file belong to, built with or without them.
+
+spandrel finds out the architecture and its sizes from the names and shapes of the weights. These may come
+from anywhere, so a network is first built without memory for weights, and compared with the file.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vidx4.diffusion.device_errors import first_line, is_out_of_memory
+from vidx4.diffusion.models.model_file import INSTALL, ModelFile, read_model_file
+from vidx4.errors import ModelError
+from vidx4.frames import SCALE
+
+EXAMPLES = "Compact, DAT, DRCT, ESRGAN, HAT, OmniSR, PLKSR, RCAN, RealCUGAN, SPAN, Swin2SR and SwinIR"
+"""Architectures that enlarge, of those that spandrel knows."""
+_ABSENT = {
+    "torchvision": (),
+    "torchvision.transforms": (),
+    "torchvision.transforms.functional": ("InterpolationMode", "normalize", "rotate"),
+}
+"""What spandrel imports of torchvision, by module."""
+
+
+def spandrel_version() -> str | None:
+    """Return the version of spandrel; None if it is not installed."""
+    try:
+        return version("spandrel")
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def library() -> Any:
+    """Import spandrel.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if find_spec("spandrel") is None:
+        raise ModelError(f"A model in a file needs spandrel, which is not installed: {INSTALL}.")
+    with _without_torchvision():
+        import spandrel
+    return spandrel
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Stand in for torchvision while spandrel is imported, unless another library has imported it already.
+
+    Of all networks, only LaMa and RestoreFormer use it, which don't enlarge pictures four times. torchvision
+    takes a second to import, and does not import at all if it was built for another PyTorch, as the one on
+    PyPI is beside a PyTorch for the CPU.
+    """
+    if "torchvision" in sys.modules:
+        yield
+        return
+    stand_ins = {name: ModuleType(name) for name in _ABSENT}
+    for name, attributes in _ABSENT.items():
+        for attribute in attributes:
+            setattr(stand_ins[name], attribute, _Missing)
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+class _Missing:
+    """Stands in for what torchvision has; RestoreFormer and LaMa would fail with it."""
+
+    BILINEAR = NEAREST = None
+
+
+def read_file(path: Path) -> ModelFile:
+    """Read the description of a file of weights; raises as `read_model_file`, or if spandrel is missing."""
+    return read_model_file(path, library().canonicalize_state_dict)
+
+
+class _Building(TorchFunctionMode):
+    """What is special while a network is built.
+
+    Without weights, these are made on the meta device, where they take no memory. That device as a default
+    would break networks that read numbers of small tables while they are built.
+
+    Args:
+        most: most weights to make.
+        has_weights: whether they take memory.
+    """
+
+    _MAKERS = frozenset({torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full})
+
+    def __init__(self, most: int, *, has_weights: bool) -> None:
+        super().__init__()
+        self._left = most
+        self._has_weights = has_weights
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._MAKERS and kwargs.get("device") is None:
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError("its names stand for more layers than it has weights")
+            kwargs = kwargs if self._has_weights else kwargs | {"device": "meta"}
+        elif func is torch.meshgrid and kwargs.get("indexing") is None:
+            kwargs = kwargs | {"indexing": "ij"}  # as by default, of which PyTorch would warn
+        return func(*args, **kwargs)
+
+
+def outline(file: ModelFile) -> Any:
+    """Return spandrel's description of the network of a file, built without its weights.
+
+    Raises:
+        ModelError: no architecture is known that has such weights, or it does not enlarge four times.
+    """
+    model = _built(file.path, file.shapes, has_weights=False)
+    _check(file.path, model)
+    return model
+
+
+def whole(file: ModelFile, dtype: torch.dtype) -> Any:
+    """Return spandrel's description of the network of a file, with its weights in a type, on the CPU.
+
+    Raises:
+        ModelError: as for `outline`, or the weights can't be used.
+    """
+    model = _built(file.path, file.read(dtype), has_weights=True)
+    model.model.to(dtype)
+    return model
+
+
+def enlarge(model: Any, pictures: Tensor) -> Tensor:
+    """Return pictures enlarged by a network, which are padded to the sizes that it takes.
+
+    Args:
+        model: spandrel's description of the network.
+        pictures: in [0, 1], in the type of its weights, (N, 3, H, W).
+
+    Returns:
+        Pictures in [0, 1], of the same type, (N, 3, 4H, 4W).
+    """
+    # Without spandrel's inference mode: in it, SPAN can't merge its weights on the meta device.
+    call = library().ImageModelDescriptor.__call__.__wrapped__
+    return call(model, pictures)  # type: ignore[no-any-return]
+
+
+def _built(path: Path, weights: Mapping[str, Tensor], *, has_weights: bool) -> Any:
+    known = library()
+    # Layers make their weights one by one, and a few masks and tables besides.
+    building = _Building(8 * len(weights) + 1000, has_weights=has_weights)
+    try:
+        with building:
+            return known.MAIN_REGISTRY.load(dict(weights))
+    except known.UnsupportedModelError as error:
+        raise ModelError(
+            f"{path} can't be used: its weights belong to no architecture that spandrel {spandrel_version()} "
+            f"knows. Among those that it knows are {EXAMPLES}."
+        ) from error
+    except Exception as error:  # names or shapes that contradict each other
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"{path} can't be used: {first_line(error)}.") from error
+
+
+def _check(path: Path, model: Any) -> None:
+    """Check that a network makes colour pictures four times larger of any content."""
+    known = library()
+    if not isinstance(model, known.ImageModelDescriptor):
+        why = "it fills holes in pictures, and enlarges none"
+    elif model.purpose == "FaceSR":
+        why = "it is for pictures of single faces"
+    elif model.scale != SCALE:
+        does = "keeps the size of pictures" if model.scale == 1 else f"enlarges {model.scale} times"
+        why = f"it {does}, but a model has to enlarge {SCALE} times"
+    elif (model.input_channels, model.output_channels) != (3, 3):
+        why = f"it turns {model.input_channels} channels into {model.output_channels}, not RGB into RGB"
+    else:
+        return
+    raise ModelError(f"{path} ({model.architecture.name}) can't be used: {why}.")
