@@ -41,6 +41,7 @@ NETWORKS = ["animevideov3", "x4plus"]
 TOLERANCE = 1.5
 """8-bit levels between two programs that run the same network in float32."""
 EXACT = ("--device", "cpu", "--dtype", "float32", "--quiet")
+MOST_ATTEMPTS = 50
 FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
 
 
@@ -147,12 +148,19 @@ def test_three_models_are_compared_on_a_page(models: Path, clip: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_workers_make_the_same_file(models: Path, clip: Path, tmp_path: Path) -> None:
+    """A worker that loads faster than the other may have made all of a short clip by then."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
     from vidx4.jobs.cluster.actors import connect
 
-    alone, shared = (plan_video(clip, tmp_path / name, Request(encode=FAST)) for name in ("a.mkv", "b.mkv"))
+    alone = plan_video(clip, tmp_path / "alone.mkv", Request(encode=FAST))
     run(LocalBackend(Upscaler.from_options(options(models))).job(alone, 2))
+    workers: set[str] = set()
     with connect("local", 2) as loader:
-        report = run(loader.load(options(models)).job(shared, 2))
-    assert shared.output.read_bytes() == alone.output.read_bytes()
-    assert len(report.workers) == 2
+        backend = loader.load(options(models))
+        for attempt in range(MOST_ATTEMPTS):
+            shared = plan_video(clip, tmp_path / f"{attempt}.mkv", Request(encode=FAST))
+            workers.update(run(backend.job(shared, 2)).workers)
+            assert shared.output.read_bytes() == alone.output.read_bytes()
+            if len(workers) == 2:
+                return
+    raise AssertionError("One worker did all the work.")
