@@ -1,5 +1,6 @@
 """Networks for single pictures with random weights, tiny, as files that people share them as."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ def make_network(kind: str, **settings: Any) -> Any:
         ),
     }
     torch.manual_seed(0)
-    return makers[kind](**settings).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the `torch.meshgrid` in SwinIR
+        return makers[kind](**settings).eval()
 
 
 def save_network(path: Path, kind: str = "Compact", **settings: Any) -> Path:

@@ -7,6 +7,7 @@ from scripts.docs.fields import Field, Schema, fields_of, object_schema, schema_
 from scripts.docs.markdown import cell, code, table
 from vidx4.appearance import ColorDescription, Margins
 from vidx4.cli.terminal import EVENTS_VERSION
+from vidx4.diffusion.models.folder_listing import ListedModel
 from vidx4.diffusion.models.known import KnownModel
 from vidx4.jobs.doctor import Finding
 from vidx4.jobs.estimate import Estimate
@@ -205,6 +206,12 @@ EVENTS = (
     ),
     Event("check", "verify", "For each comparison.", tuple(fields_of(Check))),
     Event("source", "probe", "Before `done`.", _SOURCE),
+    Event(
+        "model_file",
+        "models",
+        "For each file in the folder, if one is named.",
+        tuple(fields_of(ListedModel)),
+    ),
     Event("model", "models", "For each model that has a name.", tuple(fields_of(KnownModel))),
     Event("finding", "doctor", "For each thing that was examined.", tuple(fields_of(Finding))),
     Event(

@@ -7,7 +7,7 @@ import typer
 
 from vidx4.cli.options import OutputOptions, parse_input
 from vidx4.cli.program import Subset, command
-from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
+from vidx4.cli.tables import show_checks, show_findings, show_listed_models, show_models, show_source
 from vidx4.cli.terminal import Terminal
 from vidx4.jobs.destination import OUTPUT, Destination
 from vidx4.jobs.request import OF_A_COPY, Request
@@ -64,9 +64,19 @@ def probe(terminal: Terminal, source: Input) -> None:
     show_source(terminal, probe(source))
 
 
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", parser=parse_input, help="A folder of models in files.")
+]
+
+
 @command
-def models(terminal: Terminal) -> None:
-    """Show the known models: what they are, how large, and where they are."""
+def models(terminal: Terminal, folder: Folder = None) -> None:
+    """Show the known models, or those in a folder: what they are, how large, and where they are."""
+    if folder is not None:
+        from vidx4.diffusion.models.folder_listing import list_models
+
+        show_listed_models(terminal, list(list_models(folder)))
+        return
     from vidx4.diffusion.models.known import known_models
 
     show_models(terminal, known_models())

@@ -11,6 +11,7 @@ from vidx4.cli.terminal import FAILED, Terminal
 from vidx4.syntax import format_disk, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
+    from vidx4.diffusion.models.folder_listing import ListedModel
     from vidx4.diffusion.models.known import KnownModel
     from vidx4.jobs.doctor import Finding
     from vidx4.media.checks import Check
@@ -98,6 +99,25 @@ def show_models(terminal: Terminal, models: "Sequence[KnownModel]") -> None:
         for m in models
     ]
     terminal.table(["model", "what", "size", "where"], rows)
+    terminal.finished(num_models=len(models))
+
+
+def show_listed_models(terminal: Terminal, models: "Sequence[ListedModel]") -> None:
+    """Show the models of a folder."""
+    for model in models:
+        terminal.event("model_file", **asdict(model))
+    rows = [
+        [
+            m.path.name,
+            m.architecture,
+            f"x{m.scale}" if m.scale else "",
+            format_disk(m.size),
+            m.license,
+            f"can't be used: {m.why_not}" if m.why_not else "",
+        ]
+        for m in models
+    ]
+    terminal.table(["model", "architecture", "scale", "size", "licence", ""], rows)
     terminal.finished(num_models=len(models))
 
 

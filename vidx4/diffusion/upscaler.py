@@ -61,7 +61,7 @@ class Upscaler:
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
         self.components = components
-        self.options = options
+        self.options = options = _without_level(options, components)
         self.settings = Settings.resolve(options, components)
         self._rendering = Rendering(components, options, fit or self._preferred_fit(MAX_BATCH_SIZE))
         self._downloads = Downloads(components.device)
@@ -217,6 +217,10 @@ class Upscaler:
         """Memory that the model takes on its device with these settings."""
         return footprint_of(self.components, self.settings)
 
+    def planned_memory(self, width: int, height: int) -> int:
+        """Return the bytes that a batch of frames of a size is planned to take on the device."""
+        return self.footprint.needed(self.fit, width, height)
+
     def _preferred_fit(self, batch_size: int) -> Fit:
         """Return how frames are cut up if there is enough memory."""
         decode_tile = None
@@ -340,6 +344,22 @@ class Upscaler:
 def loaded_by(options: UpscaleOptions) -> tuple[str, ...]:
     """Return the options that determine what is loaded."""
     return options.model, options.device, options.dtype, options.prompt, options.negative_prompt
+
+
+def _without_level(options: UpscaleOptions, components: Components) -> UpscaleOptions:
+    """Return options whose noise level is not left to an estimate if the model knows none.
+
+    Raises:
+        OptionError: the estimate should be raised or lowered.
+    """
+    level = options.noise_level
+    if not (components.takes_one_step and isinstance(level, AutoLevel)):
+        return options
+    if level.offset:
+        raise OptionError(
+            f"The model {components.name} knows no noise level: --noise-level can't be {level}."
+        )
+    return replace(options, noise_level=0)
 
 
 def _gray(rgb: Tensor) -> Tensor:

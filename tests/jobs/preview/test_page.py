@@ -39,6 +39,7 @@ def flat_page(title: str = "film.mp4") -> Page:
             {"noise-level": "20", "steps": str(steps)},
             seconds_per_frame=0.3 * steps,
             seconds_for_whole=30_000.0 * steps,
+            memory=10**9 * steps,
             command=f"vidx4 upscale {shlex.quote(title)} --noise-level 20 --steps {steps}",
         )
         for steps in (2, 4)

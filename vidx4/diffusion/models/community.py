@@ -208,9 +208,9 @@ def reach_of(model: Any) -> int | None:
     It is the sum over all convolutions, as if they followed one another, and as if all were at low
     resolution.
     """
-    if model.architecture.id not in _CONVOLUTIONAL:
-        return None
-    return model.size_requirements.multiple_of * sum(map(_reach, _convolutions(model.model)))
+    if model.architecture.id not in _CONVOLUTIONAL or model.size_requirements.multiple_of > 1:
+        return None  # ESRGAN may fold pixels first: then, it matters where a box begins
+    return sum(map(_reach, _convolutions(model.model)))
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv2d]:

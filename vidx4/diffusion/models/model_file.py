@@ -43,6 +43,10 @@ _INTEGERS = {
 }
 """Types of what else a network stores, such as indices, by their names in safetensors."""
 _TYPES = TYPES | _INTEGERS
+_TABLE = ".rpe_biases"
+"""Name of the tables of floating-point numbers that DAT's sizes follow from."""
+_MAX_TABLE = 10_000
+"""Most numbers of such a table."""
 _MAX_NAME_LENGTH = 200
 _HUGE_NUMBER = re.compile(r"\d{4}")
 """What no number of a layer looks like: the deepest published networks have a few hundred."""
@@ -57,7 +61,7 @@ class ModelFile:
 
     path: Path
     shapes: Mapping[str, Tensor]
-    """Its tensors on the meta device, by name."""
+    """Its tensors by name, on the meta device except for small tables that networks are described by."""
     notes: Mapping[str, str]
     """What the file says of itself; by nobody checked."""
     read: Callable[[torch.dtype], dict[str, Tensor]]
@@ -113,7 +117,12 @@ def read_model_file(path: Path, unwrapped: Callable[[dict[Any, Any]], dict[Any, 
     if path.suffix.lower() == SAFETENSORS:
         found = _safetensors(path)
     else:
-        found = _pickled(path, unwrapped(_unpickled(path, size)))
+        content = _unpickled(path, size)
+        try:
+            content = unwrapped(content)
+        except AttributeError:  # names that are no text
+            content = {}
+        found = _pickled(path, content)
     if not found.shapes:
         raise ModelError(f"{path} can't be used: it holds no weights.")
     for name in found.shapes:
@@ -131,7 +140,14 @@ def _safetensors(path: Path) -> ModelFile:
 
     with safe_open(path, framework="pt") as file:
         notes = file.metadata() or {}
-    return ModelFile(path, shapes, notes, read)
+        tables = {name: file.get_tensor(name) for name, each in shapes.items() if _is_table(name, each)}
+    return ModelFile(path, shapes | tables, notes, read)
+
+
+def _is_table(name: str, tensor: Tensor) -> bool:
+    """Return whether a network may be described by the numbers of a tensor, not by its shape alone."""
+    is_named = not tensor.is_floating_point() or name.endswith(_TABLE)
+    return is_named and tensor.numel() <= _MAX_TABLE
 
 
 def _shape(stored: Stored) -> Tensor:
@@ -153,7 +169,10 @@ def _pickled(path: Path, found: dict[Any, Any]) -> ModelFile:
         raise ModelError(f"{path} can't be used: it holds more than {MAX_TENSORS:,} weights.")
     for name, tensor in weights.items():
         _check_tensor(path, name, tensor)
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in weights.items()}
+    shapes = {
+        name: each if _is_table(name, each) else torch.empty_like(each, device="meta")
+        for name, each in weights.items()
+    }
     return ModelFile(path, shapes, {}, lambda dtype: _numbers(path, weights, dtype))
 
 

@@ -52,7 +52,8 @@ def cost_of(run: Callable[[int], Any]) -> Cost:
 
 def _counted(run: Callable[[int], Any], side: int) -> "_Counter":
     # Not in inference mode, in which products of matrices are not taken apart into what is counted.
-    with torch.no_grad(), _Counter(side**2) as counter:
+    counter = _Counter(side**2)
+    with torch.no_grad(), counter:
         run(side)
     return counter
 
@@ -65,7 +66,7 @@ class _Counter(TorchDispatchMode):
     """
 
     def __init__(self, num_pixels: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.is_local = True
         """Whether all operations that are counted are convolutions."""
         self._num_pixels = num_pixels

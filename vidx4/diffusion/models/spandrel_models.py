@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vidx4.diffusion.device_errors import first_line, is_out_of_memory
+from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.diffusion.models.model_file import INSTALL, ModelFile, read_model_file
 from vidx4.errors import ModelError
 from vidx4.frames import SCALE
@@ -119,18 +119,30 @@ class _Building(TorchFunctionMode):
             kwargs = kwargs if self._has_weights else kwargs | {"device": "meta"}
         elif func is torch.meshgrid and kwargs.get("indexing") is None:
             kwargs = kwargs | {"indexing": "ij"}  # as by default, of which PyTorch would warn
+        elif func is Tensor.copy_ and args[1].is_meta:
+            return args[0]  # a table that the network has computed stays, as there are no numbers to copy
         return func(*args, **kwargs)
 
 
 def outline(file: ModelFile) -> Any:
+    """Return spandrel's description of the network of a file that can be used, built without its weights.
+
+    Raises:
+        ModelError: as for `unweighted`, or the network does not make colour pictures four times larger.
+    """
+    model = unweighted(file)
+    if why := unsuited(model):
+        raise ModelError(f"{file.path} ({model.architecture.name}) can't be used: {why}.")
+    return model
+
+
+def unweighted(file: ModelFile) -> Any:
     """Return spandrel's description of the network of a file, built without its weights.
 
     Raises:
-        ModelError: no architecture is known that has such weights, or it does not enlarge four times.
+        ModelError: no architecture is known that has such weights.
     """
-    model = _built(file.path, file.shapes, has_weights=False)
-    _check(file.path, model)
-    return model
+    return _built(file.path, file.shapes, has_weights=False)
 
 
 def whole(file: ModelFile, dtype: torch.dtype) -> Any:
@@ -174,21 +186,28 @@ def _built(path: Path, weights: Mapping[str, Tensor], *, has_weights: bool) -> A
     except Exception as error:  # names or shapes that contradict each other
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"{path} can't be used: {first_line(error)}.") from error
+        raise ModelError(
+            f"{path} can't be used: no network can be built from its weights ({_reason(error)})."
+        ) from error
 
 
-def _check(path: Path, model: Any) -> None:
-    """Check that a network makes colour pictures four times larger of any content."""
-    known = library()
-    if not isinstance(model, known.ImageModelDescriptor):
-        why = "it fills holes in pictures, and enlarges none"
-    elif model.purpose == "FaceSR":
-        why = "it is for pictures of single faces"
-    elif model.scale != SCALE:
+def _reason(error: Exception) -> str:
+    """Return the beginning of an error, of which PyTorch puts only a heading on the first line."""
+    if isinstance(error, KeyError):
+        return f"they lack {error}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:200].rstrip(".")
+
+
+def unsuited(model: Any) -> str:
+    """Return why a network can't be used; empty if it makes colour pictures four times larger."""
+    if not isinstance(model, library().ImageModelDescriptor):
+        return "it fills holes in pictures, and enlarges none"
+    if model.purpose == "FaceSR":
+        return "it is for pictures of single faces"
+    if model.scale != SCALE:
         does = "keeps the size of pictures" if model.scale == 1 else f"enlarges {model.scale} times"
-        why = f"it {does}, but a model has to enlarge {SCALE} times"
-    elif (model.input_channels, model.output_channels) != (3, 3):
-        why = f"it turns {model.input_channels} channels into {model.output_channels}, not RGB into RGB"
-    else:
-        return
-    raise ModelError(f"{path} ({model.architecture.name}) can't be used: {why}.")
+        return f"it {does}, but a model has to enlarge {SCALE} times"
+    if (model.input_channels, model.output_channels) != (3, 3):
+        return f"it turns {model.input_channels} channels into {model.output_channels}, not RGB into RGB"
+    return ""

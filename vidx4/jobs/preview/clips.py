@@ -43,6 +43,8 @@ class Clip:
     """The frame of each moment."""
     seconds_per_frame: float
     """Seconds for a frame that doesn't repeat the one before it."""
+    memory: int
+    """Bytes that the model and its frames are planned to take on the device."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def make_clip(
         concatenate([plan.written for plan in plans], video, overwrite=overwrite)
     pairs = tuple(composer.pair for composer in composers if composer.pair is not None)
     # The encoder works beside the model: the slower of the two decides.
-    return Clip(pairs, max(stopwatch.seconds_per_frame, _encoder_seconds(reports)))
+    seconds = max(stopwatch.seconds_per_frame, _encoder_seconds(reports))
+    return Clip(pairs, seconds, upscaler.planned_memory(scenes.source.width, scenes.source.height))
 
 
 def _temporary_folder(parent: Path) -> "tempfile.TemporaryDirectory[str]":

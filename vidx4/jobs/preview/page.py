@@ -33,6 +33,8 @@ class PageSetting:
     """Measured seconds for one frame."""
     seconds_for_whole: float
     """Estimated seconds for the whole film."""
+    memory: int
+    """Bytes that the model and its frames are planned to take."""
     command: str
     """The command that upscales the whole film with this setting."""
 

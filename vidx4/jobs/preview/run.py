@@ -1,7 +1,7 @@
 """Preview a film: moments before and after with every setting compared, and what each costs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
@@ -114,6 +114,8 @@ class Cost:
     noise_level: int
     is_estimated: bool
     """Whether the noise level was estimated from the film."""
+    memory: int
+    """Bytes that the model and its frames are planned to take on the device."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def run_preview(
     """
     series = JobSeries(control or Control(), plan.num_frames)
     estimate = cache(partial(estimate_film, plan.scenes.source, plan.within.frames(plan.scenes.source)))
-    upscalers = [upscaler.with_options(estimated(each.options, estimate)) for each in plan.variants]
+    upscalers = [_upscaler(each, upscaler, estimate) for each in plan.variants]
     clips: list[Clip] = []
     for video, each in zip(plan.videos, upscalers, strict=True):
         try:
@@ -211,8 +213,14 @@ def run_preview(
     write_crops(plan.crops, comparisons, like, overwrite=plan.overwrite)
     costs = tuple(map(partial(_cost, plan), plan.variants, upscalers, clips))
     if plan.page is not None:
-        write_page(plan.page, _page(plan, upscaler, costs, comparisons), like, overwrite=plan.overwrite)
+        write_page(plan.page, _page(plan, upscalers, costs, comparisons), like, overwrite=plan.overwrite)
     return Preview(plan.videos, plan.crops, plan.page, costs)
+
+
+def _upscaler(variant: Variant, base: Upscaler, estimate: Callable[[], int]) -> Upscaler:
+    """Return the upscaler of a variant; its noise level is estimated if its model knows one."""
+    upscaler = base.with_options(variant.options)
+    return upscaler.with_options(estimated(upscaler.options, estimate))
 
 
 def _what_is_kept(videos: Sequence[Path]) -> str:
@@ -236,14 +244,15 @@ def _name(variant: Variant) -> str:
 
 def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
     num_frames, each = len(plan.within.frames(plan.scenes.source)), clip.seconds_per_frame
-    is_estimated = isinstance(variant.options.noise_level, AutoLevel)
-    return Cost(variant.label, each, each * num_frames, upscaler.settings.noise_level, is_estimated)
+    is_estimated = isinstance(upscaler.options.noise_level, AutoLevel)
+    level = upscaler.settings.noise_level
+    return Cost(variant.label, each, each * num_frames, level, is_estimated, clip.memory)
 
 
 def _page(
-    plan: PreviewPlan, upscaler: Upscaler, costs: Sequence[Cost], comparisons: Sequence[Comparison]
+    plan: PreviewPlan, upscalers: Sequence[Upscaler], costs: Sequence[Cost], comparisons: Sequence[Comparison]
 ) -> Page:
-    source, identity = plan.scenes.source, upscaler.identity
+    source = plan.scenes.source
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     size, length = f"{source.width}x{source.height}", timecode(float(source.duration))
     film = f"{size}, {length}{rate}, {source.num_frames} frames"
@@ -251,8 +260,8 @@ def _page(
     settings = [_setting(variant, cost) for variant, cost in zip(plan.variants, costs, strict=True)]
     indices = plan.scenes.moments
     moments = [_moment(source, index, each) for index, each in zip(indices, comparisons, strict=True)]
-    model = f"{identity['model']} on {identity['device']} in {identity['dtype']}"
-    facts = [("film", film), ("model", model), ("noise level", "; ".join(levels))]
+    models = dict.fromkeys("{model} on {device} in {dtype}".format(**each.identity) for each in upscalers)
+    facts = [("film", film), ("model", "; ".join(models)), ("noise level", "; ".join(levels))]
     return Page(source.path.name, facts, settings, moments)
 
 
@@ -262,7 +271,7 @@ def _level(cost: Cost) -> str:
 
 def _setting(variant: Variant, cost: Cost) -> PageSetting:
     seconds = cost.seconds_per_frame, cost.seconds_for_whole
-    return PageSetting(_name(variant), variant.flags, *seconds, variant.command)
+    return PageSetting(_name(variant), variant.flags, *seconds, cost.memory, variant.command)
 
 
 def _moment(source: Source, index: int, comparison: Comparison) -> Moment:

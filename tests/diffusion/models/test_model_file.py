@@ -1,0 +1,211 @@
+"""Files of models may come from anywhere: none runs code, fills the memory, or ends in a traceback."""
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.capabilities import needs_links
+from tests.community import make_network, save_network
+from vidx4.diffusion.models.registry import find, load
+from vidx4.errors import ModelError
+
+CPU = torch.device("cpu")
+
+
+def refused(path: Path, message: str, dtype: torch.dtype = torch.float32) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        load(str(path), CPU, dtype)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def weights() -> dict[str, Tensor]:
+    """Return weights of a tiny network of the architecture Compact."""
+    return {name: each.contiguous() for name, each in make_network("Compact").state_dict().items()}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".PTH"])
+def test_files_of_pytorch_are_read_as_data(tmp_path: Path, suffix: str) -> None:
+    components = load(str(save_network(tmp_path / f"x{suffix}")), CPU, torch.float32)
+    expected = make_network("Compact").state_dict()
+    found = components.unet.state_dict()
+    assert all(torch.equal(found[f"Compact.{name}"], each) for name, each in expected.items())
+
+
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", None])
+def test_wrappers_and_prefixes_are_removed(
+    tmp_path: Path, weights: dict[str, Tensor], wrapper: str | None
+) -> None:
+    prefixed = {f"module.{name}": each for name, each in weights.items()}
+    torch.save({wrapper: prefixed, "epoch": 3} if wrapper else prefixed, tmp_path / "x.pth")
+    assert load(str(tmp_path / "x.pth"), CPU, torch.float32).reach == 4
+
+
+def test_old_files_of_pytorch_are_read(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    torch.save(weights, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    assert load(str(tmp_path / "x.pth"), CPU, torch.float32).reach == 4
+
+
+def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    torch.save({"params": Evil()}, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", "code of its own would have to run; convert it to safetensors")
+    (tmp_path / "y.pt").write_bytes(pickle.dumps(Evil()))
+    refused(tmp_path / "y.pt", r"can't be used|damaged")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
+    torch.save(nn.Conv2d(1, 1, 1), tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", "code of its own")
+
+
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("x/constants.pkl", b"")
+        archive.writestr("x/code/__torch__.py", "")
+    refused(tmp_path / "x.pt", "it is TorchScript, a program; convert it")
+
+
+def test_an_archive_that_swells_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(1 << 22))
+    refused(tmp_path / "x.pth", "more memory than weights do")
+
+
+@pytest.mark.parametrize("content", [None, [1, 2], {}, {"a": 1}, {1: torch.zeros(1)}], ids=str)
+def test_a_file_without_weights_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", "holds no weights")
+
+
+def test_a_tensor_that_repeats_a_number_is_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    weights["body.0.weight"] = torch.zeros(1).expand(1 << 20, 1 << 20)
+    torch.save(weights, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", "does not hold all numbers")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("size", [0, 5, 300, -10])
+def test_damaged_files_are_refused(tmp_path: Path, suffix: str, size: int) -> None:
+    path = save_network(tmp_path / f"x{suffix}")
+    path.write_bytes(path.read_bytes()[:size])
+    refused(path, "damaged|holds no weights")
+
+
+def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes((1 << 40).to_bytes(8, "little") + b"{" * 100)
+    refused(tmp_path / "x.safetensors", "damaged")
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    header = {f"a.{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(10_001)}
+    text = json.dumps(header).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    refused(tmp_path / "x.safetensors", "more than 10,000 weights")
+
+
+@pytest.mark.parametrize("index", ["1000", "99999999"])
+def test_a_number_that_stands_for_many_layers_is_refused(
+    tmp_path: Path, weights: dict[str, Tensor], index: str
+) -> None:
+    save_file(weights | {f"body.{index}.weight": torch.zeros(1)}, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", "is no name of weights")
+
+
+def test_names_that_stand_for_more_layers_than_there_are_weights_are_refused(
+    tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    save_file(weights | {"body.999.bias": torch.zeros(48)}, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", "more layers than it has weights")
+
+
+def test_a_width_that_other_layers_lack_takes_no_memory(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    """All convolutions of a network this wide would take 72 GB."""
+    weights["body.0.weight"] = torch.zeros(31_000, 3, 3, 3)
+    save_file(weights, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", r"no network can be built .*size mismatch")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(
+    tmp_path: Path, weights: dict[str, Tensor], number: float
+) -> None:
+    weights["body.0.bias"][0] = number
+    save_file(weights, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", r"body\.0\.bias are not finite")
+
+
+def test_numbers_beyond_float16_are_refused_in_float16(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    weights["body.0.bias"][0] = 1e6
+    save_file(weights, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", "--dtype float32", torch.float16)
+
+
+def test_types_that_are_no_plain_numbers_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    weights["body.0.weight"] = weights["body.0.weight"].to(torch.float8_e4m3fn)
+    save_file(weights, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", "type F8_E4M3")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"upscale": 2}, r"\(RealESRGAN Compact\) can't be used: it enlarges 2 times, but .* 4 times"),
+        ({"upscale": 1}, "keeps the size of pictures"),
+        ({"num_in_ch": 1, "num_out_ch": 1}, "1 channels into 1, not RGB into RGB"),
+    ],
+)
+def test_networks_that_do_something_else_are_refused(
+    tmp_path: Path, settings: dict[str, int], message: str
+) -> None:
+    refused(save_network(tmp_path / "x.safetensors", **settings), message)
+
+
+def test_weights_of_no_known_architecture_are_refused(tmp_path: Path) -> None:
+    save_file({"a.weight": torch.zeros(1)}, tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", r"no architecture that spandrel [\d.]+ knows. .*ESRGAN")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "x.safetensors", "There is no file")
+    (tmp_path / "y.safetensors").mkdir()
+    refused(tmp_path / "y.safetensors", "is a folder, but")
+    (tmp_path / "z.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"is one of \.safetensors"):
+        find(str(tmp_path / "z.onnx"), torch.float32)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.safetensors")
+    refused(tmp_path / "x.safetensors", "not a regular file")
+
+
+@needs_links
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").symlink_to(save_network(tmp_path / "y.safetensors"))
+    assert load(str(tmp_path / "x.safetensors"), CPU, torch.float32).reach == 4
+
+
+def test_the_python_of_the_documentation_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the way out that errors name."""
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    save_network(tmp_path / "model.pth")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    shutil.move("model.safetensors", "x.safetensors")
+    assert load(str(tmp_path / "x.safetensors"), CPU, torch.float32).reach == 4

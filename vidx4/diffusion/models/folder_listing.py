@@ -1,0 +1,64 @@
+"""What models lie in a folder as files, by the descriptions of their weights alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidx4.diffusion.models.model_file import is_model_file
+from vidx4.diffusion.models.spandrel_models import read_file, unsuited, unweighted
+from vidx4.errors import ModelError
+
+_LICENSES = ("modelspec.license", "license")
+"""Keys of the licence in the metadata of safetensors (Stability AI's ModelSpec 1.0, and what others
+write)."""
+_ARCHITECTURES = ("modelspec.architecture", "architecture")
+_MAX_NOTE = 60
+"""Most characters of what a file says of itself that are shown."""
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A file that looks like a model."""
+
+    path: Path
+    architecture: str
+    """Name of the architecture that its weights belong to; else what the file says; empty if nobody knows."""
+    scale: int | None
+    """How many times larger it makes pictures; None if that is not known."""
+    size: int
+    """Bytes of the file."""
+    license: str
+    """Licence that the file names; empty if it names none."""
+    why_not: str
+    """Why it can't be used; empty if it can."""
+
+
+def list_models(folder: Path) -> Iterator[ListedModel]:
+    """Yield the models that lie in a folder as files, by name; no weights are read.
+
+    Raises:
+        ModelError: there is no such folder, or spandrel is not installed.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if is_model_file(path.name))
+    except OSError as error:
+        raise ModelError(f"{folder} can't be listed: {error.strerror or error}.") from error
+    return map(_listed, paths)
+
+
+def _listed(path: Path) -> ListedModel:
+    size, notes, name, scale = path.lstat().st_size, dict[str, str](), "", None
+    try:
+        file = read_file(path)
+        notes = dict(file.notes)
+        model = unweighted(file)
+        name, scale, why_not = model.architecture.name, int(model.scale), unsuited(model)
+    except ModelError as error:
+        why_not = str(error).removeprefix(f"{path} can't be used: ").rstrip(".")
+    return ListedModel(
+        path, name or _note(notes, _ARCHITECTURES), scale, size, _note(notes, _LICENSES), why_not
+    )
+
+
+def _note(notes: Mapping[str, str], keys: tuple[str, ...]) -> str:
+    return next((notes[key][:_MAX_NOTE] for key in keys if key in notes), "")
