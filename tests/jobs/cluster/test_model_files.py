@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.capabilities import needs_links
+from tests.community import save_network
 from tests.jobs.cluster.test_backend import STORE
 from vidx4.diffusion.models.known import COMPACT_FOLDER
 from vidx4.diffusion.models.registry import load
@@ -104,3 +105,38 @@ def test_links_out_of_a_model_are_not_sent(tmp_path: Path, files: ModelFiles) ->
     options = UpscaleOptions(model=str(tmp_path / "model"), device="cpu", dtype="float32")
     with pytest.raises(ModelError, match=r"secret\.json is a link"):
         Models("cpu", STORE, sends=True).spec(options)
+
+
+def test_a_file_is_sent_whatever_it_is_called(tmp_path: Path, cache: Path) -> None:
+    path = save_network(tmp_path / "4x ünusual (name).safetensors")
+    options = UpscaleOptions(model=str(path), device="cpu", dtype="float32")
+    sent = Models("cpu", STORE, sends=True).spec(options).files
+    assert list(sent.sent) == ["model.safetensors"]
+    file = received(sent, STORE)
+    path.unlink()
+    assert file.is_relative_to(cache)
+    assert load(str(path), torch.device("cpu"), torch.float32, path=file).name == str(path)
+    before = file.stat()
+    assert received(sent, STORE).stat() == before
+    file.write_bytes(b"other")
+    assert received(sent, STORE).read_bytes() != b"other"
+
+
+def test_files_of_pytorch_are_sent_as_what_they_are(tmp_path: Path, cache: Path) -> None:
+    options = UpscaleOptions(model=str(save_network(tmp_path / "x.PTH")), device="cpu", dtype="float32")
+    file = received(Models("cpu", STORE, sends=True).spec(options).files, STORE)
+    assert file.name == "model.pth"
+
+
+@pytest.mark.parametrize("name", ["model.py", "../model.pth", "unet/model.pth", "model.pth/x.pth"])
+def test_a_file_of_another_name_is_refused(cache: Path, files: ModelFiles, name: str) -> None:
+    content = next(iter(files.sent.values()))
+    with pytest.raises(ModelError, match="no model needs"):
+        received(replace(files, sent={name: content}), STORE)
+
+
+def test_a_file_on_all_machines_is_found_by_its_whole_path(tmp_path: Path) -> None:
+    path = save_network(tmp_path / "x.safetensors")
+    options = UpscaleOptions(model=str(path), device="cpu")
+    files = Models("cpu", STORE, sends=False).spec(options).files
+    assert (files.path, dict(files.sent)) == (path, {})

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.capabilities import needs_links
+from tests.community import save_network
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames, nearest, packets, read_all, upscale_nearest
 from tests.moving import pan
@@ -27,6 +28,7 @@ from vidx4.jobs.preview.crops import Comparison, compare, write_crops
 from vidx4.jobs.preview.layout import compose
 from vidx4.jobs.preview.options import Layout, PreviewOptions
 from vidx4.jobs.preview.run import Preview, PreviewPlan, Variant, _upright, plan_preview, run_preview
+from vidx4.jobs.preview.sweep import variants_of
 from vidx4.jobs.progress import Control, Progress
 from vidx4.jobs.request import Request
 from vidx4.jobs.run import run
@@ -333,3 +335,38 @@ def test_compare_never_overwrites_a_source_or_an_existing_file(tmp_path: Path) -
 def test_compare_refuses_a_video_that_is_not_the_copy(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"london\.mp4"):
         compare(LONDON, LONDON, tmp_path / "crops.png")
+
+
+def test_a_film_by_three_models_in_one_page(tmp_path: Path, film: Path, upscaler: Upscaler) -> None:
+    """Each has its own pictures, time and memory; only a model that knows noise levels gets an estimate."""
+    (tmp_path / "models").mkdir()
+    one, two = (tmp_path / "models" / f"{name}.safetensors" for name in ("one", "two"))
+    save_network(one)
+    save_network(two, "ESRGAN")
+    sweep = f"model=compact,{one},{two}"
+    variants = variants_of(film, {"device": "cpu"}, [sweep])
+    assert [each.label for each in variants] == [
+        "model compact",
+        "model one.safetensors",
+        "model two.safetensors",
+    ]
+    shown = PreviewOptions(at=Fraction(1, 2), duration=Fraction(1, 10))
+    plan = plan_preview(probe(film), variants, tmp_path / "out.mp4", request=FAST, shown=shown)
+    made = run_preview(plan, upscaler)
+    assert [each.name for each in made.videos] == [
+        "out_model-compact.mp4",
+        "out_model-one.safetensors.mp4",
+        "out_model-two.safetensors.mp4",
+    ]
+    assert [each.is_estimated for each in made.costs] == [True, False, False]
+    assert all(each.seconds_per_frame > 0 and each.memory > 2**20 for each in made.costs)
+    assert made.page is not None
+    text = made.page.read_text(encoding="utf-8")
+    assert all(str(name) in text for name in ("compact on cpu", one, two))
+    assert len({each.read_bytes() for each in made.videos}) == 3
+
+
+def test_models_of_one_name_keep_their_folders(tmp_path: Path) -> None:
+    names = [str(tmp_path / folder / "x.safetensors") for folder in "ab"]
+    variants = variants_of(tmp_path / "film.mp4", {}, [f"model={','.join(names)}"])
+    assert [each.label for each in variants] == [f"model {name}" for name in names]

@@ -6,6 +6,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+from vidx4.diffusion.models.model_file import is_model_file
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.preview.run import Variant
@@ -37,7 +38,8 @@ def variants_of(source: Path, typed: Mapping[str, Any], sweeps: Sequence[str]) -
             raise OptionError(f"--sweep names {flag} or a value of it twice: give it once, as {flag}=1,2.")
         values[flag] = swept
     grid = (dict(zip(values, each, strict=True)) for each in product(*values.values()))
-    variants = [_variant(source, typed, chosen) for chosen in grid]
+    names = _short_names(values.get("model", []))
+    variants = [_variant(source, typed, chosen, names) for chosen in grid]
     _check_differ(variants)
     return [replace(each, options=replace(each.options, ignore_memory=ignores_memory)) for each in variants]
 
@@ -55,11 +57,20 @@ def _check_differ(variants: Sequence[Variant]) -> None:
             )
 
 
-def _variant(source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any]) -> Variant:
+def _short_names(models: Sequence[str]) -> Mapping[str, str]:
+    """Return short names of models: of files without their folders, unless they would be the same."""
+    short = {name: Path(name).name if is_model_file(name) else name for name in models}
+    return short if len(set(short.values())) == len(short) else {name: name for name in models}
+
+
+def _variant(
+    source: Path, typed: Mapping[str, Any], swept: Mapping[str, Any], names: Mapping[str, str]
+) -> Variant:
+    labels = {**swept, **({"model": names[swept["model"]]} if "model" in swept else {})}
     values = {**typed, **swept}
     name = str(source) if not str(source).startswith("-") else f"./{source}"
     return Variant(
-        label=", ".join(f"{flag} {value}" for flag, value in swept.items()),
+        label=", ".join(f"{flag} {value}" for flag, value in labels.items()),
         options=build(UpscaleOptions, values),
         flags={flag: " ".join(_OPTIONS[flag].format(value)) for flag, value in values.items()},
         command=f"vidx4 upscale {quoted(name)} {as_typed(values, _OPTIONS)}".rstrip(),
