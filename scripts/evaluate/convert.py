@@ -17,6 +17,7 @@ from torch import Tensor
 from scripts.evaluate.methods import NCNN_MODELS
 from scripts.evaluate.metrics import installed_file
 
+LICENSE = "BSD-3-Clause"
 MAGIC = "7767517"
 """First line of a `.param` file, which lists the layers in the order in which they run."""
 FLOAT16_TAG = 0x01306B47
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.networks:
         path = arguments.out / f"{name}.safetensors"
-        save_file(state_dict(name), path)
+        save_file(state_dict(name), path, {"modelspec.license": LICENSE})
         print(path)
 
 
