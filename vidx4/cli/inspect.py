@@ -64,22 +64,20 @@ def probe(terminal: Terminal, source: Input) -> None:
     show_source(terminal, probe(source))
 
 
-Folder = Annotated[
-    Path | None, typer.Argument(metavar="FOLDER", parser=parse_input, help="A folder of models in files.")
-]
+Folder = Annotated[Path | None, typer.Argument(metavar="FOLDER", parser=parse_input, help="Models in files.")]
 
 
 @command
 def models(terminal: Terminal, folder: Folder = None) -> None:
     """Show the known models, or those in a folder: what they are, how large, and where they are."""
-    if folder is not None:
+    from vidx4.diffusion.models.known import known_models
+
+    if folder is None:
+        show_models(terminal, known_models())
+    else:
         from vidx4.diffusion.models.folder_listing import list_models
 
         show_listed_models(terminal, list(list_models(folder)))
-        return
-    from vidx4.diffusion.models.known import known_models
-
-    show_models(terminal, known_models())
 
 
 @command

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -92,32 +92,27 @@ def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
 
 def show_models(terminal: Terminal, models: "Sequence[KnownModel]") -> None:
     """Show the known models."""
-    for model in models:
-        terminal.event("model", **asdict(model))
     rows = [
         [m.name, m.description, format_disk(m.size) if m.size else "", str(m.folder or m.advice)]
         for m in models
     ]
-    terminal.table(["model", "what", "size", "where"], rows)
-    terminal.finished(num_models=len(models))
+    _show_each(terminal, "model", models, ["model", "what", "size", "where"], rows)
 
 
 def show_listed_models(terminal: Terminal, models: "Sequence[ListedModel]") -> None:
     """Show the models of a folder."""
-    for model in models:
-        terminal.event("model_file", **asdict(model))
     rows = [
-        [
-            m.path.name,
-            m.architecture,
-            f"x{m.scale}" if m.scale else "",
-            format_disk(m.size),
-            m.license,
-            f"can't be used: {m.why_not}" if m.why_not else "",
-        ]
+        [m.path.name, m.architecture, f"x{m.scale or '?'}", format_disk(m.size), m.license, m.why_not]
         for m in models
     ]
-    terminal.table(["model", "architecture", "scale", "size", "licence", ""], rows)
+    headings = ["model", "architecture", "scale", "size", "licence", "why it can't be used"]
+    _show_each(terminal, "model_file", models, headings, rows)
+
+
+def _show_each(terminal: Terminal, kind: str, models: Sequence[Any], headings: list[str], rows: Any) -> None:
+    for model in models:
+        terminal.event(kind, **asdict(model))
+    terminal.table(headings, rows)
     terminal.finished(num_models=len(models))
 
 

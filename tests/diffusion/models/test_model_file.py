@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -169,7 +170,7 @@ def test_types_that_are_no_plain_numbers_are_refused(tmp_path: Path, weights: di
     ],
 )
 def test_networks_that_do_something_else_are_refused(
-    tmp_path: Path, settings: dict[str, int], message: str
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     refused(save_network(tmp_path / "x.safetensors", **settings), message)
 

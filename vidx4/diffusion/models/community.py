@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vidx4.diffusion.denoise import PlainDenoiser
 from vidx4.diffusion.device import choose_dtype, dtype_name
 from vidx4.diffusion.models.components import Components, Family, LoadSettings, ModelDefaults, place
-from vidx4.diffusion.models.network_cost import Cost, cost_of
+from vidx4.diffusion.models.network_cost import SMALL_SIDES, Cost, cost_of
 from vidx4.diffusion.models.spandrel_models import enlarge, outline, read_file, whole
 from vidx4.diffusion.options import Precision, Speed
 from vidx4.errors import ModelError, OptionError
@@ -228,18 +228,33 @@ def _reach(convolution: nn.Conv2d) -> int:
 
 def _cost(path: Path, model: Any) -> Cost:
     """Measure what a network takes, and check that it does what it should."""
-    model = deepcopy(model)
-    network = SinglePictureNetwork(model).to("meta").eval()
+    network = SinglePictureNetwork(deepcopy(model)).eval()
     try:
-        return cost_of(partial(_run, network))
+        try:
+            return cost_of(partial(_run, network.to("meta")))
+        except (RuntimeError, NotImplementedError):  # SeemoRe chooses layers by numbers, so it needs some
+            return cost_of(partial(_run, _zeroed(network)), SMALL_SIDES)
     except Exception as error:  # a network whose settings contradict each other
         raise ModelError(
             f"{path} ({model.architecture.name}) can't be used: it fails with {error}."
         ) from error
 
 
+def _zeroed(network: SinglePictureNetwork) -> SinglePictureNetwork:
+    """Return a network on the CPU whose numbers are all zero."""
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        for name, each in vars(module).items():
+            if isinstance(each, Tensor) and each.is_meta:
+                setattr(module, name, torch.zeros_like(each, device="cpu"))
+    for each in (*network.parameters(), *network.buffers()):
+        each.detach().zero_()
+    return network
+
+
 def _run(network: SinglePictureNetwork, side: int) -> None:
-    sample = torch.zeros(1, LATENT_CHANNELS + 3, side, side, device="meta")
-    (latents,) = network(sample, torch.zeros((), device="meta"))
+    device = next(network.parameters()).device
+    sample = torch.zeros(1, LATENT_CHANNELS + 3, side, side, device=device)
+    (latents,) = network(sample, torch.zeros((), device=device))
     if latents.shape != (1, LATENT_CHANNELS, side, side):
         raise ValueError(f"pictures of {tuple(latents.shape)}")

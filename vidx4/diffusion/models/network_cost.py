@@ -16,6 +16,8 @@ from vidx4.diffusion.models.operations import Operations
 SIDES = (128, 512)
 """Sides of the square pictures that a network is run on, in low-resolution pixels: multiples of what networks
 ask for, far apart, and the larger one as large as a frame."""
+SMALL_SIDES = (64, 128)
+"""The same for a network that has to be run with numbers, which takes time."""
 NEGLIGIBLE = 1e-3
 """Share of the operations of a picture below which those by attention are none."""
 
@@ -29,23 +31,24 @@ class Cost:
     """Numbers that it holds at its peak for a low-resolution pixel, apart from its weights."""
 
 
-def cost_of(run: Callable[[int], Any]) -> Cost:
+def cost_of(run: Callable[[int], Any], sides: tuple[int, int] = SIDES) -> Cost:
     """Measure what a network takes.
 
     Args:
         run: runs it on a square picture with sides of so many low-resolution pixels, on the meta device and
             in float32.
+        sides: the sides of the two pictures that it is run on.
     """
-    first = _counted(run, SIDES[0])
+    first = _counted(run, sides[0])
     # A network of convolutions alone takes the same for every pixel.
-    second = first if first.is_local else _counted(run, SIDES[1])
+    second = first if first.is_local else _counted(run, sides[1])
     # What two pictures take tells what every pixel adds, and what every pair of pixels does, by attention.
-    num_more = SIDES[1] ** 2 - SIDES[0] ** 2
+    num_more = sides[1] ** 2 - sides[0] ** 2
     per_pair = max(0.0, (second.operations_per_pixel - first.operations_per_pixel) / num_more)
-    if per_pair * SIDES[1] ** 2 < NEGLIGIBLE * second.operations_per_pixel:
+    if per_pair * sides[1] ** 2 < NEGLIGIBLE * second.operations_per_pixel:
         per_pair = 0.0
     return Cost(
-        Operations(first.operations_per_pixel - per_pair * SIDES[0] ** 2, per_pair),
+        Operations(first.operations_per_pixel - per_pair * sides[0] ** 2, per_pair),
         values_per_pixel=round(max(first.values_per_pixel, second.values_per_pixel)),
     )
 

@@ -90,6 +90,9 @@ def read_file(path: Path) -> ModelFile:
     return read_model_file(path, library().canonicalize_state_dict)
 
 
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+
+
 class _Building(TorchFunctionMode):
     """What is special while a network is built.
 
@@ -119,6 +122,8 @@ class _Building(TorchFunctionMode):
             kwargs = kwargs if self._has_weights else kwargs | {"device": "meta"}
         elif func is torch.meshgrid and kwargs.get("indexing") is None:
             kwargs = kwargs | {"indexing": "ij"}  # as by default, of which PyTorch would warn
+        elif func == _SET_DATA and args[0].is_meta:
+            args = (args[0], args[1].to("meta"))
         elif func is Tensor.copy_ and args[1].is_meta:
             return args[0]  # a table that the network has computed stays, as there are no numbers to copy
         return func(*args, **kwargs)
