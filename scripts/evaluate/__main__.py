@@ -5,6 +5,7 @@ python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--drawings FO
 python -m scripts.evaluate long --clips FOLDER [--methods ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
+python -m scripts.evaluate convert [--networks ...] [--out FOLDER]
 """
 
 import argparse
@@ -17,6 +18,7 @@ VIDEO_METHODS = PICTURE_METHODS
 """The first of `compact` is what the program does if no option is given."""
 LONG_METHODS = ["bicubic", "compact temporal=off", "compact"]
 """The first two remember nothing: what changes in their quarters is due to the clip."""
+CONVERTED = ["animevideov3", "x4plus"]
 FIELDS = ["160x120", "320x240", "640x480"]
 REDUCTIONS = ["clean", "old", "dvd", "vhs", "web", "film"]
 
@@ -57,7 +59,14 @@ def new_parser() -> argparse.ArgumentParser:
     _add_decoder_attention(
         commands.add_parser("decoder_attention", help="exact attention against near and far")
     )
+    _add_convert(commands.add_parser("convert", help="save networks of ncnn as model files for --model"))
     return parser
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--networks", nargs="+", choices=CONVERTED, default=CONVERTED, help="see methods.py")
+    parser.add_argument("--out", type=Path, default=Path("models"), help="folder for the files")
+    parser.set_defaults(threads=1)
 
 
 def _add_decoder_attention(parser: argparse.ArgumentParser) -> None:

