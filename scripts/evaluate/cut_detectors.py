@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
@@ -39,7 +40,7 @@ def adaptive(frames: Frames) -> list[int]:
     return _by_scenedetect(AdaptiveDetector(min_scene_len=2), frames)
 
 
-def _by_scenedetect(detector, frames: Frames) -> list[int]:  # type: ignore[no-untyped-def] # not installed in tests
+def _by_scenedetect(detector: Any, frames: Frames) -> list[int]:
     from scenedetect import FrameTimecode
 
     found = []
@@ -55,7 +56,11 @@ def scdet(frames: Frames) -> list[int]:
     graph = av.filter.Graph()
     height, width = frames[0].shape[:2]
     source = graph.add_buffer(
-        width=width, height=height, format="rgb24", time_base=Fraction(1, round(FRAME_RATE)), name="in"
+        width=width,
+        height=height,
+        format=av.VideoFormat("rgb24"),
+        time_base=Fraction(1, round(FRAME_RATE)),
+        name="in",
     )
     graph.link_nodes(
         source,
@@ -74,7 +79,7 @@ def scdet(frames: Frames) -> list[int]:
 
 
 def _pulled(graph: av.filter.Graph) -> list[int]:
-    found = []
+    found: list[int] = []
     while True:
         try:
             frame = graph.pull()
@@ -93,7 +98,7 @@ class TransNet:
         self._threshold = threshold
 
     def __call__(self, frames: Frames) -> list[int]:
-        """Find cuts: a run of frames above the threshold is one, and the frame after its peak is the first."""
+        """Find cuts: a run of frames above the threshold is one, and a shot starts after its peak."""
         small = [cv2.resize(frame, NETWORK_SIZE, interpolation=cv2.INTER_AREA) for frame in frames]
         single, _ = self._network.predict_frames(torch.from_numpy(np.stack(small)), quiet=True)
         scores = single.numpy()

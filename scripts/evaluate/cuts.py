@@ -1,8 +1,8 @@
 """Precision and recall of detectors of cuts on films that are joined from real shots at known places.
 
-A cut counts as found if a detection is at most one frame away. Within a dissolve, fade or wipe of several frames,
-one detection is neither right nor wrong, and none is needed: motion is not trusted there, so that state fades on its
-own; a second one is false. How many are found is a column of its own.
+A cut counts as found if a detection is at most one frame away. Within a dissolve, fade or wipe of several
+frames, one detection is neither right nor wrong, and none is needed: motion is not trusted there, so that
+state fades on its own (see `transitions.py`); a second one is false. A column of its own counts those found.
 """
 
 import argparse
@@ -135,5 +135,3 @@ def markdown(scores: dict[str, dict[bool, Score]]) -> str:
         counts = (str(score.false[cause]) for score in totals.values())
         lines.append(f"| false: {cause} | {' | '.join(counts)} |")
     return "\n".join(lines) + "\n"
-
-

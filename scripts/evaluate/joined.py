@@ -20,11 +20,13 @@ from scripts.evaluate.shots import (
 from scripts.evaluate.wear import STYLES
 
 LEAST_CHANGE = 8.0
-"""Mean change in 8-bit levels, without noise and marks, below which a join is not made: nobody would see it."""
+"""Mean change in 8-bit levels, without noise and marks, below which no join is made: nobody would see it."""
 SHORTEST_GRADUAL = 3
 """Frames of a dissolve, fade or wipe that is one; a shorter one is a soft cut, and must be found."""
 LONGEST_INTERRUPTION = 2
 """Frames of another scene after which the first returns that are no shot of their own."""
+LONGEST_FAST_MOVE = 14
+"""Frames of a fast pan or zoom; it would leave its still otherwise."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class _Shot:
 
     def filmed(self, rng: np.random.Generator, scenes: Sequence[Scene]) -> tuple[Frames, list[Span]]:
         hold = int(rng.choice([1, 2, 3], p=[0.2, 0.4, 0.4])) if self.scene.is_drawn else 1
-        frames = film(self.scene, self.view, MOVES[self.move](rng), self.num_frames, hold)
+        pose, pose_hold = MOVES[self.move](rng), hold if self.move in CALM else 1
+        frames = film(self.scene, self.view, pose, self.num_frames, hold, pose_hold)
         events = [] if self.move in CALM else [Span(0, self.num_frames, self.move)]
         if self.scene.is_drawn and self.scene.is_still:
             frames = _with_cels(rng, frames, scenes)
@@ -148,7 +151,13 @@ def _constant(
     angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(least, most)
     dx, dy = speed * np.cos(angle), speed * np.sin(angle) * 0.6
     growth = 1 + rng.uniform(-rate, rate)
-    return lambda t: (dx * t, dy * t, growth**t, blur * abs(dx))
+    last = LONGEST_FAST_MOVE if most > 6 or rate > 0.03 else np.inf
+    return lambda t: (
+        dx * min(t, last),
+        dy * min(t, last),
+        growth ** min(t, last),
+        blur * abs(dx) * (t < last),
+    )
 
 
 def _whip(rng: np.random.Generator) -> Pose:
@@ -164,7 +173,7 @@ def _whip(rng: np.random.Generator) -> Pose:
 
 def _shake(rng: np.random.Generator, share: float) -> Pose:
     offsets = rng.normal(0, share * WIDTH, (64, 2))
-    return lambda t: (*offsets[int(t) % 64], 1.0, 2.0 if share > 0.01 else 0.0)  # type: ignore[return-value]
+    return lambda t: (*offsets[int(t) % 64], 1.0, 2.0 if share > 0.01 else 0.0)
 
 
 MOVES: dict[str, Callable[[np.random.Generator], Pose]] = {
@@ -183,7 +192,7 @@ MOVES: dict[str, Callable[[np.random.Generator], Pose]] = {
 def _with_cels(rng: np.random.Generator, frames: Frames, scenes: Sequence[Scene]) -> Frames:
     """Paste one or two figures that move on twos or threes."""
     for _ in range(int(rng.integers(0, 3))):
-        cel = scenes[rng.integers(len(scenes))].frames[0]
+        cel = scenes[int(rng.integers(len(scenes)))].frames[0]
         place = rng.uniform((0, 0), (WIDTH, HEIGHT))
         speed = rng.normal(0, 5, 2)
         radii = rng.integers(14, 60, 2)
@@ -199,7 +208,7 @@ def _with_cels(rng: np.random.Generator, frames: Frames, scenes: Sequence[Scene]
 
 def _with_passer_by(rng: np.random.Generator, frames: Frames, scenes: Sequence[Scene]) -> tuple[Frames, Span]:
     """Let something large and near pass through the picture."""
-    cel = cv2.GaussianBlur(scenes[rng.integers(len(scenes))].frames[0], (0, 0), 4)
+    cel = cv2.GaussianBlur(scenes[int(rng.integers(len(scenes)))].frames[0], (0, 0), 4)
     begin, length = int(rng.integers(2, 6)), int(rng.integers(3, min(14, len(frames) - 3)))
     radius = int(rng.integers(50, 130))
     sign = rng.choice([-1, 1])
@@ -288,9 +297,10 @@ def _disturbed(rng: np.random.Generator, frames: Frames, made: Film) -> tuple[Fr
         return frames, []
     kind = str(rng.choice(["flash", "strobe", "damage", "insert", "light"]))
     start = int(rng.integers(5, len(frames) - 7))
-    length = {"strobe": int(rng.integers(5, len(frames) - start)), "insert": int(rng.integers(1, 3))}.get(
-        kind, int(rng.integers(1, 4))
-    )
+    length = {
+        "strobe": int(rng.integers(5, len(frames) - start)),
+        "insert": int(rng.integers(1, LONGEST_INTERRUPTION + 1)),
+    }.get(kind, int(rng.integers(1, 4)))
     frames = list(frames)
     strength = float(rng.uniform(60, 255))
     for i in range(start, start + length):

@@ -1,4 +1,4 @@
-"""Shots to join into a labelled set: pieces of clips, cameras over stills, and drawn scenes on twos and threes."""
+"""Shots for a labelled set: pieces of clips, cameras over stills, and drawn scenes on twos and threes."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
@@ -170,7 +170,7 @@ Pose = Callable[[float], tuple[float, float, float, float]]
 """From a time in frames to a shift in pixels, x and y, a factor to the zoom, and the length of the blur."""
 
 
-def film(scene: Scene, view: View, pose: Pose, num_frames: int, hold: int = 1) -> Frames:
+def film(scene: Scene, view: View, pose: Pose, num_frames: int, hold: int = 1, pose_hold: int = 1) -> Frames:
     """Film a scene.
 
     Args:
@@ -178,17 +178,18 @@ def film(scene: Scene, view: View, pose: Pose, num_frames: int, hold: int = 1) -
         view: where the camera begins.
         pose: how it moves.
         num_frames: the length of the shot.
-        hold: frames for which the picture stays: 2 for animation on twos.
+        hold: frames for which the scene stays: 2 for animation on twos.
+        pose_hold: frames for which the camera stays, a divisor of `hold`.
     """
     start = round(view.start * max(0, len(scene.frames) - num_frames))
     frames: Frames = []
     for i in range(num_frames):
         time = i // hold * hold
         frame = scene.frames[_bounced(start + time, len(scene.frames))]
-        if i > 0 and time != i:
+        if i % pose_hold:
             frames.append(frames[-1])
         else:
-            frames.append(_framed(frame, view, pose(time)))
+            frames.append(_framed(frame, view, pose(i)))
     return frames
 
 
@@ -223,7 +224,8 @@ def _framed(frame: np.ndarray, view: View, pose: tuple[float, float, float, floa
 @cache
 def _ellipse(width: int, height: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
-    return np.hypot((x - width / 2) / (width / 2), (y - height / 2) / (height / 2))
+    distance: np.ndarray = np.hypot((x - width / 2) / (width / 2), (y - height / 2) / (height / 2))
+    return distance
 
 
 def paste_cel(

@@ -1,4 +1,4 @@
-"""What old material has over all its shots: grain, tape noise, coding, mixed fields, bars, marks, darkness."""
+"""What old material has over all its shots: grain, tape noise, coding, mixed fields, bars, marks, fading."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -91,8 +91,8 @@ def _labels(film: Film) -> tuple[np.ndarray, np.ndarray]:
     for span in film.ignored:
         weights[span.start : span.stop + 1] = 0
     for cut in film.cuts:
-        labels[cut.start : cut.stop] = True
-        weights[cut.start : cut.stop] = 1
+        first = (cut.start + cut.stop) // 2 if cut.stop - cut.start > 1 else cut.start
+        labels[first], weights[first] = True, 1
     return labels, weights
 
 
@@ -105,14 +105,14 @@ def train(samples: Samples) -> dict[str, np.ndarray]:
     return {
         "mean": mean.astype(np.float32),
         "deviation": deviation.astype(np.float32),
-        "hidden.weight": np.concatenate([each[0].weight.detach().numpy() for each in members]),
-        "hidden.bias": np.concatenate([each[0].bias.detach().numpy() for each in members]),
-        "out.weight": np.concatenate([each[2].weight.detach().numpy()[0] / MEMBERS for each in members]),
-        "out.bias": np.mean([each[2].bias.detach().numpy() for each in members], axis=0),
+        "hidden.weight": np.concatenate([each["0.weight"] for each in members]),
+        "hidden.bias": np.concatenate([each["0.bias"] for each in members]),
+        "out.weight": np.concatenate([each["2.weight"][0] / MEMBERS for each in members]),
+        "out.bias": np.mean([each["2.bias"] for each in members], axis=0),
     }
 
 
-def _fit(inputs: Tensor, targets: Tensor, weights: Tensor, seed: int) -> nn.Sequential:
+def _fit(inputs: Tensor, targets: Tensor, weights: Tensor, seed: int) -> dict[str, np.ndarray]:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -126,7 +126,7 @@ def _fit(inputs: Tensor, targets: Tensor, weights: Tensor, seed: int) -> nn.Sequ
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 if __name__ == "__main__":

@@ -88,12 +88,14 @@ def _blocks(luma: np.ndarray) -> np.ndarray:
     size = GRID * GRID * BLOCK_LEVELS
     counts = np.bincount(first.ravel(), 1 - share, size) + np.bincount(first.ravel() + 1, share, size)
     histograms = counts.reshape(GRID * GRID, BLOCK_LEVELS)
-    return (histograms / np.maximum(histograms.sum(1, keepdims=True), 1)).astype(np.float32)
+    shares: np.ndarray = histograms / np.maximum(histograms.sum(1, keepdims=True), 1)
+    return shares.astype(np.float32)
 
 
 def may_be_unlike(last: Thumbnail, next_: Thumbnail) -> bool:
     """Return whether two consecutive frames differ by so much that a cut between them is conceivable."""
-    return bool(np.abs(last.luma - next_.luma).mean() > LEAST_LEVELS) and changed_blocks(last, next_) > LEAST_BLOCKS
+    levels = float(np.abs(last.luma - next_.luma).mean())
+    return levels > LEAST_LEVELS and changed_blocks(last, next_) > LEAST_BLOCKS
 
 
 def changed_blocks(last: Thumbnail, next_: Thumbnail) -> float:
