@@ -30,11 +30,15 @@ def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator
     """
     last = deque(map(Thumbnail.of, past), maxlen=REACH)
     for ahead in _windows(map(Thumbnail.of, frames), REACH):
-        is_cut = not last or (may_be_cut(last, ahead) and cut_score(describe(last, ahead)) > THRESHOLD)
+        is_cut = not last or _is_cut(list(last), ahead)
         if is_cut:
             last.clear()
         last.append(ahead[0])
         yield is_cut
+
+
+def _is_cut(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> bool:
+    return may_be_cut(before, after) and cut_score(describe(before, after)) > THRESHOLD
 
 
 def may_be_cut(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> bool:
