@@ -6,6 +6,8 @@ python -m scripts.evaluate long --clips FOLDER [--methods ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
 python -m scripts.evaluate convert [--networks ...] [--out FOLDER]
+python -m scripts.evaluate cuts --clips FOLDER --photos FOLDER [--detectors ...]
+python -m scripts.evaluate transitions --clips FOLDER
 """
 
 import argparse
@@ -60,6 +62,11 @@ def new_parser() -> argparse.ArgumentParser:
         commands.add_parser("decoder_attention", help="exact attention against near and far")
     )
     _add_convert(commands.add_parser("convert", help="save networks of ncnn as model files for --model"))
+    _add_cuts(commands.add_parser("cuts", help="cuts in films that are joined at known places"))
+    transitions = commands.add_parser("transitions", help="what a dissolve, a wipe or a missed cut leaves")
+    transitions.add_argument("--clips", type=Path, required=True, help="a folder with the clips of clips.py")
+    transitions.add_argument("--threads", type=int, default=2, help="threads of the model")
+    transitions.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
     return parser
 
 
@@ -67,6 +74,18 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", choices=CONVERTED, default=CONVERTED, help="see methods.py")
     parser.add_argument("--out", type=Path, default=Path("models"), help="folder for the files")
     parser.set_defaults(threads=1)
+
+
+def _add_cuts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, required=True, help="a folder with the clips of shots.py")
+    parser.add_argument("--photos", type=Path, required=True, help="the folder of the training pictures")
+    parser.add_argument(
+        "--half", choices=["development", "report"], default="report", help="which scenes to join"
+    )
+    parser.add_argument("--films", type=int, default=48, help="number of films to make")
+    parser.add_argument("--detectors", nargs="+", default=["vidx4"], help="see cut_detectors.py")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the detectors")
+    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
 
 
 def _add_decoder_attention(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,7 @@ def estimate_motion(last: Tensor, frame: Tensor, unchanged: Tensor) -> Motion:
     )
 
 
-def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def flow_to(start: np.ndarray, end: np.ndarray, finest_scale: int = 0) -> np.ndarray:
     """Estimate the optical flow from one picture to another, to about 0.05 pixels.
 
     Dense inverse search (Kroeger et al. 2016), down to the finest scale, with variational refinement.
@@ -79,6 +79,8 @@ def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     Args:
         start: luma, float32, 0 to 255, (H, W).
         end: luma of the other picture, of the same size.
+        finest_scale: halvings of the resolution at which the search ends: 1 is four times as fast, to about
+            0.2 pixels.
 
     Returns:
         Motion from each pixel of `start`, x then y, float32, (H, W, 2).
@@ -88,7 +90,7 @@ def flow_to(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     first, second = (np.pad(luma.round().astype(np.uint8), padding, mode="edge") for luma in (start, end))
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     # The preset stops at a quarter of the resolution, but here a pixel becomes four of the result.
-    estimator.setFinestScale(0)
+    estimator.setFinestScale(finest_scale)
     first_guess = np.zeros((*first.shape, 2), np.float32)
     flow: np.ndarray = estimator.calc(first, second, first_guess)
     return flow[:height, :width]
