@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from scripts.docs.command_line import program
 from scripts.docs.pages import FAST, SLOW, outdated, replace_section
+from tests.community import save_network
 from tests.markdown_pages import (
     PAGES,
     ROOT,
@@ -65,6 +66,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "film.mp4", folder / "film.mkv")
     _write_short(folder / "tape.mpg", "mpeg2video")
     shutil.copy(ROOT / "samples" / "photo.png", folder)
+    (folder / "models").mkdir()
+    for name in ("models/4x-favourite", "a", "b", "animevideov3", "x4plus"):
+        save_network(folder / f"{name}.safetensors")
     (folder / "frames").mkdir()
     for number in range(1, 4):
         shutil.copy(folder / "photo.png", folder / "frames" / f"{number:04d}.png")

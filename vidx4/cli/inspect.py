@@ -7,7 +7,7 @@ import typer
 
 from vidx4.cli.options import OutputOptions, parse_input
 from vidx4.cli.program import Subset, command
-from vidx4.cli.tables import show_checks, show_findings, show_listed_models, show_models, show_source
+from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
 from vidx4.cli.terminal import Terminal
 from vidx4.jobs.destination import OUTPUT, Destination
 from vidx4.jobs.request import OF_A_COPY, Request
@@ -64,20 +64,20 @@ def probe(terminal: Terminal, source: Input) -> None:
     show_source(terminal, probe(source))
 
 
-Folder = Annotated[Path | None, typer.Argument(metavar="FOLDER", parser=parse_input, help="Models in files.")]
-
-
 @command
-def models(terminal: Terminal, folder: Folder = None) -> None:
+def models(
+    terminal: Terminal,
+    folder: Annotated[Path | None, typer.Argument(parser=parse_input, help="Models in files.")] = None,
+) -> None:
     """Show the known models, or those in a folder: what they are, how large, and where they are."""
-    from vidx4.diffusion.models.known import known_models
-
     if folder is None:
-        show_models(terminal, known_models())
+        from vidx4.diffusion.models.known import known_models
+
+        show_models(terminal, "model", known_models())
     else:
         from vidx4.diffusion.models.folder_listing import list_models
 
-        show_listed_models(terminal, list(list_models(folder)))
+        show_models(terminal, "model_file", list(list_models(folder)))
 
 
 @command

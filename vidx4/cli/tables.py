@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vidx4.appearance import color_name
 from vidx4.cli.terminal import FAILED, Terminal
-from vidx4.syntax import format_disk, format_rate, format_seconds, plural
+from vidx4.syntax import format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
     from vidx4.diffusion.models.folder_listing import ListedModel
@@ -90,29 +90,11 @@ def show_checks(terminal: Terminal, checks: "Sequence[Check]") -> None:
     terminal.tell(f"All {plural(len(checks), 'check')} passed.")
 
 
-def show_models(terminal: Terminal, models: "Sequence[KnownModel]") -> None:
-    """Show the known models."""
-    rows = [
-        [m.name, m.description, format_disk(m.size) if m.size else "", str(m.folder or m.advice)]
-        for m in models
-    ]
-    _show_each(terminal, "model", models, ["model", "what", "size", "where"], rows)
-
-
-def show_listed_models(terminal: Terminal, models: "Sequence[ListedModel]") -> None:
-    """Show the models of a folder."""
-    rows = [
-        [m.path.name, m.architecture, f"x{m.scale or '?'}", format_disk(m.size), m.license, m.why_not]
-        for m in models
-    ]
-    headings = ["model", "architecture", "scale", "size", "licence", "why it can't be used"]
-    _show_each(terminal, "model_file", models, headings, rows)
-
-
-def _show_each(terminal: Terminal, kind: str, models: Sequence[Any], headings: list[str], rows: Any) -> None:
+def show_models(terminal: Terminal, kind: str, models: "Sequence[KnownModel | ListedModel]") -> None:
+    """Show models, each of which is an event of a kind."""
     for model in models:
         terminal.event(kind, **asdict(model))
-    terminal.table(headings, rows)
+    terminal.table(models[0].COLUMNS if models else [], [model.cells for model in models])
     terminal.finished(num_models=len(models))
 
 

@@ -441,7 +441,7 @@ def test_the_command_is_copied_verbatim(open_page: "Open", script: str) -> None:
     await_shown(tab, 0, 0, 1)
 
 
-@pytest.mark.parametrize("width", [375, 820, 1440])
+@pytest.mark.parametrize("width", [375, 820, 1025, 1440])
 def test_the_page_is_never_wider_than_the_window(open_page: "Open", width: int) -> None:
     name = "a_name_without_a_break" * 10
     tab = open_page(flat_page(name), width)

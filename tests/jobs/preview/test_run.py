@@ -347,16 +347,16 @@ def test_a_film_by_three_models_in_one_page(tmp_path: Path, film: Path, upscaler
     variants = variants_of(film, {"device": "cpu"}, [sweep])
     assert [each.label for each in variants] == [
         "model compact",
-        "model one.safetensors",
-        "model two.safetensors",
+        "model one",
+        "model two",
     ]
     shown = PreviewOptions(at=Fraction(1, 2), duration=Fraction(1, 10))
     plan = plan_preview(probe(film), variants, tmp_path / "out.mp4", request=FAST, shown=shown)
     made = run_preview(plan, upscaler)
     assert [each.name for each in made.videos] == [
         "out_model-compact.mp4",
-        "out_model-one.safetensors.mp4",
-        "out_model-two.safetensors.mp4",
+        "out_model-one.mp4",
+        "out_model-two.mp4",
     ]
     assert [each.is_estimated for each in made.costs] == [True, False, False]
     assert all(each.seconds_per_frame > 0 and each.memory > 2**20 for each in made.costs)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from vidx4.diffusion.models.model_file import is_model_file
 from vidx4.diffusion.models.spandrel_models import read_file, unsuited, unweighted
 from vidx4.errors import ModelError
+from vidx4.syntax import format_disk
 
 _LICENSES = ("modelspec.license", "license")
 """Keys of the licence in the metadata of safetensors (Stability AI's ModelSpec 1.0, and what others
@@ -31,6 +33,14 @@ class ListedModel:
     """Licence that the file names; empty if it names none."""
     why_not: str
     """Why it can't be used; empty if it can."""
+    COLUMNS: ClassVar = ["model", "architecture", "scale", "size", "licence", "why it can't be used"]
+
+    @property
+    def cells(self) -> list[str]:
+        """The model as a row of a table."""
+        size = format_disk(self.size)
+        scale = f"x{self.scale}" if self.scale else ""
+        return [self.path.name, self.architecture, scale, size, self.license, self.why_not]
 
 
 def list_models(folder: Path) -> Iterator[ListedModel]:

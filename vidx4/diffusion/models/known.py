@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from vidx4.diffusion.models.hub import cached
+from vidx4.syntax import format_disk
 
 COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"
 SD_X4_REPOSITORY = "stabilityai/stable-diffusion-x4-upscaler"
@@ -28,6 +30,13 @@ class KnownModel:
     """Bytes of the model's files; 0 if it is not on this machine."""
     advice: str
     """How to get the model; empty if it is bundled."""
+    COLUMNS: ClassVar = ["model", "what", "size", "where"]
+
+    @property
+    def cells(self) -> list[str]:
+        """The model as a row of a table."""
+        size = format_disk(self.size) if self.size else ""
+        return [self.name, self.description, size, str(self.folder or self.advice)]
 
 
 def known_models() -> list[KnownModel]:

@@ -58,8 +58,8 @@ def _check_differ(variants: Sequence[Variant]) -> None:
 
 
 def _short_names(models: Sequence[str]) -> Mapping[str, str]:
-    """Return short names of models: of files without their folders, unless they would be the same."""
-    short = {name: Path(name).name if is_model_file(name) else name for name in models}
+    """Return short names of models: of files without folder and suffix, unless two would be the same."""
+    short = {name: Path(name).stem if is_model_file(name) else name for name in models}
     return short if len(set(short.values())) == len(short) else {name: name for name in models}
 
 
