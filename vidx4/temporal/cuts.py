@@ -24,8 +24,8 @@ THRESHOLD = -0.5
 def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator[bool]:
     """Yield for each frame whether it is the first of a shot; without a past, the very first frame is.
 
-    Several frames on either side are compared, also after compensating for motion, so fast pans, flashes and
-    damaged frames are rarely taken for cuts. Neither are most dissolves and wipes: motion is not trusted there.
+    Several frames on either side are compared, also after compensating for motion, so that fast pans, flashes
+    and damaged frames are rarely taken for cuts. Dissolves and wipes rarely are, either.
 
     Args:
         frames: RGB, uint8 or uint16, (3, H, W); the answer for a frame needs the `REACH - 1` after it.
