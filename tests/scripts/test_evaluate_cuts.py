@@ -1,9 +1,11 @@
 """Detections are matched with cuts one to one; transitions and interruptions count as documented."""
 
+import json
+
 import numpy as np
 import pytest
 
-from scripts.evaluate.cuts import markdown, score_film
+from scripts.evaluate.cuts import markdown, plain, score_film
 from scripts.evaluate.joined import Film, Span, make_films
 from scripts.evaluate.shots import HEIGHT, WIDTH, Material, Scene
 
@@ -44,6 +46,7 @@ def test_detections_are_matched_with_cuts(found: list[int], precision: float, re
 def test_false_detections_are_counted_by_what_happens_there() -> None:
     score = score_film(film(), [82, 95])
     assert score.false == {"flash": 1, "clean": 1}
+    assert '"flash": 1' in json.dumps(plain({"detector": {False: score}}))
     assert "| false: flash | 1 |" in markdown({"detector": {False: score, True: score_film(film(), [])}})
 
 
