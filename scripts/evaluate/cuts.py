@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from scripts.bench.tables import machine
 from scripts.evaluate.cut_detectors import DETECTORS
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             scores[name][film.is_animated] += score
         print(film.name, film.style, flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    record = {"half": arguments.half, **machine(), "scores": _plain(scores)}
+    record = {"half": arguments.half, **machine(), "scores": plain(scores)}
     (arguments.out / "cuts.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     tables = markdown(scores)
     (arguments.out / "cuts.md").write_text(tables, encoding="utf-8")
@@ -105,9 +105,10 @@ def _cause(frame: int, film: Film) -> str:
     return film.style
 
 
-def _plain(scores: dict[str, dict[bool, Score]]) -> dict[str, dict[str, object]]:
+def plain(scores: dict[str, dict[bool, Score]]) -> dict[str, dict[str, object]]:
+    """Return all scores as what JSON can hold."""
     return {
-        name: {("animated" if key else "live"): asdict(score) for key, score in halves.items()}
+        name: {("animated" if key else "live"): dict(vars(score)) for key, score in halves.items()}
         for name, halves in scores.items()
     }
 

@@ -24,7 +24,7 @@ LIVE_CLIPS = {
         "sdr_10bit_vp9_426x240.webm": [(0, 39), (43, 66)],
     },
     "report": {
-        "city_cc0_mpeg2.mpg": [(0, 190)],
+        "city_cc0_mpeg2.mpg": [(0, 116), (116, 190)],
         "cyclist_400x300.avi": [(0, 16)],
         "face_srt.mkv": [(0, 30)],
         "lab_pal_sd_sar16-15.mp4": [(0, 250)],
@@ -39,7 +39,7 @@ ANIMATED_CLIPS = {
         "bbb_480x360_10s.mp4": [(0, 40), (46, 135), (141, 239)],
         "bbb_720p_5.1.mp4": [(0, 131)],
     },
-    "report": {"elephants_dream_damaged.mkv": [(9, 71)]},
+    "report": {"elephants_dream_damaged.mkv": [(9, 24), (24, 71)]},
 }
 DRAWN = "Deevad+peppercarrot"
 REPORTED_EPISODES = ("ep04", "ep07", "ep10", "ep12", "ep17", "ep20")

@@ -23,7 +23,7 @@ from vidx4.temporal.likeness import Thumbnail
 SEED = 5
 """Of the films; `scripts.evaluate cuts --half development` makes others of the same scenes."""
 HIDDEN = 32
-EPOCHS, BATCH_SIZE = 120, 256
+EPOCHS, BATCH_SIZE = 60, 256
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-3
 JITTER = 0.05
 """Standard deviation of the noise on features in training, in deviations of each."""

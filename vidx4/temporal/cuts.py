@@ -24,6 +24,9 @@ THRESHOLD = -0.5
 def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator[bool]:
     """Yield for each frame whether it is the first of a shot; without a past, the very first frame is.
 
+    Several frames on either side are compared, also after compensating for motion, so that fast pans, flashes
+    and damaged frames are rarely taken for cuts. Dissolves and wipes rarely are, either.
+
     Args:
         frames: RGB, uint8 or uint16, (3, H, W); the answer for a frame needs the `REACH - 1` after it.
         past: the frames of the same shot just before them, of which the last `REACH` count.
@@ -51,7 +54,7 @@ def may_be_cut(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> bool:
 
 
 def describe(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> np.ndarray:
-    """Return what decides whether there is a cut between frames, float32, (NUM_FEATURES,).
+    """Return what decides on a cut: six sets of `MEASURES`, then six numbers, float32, (N,).
 
     Args:
         before: the last frames, at most `REACH` of them, all of one shot.
