@@ -84,6 +84,7 @@ def test_a_saved_state_is_recognised_by_its_header(tmp_path: Path) -> None:
         {"hidden": torch.zeros(64, HEIGHT, WIDTH, dtype=torch.int64)},
         {"particles.places": torch.zeros(2, 9)},
         {"latents": torch.zeros(())},
+        {"raw": torch.zeros(3, 4 * HEIGHT, 4)},
     ],
     ids=str,
 )

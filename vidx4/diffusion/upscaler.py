@@ -61,10 +61,8 @@ class Upscaler:
     """
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
-        if components.max_noise_level == 0 and options.noise_level == AutoLevel():
-            options = replace(options, noise_level=0)  # there is nothing to estimate
         self.components = components
-        self.options = options
+        self.options = options = _without_estimate(options, components)
         self.settings = Settings.resolve(options, components)
         self._rendering = Rendering(components, options, fit or self._preferred_fit(MAX_BATCH_SIZE))
         self._downloads = Downloads(components.device)
@@ -342,6 +340,14 @@ class Upscaler:
         if colors.shape[2] == 1:
             enlarged = _gray(enlarged)
         return np.ascontiguousarray(enlarged.permute(1, 2, 0).numpy())
+
+
+def _without_estimate(options: UpscaleOptions, components: Components) -> UpscaleOptions:
+    """Return options whose noise level is not left to an estimate if the model knows no levels."""
+    level = options.noise_level
+    if components.max_noise_level == 0 and isinstance(level, AutoLevel) and level.offset == 0:
+        return replace(options, noise_level=0)
+    return options
 
 
 def loaded_by(options: UpscaleOptions) -> tuple[str | None, ...]:

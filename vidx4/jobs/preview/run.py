@@ -236,7 +236,7 @@ def _name(variant: Variant) -> str:
 
 def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
     num_frames, each = len(plan.within.frames(plan.scenes.source)), clip.seconds_per_frame
-    is_estimated = isinstance(variant.options.noise_level, AutoLevel)
+    is_estimated = isinstance(upscaler.options.noise_level, AutoLevel)
     return Cost(variant.label, each, each * num_frames, upscaler.settings.noise_level, is_estimated)
 
 
