@@ -25,7 +25,8 @@ def state(dtype: torch.dtype, tiles: Tiles | None = None) -> ShotState:
     upscaled = torch.randint(256, (3, 4 * HEIGHT, 4 * WIDTH), dtype=torch.uint8, generator=generator)
     latents = torch.randn(1, 48, HEIGHT, WIDTH, generator=generator)
     hidden = torch.randn(64, HEIGHT, WIDTH, generator=generator).to(dtype)
-    return ShotState(last, upscaled, latents, hidden, tiles)
+    raw = torch.randn(3, 4 * HEIGHT, 4 * WIDTH, generator=generator).to(dtype)
+    return ShotState(last, upscaled, latents, hidden, tiles, raw)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -33,10 +34,11 @@ def test_a_loaded_state_equals_the_saved_one(dtype: torch.dtype, tmp_path: Path)
     saved = state(dtype)
     saved.save(tmp_path / "state")
     loaded = ShotState.load(tmp_path / "state")
-    for name in ("upscaled", "latents", "hidden"):
+    for name in ("upscaled", "latents", "hidden", "raw"):
         assert torch.equal(getattr(loaded, name), getattr(saved, name))
     assert loaded.hidden is not None
-    assert loaded.hidden.dtype == dtype
+    assert loaded.raw is not None
+    assert loaded.hidden.dtype == loaded.raw.dtype == dtype
     assert torch.equal(loaded.last.low_res, saved.last.low_res)
     assert torch.equal(loaded.last.noise[Role.LATENTS], saved.last.noise[Role.LATENTS])
     assert loaded.tiles is None
@@ -82,6 +84,7 @@ def test_a_saved_state_is_recognised_by_its_header(tmp_path: Path) -> None:
         {"hidden": torch.zeros(64, HEIGHT, WIDTH, dtype=torch.int64)},
         {"particles.places": torch.zeros(2, 9)},
         {"latents": torch.zeros(())},
+        {"raw": torch.zeros(3, 4 * HEIGHT, 4)},
     ],
     ids=str,
 )

@@ -114,7 +114,7 @@ def _suit_compact(options: UpscaleOptions) -> bool:
     """Return whether options ask for nothing that `compact` lacks."""
     level = options.noise_level
     return (
-        not (options.prompt or options.negative_prompt)
+        not (options.prompt or options.negative_prompt or options.decoder)
         and options.guidance_scale in (None, 1)
         and options.guidance_stop in (None, 1)
         and options.cache_interval in (None, 1)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.hard_videos import episode
 from tests.helpers import stop_after
-from tests.video_builder import frames, scene, write
+from tests.video_builder import frames, panning_shots, scene, write
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import ModelError, OptionError, SourceError, StoppedError, WorkerError
@@ -98,13 +98,16 @@ class InProcess:
 
 @contextmanager
 def running(
-    num_workers: int = 2, dies: Callable[[], bool] = lambda: False, capacity: WorkSize = CAPACITY
+    num_workers: int = 2,
+    dies: Callable[[], bool] = lambda: False,
+    capacity: WorkSize = CAPACITY,
+    options: UpscaleOptions = COMPACT,
 ) -> Iterator[ClusterBackend]:
     """Give a model on workers that are replaced when they die."""
     models = Models("cpu", STORE, sends=False)
     pool = WorkerPool(lambda number: InProcess(f"Worker {number}", dies), num_workers, capacity)
     with closing(pool):
-        yield ClusterBackend.load(pool, models, COMPACT)
+        yield ClusterBackend.load(pool, models, options)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,25 @@ def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     assert len(report.workers) == 2
     assert sum(stats.num_frames for stats in report.workers.values()) == 215
     assert not plan.work_folder.exists()
+
+
+def test_the_same_for_a_model_that_is_shown_its_last_result(stream_folder: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mkv"
+    write(clip, panning_shots([7, 5]), num_audio=0)
+    options = UpscaleOptions(str(stream_folder), device="cpu", dtype="float32", num_inference_steps=1)
+    here, there = (
+        plan_video(clip, tmp_path / name, Request(encode=FAST)) for name in ("here.mkv", "there.mkv")
+    )
+    run(LocalBackend(Upscaler.from_options(options)).job(here))
+    with running(options=options) as backend:
+        run(backend.job(there))
+    assert there.output.read_bytes() == here.output.read_bytes()
+
+
+def test_a_decoder_is_not_sent(tiny_folder: Path) -> None:
+    options = UpscaleOptions(str(tiny_folder), decoder="tiny", device="cpu")
+    with pytest.raises(OptionError, match="sends no decoder"):
+        Models("cpu", STORE, sends=True).spec(options)
 
 
 @pytest.mark.slow
