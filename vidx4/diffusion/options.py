@@ -106,8 +106,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository (owner/name or owner/name@revision), a folder (./name), "
-            "a file (name.safetensors).",
+            "auto, compact, sd-x4, a hub repository (owner/name[@revision]), a folder or a file (./name).",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
