@@ -106,7 +106,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, a hub repository (owner/name[@revision]), a folder or a file (./name).",
+            "auto, compact, sd-x4, owner/name[@revision] of the hub, ./folder or ./file.",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
