@@ -115,8 +115,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name or owner/name@revision), a "
-            "folder (./name), a file (name.safetensors).",
+            "auto, compact, sd-x4, stream-diffvsr, owner/name[@revision] of the hub, ./folder or ./file.",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",
