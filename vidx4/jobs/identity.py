@@ -97,9 +97,9 @@ def source_digest(path: Path) -> str:
 
 
 def program() -> dict[str, str]:
-    """Return the versions of the libraries and the SHA-256 of the package's source code."""
+    """Return the versions of the libraries and the SHA-256 of the package's source code and weights."""
     folder, digest = Path(__file__).parent.parent, sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(each for kind in ("*.py", "*.safetensors") for each in folder.rglob(kind)):
         digest.update(path.relative_to(folder).as_posix().encode() + sha256(path.read_bytes()).digest())
     return {**libraries(), "program": digest.hexdigest()}
 
