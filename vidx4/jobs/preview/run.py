@@ -1,7 +1,7 @@
 """Preview a film: moments before and after with every setting compared, and what each costs."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
@@ -256,13 +256,20 @@ def _page(
     rate = f", {float(source.frame_rate):.5g} fps" if source.frame_rate else ""
     size, length = f"{source.width}x{source.height}", timecode(float(source.duration))
     film = f"{size}, {length}{rate}, {source.num_frames} frames"
-    levels = dict.fromkeys(_level(cost) for cost in costs)
     settings = [_setting(variant, cost) for variant, cost in zip(plan.variants, costs, strict=True)]
     indices = plan.scenes.moments
     moments = [_moment(source, index, each) for index, each in zip(indices, comparisons, strict=True)]
     models = dict.fromkeys("{model} on {device} in {dtype}".format(**each.identity) for each in upscalers)
-    facts = [("film", film), ("model", "; ".join(models)), ("noise level", "; ".join(levels))]
+    facts = [("film", film), ("model", "; ".join(models)), *_levels(upscalers, costs)]
     return Page(source.path.name, facts, settings, moments)
+
+
+def _levels(upscalers: Sequence[Upscaler], costs: Sequence[Cost]) -> Iterator[tuple[str, str]]:
+    """Yield the noise levels as a fact of the page, unless no model knows any."""
+    pairs = zip(upscalers, costs, strict=True)
+    known = [cost for upscaler, cost in pairs if upscaler.components.max_noise_level > 0]
+    if known:
+        yield "noise level", "; ".join(dict.fromkeys(map(_level, known)))
 
 
 def _level(cost: Cost) -> str:
