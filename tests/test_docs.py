@@ -32,8 +32,8 @@ Command = tuple[str, ...]
 MAX_LINES, MAX_COLUMNS = 150, 120
 """Size of the README."""
 PYTHON_PAGES = ("README.md", "docs/python.md")
-ELSEWHERE = frozenset({"local", "auto", "ray://10.0.0.1:10001"})
-"""Values of --cluster: such commands are parsed, but need more than one process to run."""
+ELSEWHERE = frozenset({"local", "auto", "ray://10.0.0.1:10001", "stream-diffvsr"})
+"""Values of --cluster and --model: such commands are parsed, but need several processes or the hub to run."""
 OUTSIDE = frozenset({"pip", "pipx", "uv"})
 """Programs that are not part of the project."""
 OTHER_OPTIONS = frozenset({"--help", "--strict", "--init"})

@@ -103,6 +103,7 @@ def footprint(weights: int = 10**9, *, is_on_host: bool = False) -> Footprint:
         "denoiser": weights,
         "autoencoder": weights // 10,
         "bytes_per_pixel": 10_000,
+        "has_decode_tiles": True,
         "decode_bytes": lambda side, num_frames, num_latents: 100_000 * side**2 + 500 * num_latents,
         "is_lessened_by_tiles": True,
         "size_multiple": 8,
@@ -186,7 +187,7 @@ def test_what_can_not_fit_a_gpu_is_refused(simulated_gpu: SimulatedGPU) -> None:
 
 
 def test_a_model_without_decode_tiles_needs_no_memory_to_decode() -> None:
-    compact = replace(footprint(), decode_bytes=None)
+    compact = replace(footprint(), has_decode_tiles=False, decode_bytes=None)
     assert compact.needed(Fit(1, None), 64, 64) < footprint().needed(Fit(1, None, 128), 64, 64)
 
 

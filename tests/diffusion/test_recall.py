@@ -135,8 +135,8 @@ def test_the_picture_that_is_not_trusted_is_bicubic() -> None:
     [
         ({"cache_interval": 2}, "--cache-interval must be 1"),
         ({"guidance_scale": 3.0}, "--guidance-scale must be 1"),
-        ({"noise_level": 20}, "knows no noise levels"),
-        ({"noise_level": "auto+20"}, "knows no noise levels"),
+        ({"noise_level": 20}, "knows no noise level"),
+        ({"noise_level": "auto+20"}, "knows no noise level"),
         ({"texture": 0.5}, "--texture must be 0"),
         ({"prompt": "a dog"}, "takes no prompt"),
         ({"decoder": "tiny"}, "only its own decoder"),
