@@ -10,7 +10,7 @@ import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
 
-from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
+from vidx4.diffusion.models.networks.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import StoppedError
 from vidx4.frames import FrameBatch

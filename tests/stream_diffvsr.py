@@ -11,7 +11,7 @@ from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from tests import sd_x4
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 
 TINY_WIDTHS = (32, 32, 64, 64)
 TEXT_WIDTH = 32

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.bench.measure import in_child, peak_memory, reset_peak_memory, timed
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
 
 TEXT_TOKENS = 77
 

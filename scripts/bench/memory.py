@@ -13,7 +13,7 @@ from scripts.bench.tables import Row, Tables, write
 from vidx4 import FrameBatch
 from vidx4.diffusion.device import choose_device, choose_dtype
 from vidx4.diffusion.footprint import footprint_of
-from vidx4.diffusion.models.autoencoder import TILE_SIZE, TiledAutoencoder
+from vidx4.diffusion.models.networks.autoencoder import TILE_SIZE, TiledAutoencoder
 
 GB = 10**9
 SIZES = [(320, 240), (640, 480), (720, 576), (1280, 720)]

@@ -23,8 +23,8 @@ from scripts.bench.measure import matrix_rate, peak_memory, reset_peak_memory, s
 from scripts.bench.pictures import pan
 from vidx4 import FrameBatch, Upscaler
 from vidx4.diffusion.denoise import add_low_res_noise, denoise
-from vidx4.diffusion.models import compiled
-from vidx4.diffusion.models.unet import StagedUNet
+from vidx4.diffusion.models.networks import compiled
+from vidx4.diffusion.models.networks.unet import StagedUNet
 
 GUIDANCE = 9.0
 NOISE_LEVEL = 20

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.decoder_attention import AttentionReach
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach
 
 WIDTHS = (16, 16, 32)
 LEVELS = 255 / 2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 
 
 class Branches(nn.Module):

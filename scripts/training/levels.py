@@ -22,7 +22,7 @@ from scripts.training.pool import Pool
 from scripts.training.recurrence import restored
 from scripts.training.sequences import CLEAN, NUM_FRAMES, Sequence
 from vidx4.diffusion.device import keep_host_memory
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 
 KINDS = CLEAN, "camera", "dvd", "vhs", "web", "film"
 LEVELS = 0, 15, 30, 50, 75, 100, 125, 150

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scripts.training.sequences import Sequence
 from scripts.training.stream import NUM_TIMESTEPS, Frame
-from vidx4.diffusion.models.compact_denoiser import Memory, ResidualAutoencoder
+from vidx4.diffusion.models.networks.compact_denoiser import Memory, ResidualAutoencoder
 from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from scripts.training.config import Config
 from scripts.training.pool import Pool
 from scripts.training.sequences import CLEAN, NUM_FRAMES, Sequence
-from vidx4.diffusion.models.compact_denoiser import LATENT_CHANNELS, UNKNOWN_LEVEL
+from vidx4.diffusion.models.networks.compact_denoiser import LATENT_CHANNELS, UNKNOWN_LEVEL
 
 NUM_TIMESTEPS = 1000
 

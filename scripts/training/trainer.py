@@ -26,7 +26,7 @@ from scripts.training.rate import operations
 from scripts.training.recurrence import AUTOENCODER, LAST, Past, conditions, decode
 from scripts.training.stream import NUM_TIMESTEPS, Batch, Frame
 from vidx4.diffusion.bicubic import enlarge
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
 

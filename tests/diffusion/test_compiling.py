@@ -11,8 +11,8 @@ from torch import Tensor
 from torch._inductor import config as inductor
 
 from tests.conftest import MakeVideo
-from vidx4.diffusion.models import compiled
-from vidx4.diffusion.models.compiled import CompiledVariants
+from vidx4.diffusion.models.networks import compiled
+from vidx4.diffusion.models.networks.compiled import CompiledVariants
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import CompileError
 from vidx4.jobs.destination import Destination

@@ -20,9 +20,9 @@ from vidx4.diffusion.denoise import (
     clean_latents,
     denoise,
 )
-from vidx4.diffusion.models import compiled as compiled_variants
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.unet import StagedUNet
+from vidx4.diffusion.models.networks import compiled as compiled_variants
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.unet import StagedUNet
 from vidx4.diffusion.schedulers import FEW_STEPS, SCHEDULERS, make_scheduler
 
 STEPS = 3

@@ -15,7 +15,7 @@ from vidx4.diffusion import device as devices
 from vidx4.diffusion.device import FoundGPU, choose_device, choose_dtype, device_name, find_gpu, more_precise
 from vidx4.diffusion.device_errors import first_line, is_device_failure, is_out_of_memory, reason_of
 from vidx4.diffusion.memory import enforce
-from vidx4.diffusion.models import weights
+from vidx4.diffusion.models.loading import weights
 from vidx4.diffusion.nvidia import NvidiaCard
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import MemoryLimitError, OptionError

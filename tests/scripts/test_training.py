@@ -16,7 +16,7 @@ from scripts.training.sequences import CLEAN, NUM_FRAMES, SIDE, Sequence, make_s
 from scripts.training.stream import Batch, Stream
 from scripts.training.trainer import Trainer
 from scripts.training.validation import Validation, mean_score
-from vidx4.diffusion.models.compact_denoiser import MEMORY_CHANNELS, UNKNOWN_LEVEL, CompactDenoiser
+from vidx4.diffusion.models.networks.compact_denoiser import MEMORY_CHANNELS, UNKNOWN_LEVEL, CompactDenoiser
 from vidx4.temporal.warp import Warp
 
 NUM_SEQUENCES = 4

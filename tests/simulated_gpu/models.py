@@ -11,8 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests import sd_x4, stream_diffvsr
-from vidx4.diffusion.models import loading, weights
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
+from vidx4.diffusion.models.loading import parts, weights
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 
 VAE_WIDTHS = (128, 256, 512)
 TEXT_WIDTH = 1024
@@ -61,5 +61,5 @@ def without_weights(fake_mode: FakeTensorMode) -> Iterator[None]:
         with fake_mode:
             return make().to(dtype)
 
-    with patch.object(loading, "load_weights", load_or_imagine):
+    with patch.object(parts, "load_weights", load_or_imagine):
         yield

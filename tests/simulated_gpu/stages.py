@@ -7,9 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 from vidx4.diffusion import render, sampler
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.compact_denoiser import ResidualAutoencoder
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.compact_denoiser import ResidualAutoencoder
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder
 
 Stage = Callable[[str], AbstractContextManager[None]]
 

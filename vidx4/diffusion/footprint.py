@@ -19,8 +19,8 @@ from vidx4.diffusion.memory import (
     WORKSPACE_BYTES,
     Fit,
 )
-from vidx4.diffusion.models.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.models.components import Components, num_bytes
+from vidx4.diffusion.models.networks.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.tiles import tile_boxes
 from vidx4.frames import SCALE

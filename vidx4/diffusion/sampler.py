@@ -16,9 +16,9 @@ from vidx4.diffusion.denoise import (
     add_low_res_noise,
     denoise,
 )
-from vidx4.diffusion.models.autoencoder import Autoencoder
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
+from vidx4.diffusion.models.networks.autoencoder import Autoencoder
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder
 from vidx4.diffusion.schedulers import make_scheduler
 from vidx4.diffusion.settings import Settings
 from vidx4.frames import SCALE, Box

@@ -15,7 +15,7 @@ from vidx4.diffusion.device import FoundGPU, choose_dtype, dtype_name, find_gpu
 from vidx4.diffusion.device_errors import advice_of, first_line, reason_of
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
-from vidx4.diffusion.models.model_file import INSTALL
+from vidx4.diffusion.models.loading.model_file import INSTALL
 from vidx4.diffusion.nvidia import nvidia_cards
 from vidx4.errors import OptionError
 from vidx4.media.formats.encoders import installed_codecs

@@ -12,17 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from scripts.bench.architecture import REAL, TEXT_TOKENS, make_unet, make_vae
 from tests import sd_x4, stream_diffvsr
 from vidx4.diffusion.denoise import PromptEmbeds
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.controlled_unet import ControlledNetworks, ControlledUNet
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attend, count_operations
-from vidx4.diffusion.models.decoder_operations import decode_operations
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.controlled_unet import ControlledNetworks, ControlledUNet
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach, attend, count_operations
+from vidx4.diffusion.models.networks.decoder_operations import decode_operations
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder
+from vidx4.diffusion.models.networks.tiny_autoencoder import decode_operations as tiny_operations
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
+from vidx4.diffusion.models.networks.unet import StagedUNet
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.sd_x4 import SD_X4
 from vidx4.diffusion.models.stream_diffvsr import STREAM
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
-from vidx4.diffusion.models.tiny_autoencoder import decode_operations as tiny_operations
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
-from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.options import UpscaleOptions
 
 SIZES = [(320, 240), (640, 480), (720, 576)]

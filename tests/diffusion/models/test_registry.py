@@ -23,10 +23,10 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from tests import sd_x4
-from vidx4.diffusion.models import hub
 from vidx4.diffusion.models.known import COMPACT_FOLDER, SD_X4_REPOSITORY, known_models
+from vidx4.diffusion.models.loading import hub
+from vidx4.diffusion.models.loading.tokenizer import load_tokenizer
 from vidx4.diffusion.models.registry import choose_model, find, is_hub_id, load
-from vidx4.diffusion.models.tokenizer import load_tokenizer
 from vidx4.errors import ModelError, OptionError
 
 CPU = torch.device("cpu")
@@ -138,7 +138,7 @@ def test_what_a_download_leaves_out_is_not_missed(
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_a_user_who_forbids_downloads_is_told_so(variable: str, tmp_path: Path) -> None:
-    code = "from vidx4.diffusion.models.hub import fetch; fetch('a/b', None, half=True)"
+    code = "from vidx4.diffusion.models.loading.hub import fetch; fetch('a/b', None, half=True)"
     ours = {name: value for name, value in os.environ.items() if name not in hub.OFFLINE}
     environment = {**ours, variable: "1", "HF_HOME": str(tmp_path)}
     ended = subprocess.run(

@@ -13,14 +13,19 @@ from tests import sd_x4
 from tests import stream_diffvsr as models
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.models.controlled_unet import LABEL, ControlledNetworks, ControlledUNet, StagedControlNet
+from vidx4.diffusion.models.networks.controlled_unet import (
+    LABEL,
+    ControlledNetworks,
+    ControlledUNet,
+    StagedControlNet,
+)
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.models.registry import load
 from vidx4.diffusion.models.stream_diffvsr import (
     AUTOENCODER_PARAMETERS,
     CONTROLNET_PARAMETERS,
     UNET_PARAMETERS,
 )
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.sampler import Sampler, Shown
 from vidx4.diffusion.settings import Settings

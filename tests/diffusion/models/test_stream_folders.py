@@ -13,8 +13,9 @@ from tests import stream_diffvsr as models
 from vidx4.diffusion.footprint import GPUFootprint
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.memory import Fit
-from vidx4.diffusion.models import decoders, hub, registry
+from vidx4.diffusion.models import decoders, registry
 from vidx4.diffusion.models.known import STREAM_REPOSITORY, known_models
+from vidx4.diffusion.models.loading import hub
 from vidx4.diffusion.models.registry import family_of, load
 from vidx4.diffusion.models.stream_diffvsr import STREAM
 from vidx4.diffusion.options import UpscaleOptions

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from vidx4.diffusion.denoise import PlainDenoiser
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.models.components import Components, Family, LoadSettings, ModelDefaults, place
-from vidx4.diffusion.models.loading import load_network, load_scheduler, read_settings
+from vidx4.diffusion.models.loading.parts import load_network, load_scheduler, read_settings
+from vidx4.diffusion.models.loading.rules import chosen, whole
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser, Memory, ResidualAutoencoder
 from vidx4.diffusion.models.operations import Operations
-from vidx4.diffusion.models.rules import chosen, whole
 from vidx4.diffusion.options import Speed
 from vidx4.errors import OptionError
 

@@ -11,10 +11,10 @@ from accelerate import cpu_offload
 from torch import Tensor
 
 from vidx4.diffusion.denoise import Denoiser, PromptEmbeds
-from vidx4.diffusion.models.autoencoder import Autoencoder, TiledAutoencoder, TrainedAutoencoder
-from vidx4.diffusion.models.compact_denoiser import Memory
+from vidx4.diffusion.models.networks.autoencoder import Autoencoder, TiledAutoencoder, TrainedAutoencoder
+from vidx4.diffusion.models.networks.compact_denoiser import Memory
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder
 from vidx4.diffusion.models.operations import Operations
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder
 from vidx4.diffusion.options import ColorFix, Recall, Speed, UpscaleOptions
 from vidx4.temporal.noise import NoiseSpec, Role
 

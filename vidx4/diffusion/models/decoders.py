@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from vidx4.diffusion.models.components import LoadSettings, place
-from vidx4.diffusion.models.hub import cached_part
 from vidx4.diffusion.models.known import STREAM_REPOSITORY, STREAM_REVISION
-from vidx4.diffusion.models.loading import load_network
+from vidx4.diffusion.models.loading.hub import cached_part
+from vidx4.diffusion.models.loading.parts import load_network
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder, decode_operations
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.models.operations import Operations
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder, decode_operations
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 from vidx4.errors import ModelError
 
 TINY = "tiny"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from vidx4.diffusion.models.model_file import is_model_file
+from vidx4.diffusion.models.loading.model_file import is_model_file
 from vidx4.diffusion.models.spandrel_models import read_file, unsuited, unweighted
 from vidx4.errors import ModelError
 from vidx4.syntax import format_disk

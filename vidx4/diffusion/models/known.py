@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from vidx4.diffusion.models.hub import cached
+from vidx4.diffusion.models.loading.hub import cached
 from vidx4.syntax import format_disk
 
 COMPACT_FOLDER = Path(__file__).parents[2] / "weights" / "compact"

@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vidx4.diffusion.models.compact_denoiser import CompactDenoiser
 from vidx4.diffusion.models.known import COMPACT_FOLDER
-from vidx4.diffusion.models.loading import load_network
+from vidx4.diffusion.models.loading.parts import load_network
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 
 TILE = 48
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""

@@ -7,8 +7,8 @@ import torch
 
 from vidx4.diffusion.denoise import PromptEmbeds
 from vidx4.diffusion.models.components import LoadSettings
-from vidx4.diffusion.models.text_encoder import load_text_encoder
-from vidx4.diffusion.models.tokenizer import load_tokenizer
+from vidx4.diffusion.models.loading.text_encoder import load_text_encoder
+from vidx4.diffusion.models.loading.tokenizer import load_tokenizer
 from vidx4.errors import ModelError
 
 

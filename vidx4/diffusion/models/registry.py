@@ -12,8 +12,6 @@ import transformers
 from vidx4.diffusion.device import choose_dtype
 from vidx4.diffusion.models.compact import COMPACT, load_compact
 from vidx4.diffusion.models.components import Components, Family, LoadSettings
-from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.hub import INDEX, STREAM_PIPELINE, cached, fetch
 from vidx4.diffusion.models.known import (
     COMPACT_FOLDER,
     SD_X4_REPOSITORY,
@@ -21,8 +19,10 @@ from vidx4.diffusion.models.known import (
     STREAM_REPOSITORY,
     STREAM_REVISION,
 )
-from vidx4.diffusion.models.model_file import is_model_file, local_file
-from vidx4.diffusion.models.rules import shown
+from vidx4.diffusion.models.loading.folder import read_json
+from vidx4.diffusion.models.loading.hub import INDEX, STREAM_PIPELINE, cached, fetch
+from vidx4.diffusion.models.loading.model_file import is_model_file, local_file
+from vidx4.diffusion.models.loading.rules import shown
 from vidx4.errors import ModelError, OptionError
 
 # Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder, TrainedAutoencoder
 from vidx4.diffusion.models.components import (
     Components,
     Family,
@@ -16,14 +15,15 @@ from vidx4.diffusion.models.components import (
     num_parameters,
     place,
 )
-from vidx4.diffusion.models.decoder_operations import decode_operations
 from vidx4.diffusion.models.decoders import load_decoder, operations_with
-from vidx4.diffusion.models.fp16 import shrink_stream
-from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.loading.parts import load_network, load_scheduler
+from vidx4.diffusion.models.loading.rules import chosen, whole
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder, TrainedAutoencoder
+from vidx4.diffusion.models.networks.decoder_operations import decode_operations
+from vidx4.diffusion.models.networks.fp16 import shrink_stream
+from vidx4.diffusion.models.networks.unet import StagedUNet
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.prompts import encode_prompts
-from vidx4.diffusion.models.rules import chosen, whole
-from vidx4.diffusion.models.unet import StagedUNet
 from vidx4.diffusion.options import Speed
 from vidx4.errors import ModelError
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vidx4.diffusion.device_errors import is_out_of_memory
-from vidx4.diffusion.models.model_file import INSTALL, ModelFile, read_model_file
+from vidx4.diffusion.models.loading.model_file import INSTALL, ModelFile, read_model_file
 from vidx4.errors import ModelError
 from vidx4.frames import SCALE
 

@@ -14,14 +14,14 @@ from vidx4.diffusion.models.components import (
     num_parameters,
     place,
 )
-from vidx4.diffusion.models.controlled_unet import ControlledNetworks, ControlledUNet
 from vidx4.diffusion.models.decoders import load_tiny
-from vidx4.diffusion.models.loading import load_network, load_scheduler
+from vidx4.diffusion.models.loading.parts import load_network, load_scheduler
+from vidx4.diffusion.models.networks.controlled_unet import ControlledNetworks, ControlledUNet
+from vidx4.diffusion.models.networks.tiny_autoencoder import TinyAutoencoder, decode_seeing_operations
+from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.models.operations import Operations
 from vidx4.diffusion.models.prompts import encode_prompts
 from vidx4.diffusion.models.sd_x4 import check_unet
-from vidx4.diffusion.models.tiny_autoencoder import TinyAutoencoder, decode_seeing_operations
-from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
 from vidx4.diffusion.options import Recall, Speed
 from vidx4.errors import ModelError, OptionError
 

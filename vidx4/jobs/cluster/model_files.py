@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from vidx4.diffusion.models.decoders import TINY
-from vidx4.diffusion.models.folder import own_file
-from vidx4.diffusion.models.model_file import SUFFIXES, is_model_file, local_file
+from vidx4.diffusion.models.loading.folder import own_file
+from vidx4.diffusion.models.loading.model_file import SUFFIXES, is_model_file, local_file
 from vidx4.diffusion.models.registry import choose_model, find, local_folder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import ModelError, OptionError

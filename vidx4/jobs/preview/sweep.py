@@ -6,7 +6,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from vidx4.diffusion.models.model_file import is_model_file
+from vidx4.diffusion.models.loading.model_file import is_model_file
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.preview.run import Variant

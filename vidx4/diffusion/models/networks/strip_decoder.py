@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attend
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach, attend
 
 Layer = Callable[[Tensor], Tensor]
 """A function of a field, or of a strip of it."""

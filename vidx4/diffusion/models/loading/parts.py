@@ -11,10 +11,10 @@ from typing import Any
 import diffusers
 import torch
 
-from vidx4.diffusion.models.architectures import NETWORKS, SCHEDULER, SCHEDULERS, settings_of
-from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.rules import shown
-from vidx4.diffusion.models.weights import load_weights
+from vidx4.diffusion.models.loading.architectures import NETWORKS, SCHEDULER, SCHEDULERS, settings_of
+from vidx4.diffusion.models.loading.folder import read_json
+from vidx4.diffusion.models.loading.rules import shown
+from vidx4.diffusion.models.loading.weights import load_weights
 from vidx4.errors import ModelError
 
 

@@ -8,8 +8,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
 from vidx4.diffusion.denoise import Prediction, PromptEmbeds
-from vidx4.diffusion.models.compiled import CompiledVariants
-from vidx4.diffusion.models.unet import StagedUNet, attend_to, down
+from vidx4.diffusion.models.networks.compiled import CompiledVariants
+from vidx4.diffusion.models.networks.unet import StagedUNet, attend_to, down
 
 LABEL = 20
 """Class of all frames, for a network that has classes: the noise level that the reference code names, though

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from scripts.bench.architecture import decode_operations, unet_operations
-from vidx4.diffusion.models.decoder_attention import AttentionReach, attend, attend_near_and_far
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach, attend, attend_near_and_far
 from vidx4.diffusion.models.sd_x4 import SD_X4_DEFAULTS
 from vidx4.diffusion.options import Speed
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from vidx4.diffusion.models.architectures import TEXT_ENCODER
-from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.loading import explained
-from vidx4.diffusion.models.rules import chosen
-from vidx4.diffusion.models.weights import load_weights
+from vidx4.diffusion.models.loading.architectures import TEXT_ENCODER
+from vidx4.diffusion.models.loading.folder import read_json
+from vidx4.diffusion.models.loading.parts import explained
+from vidx4.diffusion.models.loading.rules import chosen
+from vidx4.diffusion.models.loading.weights import load_weights
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, *, half: bool) -> Any:

@@ -12,10 +12,10 @@ from torch import Tensor
 from tests import sd_x4
 from tests.simulated_gpu import SimulatedGPU
 from tests.simulated_gpu.models import VAE_WIDTHS
-from vidx4.diffusion.models.autoencoder import TiledAutoencoder
-from vidx4.diffusion.models.decoder_attention import AttentionReach
-from vidx4.diffusion.models.fp16 import shrink_stream
-from vidx4.diffusion.models.strip_decoder import StripDecoder
+from vidx4.diffusion.models.networks.autoencoder import TiledAutoencoder
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach
+from vidx4.diffusion.models.networks.fp16 import shrink_stream
+from vidx4.diffusion.models.networks.strip_decoder import StripDecoder
 
 LEVEL = 2 / 255
 """One 8-bit level of a picture in [-1, 1]."""

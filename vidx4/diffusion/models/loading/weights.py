@@ -15,8 +15,8 @@ from torch import Tensor
 from vidx4.diffusion.device import dtype_name
 from vidx4.diffusion.device_errors import is_out_of_memory
 from vidx4.diffusion.host import total_memory
-from vidx4.diffusion.models.folder import own_file
-from vidx4.diffusion.models.weight_files import weight_files
+from vidx4.diffusion.models.loading.folder import own_file
+from vidx4.diffusion.models.loading.weight_files import weight_files
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
 from vidx4.syntax import format_disk

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidx4.diffusion.models.compact_denoiser import CONDITION_CHANNELS, HIDDEN_CHANNELS, LATENT_CHANNELS
-from vidx4.diffusion.models.rules import (
+from vidx4.diffusion.models.loading.rules import (
     FLAG,
     NOTHING,
     Rule,
@@ -23,7 +22,12 @@ from vidx4.diffusion.models.rules import (
     shown,
     whole,
 )
-from vidx4.diffusion.models.tiny_network import NUM_STAGES
+from vidx4.diffusion.models.networks.compact_denoiser import (
+    CONDITION_CHANNELS,
+    HIDDEN_CHANNELS,
+    LATENT_CHANNELS,
+)
+from vidx4.diffusion.models.networks.tiny_network import NUM_STAGES
 from vidx4.errors import ModelError
 
 _MOST_LEVELS = 8

@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging
 
-from vidx4.diffusion.models.folder import read_json
-from vidx4.diffusion.models.weight_files import weight_files
+from vidx4.diffusion.models.loading.folder import read_json
+from vidx4.diffusion.models.loading.weight_files import weight_files
 from vidx4.errors import ModelError
 
 PARTS_WITH_WEIGHTS = ("unet", "vae", "text_encoder")

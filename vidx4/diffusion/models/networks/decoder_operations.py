@@ -1,6 +1,6 @@
 """Count the operations of decoding with the autoencoder of `sd-x4`; a multiply-add counts as two."""
 
-from vidx4.diffusion.models.decoder_attention import AttentionReach, count_operations
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach, count_operations
 
 FOR_EACH_LATENT = 155.3e6
 """Operations for each latent, attention apart; counted. Strips take up to a quarter more, since what the last

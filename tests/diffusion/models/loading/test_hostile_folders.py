@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.capabilities import needs_links, needs_pipes, needs_proc
 from vidx4.diffusion.models.known import COMPACT_FOLDER
+from vidx4.diffusion.models.loading.weights import MAX_TENSORS
 from vidx4.diffusion.models.registry import find, load
-from vidx4.diffusion.models.weights import MAX_TENSORS
 from vidx4.errors import ModelError
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 import torch
 
-from vidx4.diffusion.models.compact_denoiser import (
+from vidx4.diffusion.models.networks.compact_denoiser import (
     CONDITION_CHANNELS,
     HIDDEN_CHANNELS,
     LATENT_CHANNELS,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vidx4.frames import SCALE
 
 if TYPE_CHECKING:
-    from vidx4.diffusion.models.tiny_network import TemporalAutoencoderTiny
+    from vidx4.diffusion.models.networks.tiny_network import TemporalAutoencoderTiny
 
 FIELDS = 5
 """Fields as large as the widest layer that decoding holds at its peak, counted: the features of the frame

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import AddedToken, CLIPTokenizer
 
-from vidx4.diffusion.models.folder import read_json, read_text
-from vidx4.diffusion.models.hub import VOCABULARIES
-from vidx4.diffusion.models.rules import Rule, chosen, whole
+from vidx4.diffusion.models.loading.folder import read_json, read_text
+from vidx4.diffusion.models.loading.hub import VOCABULARIES
+from vidx4.diffusion.models.loading.rules import Rule, chosen, whole
 from vidx4.errors import ModelError
 from vidx4.files.read import is_regular
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vidx4.diffusion.device_errors import is_out_of_memory
-from vidx4.diffusion.models.weights import (
+from vidx4.diffusion.models.loading.weights import (
     MAX_HEADER_SIZE,
     MAX_TENSORS,
     TYPES,

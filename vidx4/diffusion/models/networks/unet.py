@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from vidx4.diffusion.denoise import Prediction, PromptEmbeds
-from vidx4.diffusion.models.compiled import CompiledVariants
+from vidx4.diffusion.models.networks.compiled import CompiledVariants
 
 
 class PromptAttention:

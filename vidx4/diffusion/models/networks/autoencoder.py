@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from vidx4.diffusion.models.decoder_attention import AttentionReach
-from vidx4.diffusion.models.strip_decoder import StripDecoder
+from vidx4.diffusion.models.networks.decoder_attention import AttentionReach
+from vidx4.diffusion.models.networks.strip_decoder import StripDecoder
 from vidx4.frames import SCALE
 
 if TYPE_CHECKING:
