@@ -2,7 +2,8 @@
 
 A cut counts as found if a detection is at most one frame away. Within a dissolve, fade or wipe of several
 frames, one detection is neither right nor wrong, and none is needed: motion is not trusted there, so that
-state fades on its own (see `transitions.py`); a second one is false. A column of its own counts those found. A jump within one scene counts neither way, either.
+state fades on its own (see `transitions.py`); a second one is false. A column of its own counts those found.
+A jump within one scene counts neither way, either, except in the columns named after jumps.
 """
 
 import argparse

@@ -67,7 +67,9 @@ def test_no_clip_or_picture_is_in_two_folds() -> None:
     material = Material(live, [*clips, *painted])
     parts = [material.fold(i, 2) for i in range(2)]
     first, second = ({scene.source for scene in (*part.live, *part.animated)} for part in parts)
-    assert first and second and not first & second
+    assert first
+    assert second
+    assert not first & second
     assert sum(len(part.live) for part in parts) == len(live)
 
 
