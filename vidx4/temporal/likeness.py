@@ -17,9 +17,6 @@ BLOCK_LEVELS = 16
 RESIDUAL_LEVELS = 8.0
 """Difference in 8-bit levels beyond which a moved pixel has changed."""
 
-PLACE = 8, 8
-"""Width and height of the surroundings in which pictures are compared by place."""
-
 LEAST_LEVELS, LEAST_BLOCKS = 3.0, 0.08
 """Mean difference in 8-bit levels, and share of the pixels of a block that change their level, across a cut;
 both are below those across any labelled cut."""
@@ -36,10 +33,6 @@ MEASURES = (
     "unexplained and inconsistent",
     "residual",
     "changed",
-    "unexplained at any contrast",
-    "unexplained by place",
-    "best places",
-    "unlike if shifted",
 )
 """What `unlikeness` returns, in this order."""
 
@@ -126,7 +119,6 @@ def unlikeness(last: Thumbnail, next_: Thumbnail) -> np.ndarray:
     residual = np.abs(moved - next_.luma)
     unexplained = 1 - _structure(moved, next_.luma, FLAT_VARIANCES[0])
     inconsistent = 1 - is_consistent(back, there).mean()
-    by_place = np.sort(1 - _correlations(moved, next_.luma), axis=None)
     measures = (
         1 - np.minimum(last.palette, next_.palette).sum(),
         np.abs(last.luma - next_.luma).mean() / 64,
@@ -139,10 +131,6 @@ def unlikeness(last: Thumbnail, next_: Thumbnail) -> np.ndarray:
         unexplained * inconsistent,
         residual.mean() / 32,
         (residual > RESIDUAL_LEVELS).mean(),
-        1 - _correlation(moved, next_.luma),
-        by_place.mean(),
-        by_place[: len(by_place) // 2].mean(),
-        1 - max(_best_shifted(last.luma, next_.luma), _best_shifted(next_.luma, last.luma)),
     )
     return np.array(measures, np.float32)
 
@@ -155,34 +143,3 @@ def _structure(a: np.ndarray, b: np.ndarray, flat_variance: float) -> float:
     a, b = (picture - picture.mean() for picture in (a, b))
     flat = 2 * flat_variance
     return float((2 * (a * b).mean() + flat) / ((a * a).mean() + (b * b).mean() + flat))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the correlation of two pictures, whatever their brightness and contrast; 1 for flat ones."""
-    a, b = (picture - picture.mean() for picture in (a, b))
-    flat = FLAT_VARIANCES[0]
-    return float(((a * b).mean() + flat) / np.sqrt(((a * a).mean() + flat) * ((b * b).mean() + flat)))
-
-
-def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the correlation around each of a grid of places."""
-    mean_a, mean_b, squares_a, squares_b, products = (
-        cv2.blur(each, PLACE)[:: PLACE[1], :: PLACE[0]] for each in (a, b, a * a, b * b, a * b)
-    )
-    flat = FLAT_VARIANCES[0]
-    variances = (squares_a - mean_a**2).clip(0) + flat, (squares_b - mean_b**2).clip(0) + flat
-    correlations: np.ndarray = (products - mean_a * mean_b + flat) / np.sqrt(variances[0] * variances[1])
-    return correlations
-
-
-def _best_shifted(picture: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of the middle of a picture with where it fits best in another."""
-    height, width = (max(1, side // 2) for side in picture.shape)
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-    middle = picture[top : top + height, left : left + width]
-    flat = FLAT_VARIANCES[0]
-    covariance = cv2.matchTemplate(other, middle, cv2.TM_CCOEFF) / middle.size
-    windows = [cv2.blur(each, (width, height), anchor=(0, 0)) for each in (other, other * other)]
-    mean, squares = (each[: covariance.shape[0], : covariance.shape[1]] for each in windows)
-    variance = (squares - mean**2).clip(0)
-    return float(((covariance + flat) / np.sqrt((variance + flat) * (middle.var() + flat))).max())
