@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -19,8 +20,8 @@ SCENES = "city", "ducks", "lab", "bbb"
 SIZE = 448, 248
 BEFORE, LENGTH, AFTER = 8, 12, 10
 """Frames before, in and after a transition."""
-NEARER = 1.25
-"""Factor of a jump."""
+JUMPS = 1.15, 1.25, 1.35
+"""Factors to the zoom across a jump; those of `joined.py` are between the first and the last."""
 
 Mix = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -43,11 +44,14 @@ def _cut(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     return b if share >= 0.5 else a
 
 
-def _jump(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """Jump nearer in one scene, as far as films of `joined.py` do."""
+def _jump(zoom: float, a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """Jump nearer in one scene."""
+    if share < 0.5:
+        return a
     height, width = a.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, NEARER)
-    return cv2.warpAffine(a, matrix, (width, height), flags=cv2.INTER_CUBIC) if share >= 0.5 else a
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, zoom)
+    nearer: np.ndarray = cv2.warpAffine(a, matrix, (width, height), flags=cv2.INTER_CUBIC)
+    return nearer
 
 
 MIXES: dict[str, Mix] = {
@@ -55,7 +59,7 @@ MIXES: dict[str, Mix] = {
     "wipe": _wipe,
     "fade": _fade,
     "hard cut": _cut,
-    "jump nearer": _jump,
+    **{f"jump to a view {zoom} times as near": partial(_jump, zoom) for zoom in JUMPS},
 }
 
 

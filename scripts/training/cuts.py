@@ -36,15 +36,15 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-3
 JITTER = 0.05
 """Standard deviation of the noise on features in training, in deviations of each."""
 DOUBTFUL = 0.3
-"""Weight of frames beside a cut, which the tolerance of a frame allows, within long transitions,
-and of jumps within one scene."""
+"""Weight of frames beside a cut, which the tolerance of a frame allows, within long transitions, and of jumps
+within one scene."""
 LONG_TRANSITION = 6
 MEMBERS = 6
 """Networks whose hidden units are put side by side, and whose results are so averaged."""
 LEAST_PRECISION = 0.95
 """Of live action and of animation, in cross-validation; of the thresholds that reach it, the one that finds
 the most cuts is taken."""
-THRESHOLDS = np.arange(-4, 4, 0.1)
+THRESHOLDS: list[float] = np.arange(-4, 4, 0.1).tolist()
 
 Weights = dict[str, np.ndarray]
 
@@ -152,7 +152,7 @@ def scores_of(network: Weights, samples: Samples) -> np.ndarray:
 def best_threshold(scored: Sequence[tuple[Samples, np.ndarray]]) -> float:
     """Return the threshold of `LEAST_PRECISION`, or of the most precision if none has it."""
     precise: dict[float, float] = {}
-    for threshold in THRESHOLDS.tolist():
+    for threshold in THRESHOLDS:
         halves = [score_at(threshold, scored, is_animated) for is_animated in (False, True)]
         precise[threshold] = min(half.precision for half in halves)
         if precise[threshold] >= LEAST_PRECISION:
