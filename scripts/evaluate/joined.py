@@ -315,7 +315,7 @@ def _disturbed(rng: np.random.Generator, frames: Frames, made: Film) -> tuple[Fr
 
 
 def _relit(rng: np.random.Generator, frames: Frames) -> tuple[Frames, int]:
-    """Change the light, at once or within a few frames, and perhaps its colour; return also how long that is."""
+    """Change the light within a few frames, and perhaps its colour; return also how long that takes."""
     length = int(rng.choice([1, 1, 2, 4]))
     gain = float(rng.choice([0.3, 0.45, 0.6, 1.6, 2.0])) * rng.uniform(0.85, 1.15, 3) ** rng.integers(0, 2)
     shares = ((np.arange(len(frames)) + 1) / length).clip(0, 1)
