@@ -6,7 +6,7 @@ python -m scripts.evaluate long --clips FOLDER [--methods ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
 python -m scripts.evaluate convert [--networks ...] [--out FOLDER]
-python -m scripts.evaluate cuts --clips FOLDER --photos FOLDER [--detectors ...]
+python -m scripts.evaluate cuts --clips FOLDER --photos FOLDER --kodak FOLDER [--detectors ...]
 python -m scripts.evaluate transitions --clips FOLDER
 """
 
@@ -79,6 +79,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def _add_cuts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="a folder with the clips of shots.py")
     parser.add_argument("--photos", type=Path, required=True, help="the folder of the training pictures")
+    parser.add_argument("--kodak", type=Path, required=True, help="a folder with Kodak's pictures, PNG")
     parser.add_argument(
         "--half", choices=["development", "report"], default="report", help="which scenes to join"
     )

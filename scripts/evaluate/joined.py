@@ -58,10 +58,14 @@ class Film:
 
 def make_films(material: Material, count: int, seed: int) -> Iterator[Film]:
     """Yield films, alternately live and animated, in all styles in turn; the same ones for the same seed."""
-    for i in range(count):
-        rng = np.random.default_rng([seed, i])
-        style = list(STYLES)[i // 2 % len(STYLES)]
-        yield _make_film(material, rng, f"{i:03}", i % 2 == 1, style)
+    return (make_film(material, i, seed) for i in range(count))
+
+
+def make_film(material: Material, index: int, seed: int) -> Film:
+    """Make one of the films of a seed."""
+    rng = np.random.default_rng([seed, index])
+    style = list(STYLES)[index // 2 % len(STYLES)]
+    return _make_film(material, rng, f"{index:03}", index % 2 == 1, style)
 
 
 def _make_film(
@@ -139,7 +143,7 @@ CALM = ("still", "pan", "zoom", "hand")
 
 
 def _draw_move(rng: np.random.Generator, scene: Scene) -> str:
-    calm, hard = 0.86, ("whip", "shake", "fast zoom", "fast pan")
+    calm, hard = 0.8, ("whip", "shake", "fast zoom", "fast pan")
     if rng.uniform() > calm:
         return str(rng.choice(hard))
     return str(rng.choice(CALM)) if scene.is_still else str(rng.choice(["still", "still", "pan"]))
@@ -183,7 +187,7 @@ MOVES: dict[str, Callable[[np.random.Generator], Pose]] = {
     "hand": lambda rng: _shake(rng, 0.003),
     "whip": _whip,
     "shake": lambda rng: _shake(rng, rng.uniform(0.015, 0.05)),
-    "fast zoom": lambda rng: _constant(rng, 0.0, 1.0, rate=0.07),
+    "fast zoom": lambda rng: _constant(rng, 0.0, 1.0, rate=0.09),
     "fast pan": lambda rng: _constant(rng, 8.0, 24.0, blur=0.5),
 }
 """From a generator to the movement of a camera."""
@@ -293,9 +297,9 @@ def _mixed(kind: str, a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 def _disturbed(rng: np.random.Generator, frames: Frames, made: Film) -> tuple[Frames, list[Span]]:
     """Add flashes, a strobe, damage or an interruption to some shots that are long enough."""
-    if len(frames) < 14 or rng.uniform() > 0.3:
+    if len(frames) < 14 or rng.uniform() > 0.36:
         return frames, []
-    kind = str(rng.choice(["flash", "strobe", "damage", "insert", "light"]))
+    kind = str(rng.choice(["flash", "strobe", "damage", "insert", "light", "light"]))
     start = int(rng.integers(5, len(frames) - 7))
     length = {
         "strobe": int(rng.integers(5, len(frames) - start)),
@@ -306,11 +310,20 @@ def _disturbed(rng: np.random.Generator, frames: Frames, made: Film) -> tuple[Fr
     for i in range(start, start + length):
         frames[i] = _disturb(kind, frames[i], i - start, strength, rng, made)
     if kind == "light":
-        gain = float(rng.choice([0.45, 0.6, 1.6]))
-        for i in range(start, len(frames)):
-            frames[i] = (frames[i] * gain).clip(0, 255).astype(np.uint8)
-        length = 2
+        frames[start:], length = _relit(rng, frames[start:])
     return frames, [Span(start, start + length + 1, kind)]
+
+
+def _relit(rng: np.random.Generator, frames: Frames) -> tuple[Frames, int]:
+    """Change the light within a few frames, and perhaps its colour; return also how long that takes."""
+    length = int(rng.choice([1, 1, 2, 4]))
+    gain = float(rng.choice([0.3, 0.45, 0.6, 1.6, 2.0])) * rng.uniform(0.85, 1.15, 3) ** rng.integers(0, 2)
+    shares = ((np.arange(len(frames)) + 1) / length).clip(0, 1)
+    relit = [
+        (frame * gain**share).clip(0, 255).astype(np.uint8)
+        for frame, share in zip(frames, shares, strict=True)
+    ]
+    return relit, length + 1
 
 
 def _disturb(

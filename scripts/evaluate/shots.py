@@ -18,19 +18,23 @@ LIVE_CLIPS = {
         "bear_320x240.webm": [(0, 80)],
         "bottles_640x360.mp4": [(0, 300)],
         "canon_mjpeg_320.avi": [(0, 41)],
+        "city_cc0_mpeg2.mpg": [(0, 116), (116, 190)],
+        "cyclist_400x300.avi": [(0, 16)],
         "ducks_720p_aac.mp4": [(0, 100)],
+        "face_srt.mkv": [(0, 30)],
+        "lab_pal_sd_sar16-15.mp4": [(0, 250)],
         "london_320x240_60fps.mp4": [(0, 600)],
         "nasa_webb_2v2a2s.mp4": [(0, 126), (152, 198), (204, 324)],
         "sdr_10bit_vp9_426x240.webm": [(0, 39), (43, 66)],
-    },
-    "report": {
-        "city_cc0_mpeg2.mpg": [(0, 116), (116, 190)],
-        "cyclist_400x300.avi": [(0, 16)],
-        "face_srt.mkv": [(0, 30)],
-        "lab_pal_sd_sar16-15.mp4": [(0, 250)],
         "signer_face_vga_vfr.mkv": [(0, 64)],
         "speedway_jpeg2000.mj2": [(0, 199)],
         "vfr_518x488.mp4": [(0, 160)],
+    },
+    "report": {
+        "bikes.mp4": [(0, 30), (30, 76), (76, 137), (137, 187), (187, 242)],
+        "carphone_pristine.mp4": [(0, 120)],
+        "hdr10_av1_mdcv_clli.mp4": [(0, 60)],
+        "sony_a7m3_1080i50.mts": [(0, 13)],
     },
 }
 """Ranges of frames within one shot of each clip, found by looking at them."""
@@ -65,6 +69,11 @@ class Scene:
         """Whether motion must be added."""
         return len(self.frames) == 1
 
+    @property
+    def source(self) -> str:
+        """The clip or picture that it is from."""
+        return self.name.split()[0]
+
 
 @dataclass(frozen=True)
 class Material:
@@ -73,32 +82,76 @@ class Material:
     live: Sequence[Scene]
     animated: Sequence[Scene]
 
+    def fold(self, index: int, count: int) -> "Material":
+        """Return one of `count` parts; no scene, clip or picture is in two of them."""
+        return Material(*(_fold(scenes, index, count) for scenes in (self.live, self.animated)))
 
-def load_material(clips: Path, photos: Path, half: str) -> Material:
-    """Read the scenes of one half of the material, `development` or `report`; no scene is in both."""
-    live = [*_clip_scenes(clips, LIVE_CLIPS[half], is_drawn=False)]
-    animated = [*_clip_scenes(clips, ANIMATED_CLIPS[half], is_drawn=True)]
-    with (photos / "MANIFEST.csv").open(encoding="utf-8", newline="") as manifest:
-        for row in csv.DictReader(manifest):
-            name, source = row["file"], row["source"]
-            if name in TEXT or _half(name, source) != half:
-                continue
-            picture = _reduced(_read_picture(photos / name))
-            if source.startswith(DRAWN) or name in STILLS_OF_FILMS:
-                animated.append(Scene(name, (picture,), is_drawn=True))
-                continue
-            live.append(Scene(name, (picture,)))
-            if sha256(name.encode()).digest()[1] % 4 == 0:
-                animated.append(Scene(f"{name} painted", (_painted(picture),), is_drawn=True))
+
+def _fold(scenes: Sequence[Scene], index: int, count: int) -> list[Scene]:
+    names = list(dict.fromkeys(scene.source for scene in scenes if not scene.is_still))
+    return [
+        scene
+        for scene in scenes
+        if (_digest(scene.source)[2] if scene.is_still else names.index(scene.source)) % count == index
+    ]
+
+
+def load_development(clips: Path, photos: Path) -> Material:
+    """Read the scenes that train and tune; every photograph among the pictures is one."""
+    live = [*_clip_scenes(clips, LIVE_CLIPS["development"], is_drawn=False)]
+    animated = [
+        *_clip_scenes(clips, ANIMATED_CLIPS["development"], is_drawn=True),
+        *_drawings(photos, "development"),
+    ]
+    for name, source in _listed(photos):
+        if name in TEXT or name in STILLS_OF_FILMS or source.startswith(DRAWN):
+            continue
+        picture = _reduced(_read_picture(photos / name))
+        live.append(Scene(name, (picture,)))
+        if _digest(name)[1] % 4 == 0:
+            animated.append(Scene(f"{name} painted", (_painted(picture),), is_drawn=True))
     return Material(live, animated)
 
 
-def _half(name: str, source: str) -> str:
+def load_report(clips: Path, photos: Path, kodak: Path) -> Material:
+    """Read the scenes that are only reported on: Kodak's pictures, other clips, and other drawings."""
+    pictures = {path.name: _reduced(_read_picture(path)) for path in sorted(kodak.glob("kodim*.png"))}
+    if not pictures:
+        raise SystemExit(f"{kodak} has no pictures kodim*.png")
+    return Material(
+        [
+            *_clip_scenes(clips, LIVE_CLIPS["report"], is_drawn=False),
+            *(Scene(name, (picture,)) for name, picture in pictures.items()),
+        ],
+        [
+            *_clip_scenes(clips, ANIMATED_CLIPS["report"], is_drawn=True),
+            *_drawings(photos, "report"),
+            *(Scene(f"{name} painted", (_painted(each),), is_drawn=True) for name, each in pictures.items()),
+        ],
+    )
+
+
+def _drawings(photos: Path, half: str) -> Iterator[Scene]:
+    for name, source in _listed(photos):
+        if _half_of_drawing(name, source) == half:
+            yield Scene(name, (_reduced(_read_picture(photos / name)),), is_drawn=True)
+
+
+def _listed(photos: Path) -> list[tuple[str, str]]:
+    with (photos / "MANIFEST.csv").open(encoding="utf-8", newline="") as manifest:
+        return [(row["file"], row["source"]) for row in csv.DictReader(manifest)]
+
+
+def _half_of_drawing(name: str, source: str) -> str | None:
     if name in STILLS_OF_FILMS:
         return STILLS_OF_FILMS[name]
     if source.startswith(DRAWN):
         return "report" if any(f"_{episode}_" in source for episode in REPORTED_EPISODES) else "development"
-    return "report" if sha256(name.encode()).digest()[0] % 5 < 2 else "development"
+    return None
+
+
+def _digest(name: str) -> bytes:
+    return sha256(name.encode()).digest()
 
 
 def _clip_scenes(folder: Path, clips: dict[str, list[tuple[int, int]]], is_drawn: bool) -> Iterator[Scene]:

@@ -3,8 +3,10 @@
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,6 +20,8 @@ SCENES = "city", "ducks", "lab", "bbb"
 SIZE = 448, 248
 BEFORE, LENGTH, AFTER = 8, 12, 10
 """Frames before, in and after a transition."""
+JUMPS = 1.15, 1.25, 1.35
+"""Factors to the zoom across a jump; those of `joined.py` are between the first and the last."""
 
 Mix = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -40,7 +44,23 @@ def _cut(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     return b if share >= 0.5 else a
 
 
-MIXES: dict[str, Mix] = {"dissolve": _dissolve, "wipe": _wipe, "fade": _fade, "hard cut": _cut}
+def _jump(zoom: float, a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """Jump nearer in one scene."""
+    if share < 0.5:
+        return a
+    height, width = a.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, zoom)
+    nearer: np.ndarray = cv2.warpAffine(a, matrix, (width, height), flags=cv2.INTER_CUBIC)
+    return nearer
+
+
+MIXES: dict[str, Mix] = {
+    "dissolve": _dissolve,
+    "wipe": _wipe,
+    "fade": _fade,
+    "hard cut": _cut,
+    **{f"jump to a view {zoom} times as near": partial(_jump, zoom) for zoom in JUMPS},
+}
 
 
 def run(arguments: argparse.Namespace) -> None:

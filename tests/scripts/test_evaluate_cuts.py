@@ -50,6 +50,29 @@ def test_false_detections_are_counted_by_what_happens_there() -> None:
     assert "| false: flash | 1 |" in markdown({"detector": {False: score, True: score_film(film(), [])}})
 
 
+@pytest.mark.parametrize("found", [[0, 20, 60], [0, 20, 60, 90]])
+def test_a_jump_within_a_scene_counts_neither_way(found: list[int]) -> None:
+    with_jump = film()
+    with_jump.cuts.append(Span(90, 91, "again, short"))
+    score = score_film(with_jump, found)
+    assert (score.precision, score.recall) == (1.0, 1.0)
+    assert score.recall_with_jumps == pytest.approx((len(found) - 1) / 3)
+
+
+def test_no_clip_or_picture_is_in_two_folds() -> None:
+    frame = np.zeros((2, 2, 3), np.uint8)
+    clips = [Scene(f"{name} {start}", (frame, frame)) for name in ("a.mp4", "b.mkv") for start in (0, 9)]
+    live = [*clips, *(Scene(f"{i}.jpg", (frame,)) for i in range(20))]
+    painted = [Scene(f"{i}.jpg painted", (frame,), is_drawn=True) for i in range(20)]
+    material = Material(live, [*clips, *painted])
+    parts = [material.fold(i, 2) for i in range(2)]
+    first, second = ({scene.source for scene in (*part.live, *part.animated)} for part in parts)
+    assert first
+    assert second
+    assert not first & second
+    assert sum(len(part.live) for part in parts) == len(live)
+
+
 def test_films_are_joined_at_the_labelled_frames() -> None:
     colors = np.random.default_rng(0).integers(0, 256, (12, 12, 16, 3), np.uint8)
     pictures = [color.repeat(2 * HEIGHT // 12, 0).repeat(2 * WIDTH // 16, 1) for color in colors]

@@ -1,6 +1,7 @@
 """Hard cuts are found; flashes, fast pans and dissolves are not taken for cuts."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,10 +19,17 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 SIZE = (96, 128)
 
 
+@cache
+def reduced(name: str) -> Tensor:
+    """Return a sample at a common size."""
+    frames = read_all(probe(SAMPLES / name)).data
+    parts = (torch.nn.functional.interpolate(part.float(), SIZE, mode="area") for part in frames.split(16))
+    return torch.cat([part.round().to(torch.uint8) for part in parts])
+
+
 def sample(name: str, start: int, stop: int) -> Tensor:
     """Return frames of a sample at a common size."""
-    frames = read_all(probe(SAMPLES / name)).data[start:stop]
-    return torch.nn.functional.interpolate(frames.float(), SIZE, mode="area").round().to(torch.uint8)
+    return reduced(name)[start:stop].clone()
 
 
 def whip(name: str, dx: float, num_frames: int) -> Tensor:

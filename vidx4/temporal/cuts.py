@@ -17,9 +17,6 @@ passing close by is shorter."""
 STANDS_OUT = 0.75
 """Least change across a cut, compared with that just before or just after it, whichever is less."""
 
-THRESHOLD = -0.5
-"""Log-odds from which a change is a cut, chosen on films of the development half."""
-
 
 def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator[bool]:
     """Yield for each frame whether it is the first of a shot; without a past, the very first frame is.
@@ -41,7 +38,7 @@ def find_cuts(frames: Iterable[Tensor], past: Iterable[Tensor] = ()) -> Iterator
 
 
 def _is_cut(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> bool:
-    return may_be_cut(before, after) and cut_score(describe(before, after)) > THRESHOLD
+    return may_be_cut(before, after) and cut_score(describe(before, after)) > 0
 
 
 def may_be_cut(before: Sequence[Thumbnail], after: Sequence[Thumbnail]) -> bool:
