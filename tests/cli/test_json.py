@@ -184,7 +184,7 @@ def test_probe_of_other_containers(sample: str) -> None:
 
 def test_models_and_doctor() -> None:
     models = events_of("models")
-    assert [each["name"] for each in models[:-1]] == ["compact", "sd-x4"]
+    assert [each["name"] for each in models[:-1]] == ["compact", "sd-x4", "stream-diffvsr"]
     findings = events_of("doctor")
     assert findings[-1]["num_findings"] == len(findings) - 1
 

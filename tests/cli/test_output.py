@@ -110,7 +110,12 @@ def test_lines_that_a_program_reads_are_not_broken() -> None:
     printed = subprocess.run(
         command, capture_output=True, text=True, env=environment, check=True, timeout=300
     )
-    assert [line.split()[0] for line in printed.stdout.splitlines()] == ["model", "compact", "sd-x4"]
+    assert [line.split()[0] for line in printed.stdout.splitlines()] == [
+        "model",
+        "compact",
+        "sd-x4",
+        "stream-diffvsr",
+    ]
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ class UpscaleOptions:
     model: Annotated[
         str,
         Option(
-            "auto, compact, sd-x4, stream-diffvsr, owner/name[@revision] of the hub, ./folder or ./file.",
+            "auto, compact, sd-x4, stream-diffvsr, owner/name, ./folder or ./file.",
             Panel.PICTURE,
             short="-m",
             metavar="MODEL",

@@ -15,9 +15,27 @@ from vidx4.jobs.folder.options import file_options
 from vidx4.jobs.folder.overrides import Overrides
 
 HARMLESS = {
-    *("audio", "bit-depth", "cache-interval", "codec", "consistency", "crf", "deinterlace", "encoder-preset"),
-    *("guidance-scale", "guidance-stop", "height", "inverse-telecine", "negative-prompt", "noise-level"),
-    *("pixel-format", "prompt", "quality", "reuse-threshold", "scheduler", "seed", "speed", "steps"),
+    *("audio", "bit-depth", "cache-interval", "codec", "color-fix", "consistency", "crf", "deinterlace"),
+    *(
+        "encoder-preset",
+        "guidance-scale",
+        "guidance-stop",
+        "height",
+        "inverse-telecine",
+        "negative-prompt",
+        "noise-level",
+    ),
+    *(
+        "pixel-format",
+        "prompt",
+        "quality",
+        "recall",
+        "reuse-threshold",
+        "scheduler",
+        "seed",
+        "speed",
+        "steps",
+    ),
     *("strength", "subtitles", "temporal", "texture", "video-stream", "width"),
 }
 """Options that a folder of unknown origin may set; a new one needs a thought on what it could do."""

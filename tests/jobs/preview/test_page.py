@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -241,6 +242,17 @@ def tab(used_tab: "Tab", wrong: list[str]) -> Iterator["Tab"]:
     assert_nothing(wrong)
 
 
+def wait_until(tab: "Tab", condition: str) -> None:
+    """Wait for a condition in JavaScript.
+
+    `wait_for_function` leaves that to the page, whose content security policy doesn't let it evaluate a string.
+    """
+    stop = time.monotonic() + 30
+    while not tab.evaluate(condition):
+        assert time.monotonic() < stop, condition
+        tab.wait_for_timeout(50)
+
+
 def await_shown(tab: "Tab", moment: int, left: int, right: int) -> None:
     """Wait until these pictures are shown, and make sure that they are, by their colours."""
     tab.wait_for_selector(f"#stage[data-shown='{moment} {left} {right}']")
@@ -457,10 +469,10 @@ def test_a_finger_moves_the_divider_sideways_and_the_page_vertically(open_page: 
     x = divider(tab)
     swipe(tab, (x + 40, 200), across=-2, down=-30)
     assert divider(tab) == x
-    tab.wait_for_function("scrollY > 50")
-    tab.wait_for_function(IS_AT_REST)  # while the page moves, a finger holds it
+    wait_until(tab, "scrollY > 50")
+    wait_until(tab, IS_AT_REST)  # while the page moves, a finger holds it
     swipe(tab, (x + 40, 200), across=15, down=2)
-    tab.wait_for_function(f"Math.abs(({DIVIDER})() - {x + 100}) <= 1")
+    wait_until(tab, f"Math.abs(({DIVIDER})() - {x + 100}) <= 1")
 
 
 def swipe(tab: "Tab", start: tuple[float, float], across: float, down: float) -> None:
