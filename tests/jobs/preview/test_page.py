@@ -245,7 +245,7 @@ def tab(used_tab: "Tab", wrong: list[str]) -> Iterator["Tab"]:
 def wait_until(tab: "Tab", condition: str) -> None:
     """Wait for a condition in JavaScript.
 
-    `wait_for_function` leaves that to the page, whose content security policy doesn't let it evaluate a string.
+    `wait_for_function` leaves that to the page, whose content security policy lets it evaluate no strings.
     """
     stop = time.monotonic() + 30
     while not tab.evaluate(condition):
