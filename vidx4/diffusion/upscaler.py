@@ -29,12 +29,14 @@ from vidx4.diffusion.models.registry import choose_model, load, model_dtype
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
 from vidx4.diffusion.rendering import WAY_OUT, Rendering, warn_of_tiles
 from vidx4.diffusion.settings import Settings
+from vidx4.diffusion.states import check_state, state_spec_of
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
 from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.temporal.state_spec import StateSpec
 from vidx4.transfer import Downloads
 
 _logger = logging.getLogger(__name__)
@@ -219,6 +221,11 @@ class Upscaler:
         """Memory that the model takes on its device with these settings."""
         return footprint_of(self.components, self.settings)
 
+    @cached_property
+    def state_spec(self) -> StateSpec:
+        """What the state of a shot holds with this model and these settings."""
+        return state_spec_of(self.components, self.settings)
+
     def planned_memory(self, width: int, height: int) -> int:
         """Return the bytes that a batch of frames of a size is planned to take on the device."""
         return self.footprint.needed(self.fit, width, height)
@@ -298,10 +305,13 @@ class Upscaler:
             Frames of the same type with the same pts, (N, 3, 4H, 4W), and the state after them.
 
         Raises:
+            ValueError: the state is of another model, other settings or frames of another size or type, or
+                missing though the frames were followed from others.
             MemoryLimitError: the device has too little memory for the batch.
             NotFiniteError: the model gives no finite numbers for a frame, even in float32.
             DeviceError: the device has failed.
         """
+        check_state(self.state_spec, batch, state)
         if isinstance(batch, FrameBatch):
             batch = self.follow(batch, None if state is None else state.last)
         upscaled = self.launch(batch, state).arrived()

@@ -79,7 +79,7 @@ class ClusterBackend:
         store, pool = self._models.store, self._pool
         spec = JobSpec(uuid4().hex, model, fitted, batch_size, store.put(plan))
         executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
-        return Job(plan, executor, batch_size, identity, options)
+        return Job(plan, executor, batch_size, identity, options, fitted.state_spec)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times.
