@@ -47,7 +47,5 @@ def check_state(spec: StateSpec, batch: FrameBatch | FollowedBatch, state: ShotS
                 "the batch was tied to a frame before it, so it needs the state after that frame"
             )
     if state is not None and (difference := spec.difference(state.tensors, width, height, dtype)):
-        raise ValueError(
-            f"this state is not one after {width}x{height} frames of {dtype_name(dtype)} with this model and settings: "
-            f"{difference}"
-        )
+        what = f"one after {width}x{height} frames of {dtype_name(dtype)} with this model and settings"
+        raise ValueError(f"this state is not {what}: {difference}")

@@ -27,7 +27,7 @@ from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load, model_dtype
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering, warn_of_tiles
+from vidx4.diffusion.rendering import Rendering, warn_of_tiles, way_out
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.states import check_state, state_spec_of
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
@@ -207,7 +207,8 @@ class Upscaler:
         if needed > available:
             problem = f"about {format_disk(needed)}, but only {memory} can be used"
             if self.options.max_memory is not None:
-                raise MemoryLimitError(f"{size} needs {problem}: {WAY_OUT}.")
+                limit = " (--ignore-memory does not lift --max-memory)" if self.options.ignore_memory else ""
+                raise MemoryLimitError(f"{size} needs {problem}{limit}: {way_out(self.options)}.")
             _logger.warning("%s may need %s: it may fail.", size, problem)
         elif needed > (now := free(self.components.device)):
             text = "%s needs about %s, but only %s of %s memory is free now: it may run out."
