@@ -93,6 +93,6 @@ def test_a_state_that_it_can_not_have_written_is_dropped(
 
 def test_it_knows_no_noise_level_to_estimate(plan: Plan, upscaler: Upscaler) -> None:
     job = LocalBackend(upscaler).job(plan)
-    assert job.estimated_noise_level is None
+    assert job.noise_level is job.estimated_noise_level is None
     assert job.identity["recall"] == "reference"
-    assert (job.batch_size, job.identity["noise-level"]) == (1, 0)
+    assert (job.batch_size, job.identity["noise-level"]) == (1, None)

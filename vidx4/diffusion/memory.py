@@ -23,7 +23,7 @@ HOST_DECODE_TILE = 128
 TILES = (1280, 1024, 768, 512, 384, 256, 192, 128)
 """Greatest sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
 SMALL_TILES = (96, 64, MIN_TILE_SIZE)
-"""Those that are tried last, even after offloading: of such a tile, two thirds and more are overlap."""
+"""Those that are tried last, even after offloading: a model sees little around what is in them."""
 
 HOST_BYTES = 450 * 2**20
 """Bytes of a process on a CPU before its first frame: Python and its libraries."""
@@ -74,13 +74,13 @@ class Fit:
     """Whether the denoiser's weights stay in host memory until they are needed."""
 
     def suits(self, multiple: int) -> bool:
-        """Return whether a model can be given such tiles, by what both sides of its input are multiples of."""
+        """Return whether the sides of tiles can be multiples of a number, as a model may need them."""
         return self.tile_size is None or self.tile_size % multiple == 0
 
     def smaller(self, width: int, height: int) -> Iterator["Fit"]:
         """Yield fits that take less and less memory, those that cost the least time first.
 
-        In turn: smaller decode tiles, smaller batches, denoising in tiles, offloaded weights, small tiles.
+        In turn: smaller decode tiles, smaller batches, tiles, offloaded weights, and small tiles.
 
         Args:
             width: width of a frame, in low-resolution pixels.
@@ -120,7 +120,36 @@ class Fit:
             for decode_tile in (self.decode_tile, *pieces):
                 yield Fit(1, tile_size, decode_tile, is_offloaded=True)
 
-    def capacity(device: torch.device, limit: int | None) -> int:
+    def _tile_sizes(self, sizes: Sequence[int], width: int, height: int) -> list[int]:
+        """Return the sizes of smaller tiles, without those that even smaller ones beat in pixels, too.
+
+        Args:
+            sizes: sizes to choose from, from large to small.
+            width: width of a frame, in low-resolution pixels.
+            height: height of a frame, in low-resolution pixels.
+        """
+        chosen: list[int] = []
+        fewest = math.inf
+        for size in reversed(sizes):
+            num_tiles, num_pixels = tiling(height, width, size)
+            if num_tiles * num_pixels < fewest:
+                chosen, fewest = [size, *chosen], num_tiles * num_pixels
+        return [size for size in chosen if size < (self.tile_size or max(width, height))]
+
+    def difference(self, before: "Fit") -> str:
+        """Describe in a few words how this differs from another fit."""
+        descriptions = {
+            "batch_size": f"in batches of {self.batch_size}",
+            "tile_size": f"in independent tiles of {self.tile_size}",
+            "decode_tile": f"decoding {self.decode_tile}x{self.decode_tile} latents at a time",
+            "is_offloaded": "with the denoiser's weights in host memory until they are needed",
+        }
+        return ", ".join(
+            text for name, text in descriptions.items() if getattr(self, name) != getattr(before, name)
+        )
+
+
+def capacity(device: torch.device, limit: int | None) -> int:
     """Return how many bytes a job may use.
 
     This does not depend on what happens to be free: a job that resumes tomorrow must be cut up as it is

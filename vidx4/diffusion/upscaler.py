@@ -277,7 +277,13 @@ class Upscaler:
             "decoder": None if options.decoder is None else "tiny",
             "estimated-noise-level": _estimate(options.noise_level),
             **self.settings.by_option(),
+            "noise-level": self.noise_level,
         }
+
+    @property
+    def noise_level(self) -> int | None:
+        """Noise level that frames are restored at; None if the model knows none."""
+        return self.settings.noise_level if self.components.max_noise_level > 0 else None
 
     def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
         """Find what ties frames to those before them; runs on the CPU, so it can run ahead of the model.

@@ -60,7 +60,7 @@ class Job:
 
     @property
     def noise_level(self) -> int | None:
-        """Noise level that all frames are restored at; None for a job without an identity."""
+        """Noise level that all frames are restored at; None if the model knows none."""
         return _int(self.identity.get("noise-level"))
 
     @property
