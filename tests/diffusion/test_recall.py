@@ -59,8 +59,8 @@ def upscaled(
         state, start = result.state, start + size
         if folder is not None and state is not None:
             state.save(folder / "state.safetensors")
-            size = frames.shape[3], frames.shape[2]
-            assert upscaler.state_spec.is_state(folder / "state.safetensors", *size, frames.dtype)
+            height, width = frames.shape[2:]
+            assert upscaler.state_spec.is_state(folder / "state.safetensors", width, height, frames.dtype)
             state = ShotState.load(folder / "state.safetensors")
     assert state is not None
     return torch.cat(results), state

@@ -30,6 +30,13 @@ def test_nothing_has_no_noise() -> None:
     assert estimate_noise_level([]) == 0
 
 
+def test_flat_pictures_do_not_count() -> None:
+    flat = [torch.full((3, 96, 96), value, dtype=torch.uint8) for value in (0, 16, 255)]
+    assert estimate_noise_level(flat) == 0
+    noisy = picture(96, 96)
+    assert estimate_noise_level([*flat, noisy]) == estimate_noise_level([noisy]) > 0
+
+
 def test_sixteen_bits_are_judged_like_eight() -> None:
     eight = picture(96, 96)
     deep = (eight.to(torch.int32) * 257).to(torch.uint16)

@@ -28,8 +28,8 @@ ROUNDING = 5
 def estimate_noise_level(pictures: Iterable[Tensor]) -> int:
     """Estimate the noise level that suits `compact` best, on the CPU and in float32.
 
-    Tiles are judged one by one, as in training. Their median counts, and then that of the pictures. Those that
-    show nothing, such as black ones, don't count.
+    Tiles are judged one by one, as in training. Their median counts, and then that of the pictures; those
+    that show nothing, such as black ones, don't count.
 
     Args:
         pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
