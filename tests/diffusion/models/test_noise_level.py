@@ -33,7 +33,9 @@ def test_nothing_has_no_noise() -> None:
 def test_flat_pictures_do_not_count() -> None:
     flat = [torch.full((3, 96, 96), value, dtype=torch.uint8) for value in (0, 16, 255)]
     assert estimate_noise_level(flat) == 0
-    noisy = picture(96, 96)
+    ramp = torch.linspace(20, 200, 96).expand(3, 96, 96)
+    grain = 20 * torch.randn(ramp.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (ramp + grain).clamp(0, 255).to(torch.uint8)
     assert estimate_noise_level([*flat, noisy]) == estimate_noise_level([noisy]) > 0
 
 
