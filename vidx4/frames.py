@@ -95,6 +95,8 @@ class FrameBatch:
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1] != 3:
             raise ValueError(f"data must be (N, 3, H, W), got {tuple(self.data.shape)}")
+        if not self.data.numel():
+            raise ValueError(f"data must hold a frame or more, got {tuple(self.data.shape)}")
         if self.data.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"data must be uint8 or uint16, got {self.data.dtype}")
         if self.data.device.type != "cpu":
@@ -107,6 +109,8 @@ class FrameBatch:
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> "FrameBatch":
         """Stack frames, one or more."""
+        if not frames:
+            raise ValueError("a batch needs a frame or more")
         return cls(torch.stack([frame.data for frame in frames]), tuple(frame.pts for frame in frames))
 
     def __len__(self) -> int:

@@ -123,7 +123,7 @@ def test_each_smaller_fit_takes_no_more_memory() -> None:
     assert needs == sorted(needs, reverse=True)
     assert [fit.decode_tile for fit in fits[: len(DECODE_TILES)]] == list(DECODE_TILES)
     last = fits[-1]
-    assert last == Fit(1, 128, DECODE_TILES[-1], is_offloaded=True)
+    assert last == Fit(1, 32, DECODE_TILES[-1], is_offloaded=True)
     assert list(last.smaller(1920, 1080)) == []
 
 
@@ -315,6 +315,35 @@ def test_a_memory_limit_below_the_smallest_fit_is_refused() -> None:
     upscaler = Upscaler.load("compact", device="cpu", max_memory=parse_size("300MB"))
     with pytest.raises(MemoryLimitError, match=r"320x240 .* 300 MB of cpu"):
         upscaler.fitted(320, 240)
+
+
+def test_tiles_get_as_small_as_a_user_may_ask_for() -> None:
+    host = footprint(10**7, is_on_host=True)
+    whole = Fit(1, None, 64, is_offloaded=True)
+    needed = {size: host.needed(replace(whole, tile_size=size), 176, 144) for size in (128, 96, 64, 32)}
+    for size, least in needed.items():
+        assert host.fitted(whole, 176, 144, least).tile_size == size
+    assert host.least(176, 144) == needed[32]
+
+
+def test_small_tiles_are_a_last_resort() -> None:
+    """Offloaded weights come first, so what was chosen for a GPU before there were small tiles stays so."""
+    choices = list(Fit(8, None, 128).choices(640, 480))
+    first = next(index for index, fit in enumerate(choices) if (fit.tile_size or 128) < 128)
+    assert all(fit.is_offloaded and (fit.tile_size or 128) < 128 for fit in choices[first:])
+    assert Fit(1, None, 128, is_offloaded=True) in choices[:first]
+
+
+def test_tiles_suit_the_model() -> None:
+    coarse = replace(footprint(is_on_host=True), size_multiple=64)
+    assert coarse.fitted(Fit(1, None, 128, is_offloaded=True), 320, 240, 1).tile_size == 64
+
+
+def test_a_limit_holds_for_those_who_ignore_memory_too() -> None:
+    upscaler = Upscaler.load("compact", device="cpu", max_memory=10**8, ignore_memory=True)
+    with pytest.raises(MemoryLimitError, match=r"\(--ignore-memory does not lift --max-memory\)") as raised:
+        upscaler.fitted(8, 8)
+    assert "--tile-size" not in str(raised.value)
 
 
 def test_the_users_sizes_are_kept_if_they_fit() -> None:

@@ -21,7 +21,7 @@ from vidx4.frames import Box, FrameBatch
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.motion import Motion
 from vidx4.temporal.noise import Role
-from vidx4.temporal.state import ShotState, is_state
+from vidx4.temporal.state import ShotState
 
 CPU = torch.device("cpu")
 LoadStream = Callable[..., Upscaler]
@@ -59,7 +59,8 @@ def upscaled(
         state, start = result.state, start + size
         if folder is not None and state is not None:
             state.save(folder / "state.safetensors")
-            assert is_state(folder / "state.safetensors", frames.shape[3], frames.shape[2])
+            height, width = frames.shape[2:]
+            assert upscaler.state_spec.is_state(folder / "state.safetensors", width, height, frames.dtype)
             state = ShotState.load(folder / "state.safetensors")
     assert state is not None
     return torch.cat(results), state

@@ -4,13 +4,18 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vidx4.diffusion.options import Scheduler
-from vidx4.diffusion.schedulers import HostUniPC, is_deterministic, make_scheduler
+from vidx4.diffusion.schedulers import HostUniPC, is_deterministic, make_scheduler, most_steps
 
 BETAS = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear"}
 
@@ -71,3 +76,16 @@ def test_no_scheduler_waits_for_the_device(name: Scheduler) -> None:
         for t in scheduler.timesteps:
             sample = scheduler.step(torch.empty_like(sample), t, sample, return_dict=False)[0]
     assert not waits.found
+
+
+@pytest.mark.parametrize("name", [None, *Scheduler])
+@pytest.mark.parametrize(
+    "kind", [DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UniPCMultistepScheduler]
+)
+def test_a_schedule_is_no_longer_than_it_was_trained(kind: Any, name: str | None) -> None:
+    base = kind(**BETAS, num_train_timesteps=20, steps_offset=1, timestep_spacing="leading")
+    most = most_steps(base, name, 30)
+    assert 18 <= most <= 20
+    found = samples(make_scheduler(base, name, most), most)
+    assert all(bool(each.isfinite().all()) for each in found)
+    assert most_steps(base, name, 4) == 4

@@ -1,5 +1,7 @@
 """Speeds stand for settings, and settings that don't fit the model are refused."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,18 @@ def test_each_job_decides_whether_the_denoiser_is_compiled(tiny_folder: Path) ->
     with patch.object(upscaler.components.denoiser, "compile") as compile_:
         upscaler(FrameBatch(pan(2, 2.0, 1.0)[..., :32, :40], (0, 1)))
     compile_.assert_called_once_with(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"), [({}, 20), ({"scheduler": "dpmpp", "num_inference_steps": 15}, 15)]
+)
+def test_more_steps_than_the_model_was_trained_with_are_refused(
+    options: dict[str, Any], asked: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_train_timesteps": 10}))
+    refused = rf"has only 10 timesteps, too few for --steps {asked}: --steps must be at most 10\."
+    with pytest.raises(OptionError, match=refused):
+        settings_of(folder, **options)
+    assert settings_of(folder, num_inference_steps=10, scheduler="ddim")["steps"] == 10

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from vidx4.frames import Box
 from vidx4.temporal.follow import Followed
 from vidx4.temporal.noise import Role
-from vidx4.temporal.state import ShotState, Tiles, is_state
+from vidx4.temporal.state import ShotState, Tiles
 
 HEIGHT, WIDTH = 6, 10
 
@@ -65,36 +64,3 @@ def test_a_state_without_a_hidden_state_stays_so(tmp_path: Path) -> None:
     ShotState(bare.last, bare.upscaled).save(tmp_path / "state")
     loaded = ShotState.load(tmp_path / "state")
     assert loaded.latents is loaded.hidden is None
-
-
-def test_a_saved_state_is_recognised_by_its_header(tmp_path: Path) -> None:
-    state(torch.bfloat16, Tiles(torch.rand(2, 3, 24, 24), torch.empty(2, 0), torch.rand(2, 64, 6, 6))).save(
-        tmp_path / "state"
-    )
-    assert is_state(tmp_path / "state", WIDTH, HEIGHT)
-    assert not is_state(tmp_path / "state", WIDTH + 1, HEIGHT)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"low_res": torch.zeros(3, HEIGHT)},
-        {"upscaled": torch.zeros(3, 1, 1)},
-        {"evil": torch.zeros(1)},
-        {"hidden": torch.zeros(64, HEIGHT, WIDTH, dtype=torch.int64)},
-        {"particles.places": torch.zeros(2, 9)},
-        {"latents": torch.zeros(())},
-        {"raw": torch.zeros(3, 4 * HEIGHT, 4)},
-    ],
-    ids=str,
-)
-def test_foreign_tensors_are_no_state(change: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    state(torch.float32).save(tmp_path / "state")
-    save_file(load_file(tmp_path / "state") | change, tmp_path / "foreign")
-    assert not is_state(tmp_path / "foreign", WIDTH, HEIGHT)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x10\0\0\0\0\0\0\0" + b"{" * 16])
-def test_other_files_are_no_state(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(content)
-    assert not is_state(tmp_path / "file", WIDTH, HEIGHT)

@@ -44,10 +44,10 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
-    level = _level(job.noise_level, is_estimated=job.estimated_noise_level is not None)
-    terminal.fact("noise level", f"{level}{_OTHER_LEVELS if job.estimated_noise_level is not None else ''}")
-    tiles = job.identity.get("tile-size")
-    cut = f"tiles of {tiles}" if tiles else "no tiles"
+    is_estimated = job.estimated_noise_level is not None
+    if level := _level(job.noise_level, is_estimated=is_estimated):
+        terminal.fact("noise level", f"{level}{_OTHER_LEVELS if is_estimated else ''}")
+    cut = f"tiles of {tiles}" if (tiles := job.identity.get("tile-size")) else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
     size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
     terminal.fact("disk", f"output about {size}, {needed} needed until it is finished, {free} free")
@@ -108,7 +108,7 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     for cost in preview.costs:
         settings = f"With {cost.label}" if cost.label else "At these settings"
         level = _level(cost.noise_level, is_estimated=cost.is_estimated)
-        each = f"{cost.seconds_per_frame:.3g} s a frame, noise level {level}"
+        each = f"{cost.seconds_per_frame:.3g} s a frame{level and f', noise level {level}'}"
         terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
 
 
@@ -124,7 +124,7 @@ def _made(report: "Report") -> str:
 
 
 def _level(level: int | None, *, is_estimated: bool) -> str:
-    return f"{level}, estimated" if is_estimated else str(level)
+    return "" if level is None else f"{level}{', estimated' if is_estimated else ''}"
 
 
 def _named(streams: "Sequence[StreamInfo]") -> str:

@@ -22,7 +22,7 @@ from vidx4.diffusion.memory import (
 from vidx4.diffusion.models.components import Components, num_bytes
 from vidx4.diffusion.models.networks.compact_denoiser import HIDDEN_CHANNELS
 from vidx4.diffusion.settings import Settings
-from vidx4.diffusion.tiles import tile_boxes
+from vidx4.diffusion.tiles import tiling
 from vidx4.frames import SCALE
 
 LARGEST_LAYERS = 100 * 2**20
@@ -68,7 +68,7 @@ class Footprint(ABC):
 
         If none does, it is the one that takes the least.
         """
-        fits = list(preferred.choices(width, height))
+        fits = [fit for fit in preferred.choices(width, height) if fit.suits(self.size_multiple)]
         least = min(fits, key=lambda fit: self.needed(fit, width, height))
         return next((fit for fit in fits if self.needed(fit, width, height) <= available), least)
 
@@ -76,14 +76,14 @@ class Footprint(ABC):
         """Return how many bytes a frame takes at least, however it is cut up."""
         decode_tile = DECODE_TILES[0] if self.has_decode_tiles else None
         fits = Fit(1, None, decode_tile).choices(width, height)
-        return min(self.needed(fit, width, height) for fit in fits)
+        suited = (fit for fit in fits if fit.suits(self.size_multiple))
+        return min(self.needed(fit, width, height) for fit in suited)
 
     def _tiles(self, fit: Fit, width: int, height: int) -> tuple[int, int]:
         """Return the number of tiles of a frame, 1 if it is whole, and the pixels of each."""
         if fit.tile_size is None or not self.is_lessened_by_tiles:
             return 1, width * height
-        boxes = tile_boxes(height, width, fit.tile_size, self.size_multiple)
-        return len(boxes), boxes[0].area
+        return tiling(height, width, fit.tile_size, self.size_multiple)
 
     def _decoding(self, fit: Fit, num_frames: int, num_pixels: int) -> int:
         if self.decode_bytes is None:

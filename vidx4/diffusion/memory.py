@@ -1,7 +1,7 @@
 """Work out how much memory there is for a model, and how to cut frames up to fit it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -9,7 +9,8 @@ import psutil
 import torch
 
 from vidx4.diffusion.host import available_memory, total_memory
-from vidx4.diffusion.tiles import tile_boxes
+from vidx4.diffusion.options import MIN_TILE_SIZE
+from vidx4.diffusion.tiles import tiling
 from vidx4.errors import MemoryLimitError
 from vidx4.frames import SCALE
 from vidx4.syntax import format_disk
@@ -21,6 +22,8 @@ HOST_DECODE_TILE = 128
 """The one of them that is tried first on a CPU."""
 TILES = (1280, 1024, 768, 512, 384, 256, 192, 128)
 """Greatest sides of the tiles that are denoised if whole frames don't fit, in low-resolution pixels."""
+SMALL_TILES = (96, 64, MIN_TILE_SIZE)
+"""Those that are tried last, even after offloading: a model sees little around what is in them."""
 
 HOST_BYTES = 450 * 2**20
 """Bytes of a process on a CPU before its first frame: Python and its libraries."""
@@ -70,10 +73,14 @@ class Fit:
     is_offloaded: bool = False
     """Whether the denoiser's weights stay in host memory until they are needed."""
 
+    def suits(self, multiple: int) -> bool:
+        """Return whether the sides of tiles can be multiples of a number, as a model may need them."""
+        return self.tile_size is None or self.tile_size % multiple == 0
+
     def smaller(self, width: int, height: int) -> Iterator["Fit"]:
         """Yield fits that take less and less memory, those that cost the least time first.
 
-        In turn: smaller decode tiles, smaller batches, denoising in tiles, and offloaded weights.
+        In turn: smaller decode tiles, smaller batches, tiles, offloaded weights, and small tiles.
 
         Args:
             width: width of a frame, in low-resolution pixels.
@@ -86,11 +93,12 @@ class Fit:
                 yield (fit := replace(fit, decode_tile=size))
         while fit.batch_size > 1:
             yield (fit := replace(fit, batch_size=fit.batch_size // 2))
-        for size in _tile_sizes(width, height):
-            if size < (fit.tile_size or max(width, height)):
-                yield (fit := replace(fit, tile_size=size))
+        for size in fit._tile_sizes(TILES, width, height):
+            yield (fit := replace(fit, tile_size=size))
         if not fit.is_offloaded:
-            yield replace(fit, is_offloaded=True)
+            yield (fit := replace(fit, is_offloaded=True))
+        for size in fit._tile_sizes(SMALL_TILES, width, height):
+            yield (fit := replace(fit, tile_size=size))
 
     def choices(self, width: int, height: int) -> Iterator["Fit"]:
         """Yield all fits that take no more memory in any respect, those that cost the least time first.
@@ -99,7 +107,7 @@ class Fit:
             width: width of a frame, in low-resolution pixels.
             height: height of a frame, in low-resolution pixels.
         """
-        sides = [size for size in _tile_sizes(width, height) if size < (self.tile_size or max(width, height))]
+        sides = self._tile_sizes(TILES, width, height)
         batches = [self.batch_size >> i for i in range(self.batch_size.bit_length())]
         num_latents = self.batch_size * width * height
         pieces = [size for size in DECODE_TILES if size < (self.decode_tile or 0) and size**2 < num_latents]
@@ -108,6 +116,25 @@ class Fit:
             sizes = batches if tile_size == self.tile_size else [1]
             for batch_size, decode_tile in product(sizes, [self.decode_tile, *pieces]):
                 yield Fit(batch_size, tile_size, decode_tile, is_offloaded)
+        for tile_size in self._tile_sizes(SMALL_TILES, width, height):
+            for decode_tile in (self.decode_tile, *pieces):
+                yield Fit(1, tile_size, decode_tile, is_offloaded=True)
+
+    def _tile_sizes(self, sizes: Sequence[int], width: int, height: int) -> list[int]:
+        """Return the sizes of smaller tiles, without those that even smaller ones beat in pixels, too.
+
+        Args:
+            sizes: sizes to choose from, from large to small.
+            width: width of a frame, in low-resolution pixels.
+            height: height of a frame, in low-resolution pixels.
+        """
+        chosen: list[int] = []
+        fewest = math.inf
+        for size in reversed(sizes):
+            num_tiles, num_pixels = tiling(height, width, size)
+            if num_tiles * num_pixels < fewest:
+                chosen, fewest = [size, *chosen], num_tiles * num_pixels
+        return [size for size in chosen if size < (self.tile_size or max(width, height))]
 
     def difference(self, before: "Fit") -> str:
         """Describe in a few words how this differs from another fit."""
@@ -120,17 +147,6 @@ class Fit:
         return ", ".join(
             text for name, text in descriptions.items() if getattr(self, name) != getattr(before, name)
         )
-
-
-def _tile_sizes(width: int, height: int) -> list[int]:
-    """Return the sizes of tiles from large to small, without those that smaller ones beat in pixels, too."""
-    chosen: list[int] = []
-    fewest = math.inf
-    for size in reversed(TILES):
-        num_pixels = sum(box.area for box in tile_boxes(height, width, size))
-        if num_pixels < fewest:
-            chosen, fewest = [size, *chosen], num_pixels
-    return chosen
 
 
 def capacity(device: torch.device, limit: int | None) -> int:

@@ -304,7 +304,9 @@ class UpscaleOptions:
         ),
     ] = None
     """In bytes."""
-    ignore_memory: Annotated[bool, Option("Start even if memory looks too small.", Panel.JOB)] = False
+    ignore_memory: Annotated[
+        bool, Option("Start even if the machine has too little memory; --max-memory still holds.", Panel.JOB)
+    ] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.noise_level, str):

@@ -20,8 +20,12 @@ from vidx4.temporal.state import ShotState
 
 _logger = logging.getLogger(__name__)
 
-WAY_OUT = "use another --device or --model, a larger --max-memory, or a smaller --tile-size"
-"""What a user can do about too little memory."""
+
+def way_out(options: UpscaleOptions) -> str:
+    """Return what a user can do about too little memory for even the smallest tiles."""
+    if options.max_memory is None:
+        return "use another --device or --model"
+    return "use a larger --max-memory, or another --device or --model"
 
 
 def warn_of_tiles(components: Components, fit: Fit) -> None:
@@ -143,9 +147,12 @@ class Rendering:
         height, width = batch.last.low_res.shape[1:]
         device, before = self._components.device, self.fit
         now = replace(before, batch_size=min(before.batch_size, len(batch)))
-        fit = next(now.smaller(width, height), None)
+        multiple = self._components.size_multiple
+        fit = next((fit for fit in now.smaller(width, height) if fit.suits(multiple)), None)
         if fit is None:
-            raise MemoryLimitError(f"{device} has too little memory for {width}x{height}: {WAY_OUT}.")
+            raise MemoryLimitError(
+                f"{device} has too little memory for {width}x{height}: {way_out(self._options)}."
+            )
         self._empty_cache()
         _logger.warning("%s ran out of memory: continuing %s.", device, fit.difference(before))
         if fit.tile_size != before.tile_size:

@@ -90,6 +90,31 @@ def make_scheduler(base: Any, name: str | None, num_inference_steps: int) -> Any
     return cls.from_config(base.config, **settings | spacing)  # type: ignore[attr-defined]
 
 
+def most_steps(base: Any, name: str | None, up_to: int) -> int:
+    """Return the greatest number of steps, of at most `up_to`, that a schedule is long enough for; 0 if none.
+
+    Args:
+        base: the model's scheduler.
+        name: a value of `Scheduler`; None for one like the model's.
+        up_to: the number of steps that are wanted.
+    """
+    return next((number for number in range(up_to, 0, -1) if _lasts(base, name, number)), 0)
+
+
+def _lasts(base: Any, name: str | None, num_inference_steps: int) -> bool:
+    """Return whether a schedule has as many timesteps as a run takes steps, all of them its own."""
+    num_timesteps = base.config.num_train_timesteps
+    if num_inference_steps > num_timesteps:
+        return False
+    scheduler = make_scheduler(base, name, num_inference_steps)
+    scheduler.set_timesteps(num_inference_steps)
+    timesteps = scheduler.timesteps
+    # Other kinds repeat timesteps on purpose.
+    is_even = not is_deterministic(scheduler) or len(timesteps.unique()) >= num_inference_steps
+    # With an offset, leading spacing counts one timestep too far where it leaves none out.
+    return is_even and bool(timesteps.max() < num_timesteps)
+
+
 def is_deterministic(scheduler: Any) -> bool:
     """Return whether a scheduler draws no noise, so that a frame's results can be tied to another's."""
     return isinstance(scheduler, _DETERMINISTIC)

@@ -6,9 +6,10 @@ from typing import Any, Self
 from vidx4.diffusion.compiling import why_not_compile
 from vidx4.diffusion.models.components import Components, ModelDefaults
 from vidx4.diffusion.options import AutoLevel, Recall, Scheduler, Speed, UpscaleOptions
-from vidx4.diffusion.schedulers import is_deterministic
+from vidx4.diffusion.schedulers import is_deterministic, most_steps
 from vidx4.diffusion.tiles import overlap_of
 from vidx4.errors import OptionError
+from vidx4.syntax import plural
 from vidx4.temporal.mode import Temporal
 
 
@@ -112,6 +113,7 @@ class Settings:
         name = components.name
         self._check_level(components)
         self._check_one_step(components)
+        self._check_steps(components)
         if not components.takes_prompts and self.guidance_scale != 1:
             raise OptionError(f"The model {name} takes no prompt to guide it: --guidance-scale must be 1.")
         if not components.takes_prompts and self.guidance_stop != 1:
@@ -145,6 +147,18 @@ class Settings:
             raise OptionError(f"The model {name} enlarges a frame in one step: --steps must be 1.")
         if self.scheduler is not None:
             raise OptionError(f"The model {name} enlarges a frame in one step: leave out --scheduler.")
+
+    def _check_steps(self, components: Components) -> None:
+        asked = self.num_inference_steps
+        most = most_steps(components.scheduler, self.scheduler, asked)
+        if most == asked:
+            return
+        length = components.scheduler.config.num_train_timesteps
+        way_out = f"--steps must be at most {most}" if most else "choose another with --scheduler"
+        raise OptionError(
+            f"The schedule of {components.name} has only {plural(length, 'timestep')}, too few for --steps "
+            f"{asked}: {way_out}."
+        )
 
     def _is_deterministic(self, components: Components) -> bool:
         return self.scheduler is not None or is_deterministic(components.scheduler)

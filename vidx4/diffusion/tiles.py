@@ -55,6 +55,12 @@ def tile_boxes(height: int, width: int, size: int, multiple: int = 1) -> list[Bo
     return [Box(*row, *column) for row, column in product(rows, columns)]
 
 
+def tiling(height: int, width: int, size: int, multiple: int = 1) -> tuple[int, int]:
+    """Return how many tiles `tile_boxes` would return, and the pixels of each; the arguments are the same."""
+    rows, columns = (spans(side, size, overlap_of(size), multiple) for side in (height, width))
+    return len(rows) * len(columns), rows[0][1] * columns[0][1]
+
+
 def blend(tiles: Iterable[Tensor], boxes: Sequence[Box], overlap: int, scale: int) -> Tensor:
     """Put tiles together, blended by a raised cosine where they overlap.
 

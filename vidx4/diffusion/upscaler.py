@@ -27,14 +27,16 @@ from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load, model_dtype
 from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
-from vidx4.diffusion.rendering import WAY_OUT, Rendering, warn_of_tiles
+from vidx4.diffusion.rendering import Rendering, warn_of_tiles, way_out
 from vidx4.diffusion.settings import Settings
+from vidx4.diffusion.states import check_state, state_spec_of
 from vidx4.errors import CompileError, MemoryLimitError, OptionError
 from vidx4.frames import Box, FrameBatch
 from vidx4.syntax import format_disk
 from vidx4.temporal.follow import Followed, FollowedBatch, Follower
 from vidx4.temporal.mode import Temporal
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.temporal.state_spec import StateSpec
 from vidx4.transfer import Downloads
 
 _logger = logging.getLogger(__name__)
@@ -205,7 +207,8 @@ class Upscaler:
         if needed > available:
             problem = f"about {format_disk(needed)}, but only {memory} can be used"
             if self.options.max_memory is not None:
-                raise MemoryLimitError(f"{size} needs {problem}: {WAY_OUT}.")
+                limit = " (--ignore-memory does not lift --max-memory)" if self.options.ignore_memory else ""
+                raise MemoryLimitError(f"{size} needs {problem}{limit}: {way_out(self.options)}.")
             _logger.warning("%s may need %s: it may fail.", size, problem)
         elif needed > (now := free(self.components.device)):
             text = "%s needs about %s, but only %s of %s memory is free now: it may run out."
@@ -218,6 +221,11 @@ class Upscaler:
     def footprint(self) -> Footprint:
         """Memory that the model takes on its device with these settings."""
         return footprint_of(self.components, self.settings)
+
+    @cached_property
+    def state_spec(self) -> StateSpec:
+        """What the state of a shot holds with this model and these settings."""
+        return state_spec_of(self.components, self.settings)
 
     def planned_memory(self, width: int, height: int) -> int:
         """Return the bytes that a batch of frames of a size is planned to take on the device."""
@@ -269,7 +277,13 @@ class Upscaler:
             "decoder": None if options.decoder is None else "tiny",
             "estimated-noise-level": _estimate(options.noise_level),
             **self.settings.by_option(),
+            "noise-level": self.noise_level,
         }
+
+    @property
+    def noise_level(self) -> int | None:
+        """Noise level that frames are restored at; None if the model knows none."""
+        return self.settings.noise_level if self.components.max_noise_level > 0 else None
 
     def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
         """Find what ties frames to those before them; runs on the CPU, so it can run ahead of the model.
@@ -298,10 +312,13 @@ class Upscaler:
             Frames of the same type with the same pts, (N, 3, 4H, 4W), and the state after them.
 
         Raises:
+            ValueError: the state is of another model, other settings or frames of another size or type, or
+                missing though the frames were followed from others.
             MemoryLimitError: the device has too little memory for the batch.
             NotFiniteError: the model gives no finite numbers for a frame, even in float32.
             DeviceError: the device has failed.
         """
+        check_state(self.state_spec, batch, state)
         if isinstance(batch, FrameBatch):
             batch = self.follow(batch, None if state is None else state.last)
         upscaled = self.launch(batch, state).arrived()

@@ -15,6 +15,7 @@ from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor
 from vidx4.jobs.work_folder import WorkFolder
 from vidx4.temporal.cuts import REACH
+from vidx4.temporal.state_spec import StateSpec
 
 CHUNK_FRAMES = 64
 """Approximate frames in a part, and so the most work that can be lost; each part begins with a keyframe."""
@@ -54,10 +55,12 @@ class Job:
     """Everything that the output depends on."""
     options: UpscaleOptions = UpscaleOptions()
     """What was asked of the model, all choices made."""
+    state_spec: StateSpec | None = None
+    """What the state of a shot holds; None if the executor's model needs none."""
 
     @property
     def noise_level(self) -> int | None:
-        """Noise level that all frames are restored at; None for a job without an identity."""
+        """Noise level that all frames are restored at; None if the model knows none."""
         return _int(self.identity.get("noise-level"))
 
     @property

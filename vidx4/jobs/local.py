@@ -112,7 +112,8 @@ class LocalBackend:
         batch_size = batch_size or upscaler.fit.batch_size
         identity = identify(plan, batch_size, upscaler.identity, known)
         executor = LocalExecutor(TwoStageModel(upscaler.follow, upscaler.launch), upscaler.components.device)
-        return Job(plan, executor, batch_size, identity, replace(options, model=upscaler.components.name))
+        options = replace(options, model=upscaler.components.name)
+        return Job(plan, executor, batch_size, identity, options, upscaler.state_spec)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times; nothing else is done beside it."""

@@ -43,7 +43,7 @@ class Report:
     """Share of this run's work that was reused from earlier frames."""
     num_shots: int
     noise_level: int | None
-    """Noise level that all frames were restored at."""
+    """Noise level that all frames were restored at; None if the model knows none."""
     estimated_noise_level: int | None
     """The estimate that it follows from, for `compact`; None if the user chose it."""
     stages: StageSeconds

@@ -185,7 +185,7 @@ def start(
     """
     plan = job.plan
     require_kept(plan.rehearsal.lost, plan.output, accept_loss=accept_loss)
-    with work_folder(plan, job.identity, restart=restart, is_trial=is_trial) as folder:
+    with work_folder(plan, job.identity, job.state_spec, restart=restart, is_trial=is_trial) as folder:
         if folder.num_done < plan.num_frames:
             check_writable(plan.output, plan.source.path, plan.request.overwrite)
         work = Run(job, folder, control or Control(), accept_loss=accept_loss)

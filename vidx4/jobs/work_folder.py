@@ -19,10 +19,11 @@ from vidx4.files.busy import remove
 from vidx4.files.own_folder import keep_fresh, own_files, own_folder, remove_files, remove_folder
 from vidx4.files.read import file_digest, is_regular, read_json
 from vidx4.files.write import write_whole
+from vidx4.frames import pixel_dtype
 from vidx4.jobs.identity import Identity, differences, read_identity
 from vidx4.jobs.part_record import Part, Record
 from vidx4.jobs.plan import Plan
-from vidx4.temporal.state import is_state
+from vidx4.temporal.state_spec import StateSpec
 
 _logger = logging.getLogger(__name__)
 
@@ -51,12 +52,14 @@ class WorkFolder:
     Args:
         plan: the plan of the job, whose folder is locked by this process.
         identity: the identity of the job.
+        state_spec: what the states of its shots hold; None if they need none.
     """
 
-    def __init__(self, plan: Plan, identity: Identity) -> None:
+    def __init__(self, plan: Plan, identity: Identity, state_spec: StateSpec | None = None) -> None:
         self.path = plan.work_folder
         self._job = _job_digest(identity)
         self._plan = plan
+        self._state_spec = state_spec
         self.parts: dict[int, Part] = {}
         """Finished parts by the index of their first frame."""
 
@@ -165,11 +168,11 @@ class WorkFolder:
         """Return the file of the state after a part; None if the frames after it need none.
 
         Raises:
-            LookupError: the file is gone or damaged.
+            LookupError: the file is gone, damaged, or not of this job.
         """
         path = self._state_path(part.stop)
         record = _read_record(self._record_path(part))
-        if record is not None and record.state is None:
+        if record is not None and record.state is None and (part.ends_shot or self._state_spec is None):
             return None
         if record is None or not self._is_intact_state(path, record.state):
             raise LookupError(path)
@@ -178,8 +181,9 @@ class WorkFolder:
     def _is_intact_state(self, path: Path, digest: str | None) -> bool:
         if path.is_symlink() or not is_regular(path) or file_digest(path) != digest:
             return False
-        source = self._plan.source
-        return is_state(path, source.width, source.height)
+        source, spec = self._plan.source, self._state_spec
+        pixels = pixel_dtype(source.bit_depth)
+        return spec is not None and spec.is_state(path, source.width, source.height, pixels)
 
     def _record_path(self, part: Part) -> Path:
         return self.path / f"{part.start:08}{RECORD}"
@@ -221,7 +225,12 @@ def num_kept(path: Path) -> int:
 
 @contextmanager
 def work_folder(
-    plan: Plan, identity: Identity, *, restart: bool = False, is_trial: bool = False
+    plan: Plan,
+    identity: Identity,
+    state_spec: StateSpec | None = None,
+    *,
+    restart: bool = False,
+    is_trial: bool = False,
 ) -> Iterator[WorkFolder]:
     """Lock a folder for this process, and find the parts that an earlier run of the job has left.
 
@@ -230,6 +239,7 @@ def work_folder(
     Args:
         plan: the plan of the job, whose folder is created if necessary.
         identity: the identity of the job.
+        state_spec: what the states of its shots hold; None if they need none.
         restart: whether existing parts are removed, whatever their job.
         is_trial: whether this is only an estimate, whose parts any later job may discard.
 
@@ -239,7 +249,7 @@ def work_folder(
     """
     path = plan.work_folder
     with own_folder(path):
-        folder = WorkFolder(plan, identity)
+        folder = WorkFolder(plan, identity, state_spec)
         if restart:
             folder.clear()
         try:

@@ -1,12 +1,10 @@
 """What is passed from one batch of frames to the next of its shot."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -57,8 +55,9 @@ class ShotState:
         tiles = None if self.tiles is None else self.tiles._replace(hidden=self.tiles.hidden.to(dtype))
         return replace(self, hidden=hidden, tiles=tiles, raw=raw)
 
-    def save(self, path: Path) -> None:
-        """Write the state to a file; equal states give equal bytes."""
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by their names in a file."""
         tensors = {
             "low_res": self.last.low_res,
             "upscaled": self.upscaled,
@@ -70,7 +69,11 @@ class ShotState:
         tensors |= {key: value for key, value in made.items() if value is not None}
         if self.tiles is not None:
             tensors |= {f"tiles.{key}": value for key, value in self.tiles._asdict().items()}
-        path.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}))
+        return tensors
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file; equal states give equal bytes."""
+        path.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in self.tensors.items()}))
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
@@ -88,72 +91,6 @@ class ShotState:
         visible = Box(0, height, 0, width)
         last = Followed(tensors["low_res"], visible, noise, Particles(**particles) if particles else None)
         return cls(last, upscaled, latents, hidden, Tiles(**tiles) if tiles else None, raw)
-
-
-_PIXELS = frozenset({"U8", "U16"})
-_NUMBERS = frozenset({"BF16", "F16", "F32"})
-_SHAPES: Mapping[str, tuple[frozenset[str], int | None]] = {
-    "low_res": (_PIXELS, 3),
-    "upscaled": (_PIXELS | _NUMBERS, 3),
-    "latents": (_NUMBERS, 4),
-    "hidden": (_NUMBERS, 3),
-    "raw": (_NUMBERS, 3),
-    **{f"noise.{role}": (_NUMBERS, 3) for role in Role},
-    "particles.places": (_NUMBERS, 2),
-    "particles.values": (_NUMBERS, 2),
-    "particles.weights": (_NUMBERS, 1),
-    **{f"tiles.{key}": (_PIXELS | _NUMBERS, None) for key in Tiles._fields},
-}
-"""Types and numbers of dimensions of the tensors in a file; None for any number."""
-_MAX_BYTES_PER_PIXEL = 1 << 14
-"""Most bytes of a file for each low-resolution pixel: far more than latents of 100 steps take."""
-
-
-def is_state(path: Path, width: int, height: int) -> bool:
-    """Return whether a file is like one that `ShotState.save` writes for frames of a size, by its header.
-
-    Args:
-        path: a regular file of whatever origin.
-        width: the width of a frame in low-resolution pixels.
-        height: its height.
-    """
-    if path.stat().st_size > _MAX_BYTES_PER_PIXEL * max(width * height, 1 << 12):
-        return False
-    try:
-        with safe_open(path, "pt") as file:
-            found = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
-            shapes = {key: tuple(each.get_shape()) for key, each in found.items()}
-            types = {key: each.get_dtype() for key, each in found.items()}
-    except (SafetensorError, OSError, ValueError):
-        return False
-    if not {"low_res", "upscaled"} <= found.keys() <= _SHAPES.keys():
-        return False
-    for key, shape in shapes.items():
-        kinds, num_dimensions = _SHAPES[key]
-        if types[key] not in kinds or num_dimensions not in (None, len(shape)):
-            return False
-    return _fit(shapes, width, height)
-
-
-def _fit(shapes: Mapping[str, tuple[int, ...]], width: int, height: int) -> bool:
-    """Return whether the shapes of a state's tensors fit frames of a size, and each other."""
-    groups = [[key for key in shapes if key.startswith(f"{group}.")] for group in ("particles", "tiles")]
-    counts = [{shapes[key][place] for key in keys} for keys, place in zip(groups, (-1, 0), strict=True)]
-    low_res = shapes["low_res"]
-    return (
-        shapes["upscaled"] == (3, SCALE * height, SCALE * width)
-        and low_res[0] == 3
-        and low_res[1] >= height
-        and low_res[2] >= width
-        and shapes.get("raw", _enlarged(low_res)) == _enlarged(low_res)
-        and all(len(keys) in (0, 3) for keys in groups)
-        and all(len(count) <= 1 for count in counts)
-        and shapes.get("particles.places", (2,))[0] == 2
-    )
-
-
-def _enlarged(low_res: tuple[int, ...]) -> tuple[int, ...]:
-    return 3, SCALE * low_res[1], SCALE * low_res[2]
 
 
 def _within(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

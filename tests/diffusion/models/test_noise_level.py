@@ -30,6 +30,15 @@ def test_nothing_has_no_noise() -> None:
     assert estimate_noise_level([]) == 0
 
 
+def test_flat_pictures_do_not_count() -> None:
+    flat = [torch.full((3, 96, 96), value, dtype=torch.uint8) for value in (0, 16, 255)]
+    assert estimate_noise_level(flat) == 0
+    ramp = torch.linspace(20, 200, 96).expand(3, 96, 96)
+    grain = 20 * torch.randn(ramp.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (ramp + grain).clamp(0, 255).to(torch.uint8)
+    assert estimate_noise_level([*flat, noisy]) == estimate_noise_level([noisy]) > 0
+
+
 def test_sixteen_bits_are_judged_like_eight() -> None:
     eight = picture(96, 96)
     deep = (eight.to(torch.int32) * 257).to(torch.uint16)

@@ -89,10 +89,11 @@ def test_the_controlnet_is_fetched_where_there_is_one() -> None:
     [
         ("controlnet", {"cross_attention_dim": 16}, "cross_attention_dim of its ControlNet|can't be used"),
         ("controlnet", {"conditioning_embedding_out_channels": [8, 32]}, "must be a list of 3"),
-        ("controlnet", {"_class_name": "Other"}, "is of a 'Other'"),
+        ("controlnet", {"_class_name": "Other"}, "_class_name is 'Other', but it must be Contr"),
         ("vae", {"decoder_block_out_channels": [16, 16, 32]}, "as many channels"),
         ("vae", {"num_decoder_blocks": [3, 3, 2]}, "as many blocks"),
         ("vae", {"num_encoder_blocks": [1, 3, 3, 3]}, "must be a list of 3"),
+        ("vae", {"num_decoder_blocks": [3, 0, 3]}, "is a list with 0 in it, but it must be a list of 3"),
         ("vae", {"act_fn": "gelu"}, "act_fn is 'gelu'"),
         ("unet", {"num_class_embeds": 0}, "num_class_embeds is 0"),
     ],

@@ -16,6 +16,8 @@ TILE = 48
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""
 MAX_TILES = 16
 """Most tiles of a picture that are judged, those with the most contrast."""
+LEAST_CONTRAST = 1 / 255
+"""Standard deviation below which a tile holds nothing to judge by: half a level of 8 bits, in [-1, 1]."""
 LEAST = 15
 """Lower estimates count as clean: a clean picture would lose more than a slightly damaged one gains."""
 ROUNDING = 5
@@ -26,23 +28,26 @@ ROUNDING = 5
 def estimate_noise_level(pictures: Iterable[Tensor]) -> int:
     """Estimate the noise level that suits `compact` best, on the CPU and in float32.
 
-    Tiles are judged one by one, as in training. Their median counts, and then that of the pictures.
+    Tiles are judged one by one, as in training. Their median counts, and then that of the pictures; those
+    that show nothing, such as black ones, don't count.
 
     Args:
         pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
 
     Returns:
-        The level, a multiple of 5, 15 or more; 0 for clean pictures, or if there are none.
+        The level, a multiple of 5, 15 or more; 0 for clean pictures, or if none shows anything.
     """
-    levels = [_level(_network(), picture) for picture in pictures]
+    found = (_level(_network(), picture) for picture in pictures)
+    levels = [level for level in found if level is not None]
     level = median(levels) if levels else 0.0
     return ROUNDING * round(level / ROUNDING) if level >= LEAST else 0
 
 
-def _level(network: CompactDenoiser, picture: Tensor) -> float:
+def _level(network: CompactDenoiser, picture: Tensor) -> float | None:
+    """Return the level of a picture; None if it shows nothing."""
     pixels = picture.cpu().float() / torch.iinfo(picture.dtype).max * 2 - 1
     tiles = _tiles(pixels)
-    return network.estimate_level(tiles).median().item()
+    return network.estimate_level(tiles).median().item() if len(tiles) else None
 
 
 def _tiles(pixels: Tensor) -> Tensor:
@@ -51,7 +56,8 @@ def _tiles(pixels: Tensor) -> Tensor:
     grid = pixels.unfold(1, height, height).unfold(2, width, width)  # a view: pictures may be large
     contrasts = grid.mean(dim=0).std(dim=(2, 3), correction=0).flatten()
     best = contrasts.argsort(descending=True, stable=True)[:MAX_TILES]
-    return torch.stack([grid[:, index // grid.shape[2], index % grid.shape[2]] for index in best.tolist()])
+    chosen = [grid[:, i // grid.shape[2], i % grid.shape[2]] for i in best.tolist()]
+    return torch.stack(chosen) if contrasts.max() >= LEAST_CONTRAST else pixels.new_empty(0)
 
 
 @cache

@@ -16,7 +16,7 @@ from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
-from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
+from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan
@@ -60,6 +60,11 @@ class ClusterBackend:
         """All that decides on the pixels of a result."""
         return self._pool.ask(Worker.identity, self._model)
 
+    @property
+    def _wants_estimate(self) -> bool:
+        """Whether the noise level is left to an estimate, by a model that knows one."""
+        return self.identity[ESTIMATE] is not None
+
     def with_options(self, options: UpscaleOptions) -> Self:
         """Return a backend with other options; raises as `Upscaler.with_options`."""
         backend = type(self)(self._pool, self._models, options)
@@ -69,7 +74,9 @@ class ClusterBackend:
     def job(self, plan: Plan, batch_size: int | None = None, known: Identity = NOTHING) -> Job:
         """Return the job of enlarging a video; arguments and errors are those of `Backend.job`."""
         source, earlier = plan.source, {**recorded_identity(plan.work_folder), **known}
-        options = with_estimate(self._model.options, source, plan.frames, earlier)
+        options = self._model.options
+        if self._wants_estimate:
+            options = with_estimate(options, source, plan.frames, earlier)
         size = source.width, source.height
         model = replace(self._model, options=options)
         was = was_compiled(earlier)
@@ -79,7 +86,7 @@ class ClusterBackend:
         store, pool = self._models.store, self._pool
         spec = JobSpec(uuid4().hex, model, fitted, batch_size, store.put(plan))
         executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
-        return Job(plan, executor, batch_size, identity, options)
+        return Job(plan, executor, batch_size, identity, options, fitted.state_spec)
 
     def picture(self, pixels: Pixels, control: Control) -> Pixels:
         """Enlarge a still picture four times.
@@ -92,7 +99,9 @@ class ClusterBackend:
             StoppedError: the control asks for it.
             WorkerError: no workers are left, or too many were lost on it.
         """
-        options = with_estimate_of_picture(self._model.options, pixels)
+        options = self._model.options
+        if self._wants_estimate:
+            options = with_estimate_of_picture(options, pixels)
         model = replace(self._model, options=options)
         results: Queue[Pixels | BaseException] = Queue()
         task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)

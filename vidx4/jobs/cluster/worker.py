@@ -31,6 +31,7 @@ from vidx4.jobs.progress import Advance, Control, StageSeconds, peak_memory
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.motion import set_num_threads
 from vidx4.temporal.state import ShotState, Upscaled
+from vidx4.temporal.state_spec import StateSpec
 from vidx4.working_time import working_seconds
 
 _MAX_IDLE_JOBS = 4
@@ -44,6 +45,7 @@ class FittedOptions:
     options: UpscaleOptions
     fit: Fit
     identity: Identity
+    state_spec: StateSpec
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Worker:
         upscaler = self._upscaler(model)
         with _default_type_lock.shared(), self._enlarging:  # it may enlarge a frame to try the compiler
             upscaler = upscaler.fitted(width, height, num_frames, batch_size, was_compiled)
-        return FittedOptions(upscaler.options, upscaler.fit, upscaler.identity)
+        return FittedOptions(upscaler.options, upscaler.fit, upscaler.identity, upscaler.state_spec)
 
     def make_part(
         self, spec: JobSpec, chunk: Chunk, frames: Ref[Frames], state: bytes | None, *, is_entry: bool

@@ -111,7 +111,8 @@ class Cost:
     seconds_per_frame: float
     """Measured seconds for a frame that doesn't repeat the one before it."""
     seconds_for_whole: float
-    noise_level: int
+    noise_level: int | None
+    """Noise level that frames are restored at; None if the model knows none."""
     is_estimated: bool
     """Whether the noise level was estimated from the film."""
     memory: int
@@ -245,8 +246,8 @@ def _name(variant: Variant) -> str:
 def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
     num_frames, each = len(plan.within.frames(plan.scenes.source)), clip.seconds_per_frame
     is_estimated = isinstance(upscaler.options.noise_level, AutoLevel)
-    level = upscaler.settings.noise_level
-    return Cost(variant.label, each, each * num_frames, level, is_estimated, clip.memory)
+    level, seconds = upscaler.noise_level, each * num_frames
+    return Cost(variant.label, each, seconds, level, is_estimated, clip.memory)
 
 
 def _page(
@@ -260,15 +261,13 @@ def _page(
     indices = plan.scenes.moments
     moments = [_moment(source, index, each) for index, each in zip(indices, comparisons, strict=True)]
     models = dict.fromkeys("{model} on {device} in {dtype}".format(**each.identity) for each in upscalers)
-    facts = [("film", film), ("model", "; ".join(models)), *_levels(upscalers, costs)]
+    facts = [("film", film), ("model", "; ".join(models)), *_levels(costs)]
     return Page(source.path.name, facts, settings, moments)
 
 
-def _levels(upscalers: Sequence[Upscaler], costs: Sequence[Cost]) -> Iterator[tuple[str, str]]:
+def _levels(costs: Sequence[Cost]) -> Iterator[tuple[str, str]]:
     """Yield the noise levels as a fact of the page, unless no model knows any."""
-    pairs = zip(upscalers, costs, strict=True)
-    known = [cost for upscaler, cost in pairs if upscaler.components.max_noise_level > 0]
-    if known:
+    if known := [cost for cost in costs if cost.noise_level is not None]:
         yield "noise level", "; ".join(dict.fromkeys(map(_level, known)))
 
 

@@ -189,7 +189,8 @@ def settings_of(cls: Any, path: Path, found: Mapping[str, Any], rules: Rules) ->
         ModelError: a setting has a value that it must not have, or the settings are of another class.
     """
     if found.get("_class_name", cls.__name__) != cls.__name__:
-        raise ModelError(f"{path} is of a {shown(found['_class_name'])}, not of a {cls.__name__}.")
+        kind = shown(found["_class_name"])
+        raise ModelError(f"{path} can't be used: _class_name is {kind}, but it must be {cls.__name__}.")
     parameters = inspect.signature(cls.__init__).parameters
     defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
     # What no model of this kind sets differently is not handed on: it has its default anyway.

@@ -69,7 +69,7 @@ def explained(path: Path, kind: str, make: Callable[[], Any]) -> Callable[[], An
         try:
             return make()
         except Exception as error:  # settings that are right one by one, and contradict each other
-            raise ModelError(f"{path} can't be loaded as a {kind}: {_first_line(error)}.") from error
+            raise ModelError(f"{path} can't be loaded as {kind}: {_first_line(error)}.") from error
 
     return make_or_explain
 

@@ -18,6 +18,8 @@ class Rule:
     allows: Callable[[object], bool]
     text: str
     """The same in words, after "it must be"."""
+    describe: Callable[[object], str] = lambda value: shown(value)
+    """Describes a value that it does not allow, after "it is"."""
 
 
 Rules = Mapping[str, Rule]
@@ -52,19 +54,30 @@ def one_of(*values: str | bool | None) -> Rule:
 
 def many(rule: Rule, most: int, least: int = 1) -> Rule:
     """Return the rule for lists of values for which a rule holds."""
+
+    def describe(value: object) -> str:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            return shown(value)
+        return f"a list with {next(rule.describe(each) for each in value if not rule.allows(each))} in it"
+
     return Rule(
         lambda value: (
             isinstance(value, list) and least <= len(value) <= most and all(map(rule.allows, value))
         ),
         f"a list of {'' if least == most else 'at most '}{most}, each {rule.text}",
+        describe,
     )
 
 
 def either(*rules: Rule) -> Rule:
     """Return the rule for values for which one of several rules holds."""
-    return Rule(
-        lambda value: any(rule.allows(value) for rule in rules), ", or ".join(rule.text for rule in rules)
-    )
+
+    def describe(value: object) -> str:
+        descriptions = [rule.describe(value) for rule in rules]
+        return next((each for each in descriptions if each != shown(value)), shown(value))
+
+    text = ", or ".join(rule.text for rule in rules)
+    return Rule(lambda value: any(rule.allows(value) for rule in rules), text, describe)
 
 
 FLAG = one_of(True, False)
@@ -86,7 +99,8 @@ def chosen(path: Path, found: Mapping[str, Any], rules: Rules) -> dict[str, Any]
     for name, value in settings.items():
         if not rules[name].allows(value):
             raise ModelError(
-                f"{path} can't be used: {name} is {shown(value)}, but it must be {rules[name].text}."
+                f"{path} can't be used: {name} is {rules[name].describe(value)}, but it must be "
+                f"{rules[name].text}."
             )
     return settings
 
