@@ -11,7 +11,7 @@ from tests.community import make_network, save_network
 from vidx4.diffusion.models import folder_listing
 from vidx4.diffusion.models.community import community_family
 from vidx4.diffusion.models.folder_listing import list_models
-from vidx4.diffusion.models.spandrel_models import library
+from vidx4.diffusion.models.spandrel_models import library, read_file
 from vidx4.errors import ModelError
 
 
@@ -39,7 +39,6 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_one_file_that_fails_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d"):
         save_network(tmp_path / f"{name}.safetensors")
-    read_file = folder_listing.read_file
 
     def fail(path: Path) -> object:
         errors = {"b": MemoryError(), "c": KeyError("what")}

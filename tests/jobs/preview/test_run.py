@@ -370,3 +370,11 @@ def test_models_of_one_name_keep_their_folders(tmp_path: Path) -> None:
     names = [str(tmp_path / folder / "x.safetensors") for folder in "ab"]
     variants = variants_of(tmp_path / "film.mp4", {}, [f"model={','.join(names)}"])
     assert [each.label for each in variants] == [f"model {name}" for name in names]
+
+
+def test_a_model_whose_name_has_a_comma_is_named(film: Path, tmp_path: Path) -> None:
+    """Its parts could be repositories of the hub, which is not asked."""
+    (tmp_path / "a,b c.safetensors").touch()
+    sweep = f"model=compact,{tmp_path / 'a,b c.safetensors'},owner/name"
+    with pytest.raises(OptionError, match=r"the model '.*a,b c\.safetensors', since its name has a comma"):
+        variants_of(film, {"device": "cpu"}, [sweep])

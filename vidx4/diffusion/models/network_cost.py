@@ -45,7 +45,7 @@ def cost_of(run: Callable[[int], Any], sides: Sequence[int] = SIDES) -> Cost:
     # A network of convolutions alone takes the same for every pixel.
     for side in () if first.is_local else sides[1:]:
         larger = _counted(run, side)
-        # What two pictures take tells what every pixel adds, and what every pair of pixels does, by attention.
+        # What two pictures take tells what a pixel adds, and what a pair of pixels does, by attention.
         num_more = side**2 - sides[0] ** 2
         per_pair = max(0.0, (larger.operations_per_pixel - first.operations_per_pixel) / num_more)
         values = max(first.values_per_pixel, larger.values_per_pixel)

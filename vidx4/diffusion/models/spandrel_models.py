@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vidx4.diffusion.device_errors import first_line, is_out_of_memory
-from vidx4.diffusion.models.loading.model_file import INSTALL, ModelFile, read_model_file
+from vidx4.diffusion.models.loading.model_file import ModelFile, read_model_file
 from vidx4.errors import ModelError
 from vidx4.frames import SCALE
 
@@ -35,6 +35,8 @@ for _module in (
 ):
     warnings.filterwarnings("ignore", module=rf"{_module}(?:\.|$)")
 
+INSTALL = "pip install spandrel, or scripts/setup community in a clone"
+"""The commands that install what reads the networks of such files."""
 EXAMPLES = "Compact, DAT, DRCT, ESRGAN, HAT, OmniSR, PLKSR, RCAN, RealCUGAN, SPAN, Swin2SR and SwinIR"
 """Architectures that enlarge, of those that spandrel knows."""
 TRIAL_SIDE = 64

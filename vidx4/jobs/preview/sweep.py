@@ -85,4 +85,20 @@ def _parse(sweep: str) -> tuple[str, list[Any]]:
     options = options_of(UpscaleOptions)
     if flag not in options or flag in _NOT_SHOWN:
         raise OptionError(f"--sweep {flag}: the model has no option --{flag}.")
+    if flag == "model":
+        _refuse_commas(listed.split(","))
     return flag, [options[flag].parse(text) for text in texts]
+
+
+def _refuse_commas(texts: Sequence[str]) -> None:
+    """Refuse a file of a model whose name has commas, which would be taken for several models.
+
+    Raises:
+        OptionError: there is such a file, or a part of such a name would be.
+    """
+    for start, stop in combinations(range(len(texts) + 1), 2):
+        name = ",".join(texts[start:stop]).strip()
+        if stop > start + 1 and is_model_file(name) and Path(name).expanduser().is_file():
+            raise OptionError(
+                f"--sweep can't take the model {name!r}, since its name has a comma. Rename it."
+            )

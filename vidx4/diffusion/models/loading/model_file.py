@@ -23,8 +23,6 @@ from vidx4.diffusion.models.loading.weights import (
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
 
-INSTALL = "pip install spandrel, or scripts/setup community in a clone"
-"""The commands that install what reads the networks of such files."""
 SAFETENSORS = ".safetensors"
 PICKLED = (".pth", ".pt", ".ckpt")
 SUFFIXES = (SAFETENSORS, *PICKLED)
@@ -112,18 +110,7 @@ def read_model_file(path: Path, unwrapped: Callable[[dict[Any, Any]], dict[Any, 
     Raises:
         ModelError: it can't be read, is damaged, too large, or would have to be run as a program.
     """
-    try:
-        with open_file(path) as file:
-            head = file.read(_HEAD_SIZE)
-            size = file.seek(0, 2)
-        str(path).encode()
-    except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
-    except UnicodeEncodeError as error:  # the libraries take no such names
-        raise ModelError(f"{path} can't be used: its name is no valid Unicode. Rename it.") from error
-    if why := _disguise(path, head, size):
-        raise ModelError(f"{path} can't be used: {why}.")
-    check_room(path, size)
+    size = _size(path)
     if path.suffix.lower() == SAFETENSORS:
         found = _safetensors(path)
     else:
@@ -136,14 +123,36 @@ def read_model_file(path: Path, unwrapped: Callable[[dict[Any, Any]], dict[Any, 
     if not found.shapes:
         raise ModelError(f"{path} can't be used: it holds no weights.")
     for name, each in found.shapes.items():
-        if name.endswith(_OF_LAYERS) and not each.is_floating_point():  # of other names, the network tells
-            raise ModelError(
-                f"{path} can't be used: its weights {name[:60]} are {dtype_name(each.dtype)}, but they must be plain "
-                "floating-point numbers."
-            )
-        if len(name) > _MAX_NAME_LENGTH or _HUGE_NUMBER.search(name):
-            raise ModelError(f"{path} can't be used: {name[:60]!r} is no name of weights.")
+        _check_name(path, name, each)
     return found
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file that may be a model; raise a `ModelError` if it is something else."""
+    try:
+        with open_file(path) as file:
+            head = file.read(_HEAD_SIZE)
+            size = file.seek(0, 2)
+        str(path).encode()
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:  # the libraries take no such names
+        raise ModelError(f"{path} can't be used: its name is no valid Unicode. Rename it.") from error
+    if why := _disguise(path, head, size):
+        raise ModelError(f"{path} can't be used: {why}.")
+    check_room(path, size)
+    return size
+
+
+def _check_name(path: Path, name: str, tensor: Tensor) -> None:
+    """Check that a name stands for no more layers than a network has, and for numbers that its layers have."""
+    if len(name) > _MAX_NAME_LENGTH or _HUGE_NUMBER.search(name):
+        raise ModelError(f"{path} can't be used: {name[:60]!r} is no name of weights.")
+    if name.endswith(_OF_LAYERS) and not tensor.is_floating_point():  # of other names, the network tells
+        raise ModelError(
+            f"{path} can't be used: its weights {name[:60]} are {dtype_name(tensor.dtype)}, but they must be "
+            "plain floating-point numbers."
+        )
 
 
 def _disguise(path: Path, head: bytes, size: int) -> str:

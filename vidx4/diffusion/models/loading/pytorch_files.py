@@ -1,6 +1,7 @@
 """Files of PyTorch that may come from anywhere: bounded before they are read, and read as data only."""
 
 import pickletools
+import sys
 import tarfile
 import zipfile
 from io import BytesIO
@@ -101,19 +102,25 @@ def _check_old(path: Path, size: int) -> bool:
         head = file.read(MAX_HEADER_SIZE)
     if tarfile.is_tarfile(BytesIO(head)):
         raise ModelError(f"{path} can't be used: PyTorch saved it before 0.2; {_CONVERT}.")
-    rest, claimed, num_pickles = BytesIO(head), 0, 0
+    rest, num_pickles, claimed = BytesIO(head), 0, 0
     try:
-        for num_pickles in range(_OLD_PICKLES):
-            latest = 0
-            for opcode, argument, _ in pickletools.genops(rest):
-                if isinstance(argument, int):
-                    latest = max(latest, argument)
-                elif opcode.name == "BINPERSID":
-                    claimed = max(claimed, latest)
-    except Exception as error:  # it is read no further, as by PyTorch
-        if len(head) == MAX_HEADER_SIZE and num_pickles:
-            raise ModelError(f"{path} can't be used: {_TOO_MUCH}.") from error
-        return num_pickles > 0
+        while num_pickles < _OLD_PICKLES:
+            claimed = max(claimed, _claimed(rest))
+            num_pickles += 1
+    except Exception:  # here, reading it as a file of PyTorch ends as well
+        if num_pickles and len(head) == MAX_HEADER_SIZE:
+            claimed = sys.maxsize
     if claimed > max(size, _OTHER_NUMBERS):
         raise ModelError(f"{path} can't be used: {_TOO_MUCH}.")
-    return True
+    return num_pickles > 0
+
+
+def _claimed(file: BytesIO) -> int:
+    """Return the largest number in a pickle before it last names a storage; 0 if it names none."""
+    latest = claimed = 0
+    for opcode, argument, _ in pickletools.genops(file):
+        if isinstance(argument, int):
+            latest = max(latest, argument)
+        elif opcode.name == "BINPERSID":
+            claimed = latest
+    return claimed
