@@ -17,7 +17,15 @@ from tests.moving import pan
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import MemoryLimitError, OptionError, OutputError, SourceError, StoppedError, Vidx4Error
+from vidx4.errors import (
+    MemoryLimitError,
+    ModelError,
+    OptionError,
+    OutputError,
+    SourceError,
+    StoppedError,
+    Vidx4Error,
+)
 from vidx4.frames import FrameBatch
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.job import Job
@@ -378,3 +386,5 @@ def test_a_model_whose_name_has_a_comma_is_named(film: Path, tmp_path: Path) -> 
     sweep = f"model=compact,{tmp_path / 'a,b c.safetensors'},owner/name"
     with pytest.raises(OptionError, match=r"the model '.*a,b c\.safetensors', since its name has a comma"):
         variants_of(film, {"device": "cpu"}, [sweep])
+    with pytest.raises(ModelError, match=r"no file z\.safetensors"):
+        variants_of(film, {"device": "cpu"}, ["model=owner/y,z.safetensors"])

@@ -6,7 +6,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from vidx4.diffusion.models.loading.model_file import is_model_file
+from vidx4.diffusion.models.loading.model_file import is_model_file, local_file
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.preview.run import Variant
@@ -86,15 +86,16 @@ def _parse(sweep: str) -> tuple[str, list[Any]]:
     if flag not in options or flag in _NOT_SHOWN:
         raise OptionError(f"--sweep {flag}: the model has no option --{flag}.")
     if flag == "model":
-        _refuse_commas(listed.split(","))
+        _check_models(listed.split(","))
     return flag, [options[flag].parse(text) for text in texts]
 
 
-def _refuse_commas(texts: Sequence[str]) -> None:
-    """Refuse a file of a model whose name has commas, which would be taken for several models.
+def _check_models(texts: Sequence[str]) -> None:
+    """Check the files among models before the hub is asked for others.
 
     Raises:
-        OptionError: there is such a file, or a part of such a name would be.
+        OptionError: there is a file whose name has commas, which would be taken for several models.
+        ModelError: a file is missing.
     """
     for start, stop in combinations(range(len(texts) + 1), 2):
         name = ",".join(texts[start:stop]).strip()
@@ -102,3 +103,5 @@ def _refuse_commas(texts: Sequence[str]) -> None:
             raise OptionError(
                 f"--sweep can't take the model {name!r}, since its name has a comma. Rename it."
             )
+    for text in texts:
+        local_file(text.strip())

@@ -288,7 +288,8 @@ def test_notices_for_programmers_are_not_shown(tmp_path: Path, weights: dict[str
     save_file(weights | {"body.0.weight": torch.zeros(0, 3, 3, 3)}, tmp_path / "y.safetensors")
     torch.save({name: (each * 99).to(torch.int8) for name, each in weights.items()}, tmp_path / "z.pth")
     code = (
-        "import sys; from pathlib import Path; from vidx4.diffusion.models.folder_listing import list_models; "
+        "import sys; from pathlib import Path; "
+        "from vidx4.diffusion.models.folder_listing import list_models; "
         "print(*(each.why_not == '' for each in list_models(Path(sys.argv[1]))))"
     )
     done = subprocess.run(

@@ -145,7 +145,7 @@ def _size(path: Path) -> int:
 
 
 def _check_name(path: Path, name: str, tensor: Tensor) -> None:
-    """Check that a name stands for no more layers than a network has, and for numbers that its layers have."""
+    """Check that a name stands for no more layers than a network has, and for numbers of their type."""
     if len(name) > _MAX_NAME_LENGTH or _HUGE_NUMBER.search(name):
         raise ModelError(f"{path} can't be used: {name[:60]!r} is no name of weights.")
     if name.endswith(_OF_LAYERS) and not tensor.is_floating_point():  # of other names, the network tells
