@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.capabilities import needs_links
@@ -248,6 +248,17 @@ def test_whole_numbers_as_weights_are_refused(
     else:
         save_file(whole, path)
     refused(path, "must be plain floating-point numbers")
+
+
+def test_whole_numbers_where_the_network_has_others_are_refused(tmp_path: Path) -> None:
+    """The names tell nothing: of SwinIR, one table is of whole numbers, and one is not."""
+    path = save_network(tmp_path / "x.safetensors", "SwinIR")
+    weights = load_file(path)
+    (table, *_) = (name for name in weights if name.endswith("relative_position_bias_table"))
+    weights[table] = (weights[table] * 100).int()
+    save_file(weights, path)
+    with warnings.catch_warnings(action="ignore"):  # as it is outside of tests
+        refused(path, "its weights must be plain floating-point numbers")
 
 
 @pytest.mark.parametrize(
