@@ -153,7 +153,7 @@ def test_three_models_are_compared_on_a_page(models: Path, clip: Path) -> None:
 @pytest.mark.slow
 def test_two_workers_make_the_same_file(models: Path, clip: Path, tmp_path: Path) -> None:
     """A worker that loads faster than the other may have made all of a short clip by then."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[client]'")
     from vidx4.jobs.cluster.actors import connect
 
     alone = plan_video(clip, tmp_path / "alone.mkv", Request(encode=FAST))

@@ -277,8 +277,9 @@ def test_probe_shows_every_stream() -> None:
     assert result.stdout.count("aac") == 2
 
 
-def test_models_and_doctor_speak_of_compact() -> None:
+def test_models_and_doctor_speak_of_compact(tmp_path: Path) -> None:
     assert "compact" in vidx4("models").stdout
+    assert vidx4("models", tmp_path).stdout.strip() == "No models here."
     assert "compact" in vidx4("doctor").stdout
 
 
@@ -344,7 +345,7 @@ def test_numbered_pictures_out_and_in(make_video: MakeVideo, tmp_path: Path) -> 
 def test_a_cluster_that_makes_no_sense_is_refused(
     flags: tuple[str, ...], message: str, make_video: MakeVideo
 ) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[client]'")
     result = vidx4("upscale", make_video(num_frames=2), *FAST, *flags)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -359,4 +360,4 @@ def test_without_ray_a_cluster_is_refused(
     for command in (("upscale", make_video(num_frames=2)), ("batch", tmp_path / "in", tmp_path / "out")):
         result = vidx4(*command, "--cluster", "local")
         assert result.exit_code == 2
-        assert "pip install 'vidx4[cluster]'" in result.stderr
+        assert "pip install 'ray[client]'" in result.stderr

@@ -1,5 +1,7 @@
 """The doctor says what is wrong with a GPU, and never fails itself."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from tests.simulated_gpu.gpu import SimulatedGPU
 from vidx4.diffusion import device as devices
+from vidx4.diffusion.models.spandrel_models import library
 from vidx4.diffusion.nvidia import NvidiaCard
 from vidx4.jobs import doctor
 from vidx4.jobs.doctor import Finding, examine
@@ -151,3 +154,17 @@ def test_a_gpu_on_which_every_call_fails_is_described(monkeypatch: pytest.Monkey
             monkeypatch.setattr(torch.cuda, name, fail)
         found = findings()
     assert "has no kernels for it" in found["cuda:0"].message
+
+
+def test_a_spandrel_that_does_not_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spandrel.py").write_text("raise OSError('a library is missing')")
+    library.cache_clear()
+    monkeypatch.delitem(sys.modules, "spandrel", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        found = findings()["spandrel"]
+    finally:
+        library.cache_clear()
+    assert not found.is_fine
+    assert "a library is missing" in found.message
+    assert "pip install spandrel" in found.advice

@@ -94,7 +94,7 @@ def show_models(terminal: Terminal, kind: str, models: "Sequence[KnownModel | Li
     """Show models, each of which is an event of a kind."""
     for model in models:
         terminal.event(kind, **asdict(model))
-    terminal.table(models[0].COLUMNS if models else [], [model.cells for model in models])
+    terminal.table(models[0].COLUMNS if models else [""], [m.cells for m in models] or [["No models here."]])
     terminal.finished(num_models=len(models))
 
 

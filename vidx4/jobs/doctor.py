@@ -15,9 +15,9 @@ from vidx4.diffusion.device import FoundGPU, choose_dtype, dtype_name, find_gpu
 from vidx4.diffusion.device_errors import advice_of, first_line, reason_of
 from vidx4.diffusion.footprints import known_footprints
 from vidx4.diffusion.models.known import known_models
-from vidx4.diffusion.models.loading.model_file import INSTALL
+from vidx4.diffusion.models.spandrel_models import INSTALL, library, spandrel_version
 from vidx4.diffusion.nvidia import nvidia_cards
-from vidx4.errors import OptionError
+from vidx4.errors import ModelError, OptionError
 from vidx4.media.formats.encoders import installed_codecs
 from vidx4.syntax import format_disk
 
@@ -131,15 +131,19 @@ def _models() -> Iterator[Finding]:
 
 
 def _spandrel() -> Finding:
-    with suppress(PackageNotFoundError):
-        return Finding("spandrel", True, version("spandrel"))
-    return Finding("spandrel", True, f"not installed: only --model FILE needs it ({INSTALL})")
+    if (found := spandrel_version()) is None:
+        return Finding("spandrel", True, f"not installed: only --model FILE needs it ({INSTALL})")
+    try:
+        library()
+    except ModelError as error:
+        return Finding("spandrel", False, f"{found}: {error.__cause__}", f"{INSTALL}.")
+    return Finding("spandrel", True, found)
 
 
 def _ray() -> Finding:
     with suppress(PackageNotFoundError):
         return Finding("Ray", True, version("ray"))
-    return Finding("Ray", True, "not installed: only --cluster needs it (pip install 'vidx4[cluster]')")
+    return Finding("Ray", True, "not installed: only --cluster needs it (pip install 'ray[client]')")
 
 
 def _disk() -> Finding:

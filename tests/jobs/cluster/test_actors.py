@@ -44,7 +44,7 @@ from vidx4.jobs.stop import Stop
 from vidx4.media.checks import verify_output
 from vidx4.media.options import EncodeOptions
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[client]'")
 
 from vidx4.jobs.cluster.actors import Allocation, _RayWorker, connect  # noqa: E402
 

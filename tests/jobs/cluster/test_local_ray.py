@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidx4[cluster]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[client]'")
 
 from vidx4.jobs.cluster.local_ray import MAX_FOLDER, private_ray
 

@@ -17,7 +17,15 @@ from tests.moving import pan
 from vidx4.diffusion.bicubic import enlarge_frames
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.errors import MemoryLimitError, OptionError, OutputError, SourceError, StoppedError, Vidx4Error
+from vidx4.errors import (
+    MemoryLimitError,
+    ModelError,
+    OptionError,
+    OutputError,
+    SourceError,
+    StoppedError,
+    Vidx4Error,
+)
 from vidx4.frames import FrameBatch
 from vidx4.jobs.destination import Destination
 from vidx4.jobs.job import Job
@@ -371,3 +379,13 @@ def test_models_of_one_name_keep_their_folders(tmp_path: Path) -> None:
     names = [str(tmp_path / folder / "x.safetensors") for folder in "ab"]
     variants = variants_of(tmp_path / "film.mp4", {}, [f"model={','.join(names)}"])
     assert [each.label for each in variants] == [f"model {name}" for name in names]
+
+
+def test_a_model_whose_name_has_a_comma_is_named(film: Path, tmp_path: Path) -> None:
+    """Its parts could be repositories of the hub, which is not asked."""
+    (tmp_path / "a,b c.safetensors").touch()
+    sweep = f"model=compact,{tmp_path / 'a,b c.safetensors'},owner/name"
+    with pytest.raises(OptionError, match=r"the model '.*a,b c\.safetensors', since its name has a comma"):
+        variants_of(film, {"device": "cpu"}, [sweep])
+    with pytest.raises(ModelError, match=r"no file z\.safetensors"):
+        variants_of(film, {"device": "cpu"}, ["model=owner/y,z.safetensors"])

@@ -18,7 +18,7 @@ from vidx4.diffusion.denoise import PlainDenoiser
 from vidx4.diffusion.device import choose_dtype, dtype_name
 from vidx4.diffusion.models.components import Components, Family, LoadSettings, ModelDefaults, place
 from vidx4.diffusion.models.network_cost import SMALL_SIDES, Cost, cost_of
-from vidx4.diffusion.models.spandrel_models import enlarge, outline, read_file, whole
+from vidx4.diffusion.models.spandrel_models import enlarge, outline, read_file, whole, zeroed
 from vidx4.diffusion.options import Precision, Speed
 from vidx4.errors import ModelError, OptionError
 from vidx4.files.stamp import State, state
@@ -235,23 +235,12 @@ def _cost(path: Path, model: Any) -> Cost:
         try:
             return cost_of(partial(_run, network.to("meta")))
         except (RuntimeError, NotImplementedError):  # SeemoRe chooses layers by numbers, so it needs some
-            return cost_of(partial(_run, _zeroed(network)), SMALL_SIDES)
+            zeroed(network)
+            return cost_of(partial(_run, network), SMALL_SIDES)
     except Exception as error:  # a network whose settings contradict each other
         raise ModelError(
             f"{path} ({model.architecture.name}) can't be used: it fails with {error}."
         ) from error
-
-
-def _zeroed(network: SinglePictureNetwork) -> SinglePictureNetwork:
-    """Return a network on the CPU whose numbers are all zero."""
-    network.to_empty(device="cpu")
-    for module in network.modules():
-        for name, each in vars(module).items():
-            if isinstance(each, Tensor) and each.is_meta:
-                setattr(module, name, torch.zeros_like(each, device="cpu"))
-    for each in (*network.parameters(), *network.buffers()):
-        each.detach().zero_()
-    return network
 
 
 def _run(network: SinglePictureNetwork, side: int) -> None:

@@ -1,6 +1,6 @@
 """What a network takes for a picture, found by running it without numbers: operations, and numbers held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.utils.flop_counter import flop_registry
 
 from vidx4.diffusion.models.operations import Operations
 
-SIDES = (128, 512)
+SIDES = (128, 256, 512)
 """Sides of the square pictures that a network is run on, in low-resolution pixels: multiples of what networks
-ask for, far apart, and the larger one as large as a frame."""
+ask for, far apart, and the last as large as a frame. That takes GRL most of a minute, which is spared where
+the first two tell that there is no attention over whole frames."""
 SMALL_SIDES = (64, 128)
 """The same for a network that has to be run with numbers, which takes time."""
 NEGLIGIBLE = 1e-3
@@ -31,25 +32,30 @@ class Cost:
     """Numbers that it holds at its peak for a low-resolution pixel, apart from its weights."""
 
 
-def cost_of(run: Callable[[int], Any], sides: tuple[int, int] = SIDES) -> Cost:
+def cost_of(run: Callable[[int], Any], sides: Sequence[int] = SIDES) -> Cost:
     """Measure what a network takes.
 
     Args:
         run: runs it on a square picture with sides of so many low-resolution pixels, on the meta device and
             in float32.
-        sides: the sides of the two pictures that it is run on.
+        sides: the sides of the pictures that it is run on, as many as it takes to know what grows.
     """
     first = _counted(run, sides[0])
+    per_pair, values = 0.0, first.values_per_pixel
     # A network of convolutions alone takes the same for every pixel.
-    second = first if first.is_local else _counted(run, sides[1])
-    # What two pictures take tells what every pixel adds, and what every pair of pixels does, by attention.
-    num_more = sides[1] ** 2 - sides[0] ** 2
-    per_pair = max(0.0, (second.operations_per_pixel - first.operations_per_pixel) / num_more)
-    if per_pair * sides[1] ** 2 < NEGLIGIBLE * second.operations_per_pixel:
-        per_pair = 0.0
+    for side in () if first.is_local else sides[1:]:
+        larger = _counted(run, side)
+        # What two pictures take tells what a pixel adds, and what a pair of pixels does, by attention.
+        num_more = side**2 - sides[0] ** 2
+        per_pair = max(0.0, (larger.operations_per_pixel - first.operations_per_pixel) / num_more)
+        values = max(first.values_per_pixel, larger.values_per_pixel)
+        if per_pair * sides[-1] ** 2 < NEGLIGIBLE * larger.operations_per_pixel:
+            per_pair = 0.0
+            if values == first.values_per_pixel:
+                break
     return Cost(
         Operations(first.operations_per_pixel - per_pair * sides[0] ** 2, per_pair),
-        values_per_pixel=round(max(first.values_per_pixel, second.values_per_pixel)),
+        values_per_pixel=round(values),
     )
 
 

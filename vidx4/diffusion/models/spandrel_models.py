@@ -5,6 +5,7 @@ from anywhere, so a network is first built without memory for weights, and compa
 """
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -15,16 +16,31 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vidx4.diffusion.device_errors import is_out_of_memory
-from vidx4.diffusion.models.loading.model_file import INSTALL, ModelFile, read_model_file
+from vidx4.diffusion.device_errors import first_line, is_out_of_memory
+from vidx4.diffusion.models.loading.model_file import ModelFile, read_model_file
 from vidx4.errors import ModelError
 from vidx4.frames import SCALE
 
+# What PyTorch and spandrel tell programmers while files are read and networks are built. Set once, when this
+# module is imported, and never while work runs: threads share the filters.
+for _module in (
+    *(
+        r"torch\.(?:_utils|_weights_only_unpickler|functional|serialization|storage)",
+        r"torch\.nn\.(?:init|modules)",
+    ),
+    *("spandrel", __name__.replace(".", r"\.")),
+):
+    warnings.filterwarnings("ignore", module=rf"{_module}(?:\.|$)")
+
+INSTALL = "pip install spandrel, or scripts/setup community in a clone"
+"""The commands that install what reads the networks of such files."""
 EXAMPLES = "Compact, DAT, DRCT, ESRGAN, HAT, OmniSR, PLKSR, RCAN, RealCUGAN, SPAN, Swin2SR and SwinIR"
 """Architectures that enlarge, of those that spandrel knows."""
+TRIAL_SIDE = 64
+"""Side in low-resolution pixels of the picture that a network is tried on."""
 _ABSENT = {
     "torchvision": (),
     "torchvision.transforms": (),
@@ -46,13 +62,20 @@ def library() -> Any:
     """Import spandrel.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: it is not installed, or can't be imported.
     """
-    if find_spec("spandrel") is None:
-        raise ModelError(f"A model in a file needs spandrel, which is not installed: {INSTALL}.")
-    with _without_torchvision():
-        import spandrel
-    return spandrel
+    try:
+        if find_spec("spandrel") is None:
+            raise ModelError(f"A model in a file needs spandrel, which is not installed: {INSTALL}.")
+        with _without_torchvision():
+            import spandrel
+        return spandrel
+    except ModelError:
+        raise
+    except Exception as error:  # whatever an installation that is broken, or lacks a package, leads to
+        raise ModelError(
+            f"A model in a file needs spandrel, which can't be imported ({first_line(error)}): {INSTALL}."
+        ) from error
 
 
 @contextmanager
@@ -110,6 +133,8 @@ class _Building(TorchFunctionMode):
         super().__init__()
         self._left = most
         self._has_weights = has_weights
+        self.has_rounded = False
+        """Whether a file holds whole numbers where the network has floating-point numbers."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -124,6 +149,8 @@ class _Building(TorchFunctionMode):
             kwargs = kwargs | {"indexing": "ij"}  # as by default, of which PyTorch would warn
         elif func == _SET_DATA and args[0].is_meta:
             args = (args[0], args[1].to("meta"))
+        elif func is Tensor.copy_ and args[0].is_floating_point() and not args[1].is_floating_point():
+            self.has_rounded = True
         elif func is Tensor.copy_ and args[1].is_meta:
             return args[0]  # a table that the network has computed stays, as there are no numbers to copy
         return func(*args, **kwargs)
@@ -182,7 +209,7 @@ def _built(path: Path, weights: Mapping[str, Tensor], *, has_weights: bool) -> A
     building = _Building(8 * len(weights) + 1000, has_weights=has_weights)
     try:
         with building:
-            return known.MAIN_REGISTRY.load(dict(weights))
+            model = known.MAIN_REGISTRY.load(dict(weights))
     except known.UnsupportedModelError as error:
         raise ModelError(
             f"{path} can't be used: its weights belong to no architecture that spandrel {spandrel_version()} "
@@ -191,9 +218,16 @@ def _built(path: Path, weights: Mapping[str, Tensor], *, has_weights: bool) -> A
     except Exception as error:  # names or shapes that contradict each other
         if is_out_of_memory(error):
             raise
+        if "meta" in str(error) and isinstance(
+            error, RuntimeError
+        ):  # its building needs the weights' numbers
+            raise ModelError(f"{path} can't be used: this kind of network isn't supported.") from error
         raise ModelError(
             f"{path} can't be used: no network can be built from its weights ({_reason(error)})."
         ) from error
+    if building.has_rounded:
+        raise ModelError(f"{path} can't be used: its weights must be plain floating-point numbers.")
+    return model
 
 
 def _reason(error: Exception) -> str:
@@ -216,3 +250,35 @@ def unsuited(model: Any) -> str:
     if (model.input_channels, model.output_channels) != (3, 3):
         return f"it turns {model.input_channels} channels into {model.output_channels}, not RGB into RGB"
     return ""
+
+
+def failure(model: Any) -> str:
+    """Return why a network fails that is run once on a small picture, without numbers; empty if it runs.
+
+    Args:
+        model: spandrel's description of the network, built without its weights, which is used up.
+    """
+    network = model.model.eval()
+    try:
+        with torch.no_grad():
+            try:
+                network.to("meta")
+                made = enlarge(model, torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE, device="meta"))
+            except (RuntimeError, NotImplementedError):  # it chooses layers by numbers, so it needs some
+                zeroed(network)
+                made = enlarge(model, torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE))
+    except Exception as error:  # a network whose settings contradict each other
+        return f"it fails with {_reason(error)}"
+    side = SCALE * TRIAL_SIDE
+    return "" if made.shape == (1, 3, side, side) else f"it makes pictures of {tuple(made.shape)}"
+
+
+def zeroed(network: nn.Module) -> None:
+    """Move a network without weights to the CPU, with all its numbers zero."""
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        for name, each in vars(module).items():
+            if isinstance(each, Tensor) and each.is_meta:
+                setattr(module, name, torch.zeros_like(each, device="cpu"))
+    for each in (*network.parameters(), *network.buffers()):
+        each.detach().zero_()

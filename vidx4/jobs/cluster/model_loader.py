@@ -35,7 +35,7 @@ def loader(options: ClusterOptions, device: str) -> Iterator[Loader]:
             "one GPU is used."
         )
     if find_spec("ray") is None:
-        raise OptionError("A cluster needs Ray, which is not installed: pip install 'vidx4[cluster]'.")
+        raise OptionError("A cluster needs Ray, which is not installed: pip install 'ray[client]'.")
     from vidx4.jobs.cluster.actors import connect
 
     with connect(options.cluster, options.workers, device, sends_model=options.send_model) as loaded:

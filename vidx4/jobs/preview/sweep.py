@@ -6,7 +6,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from vidx4.diffusion.models.loading.model_file import is_model_file
+from vidx4.diffusion.models.loading.model_file import is_model_file, local_file
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.preview.run import Variant
@@ -85,4 +85,23 @@ def _parse(sweep: str) -> tuple[str, list[Any]]:
     options = options_of(UpscaleOptions)
     if flag not in options or flag in _NOT_SHOWN:
         raise OptionError(f"--sweep {flag}: the model has no option --{flag}.")
+    if flag == "model":
+        _check_models(listed.split(","))
     return flag, [options[flag].parse(text) for text in texts]
+
+
+def _check_models(texts: Sequence[str]) -> None:
+    """Check the files among models before the hub is asked for others.
+
+    Raises:
+        OptionError: there is a file whose name has commas, which would be taken for several models.
+        ModelError: a file is missing.
+    """
+    for start, stop in combinations(range(len(texts) + 1), 2):
+        name = ",".join(texts[start:stop]).strip()
+        if stop > start + 1 and is_model_file(name) and Path(name).expanduser().is_file():
+            raise OptionError(
+                f"--sweep can't take the model {name!r}, since its name has a comma. Rename it."
+            )
+    for text in texts:
+        local_file(text.strip())

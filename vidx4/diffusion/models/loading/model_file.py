@@ -1,20 +1,18 @@
 """Models that are a single file of weights, which may come from anywhere: find and read one."""
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from vidx4.diffusion.device_errors import is_out_of_memory
+from vidx4.diffusion.device import dtype_name
+from vidx4.diffusion.models.loading.pytorch_files import OLD_MAGIC, read_pytorch_file
 from vidx4.diffusion.models.loading.weights import (
-    MAX_HEADER_SIZE,
     MAX_TENSORS,
     TYPES,
     Stored,
@@ -25,8 +23,6 @@ from vidx4.diffusion.models.loading.weights import (
 from vidx4.errors import ModelError
 from vidx4.files.read import open_file
 
-INSTALL = "pip install 'vidx4[community]'"
-"""The command that installs what reads the networks of such files."""
 SAFETENSORS = ".safetensors"
 PICKLED = (".pth", ".pt", ".ckpt")
 SUFFIXES = (SAFETENSORS, *PICKLED)
@@ -47,12 +43,18 @@ _TABLE = ".rpe_biases"
 """Name of the tables of floating-point numbers that DAT's sizes follow from."""
 _MAX_TABLE = 10_000
 """Most numbers of such a table."""
+_OF_LAYERS = (".weight", ".bias")
+"""What names of weights end in that are never whole numbers, such as indices."""
 _MAX_NAME_LENGTH = 200
+_HEAD_SIZE = 512
+"""Bytes that tell files of other kinds from models."""
 _HUGE_NUMBER = re.compile(r"\d{4}")
 """What no number of a layer looks like: the deepest published networks have a few hundred."""
-_SCRIPT = re.compile(r"[^/]+/(?:constants\.pkl|code/.*)")
-"""Entries of TorchScript files."""
-_CONVERT = "convert it to safetensors where it was made (docs/models.md tells how)"
+_PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
+"""What web pages begin with."""
+_POINTER = b"version https://git-lfs.github.com/"
+"""What files begin with that Git LFS has not replaced by what they stand for."""
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -108,27 +110,63 @@ def read_model_file(path: Path, unwrapped: Callable[[dict[Any, Any]], dict[Any, 
     Raises:
         ModelError: it can't be read, is damaged, too large, or would have to be run as a program.
     """
-    try:
-        with open_file(path) as file:
-            size = file.seek(0, 2)
-    except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
-    check_room(path, size)
+    size = _size(path)
     if path.suffix.lower() == SAFETENSORS:
         found = _safetensors(path)
     else:
-        content = _unpickled(path, size)
+        content = read_pytorch_file(path, size)
         try:
             content = unwrapped(content)
-        except AttributeError:  # names that are no text
+        except Exception:  # names that are no text, or whatever else the library does not expect
             content = {}
         found = _pickled(path, content)
     if not found.shapes:
         raise ModelError(f"{path} can't be used: it holds no weights.")
-    for name in found.shapes:
-        if len(name) > _MAX_NAME_LENGTH or _HUGE_NUMBER.search(name):
-            raise ModelError(f"{path} can't be used: {name[:60]!r} is no name of weights.")
+    for name, each in found.shapes.items():
+        _check_name(path, name, each)
     return found
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file that may be a model; raise a `ModelError` if it is something else."""
+    try:
+        with open_file(path) as file:
+            head = file.read(_HEAD_SIZE)
+            size = file.seek(0, 2)
+        str(path).encode()
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:  # the libraries take no such names
+        raise ModelError(f"{path} can't be used: its name is no valid Unicode. Rename it.") from error
+    if why := _disguise(path, head, size):
+        raise ModelError(f"{path} can't be used: {why}.")
+    check_room(path, size)
+    return size
+
+
+def _check_name(path: Path, name: str, tensor: Tensor) -> None:
+    """Check that a name stands for no more layers than a network has, and for numbers of their type."""
+    if len(name) > _MAX_NAME_LENGTH or _HUGE_NUMBER.search(name):
+        raise ModelError(f"{path} can't be used: {name[:60]!r} is no name of weights.")
+    if name.endswith(_OF_LAYERS) and not tensor.is_floating_point():  # of other names, the network tells
+        raise ModelError(
+            f"{path} can't be used: its weights {name[:60]} are {dtype_name(tensor.dtype)}, but they must be "
+            "plain floating-point numbers."
+        )
+
+
+def _disguise(path: Path, head: bytes, size: int) -> str:
+    """Return what a file is that has the name of a model, by its beginning; empty if it may be one."""
+    if head.lstrip().lower().startswith(_PAGES):
+        return "it is a web page. Download the model itself"
+    if head.startswith(_POINTER):
+        return "it is a pointer of Git LFS. Fetch the model with git lfs pull"
+    is_safetensors = 2 <= int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{"
+    if path.suffix.lower() != SAFETENSORS and is_safetensors:
+        return f"it is a file of safetensors. Rename it to {path.stem}{SAFETENSORS}"
+    if path.suffix.lower() == SAFETENSORS and head.startswith((_ZIP, OLD_MAGIC)):
+        return f"it is a file of PyTorch. Rename it to {path.stem}{PICKLED[0]}"
+    return ""
 
 
 def _safetensors(path: Path) -> ModelFile:
@@ -180,41 +218,10 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
     """Check that a tensor is plain, and no larger than what is stored of it."""
     if tensor.layout != torch.strided or tensor.dtype not in _TYPES.values():
         raise ModelError(f"{path} can't be used: its weights {name[:60]} are not plain numbers.")
+    if tensor.device.type != "cpu":  # the meta device
+        raise ModelError(f"{path} can't be used: it holds no numbers of its weights {name[:60]}.")
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         raise ModelError(f"{path} can't be used: it does not hold all numbers of its weights {name[:60]}.")
-
-
-def _unpickled(path: Path, size: int) -> dict[Any, Any]:
-    """Return the content of a file of PyTorch, which is read as data and never run."""
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip:
-        _check_entries(path, size)
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-        return found if isinstance(found, dict) else {}
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{path} can't be used: to read all of it, code of its own would have to run; {_CONVERT}."
-        ) from error
-    except Exception as error:  # whatever a damaged file leads to
-        if is_out_of_memory(error):
-            raise
-        raise ModelError(f"{path} can't be read as a file of PyTorch: it is damaged.") from error
-
-
-def _check_entries(path: Path, size: int) -> None:
-    """Check the entries of a ZIP file: that they are weights, and take no more room than the file does."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} can't be read as a file of PyTorch: it is damaged.") from error
-    if any(_SCRIPT.fullmatch(each.filename) for each in entries):
-        raise ModelError(f"{path} can't be used: it is TorchScript, a program; {_CONVERT}.")
-    descriptions = sum(each.file_size for each in entries if each.filename.endswith(".pkl"))
-    is_inflated = sum(each.file_size for each in entries) > size
-    if is_inflated or descriptions > MAX_HEADER_SIZE or len(entries) > 2 * MAX_TENSORS:
-        raise ModelError(f"{path} can't be used: it would take more memory than weights do.")
 
 
 def _numbers(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
