@@ -99,9 +99,8 @@ class ClusterBackend:
             StoppedError: the control asks for it.
             WorkerError: no workers are left, or too many were lost on it.
         """
-        options = self._model.options
-        if self._wants_estimate:
-            options = with_estimate_of_picture(options, pixels)
+        # Whether the model knows noise levels is not asked, which would have to wait for a worker.
+        options = with_estimate_of_picture(self._model.options, pixels)
         model = replace(self._model, options=options)
         results: Queue[Pixels | BaseException] = Queue()
         task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)
