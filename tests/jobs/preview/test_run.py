@@ -376,7 +376,11 @@ def test_a_film_by_three_models_in_one_page(tmp_path: Path, film: Path, upscaler
 
 
 def test_models_of_one_name_keep_their_folders(tmp_path: Path) -> None:
-    names = [str(tmp_path / folder / "x.safetensors") for folder in "ab"]
+    paths = [tmp_path / folder / "x.safetensors" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    names = list(map(str, paths))
     variants = variants_of(tmp_path / "film.mp4", {}, [f"model={','.join(names)}"])
     assert [each.label for each in variants] == [f"model {name}" for name in names]
 
