@@ -6,6 +6,7 @@ project.
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +25,13 @@ FLOAT16_TAG = 0x01306B47
 """What stands before weights in half precision in a `.bin` file."""
 NUM_OUTPUTS, KERNEL_SIZE, HAS_BIAS, NUM_WEIGHTS = "0", "1", "5", "6"
 """Keys of a convolution in a `.param` file. The first is also the number of slopes of a PReLU."""
+SIDES = "0", "1", "2"
+"""Keys of the sides of constant data in a `.param` file."""
 NUM_CONVS, NUM_DENSE = 5, 3
 """Convolutions of a dense block, and dense blocks of a residual one, in RRDBNet."""
 
 Layer = dict[str, Tensor]
-"""Tensors of a layer: `weight`, and the `bias` of a convolution."""
+"""Tensors of a layer: `weight`, and the `bias` of a convolution, or `data`."""
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,7 +47,7 @@ def state_dict(network: str) -> dict[str, Tensor]:
     """Return the float32 tensors of a network, `x4plus` or `animevideov3`, by their names."""
     package, file = NCNN_MODELS[network]
     weights = installed_file(package, f"models/{file}")
-    layers = list(_layers(Path(f"{weights}.param"), Path(f"{weights}.bin")))
+    layers = list(read_layers(Path(f"{weights}.param"), Path(f"{weights}.bin")))
     names = _rrdb_names(len(layers)) if network == "x4plus" else _compact_names(len(layers))
     return {
         f"{name}.{kind}": tensor
@@ -67,8 +70,16 @@ def _rrdb_names(num_layers: int) -> Iterator[str]:
     yield from last
 
 
-def _layers(param: Path, binary: Path) -> Iterator[Layer]:
-    """Yield the layers that have weights, in the order in which they run."""
+def read_layers(param: Path, binary: Path) -> Iterator[Layer]:
+    """Yield the layers of a network for ncnn that have weights, in the order in which they run.
+
+    Args:
+        param: the list of the layers.
+        binary: their weights.
+
+    Raises:
+        SystemExit: the files are no such network.
+    """
     magic, _, *lines = param.read_text(encoding="utf-8").splitlines()
     if magic != MAGIC:
         raise SystemExit(f"{param} does not list the layers of a network for ncnn")
@@ -78,6 +89,8 @@ def _layers(param: Path, binary: Path) -> Iterator[Layer]:
         values = dict(word.split("=", 1) for word in words if "=" in word)
         if kind == "Convolution":
             yield _convolution(reader, values)
+        elif kind == "MemoryData":
+            yield {"data": reader.float32(math.prod(int(values.get(side, "1")) for side in SIDES))}
         elif kind == "PReLU":
             yield {"weight": reader.float32(int(values[NUM_OUTPUTS]))}
     reader.check_end()

@@ -20,6 +20,8 @@ class Config:
     max_noise_level: int = 150
     branch_width: int = 64
     """Channels in the middle of the branch that is merged into every convolution of a block; 0 for none."""
+    kernel_rate: float = 0.0
+    """Learning rate of Muon for the kernels of the blocks; 0 to train them by AdamW, as all else."""
 
     batch_size: int = 8
     """Sequences of a step, in each process."""
@@ -57,10 +59,19 @@ class Config:
     adversarial_weight: float = 0.1
     temporal_weight: float = 1.0
     """Weight of the error of the change from the last result."""
+    teacher_weight: float = 0.0
+    """Weight of the distance from SPAN's results on clean frames, where nothing is remembered."""
     squared: bool = False
     """Whether squared errors are minimised, which is what PSNR measures, in place of absolute ones."""
 
     @classmethod
     def read(cls, recipe: Path) -> Self:
-        """Read a recipe (TOML); its keys are the fields' names."""
-        return cls(**tomllib.loads(recipe.read_text(encoding="utf-8")))
+        """Read a recipe (TOML); its keys are the fields' names.
+
+        Raises:
+            SystemExit: it gives Muon kernels that have branches.
+        """
+        config = cls(**tomllib.loads(recipe.read_text(encoding="utf-8")))
+        if config.kernel_rate and config.branch_width:
+            raise SystemExit(f"{recipe}: kernel_rate needs branch_width = 0")
+        return config

@@ -25,7 +25,7 @@ from scripts.training.degradations import KINDS
 from scripts.training.scenes import Photo
 from scripts.training.sequences import CLEAN, Sequence, draw_level, make_sequence
 
-FILE_LENGTH = 64
+FILE_LENGTH = 32
 """Sequences in a file."""
 NUM_HELD_OUT = 64
 """Sequences of each kind that choose between weights."""

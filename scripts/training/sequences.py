@@ -15,7 +15,7 @@ from vidx4.frames import SCALE
 from vidx4.temporal.motion import estimate_motion
 
 NUM_FRAMES = 6
-SIDE = 48
+SIDE = 64
 """Side of the frames, in low-resolution pixels."""
 MAX_NOISE_LEVEL = 150
 """Noise level of a sequence that is damaged as much as any."""

@@ -1,5 +1,6 @@
 """Batches of sequences, each of which is played back and forth a few times."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple, Self
@@ -44,6 +45,8 @@ class Batch:
     """Trust in them, 0 to 255, uint8, (T, N, 1, H, W); 0 in a frame without a past."""
     level: Tensor
     """Noise levels that the network is told, (N,)."""
+    is_clean: Tensor
+    """Whether a sequence is not damaged, bool, (N,)."""
     texture: Tensor
     """How much texture is wanted, 0 to 1, (N,)."""
     judged: Tensor
@@ -98,7 +101,7 @@ class Stream(Dataset[Batch]):
         slots = [self._slot(step, slot) for slot in range(config.batch_size)]
         shown = [slot.shown for slot in slots]
         low_res = torch.stack([each.low_res for each in shown], dim=1)
-        num_later = round(config.later_share * config.batch_size)
+        num_later = self._num_later(step)
         shape = NUM_FRAMES, num_later
         noise = rng.standard_normal((*shape, LATENT_CHANNELS, *low_res.shape[-2:]), np.float32)
         return Batch(
@@ -107,6 +110,7 @@ class Stream(Dataset[Batch]):
             flow=torch.stack([each.flow[:, 0] for each in shown], dim=1),
             trust=torch.stack([each.trust[:, :1] for each in shown], dim=1),
             level=torch.tensor([slot.level for slot in slots]),
+            is_clean=torch.tensor([slot.is_clean for slot in slots]),
             texture=torch.tensor([slot.texture for slot in slots]),
             judged=torch.tensor(int(rng.integers(1, NUM_FRAMES))),
             later=torch.from_numpy(rng.choice(config.batch_size, num_later, replace=False)),
@@ -114,6 +118,11 @@ class Stream(Dataset[Batch]):
             is_own=torch.from_numpy(rng.random(shape) < config.own_share),
             noise=torch.from_numpy(noise),
         )
+
+    def _num_later(self, step: int) -> int:
+        """Return how many sequences of a step are trained at a later timestep, the same in every process."""
+        wanted = self._config.later_share * self._config.batch_size
+        return math.floor(wanted * (step + 1)) - math.floor(wanted * step)
 
     def _slot(self, step: int, slot: int) -> "_Slot":
         config = self._config
@@ -129,7 +138,23 @@ class Stream(Dataset[Batch]):
         # As many in every batch, so that processes that train together do the same.
         wants_texture = slot < round(config.texture_share * config.batch_size)
         texture = 1 - rng.random() ** 2 if wants_texture else 0.0
-        return _Slot(_played(sequence, index, is_alone), told, texture)
+        shown = _played(sequence, index, is_alone)
+        if is_alone and kind == CLEAN:
+            shown = self._stills(np.random.default_rng((config.seed, self._process, slot, turn, index)))
+        return _Slot(shown, told, kind == CLEAN, texture)
+
+    def _stills(self, rng: np.random.Generator) -> Sequence:
+        """Return clean pictures that have nothing to do with each other, as frames without a past."""
+        numbers = rng.integers(self._lengths[CLEAN], size=NUM_FRAMES)
+        sources = [
+            self._pool.sequence(CLEAN, int(number))[0].turned(int(rng.integers(8))) for number in numbers
+        ]
+        frames = [vars(source) for source in sources]
+        mixed = {
+            name: torch.stack([frame[name][index] for index, frame in enumerate(frames)])
+            for name in frames[0]
+        }
+        return _played(Sequence(**mixed), 0, is_alone=True)
 
     def _told(self, kind: str, level: int, rng: np.random.Generator) -> float:
         """Return the noise level that the network is told: nearly the true one, or nothing."""
@@ -145,6 +170,7 @@ class Stream(Dataset[Batch]):
 class _Slot(NamedTuple):
     shown: Sequence
     level: float
+    is_clean: bool
     texture: float
 
 

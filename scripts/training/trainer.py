@@ -22,9 +22,11 @@ from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
 from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
+from scripts.training.optimizer import Optimizer, flatten_kernels
 from scripts.training.rate import operations
 from scripts.training.recurrence import AUTOENCODER, LAST, Past, conditions, decode
 from scripts.training.stream import NUM_TIMESTEPS, Batch, Frame
+from scripts.training.teacher import Span
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 from vidx4.frames import SCALE
@@ -66,9 +68,10 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
         if config.branch_width:
             add_branches(self.model, config.branch_width)
+        matrices = flatten_kernels(self.model) if config.kernel_rate else []
         self.discriminator = PatchDiscriminator().to(device)
-        self.optimizer = _optimizer(self.model, config.learning_rate)
-        self.discriminator_optimizer = _optimizer(self.discriminator, config.learning_rate)
+        self.optimizer = Optimizer(self.model, config, matrices)
+        self.discriminator_optimizer = Optimizer(self.discriminator, config)
         self.scheduler, self.low_res_scheduler = make_schedulers()
         self.history: list[dict[str, Any]] = []
         self.step = 0
@@ -76,6 +79,7 @@ class Trainer:
         self.best = -math.inf
         self._network: Any = torch.compile(self.model) if is_compiled else self.model
         self._lpips = lpips.to(device)
+        self._teacher = Span().to(device) if config.teacher_weight else None
         self._past: Past | None = None
 
     def _new_model(self) -> CompactDenoiser:
@@ -94,12 +98,12 @@ class Trainer:
             for name, value in self.average.named_parameters():
                 own = name.replace(".weight", ".parametrizations.weight.original")
                 parameters = dict(self.model.named_parameters())
-                (parameters[own] if own in parameters else parameters[name]).copy_(value)
+                parameter = parameters[own] if own in parameters else parameters[name]
+                parameter.copy_(value.reshape(parameter.shape))
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Train for one step; return the losses."""
         start = time.perf_counter()
-        self._set_learning_rate()
         batch = batch.to(self.device)
         losses: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         with parametrize.cached(), self._autocast():
@@ -122,6 +126,8 @@ class Trainer:
         predicted, hidden = self._predict(shown, last, batch.level, batch.texture)
         num_frames = len(batch.truth)
         losses["first"] += self._distance(predicted, latents) / num_frames
+        if self._teacher is not None and batch.is_clean.any():
+            losses["taught"] += self._distance_from_teacher(batch, frame, predicted) / num_frames
         judged, slots = [predicted], [torch.arange(len(predicted), device=self.device)]
         if len(batch.later):
             later = self._later(batch, index, predicted.detach(), latents, shown)
@@ -131,6 +137,16 @@ class Trainer:
         if index == int(batch.judged) and self._judges:
             self._judge(batch, frame, past, torch.cat(judged), torch.cat(slots), losses)
         return Past(decode(predicted.detach(), frame.low_res), hidden)
+
+    def _distance_from_teacher(self, batch: Batch, frame: Frame, predicted: Tensor) -> Tensor:
+        """Return the distance of clean frames from the teacher's, as far as nothing is remembered."""
+        assert self._teacher is not None
+        chosen = batch.is_clean
+        low_res, trust = frame.low_res[chosen], frame.trust[chosen]
+        taught = AUTOENCODER.encode(self._teacher(low_res), low_res)
+        error = (predicted[chosen] - taught).abs() * (1 - trust)
+        distance: Tensor = self.config.teacher_weight * error.sum() / predicted.numel()
+        return distance
 
     @property
     def _judges(self) -> bool:
@@ -170,7 +186,7 @@ class Trainer:
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         _average_over_processes(self.discriminator)
-        self.discriminator_optimizer.step()
+        self.discriminator_optimizer.step(self._rate)
         real, fake = self.discriminator(truth, enlarged).detach(), self.discriminator(pictures, enlarged)
         return (texture.view(-1, 1, 1, 1) * generator_loss(real, fake)).mean()
 
@@ -214,17 +230,16 @@ class Trainer:
             return
         _average_over_processes(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.step(self._rate)
         self._update_average()
 
-    def _set_learning_rate(self) -> None:
+    @property
+    def _rate(self) -> float:
+        """The learning rate, as a share of the highest."""
         config = self.config
-        warm = min(1.0, (self.step + 1) / config.warmup)
+        warm = min(1.0, self.step / config.warmup)
         left = (config.num_steps - self.step) / (config.decay_share * config.num_steps + 1)
-        for optimizer in (self.optimizer, self.discriminator_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * warm * min(1.0, max(left, 0.01))
+        return warm * min(1.0, max(left, 0.01))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -281,10 +296,6 @@ class Trainer:
 
 
 _STATES = "model", "average", "discriminator", "optimizer", "discriminator_optimizer"
-
-
-def _optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
 
 def _average_over_processes(network: torch.nn.Module) -> None:

