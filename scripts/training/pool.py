@@ -2,7 +2,8 @@
 
     python -m scripts.training.pool --photos PHOTOS --pool POOL --kind KIND --files 64
 
-Files of at most 64 MiB, one kind each; a file that exists is kept, so that a pool grows by asking for more.
+A file holds one kind, in less than 64 MiB at the default size; one that exists is kept, so that a pool grows
+by asking for more.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 
 from scripts.training.degradations import KINDS
 from scripts.training.scenes import Photo
-from scripts.training.sequences import CLEAN, Sequence, draw_level, make_sequence
+from scripts.training.sequences import CLEAN, SIDE, Sequence, draw_level, make_sequence
 
 FILE_LENGTH = 32
 """Sequences in a file."""
@@ -74,14 +75,19 @@ def _opened(path: Path) -> Any:
 
 
 def make_file(
-    path: Path, photos: Items[Photo], kind: str, seed: Items[int], length: int = FILE_LENGTH
+    path: Path,
+    photos: Items[Photo],
+    kind: str,
+    seed: Items[int],
+    length: int = FILE_LENGTH,
+    side: int = SIDE,
 ) -> None:
     """Make a file of sequences, each a function of the photographs, the kind and the seed."""
     levels, sequences = [], []
     for place in range(length):
         rng = np.random.default_rng((*seed, place))
         levels.append(draw_level(kind, rng))
-        sequences.append(make_sequence(photos, kind, levels[-1], rng))
+        sequences.append(make_sequence(photos, kind, levels[-1], rng, side))
     tensors = {
         field.name: torch.stack([getattr(each, field.name) for each in sequences])
         for field in fields(Sequence)
@@ -108,6 +114,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=[CLEAN, *KINDS], required=True)
     parser.add_argument("--files", type=int, required=True, help=f"files of {FILE_LENGTH} sequences")
     parser.add_argument("--start", type=int, default=0, help="number of the first file")
+    parser.add_argument("--side", type=int, default=SIDE, help="of the frames, in low-resolution pixels")
     parser.add_argument("--held-out", action="store_true", help="use the photographs that nothing trains on")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -120,7 +127,7 @@ def main() -> None:
         path = arguments.pool / arguments.kind / f"{index:04}.safetensors"
         if not path.exists():
             seed = int(arguments.held_out), [CLEAN, *KINDS].index(arguments.kind), index
-            make_file(path, chosen, arguments.kind, seed)
+            make_file(path, chosen, arguments.kind, seed, side=arguments.side)
             print(path, flush=True)
 
 

@@ -16,7 +16,7 @@ from vidx4.temporal.motion import estimate_motion
 
 NUM_FRAMES = 6
 SIDE = 64
-"""Side of the frames, in low-resolution pixels."""
+"""Side of the frames that are trained on, in low-resolution pixels."""
 MAX_NOISE_LEVEL = 150
 """Noise level of a sequence that is damaged as much as any."""
 CLEAN = "clean"
@@ -61,7 +61,9 @@ def draw_level(kind: str, rng: np.random.Generator) -> int:
     return 0 if kind == CLEAN else 1 + int(rng.random() * MAX_NOISE_LEVEL)
 
 
-def make_sequence(photos: Items[Photo], kind: str, level: int, rng: np.random.Generator) -> Sequence:
+def make_sequence(
+    photos: Items[Photo], kind: str, level: int, rng: np.random.Generator, side: int = SIDE
+) -> Sequence:
     """Make a sequence.
 
     Args:
@@ -69,8 +71,9 @@ def make_sequence(photos: Items[Photo], kind: str, level: int, rng: np.random.Ge
         kind: kind of the damage, or `CLEAN`.
         level: noise level, how badly it is damaged.
         rng: the generator whose state decides everything else.
+        side: side of the frames, in low-resolution pixels; a multiple of 8.
     """
-    truth = make_scene(lambda: photos[int(rng.integers(len(photos)))], rng, NUM_FRAMES, SCALE * SIDE)
+    truth = make_scene(lambda: photos[int(rng.integers(len(photos)))], rng, NUM_FRAMES, SCALE * side)
     low_res = reduce_clean(truth) if kind == CLEAN else degrade(truth, kind, level / MAX_NOISE_LEVEL, rng)
     return _with_motion(_to_tensor(truth), _to_tensor(low_res))
 

@@ -12,7 +12,7 @@ from vidx4.diffusion.models.known import COMPACT_FOLDER
 from vidx4.diffusion.models.loading.parts import load_network
 from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 
-TILE = 48
+TILE = 64
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""
 MAX_TILES = 16
 """Most tiles of a picture that are judged, those with the most contrast."""
@@ -24,20 +24,26 @@ ROUNDING = 5
 """Estimates are multiples of this: they are no more exact, and another machine computes the same."""
 
 
-@torch.inference_mode()
 def estimate_noise_level(pictures: Iterable[Tensor]) -> int:
-    """Estimate the noise level that suits `compact` best, on the CPU and in float32.
+    """Estimate the noise level that suits `compact` best; see `level_by`."""
+    return level_by(_network(), pictures)
+
+
+@torch.inference_mode()
+def level_by(network: CompactDenoiser, pictures: Iterable[Tensor]) -> int:
+    """Estimate the noise level that suits a network best, on the CPU and in float32.
 
     Tiles are judged one by one, as in training. Their median counts, and then that of the pictures; those
     that show nothing, such as black ones, don't count.
 
     Args:
+        network: the network, on the CPU and in float32.
         pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
 
     Returns:
         The level, a multiple of 5, 15 or more; 0 for clean pictures, or if none shows anything.
     """
-    found = (_level(_network(), picture) for picture in pictures)
+    found = (_level(network, picture) for picture in pictures)
     levels = [level for level in found if level is not None]
     level = median(levels) if levels else 0.0
     return ROUNDING * round(level / ROUNDING) if level >= LEAST else 0
