@@ -91,6 +91,9 @@ class FrameBatch:
     """RGB over the full range of its type, uint8 or uint16, on the CPU, (N, 3, H, W)."""
     pts: tuple[int, ...]
     """Presentation time of each frame, ascending."""
+    warm_up: tuple[Frame, ...] = ()
+    """If the first frame starts a shot: the frames after it, last first, of which a model that remembers sees
+    before it what they show. They are not part of the result."""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1] != 3:
@@ -105,13 +108,17 @@ class FrameBatch:
             raise ValueError(f"{len(self.data)} frames but {len(self.pts)} pts")
         if any(b <= a for a, b in zip(self.pts, self.pts[1:], strict=False)):
             raise ValueError(f"pts must ascend, got {self.pts}")
+        kind = self.data.shape[1:], self.data.dtype
+        if any((frame.data.shape, frame.data.dtype) != kind for frame in self.warm_up):
+            raise ValueError("the frames of the warm-up must have the size and the type of the others")
 
     @classmethod
-    def of(cls, frames: Sequence[Frame]) -> "FrameBatch":
+    def of(cls, frames: Sequence[Frame], warm_up: Sequence[Frame] = ()) -> "FrameBatch":
         """Stack frames, one or more."""
         if not frames:
             raise ValueError("a batch needs a frame or more")
-        return cls(torch.stack([frame.data for frame in frames]), tuple(frame.pts for frame in frames))
+        data, pts = torch.stack([frame.data for frame in frames]), tuple(frame.pts for frame in frames)
+        return cls(data, pts, tuple(warm_up))
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -21,9 +21,10 @@ from scripts.evaluate.metrics import installed_file
 from vidx4 import FrameBatch, Upscaler
 from vidx4.diffusion.models.noise_level import estimate_noise_level
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.frames import SCALE
+from vidx4.frames import SCALE, Frame
 from vidx4.jobs.noise_level import NUM_MOMENTS, estimated
 from vidx4.option import options_of
+from vidx4.temporal.warm_up import NUM_WARM_UP, warm_up_of
 
 Enlarge = Callable[[np.ndarray], np.ndarray]
 """Frames of one shot, uint8, (T, H, W, 3) -> (T, 4H, 4W, 3)."""
@@ -175,13 +176,15 @@ def _vidx4(model: str, batch_size: int | None, options: dict[str, Any]) -> Enlar
         """Enlarge a shot as a job does: fitted to its size, batch by batch."""
         num_frames, height, width = frames.shape[:3]
         low_res = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())
+        following = [Frame(data, pts) for pts, data in enumerate(low_res[1 : 1 + NUM_WARM_UP], 1)]
         judged = low_res[:: -(-num_frames // NUM_MOMENTS)]
         chosen = estimated(upscaler.options, lambda: estimate_noise_level(judged))
         fitted = upscaler.with_options(chosen).fitted(width, height, num_frames, batch_size)
         state, results = None, []
         for start in range(0, num_frames, fitted.fit.batch_size):
             batch = low_res[start : start + fitted.fit.batch_size]
-            upscaled = fitted(FrameBatch(batch, pts=tuple(range(start, start + len(batch)))), state)
+            pts = tuple(range(start, start + len(batch)))
+            upscaled = fitted(FrameBatch(batch, pts, () if start else warm_up_of(following)), state)
             results.append(upscaled.batch.data.permute(0, 2, 3, 1).numpy())
             state = upscaled.state
         return np.concatenate(results)

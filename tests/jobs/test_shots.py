@@ -32,6 +32,28 @@ def test_batches_end_at_cuts(batch_size: int, sizes: list[int]) -> None:
     assert [pts for each in batches for pts in each.batch.pts] == list(range(0, 120, 10))
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 12])
+def test_a_shot_starts_with_the_frames_that_follow(batch_size: int) -> None:
+    shots = [each for each in by_shot(decoded(), batch_size) if each.batch.warm_up]
+    assert all(each.starts_shot for each in shots)
+    pts = [tuple(frame.pts for frame in each.batch.warm_up) for each in shots]
+    assert pts == [(40, 30, 20, 10), (110, 100, 90, 80)]
+    assert torch.equal(shots[1].batch.warm_up[0].data, frames()[11])
+
+
+def test_the_frames_that_follow_are_of_the_same_shot() -> None:
+    def short() -> Generator[Frame]:
+        for index, data in enumerate(torch.cat([pan(3, 1.0, 0.5), pan(5, 1.0, 0.5, "kodim23")])):
+            yield Frame(data, index)
+
+    first, *_ = by_shot(short(), 8)
+    assert [frame.pts for frame in first.batch.warm_up] == [2, 1]
+
+
+def test_a_shot_that_resumes_needs_no_frames_before_it() -> None:
+    assert not any(each.batch.warm_up for each in by_shot(decoded(), 2, start_pts=40) if not each.starts_shot)
+
+
 def test_closing_closes_the_decoder() -> None:
     source = decoded()
     batches = by_shot(source, batch_size=2)

@@ -105,6 +105,14 @@ class Settings:
         return self.consistency > 0 or self.remembers
 
     @property
+    def warms_up(self) -> bool:
+        """Whether the model sees what follows the first frame of a shot before that frame.
+
+        One that is shown its raw result is not: it was trained to start every shot from one frame alone.
+        """
+        return self.remembers and self.recall is None
+
+    @property
     def draws_anew(self) -> bool:
         """Whether every frame has noise of its own, though it is tied to the one before."""
         return self.recall is Recall.REFERENCE

@@ -42,7 +42,7 @@ def check_state(spec: StateSpec, batch: FrameBatch | FollowedBatch, state: ShotS
     else:
         visible, dtype = batch.last.visible, batch.last.low_res.dtype
         height, width = visible.height, visible.width
-        if state is None and batch.frames[0].changed is not None:
+        if state is None and batch.warm_up is None and batch.frames[0].changed is not None:
             raise ValueError(
                 "the batch was tied to a frame before it, so it needs the state after that frame"
             )

@@ -1,6 +1,7 @@
 """Enlarge batches of frames four times with a loaded model, carrying state through a shot."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +60,9 @@ class Upscaler:
     >>> upscaled.batch.data.shape
     torch.Size([2, 3, 96, 128])
     >>> more = upscaler(FrameBatch(batch.data, pts=(2, 3)), upscaled.state)  # the shot continues
+
+    A model that remembers knows little of the first frame of a shot. `FrameBatch.warm_up` shows it what comes
+    after: `warm_up_of` returns what `vidx4 upscale` shows it.
     """
 
     def __init__(self, components: Components, options: UpscaleOptions, fit: Fit | None = None) -> None:
@@ -292,14 +296,26 @@ class Upscaler:
             batch: consecutive frames of a shot.
             last: the frame before them; None at the start of a shot.
         """
-        return self._followed(batch, last, self._follower)
+        warm_up = None
+        if last is None and batch.warm_up and self.settings.warms_up:
+            warm_up = self._followed(
+                [frame.data for frame in batch.warm_up],
+                tuple(frame.pts for frame in batch.warm_up),
+                None,
+                self._follower,
+            )
+            last = warm_up.last
+        return replace(self._followed(batch.data, batch.pts, last, self._follower), warm_up=warm_up)
 
-    def _followed(self, batch: FrameBatch, last: Followed | None, follower: Follower) -> FollowedBatch:
-        visible, frames = Box.whole(batch.data), []
-        for frame, pts in zip(_pad(batch.data, self.components.size_multiple), batch.pts, strict=True):
-            last = follower.follow(frame, visible, pts, last)
-            frames.append(last)
-        return FollowedBatch(frames, batch.pts)
+    def _followed(
+        self, frames: Iterable[Tensor], pts: tuple[int, ...], last: Followed | None, follower: Follower
+    ) -> FollowedBatch:
+        followed = []
+        for frame, time in zip(frames, pts, strict=True):
+            padded = _pad(frame, self.components.size_multiple)
+            last = follower.follow(padded, Box.whole(frame), time, last)
+            followed.append(last)
+        return FollowedBatch(followed, pts)
 
     def __call__(self, batch: FrameBatch | FollowedBatch, state: ShotState | None = None) -> Upscaled:
         """Enlarge consecutive frames of a shot four times.
@@ -332,11 +348,20 @@ class Upscaler:
 
         The next batch can be launched meanwhile; `Upscaled.arrived` waits.
         """
+        if state is None and batch.warm_up is not None:
+            state = self._warmed_up(batch.warm_up)
         states = self._rendering.states(batch, state)
         download = self._downloads.start([state.upscaled for state in states])
         num_reused = sum(state.share_reused for state in states)
         arriving = None if download.is_done else download
         return Upscaled(FrameBatch(download.data, batch.pts), states[-1], num_reused, arriving)
+
+    def _warmed_up(self, frames: FollowedBatch) -> ShotState | None:
+        """Return the state after frames of which nothing else is kept."""
+        state = None
+        for index in range(len(frames)):
+            (state,) = self._rendering.states(frames[index : index + 1], state)
+        return state
 
     def picture(self, colors: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
         """Enlarge a still picture four times.
@@ -355,7 +380,7 @@ class Upscaler:
             raise ValueError(f"a picture must be (H, W, 1) or (H, W, 3), got {colors.shape}")
         pixels = torch.from_numpy(colors.copy()).permute(2, 0, 1).expand(3, -1, -1)
         follower = replace(self._follower, temporal=Temporal.FIXED)  # there is nowhere to move to
-        followed = self._followed(FrameBatch(pixels[None], pts=(0,)), None, follower)
+        followed = self._followed([pixels], (0,), None, follower)
         enlarged = self(followed).batch.data[0]
         if colors.shape[2] == 1:
             enlarged = _gray(enlarged)
@@ -401,10 +426,10 @@ def _estimate(level: int | AutoLevel | str) -> int | str | None:
     return str(level) if level.estimate is None else level.estimate
 
 
-def _pad(frames: Tensor, multiple: int) -> Tensor:
-    """Pad frames at the bottom and right by repeating edges, so that their sides are multiples."""
-    bottom, right = (-side % multiple for side in frames.shape[2:])
+def _pad(frame: Tensor, multiple: int) -> Tensor:
+    """Pad a frame at the bottom and right by repeating edges, so that its sides are multiples."""
+    bottom, right = (-side % multiple for side in frame.shape[1:])
     if bottom == right == 0:
-        return frames
-    padded = F.pad(frames.float(), (0, right, 0, bottom), mode="replicate")
-    return padded.to(frames.dtype)
+        return frame
+    padded = F.pad(frame.float(), (0, right, 0, bottom), mode="replicate")
+    return padded.to(frame.dtype)

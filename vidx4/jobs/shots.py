@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, tee
+from itertools import chain, islice, takewhile, tee
 from typing import Generic, TypeVar
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from vidx4.frames import Frame, FrameBatch
 from vidx4.temporal.cuts import REACH, find_cuts
 from vidx4.temporal.follow import FollowedBatch
 from vidx4.temporal.state import Upscaled
+from vidx4.temporal.warm_up import NUM_WARM_UP, warm_up_of
 
 Batch = TypeVar("Batch", bound=FrameBatch | FollowedBatch | Upscaled)
 """A batch of frames as the decoder, motion estimation, and the model leave it."""
@@ -50,16 +51,27 @@ def by_shot(
     """
     with closing(frames):
         waiting: list[Frame] = []
+        warm_up: tuple[Frame, ...] = ()
         starts_shot = False
-        for frame, is_cut in _marked(frames, start_pts):
+        for frame, is_cut, following in _with_following(_marked(frames, start_pts)):
             if waiting and (is_cut or len(waiting) == batch_size):
-                yield ShotBatch(FrameBatch.of(waiting), starts_shot, is_cut, frame.pts)
+                yield ShotBatch(FrameBatch.of(waiting, warm_up), starts_shot, is_cut, frame.pts)
                 waiting = []
             if not waiting:
                 starts_shot = is_cut
+                warm_up = warm_up_of(following) if is_cut else ()
             waiting.append(frame)
         if waiting:
-            yield ShotBatch(FrameBatch.of(waiting), starts_shot, ends_shot=True, next_pts=None)
+            yield ShotBatch(FrameBatch.of(waiting, warm_up), starts_shot, ends_shot=True, next_pts=None)
+
+
+def _with_following(marked: Iterator[tuple[Frame, bool]]) -> Iterator[tuple[Frame, bool, list[Frame]]]:
+    """Yield each frame, whether it is the first of a shot, and those of the shot that follow it, a few."""
+    window = deque(islice(marked, 1 + NUM_WARM_UP))
+    while window:
+        frame, is_cut = window.popleft()
+        yield frame, is_cut, [each for each, _ in takewhile(lambda later: not later[1], window)]
+        window.extend(islice(marked, 1))
 
 
 def _marked(frames: Iterator[Frame], start_pts: int | None) -> Iterator[tuple[Frame, bool]]:

@@ -44,6 +44,8 @@ class FollowedBatch:
     frames: Sequence[Followed]
     pts: tuple[int, ...]
     """Presentation time of each frame."""
+    warm_up: "FollowedBatch | None" = None
+    """What the model sees before them, if they start a shot: the first frame is tied to the last of these."""
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidx4.frames import FrameBatch, pixel_dtype
+from vidx4.frames import Frame, FrameBatch, pixel_dtype
 from vidx4.jobs.job import Job
 from vidx4.jobs.parts import gaps, index_of
 from vidx4.jobs.pipeline import decoded
@@ -36,14 +36,21 @@ class Chunk:
     ends_shot: bool
     next_pts: int | None
     """Timestamp of the frame after them; None after the last frame of all."""
+    warm_up_pts: tuple[int, ...] = ()
+    """Timestamps of the frames of the warm-up, whose pixels travel behind the others."""
 
     def batches(self, frames: Frames, batch_size: int) -> Generator[ShotBatch[FrameBatch]]:
         """Yield the frames in the batches in which they were decoded."""
-        for begin in range(0, len(self.pts), batch_size):
-            end = begin + batch_size
-            is_last = end >= len(self.pts)
+        num = len(self.pts)
+        shown_before = torch.from_numpy(frames[num:].copy())
+        warm_up = tuple(Frame(data, pts) for data, pts in zip(shown_before, self.warm_up_pts, strict=True))
+        for begin in range(0, num, batch_size):
+            end = min(begin + batch_size, num)
+            is_last = end == num
             yield ShotBatch(
-                FrameBatch(torch.from_numpy(frames[begin:end].copy()), self.pts[begin:end]),
+                FrameBatch(
+                    torch.from_numpy(frames[begin:end].copy()), self.pts[begin:end], () if begin else warm_up
+                ),
                 starts_shot=self.starts_shot and begin == 0,
                 ends_shot=self.ends_shot and is_last,
                 next_pts=self.next_pts if is_last else self.pts[end],
@@ -103,5 +110,8 @@ def _chunks(start: int, batches: Iterator[ShotBatch[FrameBatch]], job: Job) -> I
 def _joined(start: int, batches: list[ShotBatch[FrameBatch]]) -> tuple[Chunk, Tensor]:
     pts = tuple(pts for each in batches for pts in each.batch.pts)
     last = batches[-1]
-    chunk = Chunk(start, pts, batches[0].starts_shot, last.ends_shot, last.next_pts)
-    return chunk, torch.cat([each.batch.data for each in batches])
+    warm_up = batches[0].batch.warm_up
+    warm_up_pts = tuple(frame.pts for frame in warm_up)
+    chunk = Chunk(start, pts, batches[0].starts_shot, last.ends_shot, last.next_pts, warm_up_pts)
+    shown_before = [frame.data[None] for frame in warm_up]
+    return chunk, torch.cat([*(each.batch.data for each in batches), *shown_before])
