@@ -15,6 +15,7 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "EncodeOptions",
+    "Frame",
     "FrameBatch",
     "ReadOptions",
     "Request",
@@ -26,10 +27,12 @@ __all__ = [
     "probe",
     "upscale_video",
     "verify",
+    "warm_up_of",
 ]
 
 _MODULES = {
     "EncodeOptions": "vidx4.media.options",
+    "Frame": "vidx4.frames",
     "FrameBatch": "vidx4.frames",
     "ReadOptions": "vidx4.media.options",
     "Request": "vidx4.jobs.request",
@@ -41,18 +44,20 @@ _MODULES = {
     "probe": "vidx4.media.probe",
     "upscale_video": "vidx4.jobs.run",
     "verify": "vidx4.jobs.verify",
+    "warm_up_of": "vidx4.temporal.warm_up",
 }
 
 if TYPE_CHECKING:
     from vidx4.diffusion.options import UpscaleOptions
     from vidx4.diffusion.upscaler import Upscaler
     from vidx4.errors import Vidx4Error
-    from vidx4.frames import FrameBatch
+    from vidx4.frames import Frame, FrameBatch
     from vidx4.jobs.request import Request
     from vidx4.jobs.run import upscale_video
     from vidx4.jobs.verify import verify
     from vidx4.media.options import EncodeOptions, ReadOptions, StreamOptions
     from vidx4.media.probe import probe
+    from vidx4.temporal.warm_up import warm_up_of
     from vidx4.video import TimeRange
 
 

@@ -92,8 +92,8 @@ class FrameBatch:
     pts: tuple[int, ...]
     """Presentation time of each frame, ascending."""
     warm_up: tuple[Frame, ...] = ()
-    """If the first frame starts a shot: the frames after it, last first, of which a model that remembers sees
-    before it what they show. They are not part of the result."""
+    """If the first frame starts a shot: frames after it, last first. A model that remembers looks at them
+    before it begins; they are not part of the result."""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1] != 3:

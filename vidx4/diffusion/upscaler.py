@@ -348,20 +348,21 @@ class Upscaler:
 
         The next batch can be launched meanwhile; `Upscaled.arrived` waits.
         """
-        if state is None and batch.warm_up is not None:
-            state = self._warmed_up(batch.warm_up)
-        states = self._rendering.states(batch, state)
+        states = self._states(batch, state)
         download = self._downloads.start([state.upscaled for state in states])
         num_reused = sum(state.share_reused for state in states)
         arriving = None if download.is_done else download
         return Upscaled(FrameBatch(download.data, batch.pts), states[-1], num_reused, arriving)
 
-    def _warmed_up(self, frames: FollowedBatch) -> ShotState | None:
-        """Return the state after frames of which nothing else is kept."""
-        state = None
-        for index in range(len(frames)):
-            (state,) = self._rendering.states(frames[index : index + 1], state)
-        return state
+    def _states(self, batch: FollowedBatch, state: ShotState | None) -> list[ShotState]:
+        """Return the state after each frame; a shot may warm up before its first."""
+        if state is not None or batch.warm_up is None:
+            return self._rendering.states(batch, state)
+        for index in range(len(batch.warm_up)):
+            (state,) = self._rendering.states(batch.warm_up[index : index + 1], state)
+        first, *others = self._rendering.states(batch, state)
+        # What the first frame reuses of the warm-up was computed for nothing else.
+        return [replace(first, share_reused=0.0), *others]
 
     def picture(self, colors: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
         """Enlarge a still picture four times.

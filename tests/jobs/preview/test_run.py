@@ -44,6 +44,7 @@ from vidx4.media.concat import concatenate
 from vidx4.media.decode import read_frames
 from vidx4.media.options import EncodeOptions
 from vidx4.media.probe import probe
+from vidx4.temporal.warm_up import warm_up_of
 from vidx4.video import TimeRange
 
 LONDON = Path(__file__).parents[3] / "samples" / "london.mp4"
@@ -72,7 +73,9 @@ def test_left_is_bicubic_and_right_is_the_model(tmp_path: Path, upscaler: Upscal
         probe(LONDON), [ONLY], tmp_path / "split.mkv", request=Request(encode=encode), shown=shown
     )
     preview = run_preview(plan, upscaler, batch_size=4)
-    low_res = FrameBatch.of([next(read_frames(probe(LONDON), TimeRange(Fraction(1, 2))))])
+    span = TimeRange(Fraction(1, 2), Fraction(1, 2) + Fraction(1, 20))
+    first, *following = read_frames(probe(LONDON), span)
+    low_res = FrameBatch.of([first], warm_up_of(following))
     split = next(read_frames(probe(preview.videos[0]))).data.int()
     for half, expected in (
         (slice(0, 630), enlarge_frames(low_res)),
