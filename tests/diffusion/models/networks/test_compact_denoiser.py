@@ -123,3 +123,16 @@ def test_level_and_texture_change_the_prediction(denoiser: CompactDenoiser) -> N
     results = [denoiser(sample, t, **each)[0] for each in chosen]
     assert all(not torch.equal(a, b) for a, b in combinations(results, 2))
     assert torch.equal(results[0], denoiser(sample, t, texture=torch.tensor([0.0]))[0])
+
+
+def test_the_prediction_is_that_of_training(denoiser: CompactDenoiser) -> None:
+    """For one frame, and without gradients, kernels are scaled in place of features."""
+    for name, parameter in denoiser.named_parameters():
+        if "film" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    sample, t = torch.rand(1, SAMPLE_CHANNELS, 12, 16), torch.tensor(999)
+    expected = denoiser(sample, t, class_labels=torch.tensor([60]))
+    with torch.inference_mode():
+        result = denoiser(sample, t, class_labels=torch.tensor([60]))
+    for a, b in zip(result, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)

@@ -173,8 +173,20 @@ class _ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        return x + cast(Tensor, self.conv2(F.silu(torch.addcmul(shift, self.conv1(x), 1 + scale))))
+        scale, shift = self.film(embedding).chunk(2, dim=1)
+        # Out of training, features are not needed again: writing over them saves the time that memory takes.
+        inside = F.silu(self._modulated(x, 1 + scale, shift), inplace=not torch.is_grad_enabled())
+        return cast(Tensor, self.conv2(inside)).add_(x)
+
+    def _modulated(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Return the first convolution, scaled and shifted channel by channel."""
+        conv = self.conv1
+        if len(scale) > 1 or torch.is_grad_enabled():
+            return torch.addcmul(shift[:, :, None, None], conv(x), scale[:, :, None, None])
+        # With one embedding for all pixels, the kernel is scaled in place of the features.
+        assert conv.bias is not None
+        kernel, bias = conv.weight * scale.view(-1, 1, 1, 1), torch.addcmul(shift[0], conv.bias, scale[0])
+        return F.conv2d(x, kernel, bias, padding=conv.padding)
 
 
 def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
