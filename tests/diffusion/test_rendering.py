@@ -165,7 +165,8 @@ def test_a_job_names_the_frame_without_finite_numbers(make_video: MakeVideo) -> 
     upscaler = spoil(Upscaler.load("compact", device="cpu", dtype="float32", noise_level=0))
     with pytest.raises(NotFiniteError, match="--dtype float32") as error:
         upscale_video(make_video(), upscaler=upscaler)
-    assert error.value.__notes__ == ["It is the frame at 0.00 s."]
+    # The fifth frame: the warm-up of the shot begins with it.
+    assert error.value.__notes__ == ["It is the frame at 0.16 s."]
 
 
 def test_hidden_states_count(monkeypatch: pytest.MonkeyPatch) -> None:
