@@ -36,3 +36,15 @@ def test_a_rehearsal_takes_few_packets_of_each_stream(tmp_path: Path) -> None:
         streams = container.streams.audio
         found = list(cut.first_packets(read_packets(container, *streams), streams))
     assert sorted(packet.stream_index for packet in found) == [1, 1, 1, 2, 2, 2]
+
+
+def test_whoever_takes_a_packet_may_move_it_to_another_stream(tmp_path: Path) -> None:
+    film = recording(tmp_path / "film.mkv", 20, num_audio=2)
+    cut = Cut(Fraction(0), Fraction(100), WHOLE, Fraction(0), max_packets=2)
+    with open_source(film) as container:
+        first, last = container.streams.audio
+        found = []
+        for packet in cut.first_packets(read_packets(container, last), [last]):
+            packet.stream = first
+            found.append(packet)
+    assert len(found) == 2

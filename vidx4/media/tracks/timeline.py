@@ -62,8 +62,9 @@ class Cut:
         left = {stream.index: self.max_packets for stream in streams}
         for packet in packets:
             if left.get(packet.stream_index):
-                yield packet
+                # Before it is given away: whoever takes it may move it to another stream.
                 left[packet.stream_index] -= self._counts(packet)
+                yield packet
             if not any(left.values()):
                 return
 
