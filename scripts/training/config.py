@@ -56,6 +56,8 @@ class Config:
     """Steps from one in which texture is judged to the next; one frame of each sequence is."""
     perceptual_weight: float = 1.0
     """Weight of LPIPS where all texture is wanted."""
+    feature_weight: float = 0.0
+    """Weight of the distance of features of VGG-16, likewise."""
     adversarial_weight: float = 0.1
     temporal_weight: float = 1.0
     """Weight of the error of the change from the last result."""

@@ -1,4 +1,4 @@
-"""The adversary that texture is trained against, and its losses."""
+"""What texture is trained on: features of VGG-16, and an adversary."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,6 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
+
+from scripts.evaluate.perceptual import Vgg16, imagenet
+
+STAGE_WEIGHTS = 0.1, 0.1, 1.0, 1.0, 1.0
+"""Weights of the stages of VGG-16, as Real-ESRGAN's of VGG-19 (Wang et al. 2021)."""
+
+
+class FeatureDistance(nn.Module):
+    """The distance of features of VGG-16 before their activation (ESRGAN, Wang et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._vgg16 = Vgg16()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distance of each pair of RGB pictures in [0, 1], (N, 3, H, W) -> (N,)."""
+        stages = zip(STAGE_WEIGHTS, self._vgg16(imagenet(a)), self._vgg16(imagenet(b)), strict=True)
+        distances = [weight * (x - y).abs().float().mean(dim=(1, 2, 3)) for weight, x, y in stages]
+        return torch.stack(distances).sum(dim=0)
 
 
 class PatchDiscriminator(nn.Module):

@@ -21,7 +21,7 @@ from scripts.evaluate.metrics import Lpips
 from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
-from scripts.training.losses import PatchDiscriminator, discriminator_loss, generator_loss
+from scripts.training.losses import FeatureDistance, PatchDiscriminator, discriminator_loss, generator_loss
 from scripts.training.optimizer import Optimizer, flatten_kernels
 from scripts.training.rate import operations
 from scripts.training.recurrence import AUTOENCODER, LAST, Past, conditions, decode
@@ -79,6 +79,7 @@ class Trainer:
         self.best = -math.inf
         self._network: Any = torch.compile(self.model) if is_compiled else self.model
         self._lpips = lpips.to(device)
+        self._feature_distance = FeatureDistance().to(device) if config.feature_weight else None
         self._teacher = Span().to(device) if config.teacher_weight else None
         self._past: Past | None = None
 
@@ -170,21 +171,40 @@ class Trainer:
         wanted = batch.texture[slots] > 0
         slots, texture = slots[wanted], batch.texture[slots[wanted]]
         truth, low_res = frame.truth[slots], frame.low_res[slots]
-        pictures, config = AUTOENCODER.decode(predicted[wanted], low_res), self.config
-        distances = self._lpips(pictures / 2 + 0.5, truth / 2 + 0.5)
-        losses["perceptual"] += config.perceptual_weight * (texture * distances).mean()
-        losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, low_res, texture)
+        pictures = AUTOENCODER.decode(predicted[wanted], low_res)
+        self._compare(pictures, truth, enlarge(low_res), texture, losses)
         if past is not None:
             before = batch.frame(int(batch.judged) - 1).truth[slots]
             warp = Warp.along(frame.flow[slots], frame.trust[slots], SCALE)
             with torch.no_grad():
                 true_change, last = truth - warp.fetch(before), warp.fetch(past.results[slots])
             error = (pictures - last - true_change).abs() * warp.trust
-            losses["temporal"] += config.temporal_weight * (texture * error.mean(dim=(1, 2, 3))).mean()
+            error = texture * error.mean(dim=(1, 2, 3))
+            losses["temporal"] += self.config.temporal_weight * error.mean()
 
-    def _fooled(self, pictures: Tensor, truth: Tensor, low_res: Tensor, texture: Tensor) -> Tensor:
+    def _compare(
+        self,
+        pictures: Tensor,
+        truth: Tensor,
+        enlarged: Tensor,
+        texture: Tensor,
+        losses: defaultdict[str, Tensor],
+    ) -> None:
+        """Add the losses of how unlike the truth pictures look, weighted by the wanted texture.
+
+        All of them begin at another pixel in each step: a judge whose strides always fell on the same pixels
+        of the network's blocks of 4x4 would leave a pattern of that size unseen.
+        """
+        down, right = divmod(self.step // self.config.judged_every % SCALE**2, SCALE)
+        pictures, truth, enlarged = (each[..., down:, right:] for each in (pictures, truth, enlarged))
+        pair, config = (pictures / 2 + 0.5, truth / 2 + 0.5), self.config
+        losses["perceptual"] += config.perceptual_weight * (texture * self._lpips(*pair)).mean()
+        if self._feature_distance is not None:
+            losses["features"] += config.feature_weight * (texture * self._feature_distance(*pair)).mean()
+        losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, enlarged, texture)
+
+    def _fooled(self, pictures: Tensor, truth: Tensor, enlarged: Tensor, texture: Tensor) -> Tensor:
         """Train the discriminator; return its judgement of pictures, weighted by the wanted texture."""
-        enlarged = enlarge(low_res)
         real, fake = (self.discriminator(each, enlarged) for each in (truth, pictures.detach()))
         loss = discriminator_loss(real, fake)
         self.discriminator_optimizer.zero_grad()

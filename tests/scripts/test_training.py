@@ -13,6 +13,7 @@ from scripts.evaluate.metrics import Lpips
 from scripts.training import trainer
 from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.config import Config
+from scripts.training.losses import FeatureDistance
 from scripts.training.pool import Pool, make_file
 from scripts.training.scenes import make_scene
 from scripts.training.sequences import CLEAN, NUM_FRAMES, SIDE, Sequence, make_sequence
@@ -211,6 +212,30 @@ def test_texture_is_judged_only_where_it_is_wanted(pool: Pool) -> None:
     assert "perceptual" not in new_trainer(replace(CONFIG, texture_share=0.0)).train_step(batch)
 
 
+def test_judges_begin_at_every_place_of_the_blocks(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, judged_every=1)
+    judging, judge = new_trainer(config), SizesSeen()
+    monkeypatch.setattr(judging, "_lpips", judge)
+    for judging.step in (0, 1, 2, 3, 4, 8, 12):
+        judging.train_step(Stream(pool, config)[judging.step])
+    heights, widths = (set(sides) for sides in zip(*judge.sizes, strict=True))
+    assert heights == widths == set(range(4 * SIDE - 3, 4 * SIDE + 1))
+
+
+def test_features_are_compared_if_they_count(pool: Pool) -> None:
+    batch = Stream(pool, CONFIG)[1]
+    assert "features" not in new_trainer(CONFIG).train_step(batch)
+    assert new_trainer(replace(CONFIG, feature_weight=0.1)).train_step(batch)["features"] > 0
+
+
+def test_features_tell_sharp_pictures_from_soft_ones(photos: list[np.ndarray]) -> None:
+    sharp = torch.from_numpy(photos[0][:64, :64]).permute(2, 0, 1)[None] / 255
+    softer = [torch.nn.functional.avg_pool2d(sharp, size, 1, size // 2) for size in (3, 7)]
+    distance = FeatureDistance()
+    equal, near, far = (float(distance(each, sharp)) for each in (sharp, *softer))
+    assert equal == 0 < near < far
+
+
 @pytest.mark.parametrize(("kind", "alone_share"), [(CLEAN, 1.0), ("dvd", 1.0)])
 def test_only_clean_pictures_are_taught(
     kind: str, alone_share: float, pool: Pool, monkeypatch: pytest.MonkeyPatch
@@ -252,6 +277,18 @@ def test_validation_scores_every_kind(pool: Pool) -> None:
     scores = Validation(pool, list(CONFIG.kinds), Lpips(), 2)(new_trainer(CONFIG))
     assert {name.split("_")[0] for name in scores} == set(CONFIG.kinds)
     assert mean_score(scores) < sum(scores[f"{kind}_last"] for kind in CONFIG.kinds)
+
+
+class SizesSeen(torch.nn.Module):
+    """A judge that finds all alike, and keeps the sizes of the pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[torch.Size] = []
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(a.shape[2:])
+        return (a - b).mean(dim=(1, 2, 3))
 
 
 class Faded(torch.nn.Module):
