@@ -46,8 +46,8 @@ def degrade(frames: np.ndarray, kind: str, severity: float, rng: np.random.Gener
     Args:
         frames: uint8, (T, H, W, 3); sides are multiples of 8.
         kind: one of `KINDS`.
-        severity: strength of the damage, above 0, up to 1, in all kinds about alike; each defect is
-            about that strong, or absent.
+        severity: strength of the damage, above 0, up to 1, in all kinds about alike; each defect is up to
+            that strong, or absent, whatever the others are.
         rng: the generator whose state decides what is done.
 
     Returns:
@@ -159,7 +159,8 @@ KINDS: tuple[str, ...] = tuple(_DEGRADATIONS)
 
 
 def _strength(severity: float, rng: np.random.Generator) -> float:
-    return severity * float(rng.uniform(0.6, 1))
+    """Draw the strength of one defect: up to the severity, and most often near it."""
+    return severity * (1 - 0.75 * float(rng.random()) ** 2)
 
 
 def _reduced(frames: np.ndarray, sigma: float, probability: float, rng: np.random.Generator) -> np.ndarray:
