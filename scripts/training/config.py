@@ -59,6 +59,8 @@ class Config:
     feature_weight: float = 0.0
     """Weight of the distance of features of VGG-16, likewise."""
     adversarial_weight: float = 0.1
+    flat_weight: float = 0.0
+    """Weight of the noise in excess of the truth's on flat areas, whatever the texture that is wanted."""
     temporal_weight: float = 1.0
     """Weight of the error of the change from the last result."""
     teacher_weight: float = 0.0

@@ -3,9 +3,10 @@
     python -m scripts.training.pool --photos PHOTOS --pool FILMS --kind KIND --files 1 --side 128 --held-out
     python -m scripts.training.levels MODEL --pool POOL --films FILMS
 
-The head sees early features of single frames, computed with an unknown level. Its target for a sequence is
-the level that it was damaged by, scaled for each kind of damage so that the mean is that of the levels at
-which frames come nearest to the truth, of those tried. Over-estimates of clean frames weigh double.
+The head sees features of single frames, computed with an unknown level. Its target for a sequence is the
+level that it was damaged by, scaled for each kind of damage so that the mean is that of the best levels, of
+those tried: those with the highest score, which is PSNR-Y less LPIPS, as when weights are chosen. PSNR alone
+leaves grain on flat areas, for which it has nothing better. Over-estimates of clean frames weigh double.
 `MODEL/levels.json` records how good the estimates are, made as the program makes them: of several tiles of
 several frames of a film, rounded, and 0 if they are low.
 """
@@ -20,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scripts.evaluate.metrics import Lpips
 from scripts.training.pool import Pool
 from scripts.training.recurrence import restored
 from scripts.training.sequences import CLEAN, NUM_FRAMES, Sequence
+from scripts.training.validation import LPIPS_DECIBELS, psnr_of_each
 from vidx4.diffusion.device import keep_host_memory
 from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 from vidx4.diffusion.models.noise_level import level_by
@@ -32,6 +35,8 @@ LEVELS = 0, 15, 30, 50, 75, 100, 125, 150
 """Levels that are tried."""
 NUM_FILMS = 32
 """Held-out films of each kind."""
+TEXTURE = 0.6
+"""Texture that they are tried with: the program's default."""
 NUM_RESTORED = 3
 """Frames of a sequence that are restored to compare levels; the first has no past."""
 JUDGED = range(0, NUM_FRAMES, 2)
@@ -45,72 +50,92 @@ class Tried(NamedTuple):
 
     levels: Tensor
     """Levels that they were damaged by, (N,)."""
-    errors: Tensor
-    """Mean squared error by level tried, for the first of them, (M, L)."""
+    psnr: Tensor
+    """PSNR-Y in dB by level tried, for the first of them, (M, L)."""
+    scores: Tensor
+    """Their score, likewise."""
 
     @property
     def best(self) -> Tensor:
         """The best level tried of each of the first, (M,)."""
-        return torch.tensor(LEVELS, dtype=torch.float32)[self.errors.argmin(dim=1)]
+        return torch.tensor(LEVELS, dtype=torch.float32)[self.scores.argmax(dim=1)]
 
     @property
     def targets(self) -> Tensor:
         """Levels to estimate, (N,)."""
-        made = self.levels[: len(self.errors)].sum()
+        made = self.levels[: len(self.scores)].sum()
         return self.levels * (self.best.sum() / made if made else 0.0)
 
-    def loss_at(self, levels: Tensor) -> Tensor:
-        """Return the loss in dB against the best level tried, interpolated between those tried, (M,)."""
-        decibels = -10 * self.errors.log10().numpy()
-        rows = zip(levels.tolist(), decibels, strict=False)
-        reached = [float(np.interp(level, LEVELS, row)) for level, row in rows]
-        return torch.from_numpy(decibels.max(axis=1)) - torch.tensor(reached)
+
+def loss_at(levels: Tensor, decibels: Tensor) -> Tensor:
+    """Return what levels lose against the best one tried, interpolated between those tried.
+
+    Args:
+        levels: a level for each sequence, (M,).
+        decibels: PSNR or score of the sequences by level tried, (M, L).
+
+    Returns:
+        The loss in dB, (M,).
+    """
+    rows = zip(levels.tolist(), decibels.numpy(), strict=False)
+    reached = [float(np.interp(level, LEVELS, row)) for level, row in rows]
+    return decibels.amax(dim=1) - torch.tensor(reached)
 
 
 class Samples(NamedTuple):
     """Sequences of one kind, to fit to."""
 
     statistics: Tensor
-    """Statistics of the early features of frames, (N, F, 128)."""
+    """Statistics of the features of frames, (N, F, 768)."""
     tried: Tried
 
 
 @torch.no_grad()
-def measure(model: CompactDenoiser, pool: Pool, kind: str, num_sequences: int, num_tried: int) -> Samples:
+def measure(
+    model: CompactDenoiser, lpips: Lpips, pool: Pool, kind: str, num_sequences: int, num_tried: int
+) -> Samples:
     """Measure sequences of a kind.
 
     Args:
         model: the network.
+        lpips: the perceptual metric.
         pool: the sequences.
         kind: their kind.
         num_sequences: number of sequences.
         num_tried: of how many of them levels are tried.
     """
-    statistics, levels, errors = [], [], []
+    statistics, levels, tried = [], [], []
     for start in range(0, num_sequences, BATCH_SIZE):
         pairs = [pool.sequence(kind, number) for number in range(start, start + BATCH_SIZE)]
         sequences = [sequence for sequence, _ in pairs]
         levels += [float(level) for _, level in pairs]
         statistics.append(torch.stack([_statistics(model, sequences, index) for index in JUDGED], dim=1))
         if start < num_tried:
-            errors.append(_errors(model, sequences))
-    return Samples(torch.cat(statistics), Tried(torch.tensor(levels), torch.cat(errors)))
+            tried.append(_tried(model, lpips, sequences))
+    return Samples(torch.cat(statistics), _joined(levels, tried))
 
 
 def _statistics(model: CompactDenoiser, sequences: list[Sequence], index: int) -> Tensor:
-    return model.early_statistics(
+    return model.level_statistics(
         torch.stack([each.low_res[index] for each in sequences]).float() / 127.5 - 1
     )
 
 
-def _errors(model: CompactDenoiser, sequences: list[Sequence]) -> Tensor:
-    """Return the mean squared error of the last frames by level tried, in [-1, 1], (N, L)."""
+def _tried(model: CompactDenoiser, lpips: Lpips, sequences: list[Sequence]) -> Tensor:
+    """Return PSNR-Y and scores of the last frames by level tried, (2, N, L)."""
     columns = []
     for level in LEVELS:
         levels = torch.full((len(sequences),), float(level))
-        *_, (results, truths) = restored(model, sequences, levels, torch.zeros_like(levels), NUM_RESTORED)
-        columns.append((results - truths).square().mean(dim=(1, 2, 3)))
-    return torch.stack(columns, dim=1)
+        textures = torch.full_like(levels, TEXTURE)
+        *_, (results, truths) = restored(model, sequences, levels, textures, NUM_RESTORED)
+        psnr = psnr_of_each(results, truths)
+        distances = lpips(results.clamp(-1, 1) / 2 + 0.5, truths / 2 + 0.5)
+        columns.append(torch.stack([psnr, psnr - LPIPS_DECIBELS * distances]))
+    return torch.stack(columns, dim=2)
+
+
+def _joined(levels: list[float], tried: list[Tensor]) -> Tried:
+    return Tried(torch.tensor(levels), *torch.cat(tried, dim=1))
 
 
 def fit(model: CompactDenoiser, samples: dict[str, Samples]) -> None:
@@ -153,16 +178,17 @@ def _estimate(model: CompactDenoiser, statistics: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def score(model: CompactDenoiser, films: Pool) -> dict[str, float]:
+def score(model: CompactDenoiser, lpips: Lpips, films: Pool) -> dict[str, float]:
     """Return how good the program's estimates are on held-out films."""
     scores: dict[str, float] = {}
-    rated = {kind: _rated(model, films, kind) for kind in KINDS}
+    rated = {kind: _rated(model, lpips, films, kind) for kind in KINDS}
     for kind, (tried, estimates) in rated.items():
         scores |= {
             f"{kind}_mae": float((estimates - tried.targets).abs().mean()),
             f"{kind}_mae_to_best": float((estimates - tried.best).abs().mean()),
-            f"{kind}_loss_db": float(tried.loss_at(estimates).mean()),
-            f"{kind}_loss_db_at_target": float(tried.loss_at(tried.targets).mean()),
+            f"{kind}_loss_db": float(loss_at(estimates, tried.psnr).mean()),
+            f"{kind}_loss_of_score": float(loss_at(estimates, tried.scores).mean()),
+            f"{kind}_loss_db_at_target": float(loss_at(tried.targets, tried.psnr).mean()),
         }
         if kind == CLEAN:
             scores["clean_p90"] = float(estimates.quantile(0.9))
@@ -170,25 +196,25 @@ def score(model: CompactDenoiser, films: Pool) -> dict[str, float]:
     fixed = {f"loss_db_at_{level}": _mean_loss(every, level) for level in (0, 25, 40, 75)}
     means = {
         name: sum(scores[f"{kind}_{name}"] for kind in KINDS) / len(KINDS)
-        for name in ("mae", "mae_to_best", "loss_db")
+        for name in ("mae", "mae_to_best", "loss_db", "loss_of_score")
     }
     return {**means, **fixed, **scores}
 
 
-def _rated(model: CompactDenoiser, films: Pool, kind: str) -> tuple[Tried, Tensor]:
+def _rated(model: CompactDenoiser, lpips: Lpips, films: Pool, kind: str) -> tuple[Tried, Tensor]:
     """Return films of a kind with the levels tried, and what the program would estimate, (N,)."""
-    levels, errors, estimates = [], [], []
+    levels, tried, estimates = [], [], []
     for number in range(NUM_FILMS):
         film, level = films.sequence(kind, number)
         levels.append(float(level))
-        errors.append(_errors(model, [film]))
+        tried.append(_tried(model, lpips, [film]))
         estimates.append(float(level_by(model, film.low_res)))
-    return Tried(torch.tensor(levels), torch.cat(errors)), torch.tensor(estimates)
+    return _joined(levels, tried), torch.tensor(estimates)
 
 
 def _mean_loss(every: list[Tried], level: float) -> float:
     """Return the mean loss in dB of one level for all."""
-    losses = [tried.loss_at(torch.full((len(tried.errors),), level)) for tried in every]
+    losses = [loss_at(torch.full((len(tried.psnr),), level), tried.psnr) for tried in every]
     return float(torch.cat(losses).mean())
 
 
@@ -205,12 +231,13 @@ def main() -> None:
     keep_host_memory()
     torch.manual_seed(0)
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
-    pool = Pool(arguments.pool)
+    pool, lpips = Pool(arguments.pool), Lpips()
     lengths = {kind: min(arguments.sequences, length) for kind, length in pool.lengths(KINDS).items()}
-    fit(
-        model, {kind: measure(model, pool, kind, length, arguments.tried) for kind, length in lengths.items()}
-    )
-    scores = score(model, Pool(arguments.films))
+    samples = {
+        kind: measure(model, lpips, pool, kind, length, arguments.tried) for kind, length in lengths.items()
+    }
+    fit(model, samples)
+    scores = score(model, lpips, Pool(arguments.films))
     model.register_to_config(_name_or_path="compact")  # not the folder of the day
     model.half().save_pretrained(arguments.model / "unet")
     (arguments.model / "levels.json").write_text(json.dumps(scores, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""What texture is trained on: features of VGG-16, and an adversary."""
+"""What texture is trained on: features of VGG-16, an adversary, and calm where the truth is flat."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +13,10 @@ from scripts.evaluate.perceptual import Vgg16, imagenet
 
 STAGE_WEIGHTS = 0.1, 0.1, 1.0, 1.0, 1.0
 """Weights of the stages of VGG-16, as Real-ESRGAN's of VGG-19 (Wang et al. 2021)."""
+FLAT_DEVIATION = 3 / 127.5
+"""Most standard deviation of the truth's high band where it is flat: 3 levels of 8 bits."""
+BLUR_WINDOW, FLAT_WINDOW = 9, 17
+"""Sides in pixels of what is subtracted to leave the high band, and of where its deviation is taken."""
 
 
 class FeatureDistance(nn.Module):
@@ -27,6 +31,31 @@ class FeatureDistance(nn.Module):
         stages = zip(STAGE_WEIGHTS, self._vgg16(imagenet(a)), self._vgg16(imagenet(b)), strict=True)
         distances = [weight * (x - y).abs().float().mean(dim=(1, 2, 3)) for weight, x, y in stages]
         return torch.stack(distances).sum(dim=0)
+
+
+def excess_on_flat_areas(pictures: Tensor, truth: Tensor) -> Tensor:
+    """Return how much more than the truth pictures vary where it is flat, which perceptual losses hardly see.
+
+    Args:
+        pictures: results, in [-1, 1], (N, 3, H, W).
+        truth: the truth, likewise.
+
+    Returns:
+        The mean of the standard deviation in excess, within windows and channel by channel, (N,).
+    """
+    deviation, true_deviation = (_local_deviation(each) for each in (pictures, truth))
+    excess = (true_deviation < FLAT_DEVIATION) * F.relu(deviation - true_deviation)
+    return excess.mean(dim=(1, 2, 3))
+
+
+def _local_deviation(pictures: Tensor) -> Tensor:
+    """Return the standard deviation of the high band around each pixel."""
+    band = pictures - _boxed(pictures, BLUR_WINDOW)
+    return (_boxed(band.square(), FLAT_WINDOW) + 1e-8).sqrt()  # the slope of a root at 0 is infinite
+
+
+def _boxed(pictures: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(pictures, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 class PatchDiscriminator(nn.Module):

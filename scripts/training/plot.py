@@ -7,7 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 PANELS: dict[str, str | tuple[str, ...]] = {
-    "loss": ("first", "taught", "later", "perceptual", "adversarial", "temporal"),
+    "loss": ("first", "taught", "later", "perceptual", "features", "adversarial", "flat", "temporal"),
     "PSNR-Y of last frames (dB)": "_last",
     "PSNR-Y of first frames (dB)": "_first",
     "LPIPS with all texture": "_lpips",

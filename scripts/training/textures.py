@@ -2,8 +2,7 @@
 
     python -m scripts.training.textures MODEL --held-out HELD_OUT
 
-Each line is the mean over the last frames of sequences, restored in one step at their true noise level. No
-network was trained on LPIPS with VGG-16 nor on DISTS.
+Each line is the mean over the last frames of sequences, restored in one step at their true noise level.
 """
 
 import argparse

@@ -21,7 +21,13 @@ from scripts.evaluate.metrics import Lpips
 from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.card import read_history, write_history
 from scripts.training.config import Config
-from scripts.training.losses import FeatureDistance, PatchDiscriminator, discriminator_loss, generator_loss
+from scripts.training.losses import (
+    FeatureDistance,
+    PatchDiscriminator,
+    discriminator_loss,
+    excess_on_flat_areas,
+    generator_loss,
+)
 from scripts.training.optimizer import Optimizer, flatten_kernels
 from scripts.training.rate import operations
 from scripts.training.recurrence import AUTOENCODER, LAST, Past, conditions, decode
@@ -202,6 +208,8 @@ class Trainer:
         if self._feature_distance is not None:
             losses["features"] += config.feature_weight * (texture * self._feature_distance(*pair)).mean()
         losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, enlarged, texture)
+        if config.flat_weight:
+            losses["flat"] += config.flat_weight * excess_on_flat_areas(pictures, truth).mean()
 
     def _fooled(self, pictures: Tensor, truth: Tensor, enlarged: Tensor, texture: Tensor) -> Tensor:
         """Train the discriminator; return its judgement of pictures, weighted by the wanted texture."""

@@ -14,6 +14,9 @@ from scripts.training.trainer import Trainer
 NUM_SEQUENCES = 32
 """Number of sequences of each kind."""
 
+LPIPS_DECIBELS = 20.0
+"""PSNR in dB that counts as much as an LPIPS of 1: 0.2 dB for 0.01."""
+
 Scores = dict[str, float]
 
 
@@ -49,19 +52,19 @@ class Validation:
             near = _restored(trainer, sequences, levels, texture=0.0)
             textured = _restored(trainer, sequences, levels, texture=1.0)[-1]
             scores |= {
-                f"{kind}_first": _psnr(*near[0]),
-                f"{kind}_last": _psnr(*near[-1]),
-                f"{kind}_texture": _psnr(*textured),
+                f"{kind}_first": float(psnr_of_each(*near[0]).mean()),
+                f"{kind}_last": float(psnr_of_each(*near[-1]).mean()),
+                f"{kind}_texture": float(psnr_of_each(*textured).mean()),
                 f"{kind}_lpips": float(self._lpips(*(each / 2 + 0.5 for each in textured)).mean()),
             }
         return scores
 
 
 def mean_score(scores: Scores) -> float:
-    """Return what the best weights have most of: PSNR-Y in dB, less LPIPS, of which 0.01 counts as 0.2 dB."""
+    """Return what the best weights have most of: PSNR-Y in dB, less what LPIPS counts."""
     near = [value for name, value in scores.items() if name.endswith(("_first", "_last"))]
     alike = [value for name, value in scores.items() if name.endswith("_lpips")]
-    return sum(near) / len(near) - 20 * sum(alike) / len(alike)
+    return sum(near) / len(near) - LPIPS_DECIBELS * sum(alike) / len(alike)
 
 
 def _restored(
@@ -71,7 +74,8 @@ def _restored(
     return list(restored(trainer.average, sequences, levels, textures, NUM_FRAMES))
 
 
-def _psnr(results: Tensor, truths: Tensor) -> float:
-    rounded = ((results + 1) * 127.5).round() / 255
-    scores = [psnr_y(a[None], b[None] / 2 + 0.5) for a, b in zip(rounded, truths, strict=True)]
-    return sum(scores) / len(scores)
+def psnr_of_each(results: Tensor, truths: Tensor) -> Tensor:
+    """Return PSNR-Y of pictures as they are saved, in [-1, 1], (N, 3, 4H, 4W) -> (N,)."""
+    rounded = ((results.clamp(-1, 1) + 1) * 127.5).round() / 255
+    pairs = zip(rounded, truths / 2 + 0.5, strict=True)
+    return torch.tensor([psnr_y(result[None], truth[None]) for result, truth in pairs])

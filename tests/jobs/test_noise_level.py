@@ -9,9 +9,8 @@ import pytest
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames
 from tests.moving import pan
-from vidx4.diffusion.options import AutoLevel, UpscaleOptions
+from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
-from vidx4.jobs.identity import ESTIMATE
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.noise_level import estimate_film, with_estimate_of_picture
 from vidx4.jobs.plan import Plan, plan_video

@@ -13,7 +13,8 @@ from scripts.evaluate.metrics import Lpips
 from scripts.training import trainer
 from scripts.training.branches import add_branches, merged_parameters
 from scripts.training.config import Config
-from scripts.training.losses import FeatureDistance
+from scripts.training.levels import LEVELS, Tried, loss_at
+from scripts.training.losses import FeatureDistance, excess_on_flat_areas
 from scripts.training.pool import Pool, make_file
 from scripts.training.scenes import make_scene
 from scripts.training.sequences import CLEAN, NUM_FRAMES, SIDE, Sequence, make_sequence
@@ -236,6 +237,22 @@ def test_features_tell_sharp_pictures_from_soft_ones(photos: list[np.ndarray]) -
     assert equal == 0 < near < far
 
 
+def test_noise_counts_where_the_truth_is_flat() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.05 * torch.randn(1, 3, 64, 64, generator=generator)
+    wall = torch.zeros(1, 3, 64, 64)
+    grass = torch.rand(wall.shape, generator=generator) - 0.5
+    assert float(excess_on_flat_areas(wall, wall)) == 0
+    assert float(excess_on_flat_areas(grass + noise, grass)) == 0
+    assert float(excess_on_flat_areas(wall + noise, wall)) == pytest.approx(0.05, rel=0.1)
+
+
+def test_flat_areas_are_judged_if_they_count(pool: Pool) -> None:
+    batch = Stream(pool, CONFIG)[1]
+    assert "flat" not in new_trainer(CONFIG).train_step(batch)
+    assert "flat" in new_trainer(replace(CONFIG, flat_weight=1.0)).train_step(batch)
+
+
 @pytest.mark.parametrize(("kind", "alone_share"), [(CLEAN, 1.0), ("dvd", 1.0)])
 def test_only_clean_pictures_are_taught(
     kind: str, alone_share: float, pool: Pool, monkeypatch: pytest.MonkeyPatch
@@ -271,6 +288,20 @@ def test_muon_takes_no_kernels_with_branches(tmp_path: Path) -> None:
     recipe.write_text("num_steps = 1\nkernel_rate = 1e-3\n")
     with pytest.raises(SystemExit, match="branch_width"):
         Config.read(recipe)
+
+
+def test_a_level_loses_what_the_best_one_tried_has_more() -> None:
+    decibels = torch.tensor([[20.0, 26.0, *[22.0] * (len(LEVELS) - 2)]]).repeat(3, 1)
+    chosen = torch.tensor([LEVELS[1], (LEVELS[0] + LEVELS[1]) / 2, LEVELS[-1]])
+    assert loss_at(chosen, decibels).tolist() == [0, 3, 4]
+
+
+def test_targets_have_the_mean_of_the_best_levels() -> None:
+    scores = torch.eye(len(LEVELS))[[0, 2]]  # the best levels of two sequences
+    tried = Tried(torch.tensor([20.0, 40.0, 90.0]), psnr=scores, scores=scores)
+    assert tried.best.tolist() == [LEVELS[0], LEVELS[2]]
+    assert tried.targets[:2].mean() == tried.best.mean()
+    assert tried.targets[2] == tried.targets[0] * 4.5
 
 
 def test_validation_scores_every_kind(pool: Pool) -> None:

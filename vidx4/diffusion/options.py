@@ -105,6 +105,10 @@ def parse_level(text: str) -> int | AutoLevel:
 LEVEL = Syntax("LEVEL", "a whole number, auto, or auto and an offset such as auto+20", parse_level)
 
 
+ESTIMATE = "estimated-noise-level"
+"""Name of the level that was estimated in the identity of a job; None stands there if the user chose one."""
+
+
 @dataclass(frozen=True)
 class UpscaleOptions:
     """What decides how a frame looks; None leaves the choice to the model.

@@ -27,7 +27,7 @@ from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
 from vidx4.diffusion.models.registry import choose_model, load, model_dtype
-from vidx4.diffusion.options import AutoLevel, Compile, Precision, UpscaleOptions
+from vidx4.diffusion.options import ESTIMATE, AutoLevel, Compile, Precision, UpscaleOptions
 from vidx4.diffusion.rendering import Rendering, warn_of_tiles, way_out
 from vidx4.diffusion.settings import Settings
 from vidx4.diffusion.states import check_state, state_spec_of
@@ -279,7 +279,7 @@ class Upscaler:
             "negative-prompt": options.negative_prompt,
             # Which one it is, its weights tell, wherever it lies.
             "decoder": None if options.decoder is None else "tiny",
-            "estimated-noise-level": _estimate(options.noise_level),
+            ESTIMATE: _estimate(options.noise_level),
             **self.settings.by_option(),
             "noise-level": self.noise_level,
         }

@@ -17,8 +17,6 @@ Identity: TypeAlias = Mapping[str, str | int | float | None]
 """Values by name; options go by the names of their flags."""
 NOTHING: Identity = {}
 """The identity of a job that nothing is known of."""
-ESTIMATE = "estimated-noise-level"
-"""Name of the noise level that was estimated, for `compact`; None if the user chose one."""
 
 _LIBRARIES = ("vidx4", "av")
 """Libraries whose other versions may make other pixels or packets."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidx4.diffusion.choice import MeasureCard
-from vidx4.diffusion.options import UpscaleOptions
-from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity
+from vidx4.diffusion.options import ESTIMATE, UpscaleOptions
+from vidx4.jobs.identity import NOTHING, Identity
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control, Monitor

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from vidx4.diffusion.models.noise_level import estimate_noise_level
-from vidx4.diffusion.options import AutoLevel, UpscaleOptions
-from vidx4.jobs.identity import ESTIMATE, Identity
+from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions
+from vidx4.jobs.identity import Identity
 from vidx4.jobs.moments import choose_moments, read_moments
 from vidx4.video import Source
 

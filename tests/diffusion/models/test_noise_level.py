@@ -45,12 +45,27 @@ def test_sixteen_bits_are_judged_like_eight() -> None:
     assert estimate_noise_level([deep]) == estimate_noise_level([eight])
 
 
-def test_the_tiles_with_most_contrast_are_judged() -> None:
+def test_tiles_of_all_contrasts_are_judged() -> None:
+    strength = torch.arange(1, 4 * TILE + 1).div(4 * TILE).expand(3, 10 * TILE, -1)
+    pixels = strength * (picture(10 * TILE, 4 * TILE).float() / 255 - 0.5)
+    contrasts = _tiles(pixels).std(dim=(1, 2, 3))
+    assert contrasts.shape == (MAX_TILES,)
+    assert contrasts.sort().values.tolist() == pytest.approx(contrasts.tolist(), rel=0.01)
+    assert contrasts[-1] > 5 * contrasts[0]
+
+
+def test_tiles_that_show_nothing_are_not_judged() -> None:
     pixels = torch.zeros(3, 10 * TILE, 4 * TILE)
     pixels[:, 3 * TILE : 5 * TILE, TILE : 2 * TILE] = picture(2 * TILE, TILE).float() / 255
+    assert _tiles(pixels).shape == (2, 3, TILE, TILE)
+
+
+def test_tiles_reach_the_edges() -> None:
+    pixels = picture(TILE + 20, 2 * TILE + 1).float() / 255
     tiles = _tiles(pixels)
-    assert tiles.shape == (MAX_TILES, 3, TILE, TILE)
-    assert (tiles.std(dim=(1, 2, 3)) > 0).tolist() == [True, True] + [False] * (MAX_TILES - 2)
+    assert tiles.shape == (6, 3, TILE, TILE)
+    for corner in (pixels[:, :TILE, :TILE], pixels[:, -TILE:, -TILE:]):
+        assert any(torch.equal(tile, corner) for tile in tiles)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from vidx4.diffusion.options import Speed
 from vidx4.errors import OptionError
 
 _COMPACT = ModelDefaults(
-    num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2, texture=0.3
+    num_inference_steps=1, guidance_scale=1.0, noise_level=0, consistency=0.2, texture=0.6
 )
 COMPACT_DEFAULTS = {
     Speed.QUALITY: _COMPACT,

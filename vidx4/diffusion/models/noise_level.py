@@ -1,5 +1,6 @@
 """Estimate the noise level that restores pictures best, by what the bundled model sees in them."""
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from statistics import median
@@ -14,8 +15,8 @@ from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 
 TILE = 64
 """Side of the tiles that are judged, in pixels: the size of the pictures in training."""
-MAX_TILES = 16
-"""Most tiles of a picture that are judged, those with the most contrast."""
+MAX_TILES = 8
+"""Most tiles of a picture that are judged."""
 LEAST_CONTRAST = 1 / 255
 """Standard deviation below which a tile holds nothing to judge by: half a level of 8 bits, in [-1, 1]."""
 LEAST = 15
@@ -57,13 +58,25 @@ def _level(network: CompactDenoiser, picture: Tensor) -> float | None:
 
 
 def _tiles(pixels: Tensor) -> Tensor:
-    """Return the tiles of a picture, (3, H, W), that show most, (N, 3, h, w)."""
+    """Return tiles of a picture, (3, H, W), that show something, of little to much contrast, (N, 3, h, w).
+
+    Grain is seen best where there is little else, and the blocks of a codec where there is more.
+    """
     height, width = (min(TILE, side) for side in pixels.shape[1:])
-    grid = pixels.unfold(1, height, height).unfold(2, width, width)  # a view: pictures may be large
-    contrasts = grid.mean(dim=0).std(dim=(2, 3), correction=0).flatten()
-    best = contrasts.argsort(descending=True, stable=True)[:MAX_TILES]
-    chosen = [grid[:, i // grid.shape[2], i % grid.shape[2]] for i in best.tolist()]
-    return torch.stack(chosen) if contrasts.max() >= LEAST_CONTRAST else pixels.new_empty(0)
+    tops, lefts = (
+        _spread(side - tile, math.ceil(side / tile))
+        for side, tile in zip(pixels.shape[1:], (height, width), strict=True)
+    )
+    tiles = [pixels[:, top : top + height, left : left + width] for top in tops for left in lefts]
+    contrasts = torch.stack([tile.mean(dim=0).std(correction=0) for tile in tiles])
+    shown = [index for index in contrasts.argsort(stable=True).tolist() if contrasts[index] >= LEAST_CONTRAST]
+    chosen = [tiles[shown[rank]] for rank in _spread(len(shown) - 1, min(len(shown), MAX_TILES))]
+    return torch.stack(chosen) if chosen else pixels.new_empty(0)
+
+
+def _spread(last: int, num: int) -> list[int]:
+    """Return so many whole numbers from 0 to the last, evenly spread."""
+    return [last * index // max(num - 1, 1) for index in range(num)]
 
 
 @cache

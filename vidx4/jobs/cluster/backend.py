@@ -9,14 +9,14 @@ from uuid import uuid4
 
 from vidx4.diffusion.card import Card
 from vidx4.diffusion.choice import MeasureCard
-from vidx4.diffusion.options import UpscaleOptions
+from vidx4.diffusion.options import ESTIMATE, UpscaleOptions
 from vidx4.jobs.cluster.dispatch import ClusterExecutor
 from vidx4.jobs.cluster.model_files import Models, ModelSpec
 from vidx4.jobs.cluster.object_store import Ref
 from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
-from vidx4.jobs.identity import ESTIMATE, NOTHING, Identity, identify, was_compiled
+from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
 from vidx4.jobs.job import Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan

@@ -22,8 +22,12 @@ CONDITION_CHANNELS = 3 + MEMORY_CHANNELS
 """Channels of everything that the denoiser sees besides the latents."""
 UNKNOWN_LEVEL = -1
 """Noise level of a picture that nobody has rated."""
-NUM_EARLY_BLOCKS = 2
-"""Number of blocks whose features tell how damaged a picture is."""
+RATED_DEPTHS = 0, 4, 6
+"""Numbers of blocks after which features tell how damaged a picture is."""
+WINDOW = 8
+"""Side of the windows in which the spread of features is compared, in pixels."""
+WINDOW_QUANTILES = 0.1, 0.5
+"""Shares of windows that have less spread than is told: the flattest ones show noise alone."""
 
 
 class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -65,7 +69,8 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(_ResidualBlock(width, 2 * width) for _ in range(num_blocks))
         self.conv_out = _zeroed(nn.Conv2d(width, out_channels, 3, padding=1))
         self.conv_hidden = nn.Conv2d(width, hidden_channels, 1)
-        self.level_head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        num_statistics = (2 + len(WINDOW_QUANTILES)) * width * len(RATED_DEPTHS)
+        self.level_head = nn.Sequential(nn.Linear(num_statistics, width), nn.SiLU(), nn.Linear(width, 1))
 
     @property
     def reach(self) -> int:
@@ -115,28 +120,30 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             Noise levels from 0 to the highest, float32, (N,).
         """
-        logits = self.level_head(self.early_statistics(low_res)).float().squeeze(1)
+        logits = self.level_head(self.level_statistics(low_res)).float().squeeze(1)
         return cast(Tensor, self.config.max_noise_level * logits.sigmoid())
 
-    def early_statistics(self, low_res: Tensor) -> Tensor:
-        """Return mean and standard deviation of each early feature over pictures of unknown level.
+    def level_statistics(self, low_res: Tensor) -> Tensor:
+        """Return statistics of features at several depths over pictures of unknown level.
 
         Args:
-            low_res: pictures, in [-1, 1], (N, 3, H, W).
+            low_res: pictures without a past, in [-1, 1], (N, 3, H, W).
 
         Returns:
-            The statistics, (N, 2 * width).
+            Of each feature at each of `RATED_DEPTHS`: the mean, the standard deviation, and quantiles of the
+            standard deviation in windows, (N, 4 * width * 3).
         """
         num, _, height, width = low_res.shape
         num_rest = self.config.in_channels - LATENT_CHANNELS - low_res.shape[1]
         sample = torch.cat([low_res, low_res.new_zeros(num, num_rest, height, width)], dim=1)
         last = torch.tensor([self.config.num_train_timesteps - 1], device=low_res.device).expand(num)
         embedding = self._embed(last, torch.full_like(last, UNKNOWN_LEVEL), None, low_res.dtype)
-        features = self._stem(sample, torch.tensor(True))
-        for block in self.blocks[:NUM_EARLY_BLOCKS]:
-            features = block(features, embedding)
-        deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
-        return torch.cat([mean, deviation], dim=1)
+        features, statistics = self._stem(sample, torch.tensor(True)), []
+        for depth in range(max(RATED_DEPTHS) + 1):
+            if depth in RATED_DEPTHS:
+                statistics.append(_spread(features))
+            features = self.blocks[depth](features, embedding)
+        return torch.cat(statistics, dim=1)
 
     def _embed(
         self, timestep: Tensor, level: Tensor | None, texture: Tensor | None, dtype: torch.dtype
@@ -159,6 +166,16 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         is_last = is_last.to(sample.device).view(-1, 1, 1, 1)
         latents = torch.where(is_last, 0, sample[:, :LATENT_CHANNELS])
         return cast(Tensor, conv(_channels_last(torch.cat([latents, conditions], 1))))
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Return mean and standard deviation of feature maps, and how much their windows vary, (N, 4 * C)."""
+    deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
+    height, width = (min(WINDOW, side) for side in features.shape[2:])
+    windows = features.unfold(2, height, height).unfold(3, width, width)
+    spread = windows.std(dim=(4, 5), correction=0).flatten(2)
+    quantiles = spread.quantile(spread.new_tensor(WINDOW_QUANTILES), dim=2)
+    return torch.cat([mean, deviation, *quantiles], dim=1)
 
 
 def _channels_last(pictures: Tensor) -> Tensor:
