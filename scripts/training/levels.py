@@ -8,7 +8,7 @@ level that it was damaged by, scaled for each kind of damage so that the mean is
 those tried: those with the highest score, which is PSNR-Y less LPIPS, as when weights are chosen. PSNR alone
 leaves grain on flat areas, for which it has nothing better. Over-estimates of clean frames weigh double.
 `MODEL/levels.json` records how good the estimates are, made as the program makes them: of several tiles of
-several frames of a film, rounded, and 0 if they are low.
+several frames of a film, and rounded.
 """
 
 import argparse

@@ -19,8 +19,6 @@ MAX_TILES = 8
 """Most tiles of a picture that are judged."""
 LEAST_CONTRAST = 1 / 255
 """Standard deviation below which a tile holds nothing to judge by: half a level of 8 bits, in [-1, 1]."""
-LEAST = 15
-"""Lower estimates count as clean: a clean picture would lose more than a slightly damaged one gains."""
 ROUNDING = 5
 """Estimates are multiples of this: they are no more exact, and another machine computes the same."""
 
@@ -42,12 +40,12 @@ def level_by(network: CompactDenoiser, pictures: Iterable[Tensor]) -> int:
         pictures: RGB over the full range of the type, uint8 or uint16, (3, H, W) each.
 
     Returns:
-        The level, a multiple of 5, 15 or more; 0 for clean pictures, or if none shows anything.
+        The level, a multiple of 5; 0 if no picture shows anything.
     """
     found = (_level(network, picture) for picture in pictures)
     levels = [level for level in found if level is not None]
     level = median(levels) if levels else 0.0
-    return ROUNDING * round(level / ROUNDING) if level >= LEAST else 0
+    return ROUNDING * round(level / ROUNDING)
 
 
 def _level(network: CompactDenoiser, picture: Tensor) -> float | None:
