@@ -62,17 +62,17 @@ def _tiles(pixels: Tensor) -> Tensor:
     """
     height, width = (min(TILE, side) for side in pixels.shape[1:])
     tops, lefts = (
-        _spread(side - tile, math.ceil(side / tile))
+        _evenly(side - tile, math.ceil(side / tile))
         for side, tile in zip(pixels.shape[1:], (height, width), strict=True)
     )
     tiles = [pixels[:, top : top + height, left : left + width] for top in tops for left in lefts]
     contrasts = torch.stack([tile.mean(dim=0).std(correction=0) for tile in tiles])
     shown = [index for index in contrasts.argsort(stable=True).tolist() if contrasts[index] >= LEAST_CONTRAST]
-    chosen = [tiles[shown[rank]] for rank in _spread(len(shown) - 1, min(len(shown), MAX_TILES))]
+    chosen = [tiles[shown[rank]] for rank in _evenly(len(shown) - 1, min(len(shown), MAX_TILES))]
     return torch.stack(chosen) if chosen else pixels.new_empty(0)
 
 
-def _spread(last: int, num: int) -> list[int]:
+def _evenly(last: int, num: int) -> list[int]:
     """Return so many whole numbers from 0 to the last, evenly spread."""
     return [last * index // max(num - 1, 1) for index in range(num)]
 

@@ -138,12 +138,10 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sample = torch.cat([low_res, low_res.new_zeros(num, num_rest, height, width)], dim=1)
         last = torch.tensor([self.config.num_train_timesteps - 1], device=low_res.device).expand(num)
         embedding = self._embed(last, torch.full_like(last, UNKNOWN_LEVEL), None, low_res.dtype)
-        features, statistics = self._stem(sample, torch.tensor(True)), []
-        for depth in range(max(RATED_DEPTHS) + 1):
-            if depth in RATED_DEPTHS:
-                statistics.append(_spread(features))
-            features = self.blocks[depth](features, embedding)
-        return torch.cat(statistics, dim=1)
+        features = [self._stem(sample, torch.tensor(True))]
+        for block in self.blocks[: max(RATED_DEPTHS)]:
+            features.append(block(features[-1], embedding))
+        return torch.cat([_spread(features[depth]) for depth in RATED_DEPTHS], dim=1)
 
     def _embed(
         self, timestep: Tensor, level: Tensor | None, texture: Tensor | None, dtype: torch.dtype
