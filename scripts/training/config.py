@@ -52,8 +52,12 @@ class Config:
 
     texture_share: float = 0.5
     """Share of the sequences that want texture, from 0 to 1; the others want nearness to the truth alone."""
+    textured_nearness: float = 1.0
+    """Weight of nearness to the truth where all texture is wanted, where it is 1 otherwise."""
     judged_every: int = 2
     """Steps from one in which texture is judged to the next; one frame of each sequence is."""
+    judged_side: int = 160
+    """Side in pixels of the part of it that is judged."""
     perceptual_weight: float = 1.0
     """Weight of LPIPS where all texture is wanted."""
     feature_weight: float = 0.0

@@ -13,6 +13,8 @@ several frames of a film, and rounded.
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -177,11 +179,29 @@ def _estimate(model: CompactDenoiser, statistics: Tensor) -> Tensor:
     return cast(Tensor, model.config.max_noise_level * model.level_head(statistics).squeeze(-1).sigmoid())
 
 
+class Rated(NamedTuple):
+    """Held-out films of one kind, and what the program estimates."""
+
+    tried: Tried
+    estimates: Tensor
+    """Estimated levels, (N,)."""
+
+
 @torch.inference_mode()
-def score(model: CompactDenoiser, lpips: Lpips, films: Pool) -> dict[str, float]:
-    """Return how good the program's estimates are on held-out films."""
+def rate(model: CompactDenoiser, lpips: Lpips, films: Pool, kind: str) -> Rated:
+    """Try levels on held-out films of a kind, and estimate them as the program does."""
+    levels, tried, estimates = [], [], []
+    for number in range(NUM_FILMS):
+        film, level = films.sequence(kind, number)
+        levels.append(float(level))
+        tried.append(_tried(model, lpips, [film]))
+        estimates.append(float(level_by(model, film.low_res)))
+    return Rated(_joined(levels, tried), torch.tensor(estimates))
+
+
+def score(rated: dict[str, Rated]) -> dict[str, float]:
+    """Return how good the estimates are, by kind and over all."""
     scores: dict[str, float] = {}
-    rated = {kind: _rated(model, lpips, films, kind) for kind in KINDS}
     for kind, (tried, estimates) in rated.items():
         scores |= {
             f"{kind}_mae": float((estimates - tried.targets).abs().mean()),
@@ -201,21 +221,15 @@ def score(model: CompactDenoiser, lpips: Lpips, films: Pool) -> dict[str, float]
     return {**means, **fixed, **scores}
 
 
-def _rated(model: CompactDenoiser, lpips: Lpips, films: Pool, kind: str) -> tuple[Tried, Tensor]:
-    """Return films of a kind with the levels tried, and what the program would estimate, (N,)."""
-    levels, tried, estimates = [], [], []
-    for number in range(NUM_FILMS):
-        film, level = films.sequence(kind, number)
-        levels.append(float(level))
-        tried.append(_tried(model, lpips, [film]))
-        estimates.append(float(level_by(model, film.low_res)))
-    return _joined(levels, tried), torch.tensor(estimates)
-
-
 def _mean_loss(every: list[Tried], level: float) -> float:
     """Return the mean loss in dB of one level for all."""
     losses = [loss_at(torch.full((len(tried.psnr),), level), tried.psnr) for tried in every]
     return float(torch.cat(losses).mean())
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    keep_host_memory()
 
 
 def main() -> None:
@@ -226,18 +240,19 @@ def main() -> None:
     parser.add_argument("--films", type=Path, required=True, help="held-out sequences of a larger size")
     parser.add_argument("--sequences", type=int, default=4096, help="most of each kind, to fit to")
     parser.add_argument("--tried", type=int, default=96, help="of how many levels are tried")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share the kinds")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_host_memory()
-    torch.manual_seed(0)
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
     pool, lpips = Pool(arguments.pool), Lpips()
-    lengths = {kind: min(arguments.sequences, length) for kind, length in pool.lengths(KINDS).items()}
-    samples = {
-        kind: measure(model, lpips, pool, kind, length, arguments.tried) for kind, length in lengths.items()
-    }
-    fit(model, samples)
-    scores = score(model, lpips, Pool(arguments.films))
+    lengths = [min(arguments.sequences, length) for length in pool.lengths(KINDS).values()]
+    with ProcessPoolExecutor(arguments.processes, initializer=_prepare) as processes:
+        measured = partial(measure, model, lpips, pool, num_tried=arguments.tried)
+        samples = dict(zip(KINDS, processes.map(measured, KINDS, lengths), strict=True))
+        torch.manual_seed(0)
+        fit(model, samples)
+        films = Pool(arguments.films)
+        rated = dict(zip(KINDS, processes.map(partial(rate, model, lpips, films), KINDS), strict=True))
+    scores = score(rated)
     model.register_to_config(_name_or_path="compact")  # not the folder of the day
     model.half().save_pretrained(arguments.model / "unet")
     (arguments.model / "levels.json").write_text(json.dumps(scores, indent=2) + "\n")

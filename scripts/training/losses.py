@@ -55,7 +55,10 @@ def _local_deviation(pictures: Tensor) -> Tensor:
 
 
 def _boxed(pictures: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(pictures, side, stride=1, padding=side // 2, count_include_pad=False)
+    for kernel in ((1, side), (side, 1)):
+        padding = kernel[0] // 2, kernel[1] // 2
+        pictures = F.avg_pool2d(pictures, kernel, stride=1, padding=padding, count_include_pad=False)
+    return pictures
 
 
 class PatchDiscriminator(nn.Module):
@@ -65,7 +68,7 @@ class PatchDiscriminator(nn.Module):
     belongs there.
     """
 
-    def __init__(self, widths: Sequence[int] = (6, 32, 64, 128)) -> None:
+    def __init__(self, widths: Sequence[int] = (6, 64, 128, 256)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for num_in, num_out in pairwise(widths):

@@ -4,6 +4,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ SIDE = 64
 """Side of the frames that are trained on, in low-resolution pixels."""
 MAX_NOISE_LEVEL = 150
 """Noise level of a sequence that is damaged as much as any."""
+GREY_SHARE = 0.1
+"""Share of the sequences without colour."""
 CLEAN = "clean"
 """The kind of sequences that are not damaged."""
 
@@ -57,8 +60,8 @@ class Sequence:
 
 
 def draw_level(kind: str, rng: np.random.Generator) -> int:
-    """Draw the noise level of a sequence: 0 for a clean one."""
-    return 0 if kind == CLEAN else 1 + int(rng.random() * MAX_NOISE_LEVEL)
+    """Draw the noise level of a sequence, low ones more often: 0 for a clean one."""
+    return 0 if kind == CLEAN else 1 + int(rng.random() ** 1.25 * MAX_NOISE_LEVEL)
 
 
 def make_sequence(
@@ -74,8 +77,16 @@ def make_sequence(
         side: side of the frames, in low-resolution pixels; a multiple of 8.
     """
     truth = make_scene(lambda: photos[int(rng.integers(len(photos)))], rng, NUM_FRAMES, SCALE * side)
+    if rng.random() < GREY_SHARE:
+        truth = _grey(truth)
     low_res = reduce_clean(truth) if kind == CLEAN else degrade(truth, kind, level / MAX_NOISE_LEVEL, rng)
     return _with_motion(_to_tensor(truth), _to_tensor(low_res))
+
+
+def _grey(frames: np.ndarray) -> np.ndarray:
+    """Return frames, uint8, (T, H, W, 3), without colour."""
+    grey = cv2.cvtColor(frames.reshape(-1, *frames.shape[2:]), cv2.COLOR_RGB2GRAY)
+    return np.repeat(grey.reshape(*frames.shape[:3], 1), 3, axis=-1)
 
 
 def _with_motion(truth: Tensor, low_res: Tensor) -> Sequence:

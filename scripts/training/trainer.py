@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
@@ -37,6 +37,9 @@ from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
+
+ADVERSARY_WARMUP = 200
+"""Steps in which the adversary's weight rises, since it begins knowing nothing."""
 
 
 def make_schedulers() -> tuple[DDIMScheduler, DDPMScheduler]:
@@ -132,14 +135,15 @@ class Trainer:
         last = torch.full_like(batch.level, LAST)
         predicted, hidden = self._predict(shown, last, batch.level, batch.texture)
         num_frames = len(batch.truth)
-        losses["first"] += self._distance(predicted, latents) / num_frames
+        losses["first"] += self._distance(predicted, latents, batch.texture) / num_frames
         if self._teacher is not None and batch.is_clean.any():
             losses["taught"] += self._distance_from_teacher(batch, frame, predicted) / num_frames
         judged, slots = [predicted], [torch.arange(len(predicted), device=self.device)]
         if len(batch.later):
             later = self._later(batch, index, predicted.detach(), latents, shown)
             share = len(batch.later) / len(batch.level) / num_frames
-            losses["later"] += share * self._distance(later, latents[batch.later])
+            texture = batch.texture[batch.later]
+            losses["later"] += share * self._distance(later, latents[batch.later], texture)
             judged, slots = [*judged, later], [*slots, batch.later]
         if index == int(batch.judged) and self._judges:
             self._judge(batch, frame, past, torch.cat(judged), torch.cat(slots), losses)
@@ -198,18 +202,25 @@ class Trainer:
     ) -> None:
         """Add the losses of how unlike the truth pictures look, weighted by the wanted texture.
 
-        All of them begin at another pixel in each step: a judge whose strides always fell on the same pixels
-        of the network's blocks of 4x4 would leave a pattern of that size unseen.
+        All of them see another part in each step, from any pixel on: a judge whose strides always fell on the
+        same pixels of the network's blocks of 4x4 would leave a pattern of that size unseen.
         """
-        down, right = divmod(self.step // self.config.judged_every % SCALE**2, SCALE)
-        pictures, truth, enlarged = (each[..., down:, right:] for each in (pictures, truth, enlarged))
+        pictures, truth, enlarged = self._cropped(pictures, truth, enlarged)
         pair, config = (pictures / 2 + 0.5, truth / 2 + 0.5), self.config
         losses["perceptual"] += config.perceptual_weight * (texture * self._lpips(*pair)).mean()
         if self._feature_distance is not None:
             losses["features"] += config.feature_weight * (texture * self._feature_distance(*pair)).mean()
-        losses["adversarial"] += config.adversarial_weight * self._fooled(pictures, truth, enlarged, texture)
+        weight = config.adversarial_weight * min(1.0, (self.step + 1) / ADVERSARY_WARMUP)
+        losses["adversarial"] += weight * self._fooled(pictures, truth, enlarged, texture)
         if config.flat_weight:
             losses["flat"] += config.flat_weight * excess_on_flat_areas(pictures, truth).mean()
+
+    def _cropped(self, *pictures: Tensor) -> list[Tensor]:
+        """Return the part of pictures that is judged in this step."""
+        height, width = pictures[0].shape[-2:]
+        side, rng = self.config.judged_side, np.random.default_rng((self.config.seed, self.step))
+        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        return [each[..., top : top + side, left : left + side] for each in pictures]
 
     def _fooled(self, pictures: Tensor, truth: Tensor, enlarged: Tensor, texture: Tensor) -> Tensor:
         """Train the discriminator; return its judgement of pictures, weighted by the wanted texture."""
@@ -238,8 +249,12 @@ class Trainer:
         predicted, hidden = self._network(sample, timestep, class_labels=level, texture=texture)
         return predicted.float(), hidden
 
-    def _distance(self, predicted: Tensor, latents: Tensor) -> Tensor:
-        return (F.mse_loss if self.config.squared else F.l1_loss)(predicted, latents)
+    def _distance(self, predicted: Tensor, latents: Tensor, texture: Tensor) -> Tensor:
+        """Return the distance of latents from the truth, which counts less where texture is wanted."""
+        error = predicted - latents
+        error = error.square() if self.config.squared else error.abs()
+        weight = 1 - (1 - self.config.textured_nearness) * texture
+        return (weight * error.mean(dim=(1, 2, 3))).mean()
 
     def _autocast(self) -> Any:
         capabilities = torch.cpu.get_capabilities()

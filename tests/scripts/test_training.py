@@ -24,6 +24,7 @@ from scripts.training.trainer import Trainer
 from scripts.training.validation import Validation, mean_score
 from vidx4.diffusion.bicubic import enlarge
 from vidx4.diffusion.models.networks.compact_denoiser import MEMORY_CHANNELS, UNKNOWN_LEVEL, CompactDenoiser
+from vidx4.frames import SCALE
 from vidx4.temporal.warp import Warp
 
 NUM_SEQUENCES = 4
@@ -213,14 +214,25 @@ def test_texture_is_judged_only_where_it_is_wanted(pool: Pool) -> None:
     assert "perceptual" not in new_trainer(replace(CONFIG, texture_share=0.0)).train_step(batch)
 
 
-def test_judges_begin_at_every_place_of_the_blocks(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, judged_every=1)
-    judging, judge = new_trainer(config), SizesSeen()
-    monkeypatch.setattr(judging, "_lpips", judge)
-    for judging.step in (0, 1, 2, 3, 4, 8, 12):
-        judging.train_step(Stream(pool, config)[judging.step])
-    heights, widths = (set(sides) for sides in zip(*judge.sizes, strict=True))
-    assert heights == widths == set(range(4 * SIDE - 3, 4 * SIDE + 1))
+def test_judges_begin_at_every_place_of_the_blocks() -> None:
+    judging, side = new_trainer(CONFIG), 4 * SIDE
+    places = torch.arange(side * side).view(1, 1, side, side)
+    phases = set()
+    for judging.step in range(200):
+        (part,) = judging._cropped(places)
+        assert part.shape == (1, 1, CONFIG.judged_side, CONFIG.judged_side)
+        top, left = divmod(int(part[0, 0, 0, 0]), side)
+        phases.add((top % SCALE, left % SCALE))
+    assert len(phases) == SCALE**2
+
+
+def test_nearness_counts_less_where_texture_is_wanted() -> None:
+    judging = new_trainer(replace(CONFIG, textured_nearness=0.25))
+    latents = torch.zeros(1, 48, 8, 8)
+    near, textured = (
+        float(judging._distance(latents + 1, latents, torch.tensor([texture]))) for texture in (0.0, 1.0)
+    )
+    assert (near, textured) == (1.0, 0.25)
 
 
 def test_features_are_compared_if_they_count(pool: Pool) -> None:
@@ -308,18 +320,6 @@ def test_validation_scores_every_kind(pool: Pool) -> None:
     scores = Validation(pool, list(CONFIG.kinds), Lpips(), 2)(new_trainer(CONFIG))
     assert {name.split("_")[0] for name in scores} == set(CONFIG.kinds)
     assert mean_score(scores) < sum(scores[f"{kind}_last"] for kind in CONFIG.kinds)
-
-
-class SizesSeen(torch.nn.Module):
-    """A judge that finds all alike, and keeps the sizes of the pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[torch.Size] = []
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        self.sizes.append(a.shape[2:])
-        return (a - b).mean(dim=(1, 2, 3))
 
 
 class Faded(torch.nn.Module):

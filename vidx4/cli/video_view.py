@@ -44,9 +44,10 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
-    is_estimated = job.estimated_noise_level is not None
-    if level := _level(job.noise_level, is_estimated=is_estimated):
-        terminal.fact("noise level", f"{level}{_OTHER_LEVELS if is_estimated else ''}")
+    level, estimated = job.noise_level, job.estimated_noise_level
+    if level is not None:
+        basis = "estimated" if level == estimated else f"from an estimate of {estimated}"
+        terminal.fact("noise level", f"{level}" if estimated is None else f"{level}, {basis}{_OTHER_LEVELS}")
     cut = f"tiles of {tiles}" if (tiles := job.identity.get("tile-size")) else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
     size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
@@ -107,8 +108,8 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     what = "the whole video" if plan.within.is_whole else "this part of the video"
     for cost in preview.costs:
         settings = f"With {cost.label}" if cost.label else "At these settings"
-        level = _level(cost.noise_level, is_estimated=cost.is_estimated)
-        each = f"{cost.seconds_per_frame:.3g} s a frame{level and f', noise level {level}'}"
+        level = "" if cost.noise_level is None else f", noise level {cost.noise_level}"
+        each = f"{cost.seconds_per_frame:.3g} s a frame{level}{', estimated' if cost.is_estimated else ''}"
         terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
 
 
@@ -121,10 +122,6 @@ def _made(report: "Report") -> str:
     by_earlier = f", {earlier} of them by an earlier run," if earlier else ""
     speed = f"{report.frames_per_second:.2f} fps{reused(report.share_reused)}"
     return f"{frames}{by_earlier} in {took} ({speed})"
-
-
-def _level(level: int | None, *, is_estimated: bool) -> str:
-    return "" if level is None else f"{level}{', estimated' if is_estimated else ''}"
 
 
 def _named(streams: "Sequence[StreamInfo]") -> str:

@@ -59,7 +59,7 @@ class Settings:
             guidance_scale=chosen.guidance_scale,
             guidance_stop=chosen.guidance_stop,
             cache_interval=chosen.cache_interval,
-            noise_level=_noise_level(options.noise_level, defaults, components.max_noise_level),
+            noise_level=_noise_level(options.noise_level, defaults, components),
             texture=chosen.texture,
             seed=options.seed,
             strength=options.strength,
@@ -172,10 +172,20 @@ class Settings:
         return self.scheduler is not None or is_deterministic(components.scheduler)
 
 
-def _noise_level(asked: int | AutoLevel | str, defaults: ModelDefaults, highest: int) -> int:
+def _noise_level(asked: int | AutoLevel | str, defaults: ModelDefaults, components: Components) -> int:
+    """Return the level in the model's own range.
+
+    Raises:
+        OptionError: the estimate would be raised or lowered by more than that.
+    """
     if not isinstance(asked, AutoLevel):
         return int(asked)
+    highest, offset = components.max_noise_level, asked.offset
     if highest == 0:
-        return abs(asked.offset)  # refused unless 0: there is no level that it could be added to
+        return abs(offset)  # refused unless 0: there is no level that it could be added to
+    if abs(offset) > highest:
+        raise OptionError(
+            f"The model {components.name} has levels up to {highest}: --noise-level can't be {asked}."
+        )
     suited = defaults.noise_level + defaults.level_share * (asked.estimate or 0)
-    return max(0, min(highest, round(suited) + asked.offset))
+    return max(0, min(highest, round(suited) + offset))

@@ -116,6 +116,12 @@ def test_an_estimate_is_the_level_of_compact(level: int | AutoLevel, expected: i
     assert Settings.resolve(UpscaleOptions(noise_level=level), components).noise_level == expected
 
 
+def test_an_offset_that_no_level_has_is_refused() -> None:
+    components = load("compact", torch.device("cpu"), torch.float32)
+    with pytest.raises(OptionError, match="has levels up to 150: --noise-level can't be auto"):
+        Settings.resolve(UpscaleOptions(noise_level=AutoLevel(999)), components)
+
+
 def test_other_models_take_a_share_of_an_estimate(tmp_path: Path) -> None:
     components = load(str(save_model(tmp_path)), torch.device("cpu"), torch.float32)
     levels = [AutoLevel(estimate=estimate) for estimate in (0, 100)]
