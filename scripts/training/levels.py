@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--tried", type=int, default=96, help="of how many levels are tried")
     parser.add_argument("--processes", type=int, default=1, help="processes that share the kinds")
     arguments = parser.parse_args()
+    _prepare()
     model = CompactDenoiser.from_pretrained(arguments.model / "unet").float().eval()
     pool, lpips = Pool(arguments.pool), Lpips()
     lengths = [min(arguments.sequences, length) for length in pool.lengths(KINDS).values()]

@@ -204,6 +204,13 @@ def test_the_loss_falls(pool: Pool) -> None:
     assert sum(losses[-4:]) < 0.99 * sum(losses[:4])  # little: most of this random detail can't be known
 
 
+def test_some_sequences_are_grey_before_they_are_reduced(photos: list[np.ndarray]) -> None:
+    sequences = [make_sequence(photos, CLEAN, 0, np.random.default_rng(seed), side=16) for seed in range(40)]
+    grey = [each for each in sequences if (each.truth == each.truth[:, :1]).all()]
+    assert 0 < len(grey) < 12
+    assert all((each.low_res == each.low_res[:, :1]).all() for each in grey)
+
+
 def test_texture_is_judged_only_where_it_is_wanted(pool: Pool) -> None:
     batch = Stream(pool, CONFIG)[1]
     wanted = batch.texture > 0

@@ -108,8 +108,9 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     what = "the whole video" if plan.within.is_whole else "this part of the video"
     for cost in preview.costs:
         settings = f"With {cost.label}" if cost.label else "At these settings"
-        level = "" if cost.noise_level is None else f", noise level {cost.noise_level}"
-        each = f"{cost.seconds_per_frame:.3g} s a frame{level}{', estimated' if cost.is_estimated else ''}"
+        basis = ", estimated" if cost.is_estimated else ""
+        level = "" if cost.noise_level is None else f", noise level {cost.noise_level}{basis}"
+        each = f"{cost.seconds_per_frame:.3g} s a frame{level}"
         terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
 
 
