@@ -14,6 +14,8 @@ from av.video.stream import VideoStream
 
 AUDIO_RATE = 48000
 AUDIO_SAMPLES = 1024
+LOSSY_OF_FFMPEG = ("h263", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "wmv2")
+"""Encoders that drop frames to keep to a low rate (200 kb/s by default); which, depends on the cores."""
 
 
 def write_video(
@@ -62,6 +64,8 @@ def write_video(
         context.width, context.height, context.pix_fmt = width, height, pix_fmt
         context.time_base = video.time_base = time_base
         context.max_b_frames = num_b_frames
+        if codec in LOSSY_OF_FFMPEG:
+            context.bit_rate = 4_000_000
         for key, value in tags.items():
             setattr(context, key, value)
         audio = [_add_audio(container, index) for index in range(num_audio)]

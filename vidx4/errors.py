@@ -11,6 +11,7 @@ Vidx4Error
 ├── OptionError         options that don't fit together, the model, or the source
 │   └── CompileError    a denoiser that can't be compiled
 ├── ModelError          a model that is not available
+│   └── UnknownModelError   a name that no model has
 ├── MemoryLimitError    a device that is too small for the settings
 ├── DeviceError         a device that has failed
 ├── NotFiniteError      a model that gives no finite numbers
@@ -63,6 +64,10 @@ class CompileError(OptionError):
 
 class ModelError(Vidx4Error):
     """A model is not available: not found, not reachable, incomplete, or of another architecture."""
+
+
+class UnknownModelError(ModelError):
+    """A name that no model has, or no file."""
 
 
 class MemoryLimitError(Vidx4Error):

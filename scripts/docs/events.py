@@ -16,6 +16,7 @@ from vidx4.jobs.part_record import Part
 from vidx4.jobs.preview.run import Cost
 from vidx4.jobs.progress import Progress, StageSeconds, WorkerStats
 from vidx4.jobs.report import Report
+from vidx4.jobs.still.upscale import PictureReport
 from vidx4.media.checks import Check
 from vidx4.video import Fields, StreamInfo
 
@@ -228,10 +229,11 @@ EVENTS = (
     ),
     Event(
         "done",
-        "upscale of a still picture, compare",
+        "upscale of a still picture",
         "At the end.",
-        (_EXIT_CODE, _text("output", "Path of the output.")),
+        (_EXIT_CODE, *fields_of(PictureReport)),
     ),
+    Event("done", "compare", "At the end.", (_EXIT_CODE, _text("output", "Path of the output."))),
     Event(
         "done",
         "preview",

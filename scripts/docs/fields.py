@@ -80,8 +80,9 @@ def schema_of(hint: Any) -> Schema:
     """Return the JSON Schema of values of a type; paths and other objects become text."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, Union):
-        schema = schema_of(next(each for each in arguments if each is not types.NoneType))
-        return {**schema, "type": [schema["type"], "null"]}
+        schemas = [schema_of(each) for each in arguments if each is not types.NoneType]
+        kinds = [each["type"] for each in schemas] + (["null"] if types.NoneType in arguments else [])
+        return {**schemas[0], "type": kinds}
     if origin in (tuple, list):
         return {"type": "array", "items": schema_of(arguments[0])}
     if origin is Mapping:

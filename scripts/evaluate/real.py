@@ -2,11 +2,9 @@
 
 import argparse
 
-import numpy as np
-
 from scripts.evaluate.cache import Runner
 from scripts.evaluate.clips import read
-from scripts.evaluate.methods import INTERPOLATIONS, NCNN_MODELS
+from scripts.evaluate.crops import one_frame
 from scripts.evaluate.slices import write_crops
 
 CLIPS = {
@@ -21,20 +19,13 @@ CLIPS = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write `crops_real.png`: the last frame that a method makes of each clip, where there is most detail.
-
-    Models that look at one frame alone get the last one only.
-    """
+    """Write `crops_real.png`: the last frame that a method makes of each clip, where there is most detail."""
     runner = Runner(arguments.cache, arguments.threads, arguments.under_load)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in arguments.only:
         file, width, height = CLIPS[name]
         frames = read(arguments.clips / file, 0, arguments.frames, width, height)
-        rows.append({method: _last(runner, method, frames) for method in arguments.methods})
+        last = len(frames) - 1
+        rows.append({method: one_frame(runner, method, frames, last) for method in arguments.methods})
     write_crops(arguments.out / "crops_real.png", rows, judged_by=0)
-
-
-def _last(runner: Runner, method: str, frames: np.ndarray) -> np.ndarray:
-    looks_back = method not in INTERPOLATIONS and method not in NCNN_MODELS
-    return runner.run(method, [frames if looks_back else frames[-1:]]).results[0][-1:]

@@ -11,6 +11,14 @@ CROP = 160
 FRAME_HEIGHT = 6
 """Pixels per frame in a slice."""
 MARGIN = 6
+NAMES = {
+    "animevideov3": "realesr-animevideov3",
+    "x4plus": "Real-ESRGAN x4plus",
+    "span": "SPAN x4",
+    "compact": "vidx4, compact",
+    "truth": "the truth",
+}
+"""What methods are called in pictures."""
 LINE_HEIGHT = 14
 
 
@@ -27,7 +35,7 @@ def write_slices(path: Path, results: dict[str, np.ndarray]) -> None:
     truth = next(iter(results.values()))
     top, left = _busiest(truth[len(truth) // 2])
     columns = [_column(frames, top, left) for frames in results.values()]
-    labels = [label.replace(" ", "\n") for label in results]
+    labels = [_label(method) for method in results]
     label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)
     width, height = columns[0].width + MARGIN, columns[0].height + label_height + 2 * MARGIN
     sheet = Image.new("RGB", (width * len(columns) + MARGIN, height), "white")
@@ -46,7 +54,7 @@ def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]], judged_by: in
         rows: frames of each clip by label, (T, H, W, 3).
         judged_by: index of the column whose detail decides the crop: by default the last, the truth.
     """
-    labels = [label.replace(" ", "\n") for label in rows[0]]
+    labels = [_label(method) for method in rows[0]]
     label_height = LINE_HEIGHT * max(label.count("\n") + 1 for label in labels)
     pitch = CROP + MARGIN
     size = pitch * len(labels) + MARGIN, label_height + pitch * len(rows) + MARGIN
@@ -61,6 +69,10 @@ def write_crops(path: Path, rows: Sequence[dict[str, np.ndarray]], judged_by: in
             crop = frames[len(frames) // 2, top : top + CROP, left : left + CROP]
             sheet.paste(Image.fromarray(crop), (MARGIN + i * pitch, label_height + MARGIN + j * pitch))
     sheet.save(path)
+
+
+def _label(method: str) -> str:
+    return NAMES.get(method) or method.replace(" ", "\n")
 
 
 def _column(frames: np.ndarray, top: int, left: int) -> Image.Image:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from scripts.bench.tables import machine
 from scripts.evaluate.cache import Runner, keep_score
-from scripts.evaluate.cases import Case, load_cases
-from scripts.evaluate.clips import REAL, Clip
+from scripts.evaluate.cases import Case, load_cases, sample
 from scripts.evaluate.flat_noise import flat_areas
 from scripts.evaluate.methods import Run, merge
 from scripts.evaluate.metrics import Lpips
@@ -86,13 +85,7 @@ def _write_pictures(arguments: argparse.Namespace, case: Case, runs: dict[str, R
     shown = arguments.show or arguments.methods
     rows = [
         {method: results[i][method] for method in shown} | {"truth": case.clips[i].frames}
-        for i in _sample(case.clips)
+        for i in sample(case.clips)
     ]
     if rows:
         write_crops(arguments.out / f"crops_{case.name}.png", rows)
-
-
-def _sample(clips: list[Clip]) -> list[int]:
-    """Return the indices of the first, the middle and the last clip, of the real ones if there are any."""
-    indices = [i for i, clip in enumerate(clips) if clip.name in REAL] or list(range(len(clips)))
-    return sorted({indices[0], indices[len(indices) // 2], indices[-1]}) if indices else []

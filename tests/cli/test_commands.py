@@ -1,6 +1,7 @@
 """The command line: one sentence and an exit code for whatever goes wrong, and files for what goes well."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def test_upscale_writes_a_picture(tmp_path: Path) -> None:
     output = tmp_path / "big.jpg"
     result = vidx4("upscale", PHOTO, output, "--device", "cpu", "--strength", "0")
     assert result.exit_code == 0, result.output
+    assert re.search(r"noise level \d+, estimated; --noise-level auto\+20", result.stderr)
     with Image.open(output) as picture:
         assert picture.size == (768, 512)
 
@@ -148,7 +150,8 @@ def test_the_default_picture_lies_beside_its_source_and_is_not_overwritten(tmp_p
         (("upscale", LONDON, "out.mp4", "--start", "soon"), 2, "soon"),
         (("upscale", LONDON, "out.mp4", "--start", "-1"), 2, "-1"),
         (("upscale", LONDON, "out.mp4", "--strength", "2"), 2, "strength"),
-        (("upscale", LONDON, "out.mp4", "--model", "none"), 1, "no model"),
+        (("upscale", LONDON, "out.mp4", "--model", "none"), 2, "no model"),
+        (("upscale", LONDON, "out.mp4", "--model", "none.safetensors"), 2, "no file none"),
         (("upscale", LONDON, "out.mp4", "--model", "compact", "--prompt", "a"), 2, "no prompt"),
         (("upscale", LONDON, "out.mp4", "--device", "warp"), 2, "warp"),
         (("upscale", LONDON, "out.mp4", "--batch-size", "0"), 2, "batch-size"),

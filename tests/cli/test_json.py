@@ -16,8 +16,7 @@ from typer.testing import CliRunner, Result
 from tests.capabilities import needs_signals
 from tests.conftest import MakeVideo
 from tests.video_files import write_video
-from vidx4.cli import inspect
-from vidx4.cli.commands import app
+from vidx4.cli import commands, inspect
 from vidx4.cli.terminal import EVENTS_VERSION
 from vidx4.errors import DiskFullError
 from vidx4.jobs import estimate
@@ -31,7 +30,7 @@ Event = dict[str, Any]
 
 
 def vidx4(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    return CliRunner().invoke(commands.app, [*map(str, arguments), "--json"])
 
 
 @cache
@@ -81,6 +80,8 @@ def test_upscale_of_a_video(make_video: MakeVideo, tmp_path: Path) -> None:
     assert Path(trial[-1]["work_folder"]).is_dir()
     done = events_of(*typed)[-1]
     assert (done["num_frames"], done["num_new"], done["output"]) == (3, 0, str(tmp_path / "out.mp4"))
+    assert done["settings"]["noise-level"] == done["noise_level"] == trial[-2]["noise_level"]
+    assert {"model", "weights", "texture", "seed", "codec"} <= done["settings"].keys()
     assert events_of(*typed, code=1)[-1]["event"] == "error"
 
 
@@ -99,6 +100,7 @@ def test_a_job_that_fails_and_is_resumed(make_video: MakeVideo, monkeypatch: pyt
 def test_upscale_of_a_picture(tmp_path: Path) -> None:
     done = events_of("upscale", SAMPLES / "photo.png", tmp_path / "big.png", "--device", "cpu")[-1]
     assert done["output"] == str(tmp_path / "big.png")
+    assert done["noise_level"] == done["estimated_noise_level"] is not None
 
 
 def test_batch(folder: Path, tmp_path: Path) -> None:
@@ -106,6 +108,8 @@ def test_batch(folder: Path, tmp_path: Path) -> None:
     assert names(events_of(*typed, "--dry-run")) == ["passed_over", "plan", "done"]
     done = events_of(*typed)
     assert {"passed_over", "plan", "estimate", "progress", "part", "file", "done"} <= set(names(done))
+    file = next(each for each in done if each["event"] == "file")
+    assert file["noise_level"] == file["estimated_noise_level"] is not None
     assert (done[-1]["done"], done[-1]["passed_over"]) == (1, 1)
     (folder / "bad.mp4").write_text("no film")
     assert events_of(*typed, "--dry-run", code=1)[-1]["failed"] == 1
@@ -215,7 +219,7 @@ def test_errors_of_usage(
 
 
 def test_a_file_called_like_the_option_is_none() -> None:
-    result = CliRunner().invoke(app, ["probe", "--", "--json"])
+    result = CliRunner().invoke(commands.app, ["probe", "--", "--json"])
     assert (result.exit_code, result.stdout) == (2, "")
 
 

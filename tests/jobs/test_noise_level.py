@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames
 from tests.moving import pan
-from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions
+from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions, describe_level
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.noise_level import estimate_film, with_estimate_of_picture
@@ -62,3 +62,11 @@ def test_a_picture_is_its_own_witness() -> None:
     assert isinstance(options.noise_level, AutoLevel)
     assert options.noise_level.estimate is not None
     assert with_estimate_of_picture(UpscaleOptions(noise_level=5), pixels).noise_level == 5
+
+
+@pytest.mark.parametrize(
+    ("level", "estimate", "words"),
+    [(None, None, ""), (30, None, "30"), (0, 0, "0, estimated"), (35, 15, "35, from an estimate of 15")],
+)
+def test_a_level_is_told_with_its_estimate(level: int | None, estimate: int | None, words: str) -> None:
+    assert describe_level(level, estimate) == words

@@ -27,7 +27,9 @@ def test_sizes_are_read() -> None:
     [
         ("pictures", "--pictures kodak"),
         ("video", "--clips clips --pictures kodak"),
+        ("crops", "--clips clips --pictures kodak"),
         ("long", "--clips clips"),
+        ("real", "--clips clips"),
         ("fill", "--clips clips --pictures kodak --cache cache"),
         ("decoder_attention", "--photos photos"),
     ],

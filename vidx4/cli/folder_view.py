@@ -10,6 +10,7 @@ import typer
 
 from vidx4.cli.progress_bar import PlainProgress, bars, describe, stoppable
 from vidx4.cli.terminal import FAILED, Terminal
+from vidx4.diffusion.options import describe_level
 from vidx4.errors import BatchError, StoppedError
 from vidx4.jobs.folder.reports import Outcome, check_outcomes, name_passed_over
 from vidx4.jobs.schedule import ScheduleOptions
@@ -138,6 +139,8 @@ class BatchView:
         if report.message and report.outcome != "skipped":
             names_file = str(report.path) in report.message
             self._terminal.say(report.message if names_file else f"{report.path}: {report.message}", "yellow")
+        if level := describe_level(report.noise_level, report.estimated_noise_level):
+            self._terminal.tell(f"{report.path}: noise level {level}")
 
     def _progress_event(self, item: "Item", progress: "Progress", total: "Total") -> None:
         self._terminal.progress_event(progress, file=str(item.path), **total.facts())

@@ -5,22 +5,18 @@ from typing import Annotated
 
 import typer
 
-from vidx4.cli.options import OutputOptions, parse_input
+from vidx4.cli.options import OutputOptions, output_argument, parse_input
 from vidx4.cli.program import Subset, command
 from vidx4.cli.tables import show_checks, show_findings, show_models, show_source
 from vidx4.cli.terminal import Terminal
-from vidx4.jobs.destination import OUTPUT, Destination
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.request import OF_A_COPY, Request
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", parser=parse_input, help="A video.")]
 Upscaled = Annotated[Path, typer.Argument(metavar="UPSCALED", parser=parse_input, help="Its enlarged copy.")]
 Crops = Annotated[
     Destination | None,
-    typer.Argument(
-        metavar="OUTPUT",
-        parser=OUTPUT.parse,
-        help="A PNG file or a folder. Default: <copy>_crops.png beside the copy.",
-    ),
+    output_argument("A PNG file or a folder. Default: <copy>_crops.png beside the copy."),
 ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,11 @@ def parse_input(text: str) -> Path:
     if not text:
         raise OptionError("The input has an empty name: name a file.")
     return Path(text)
+
+
+def output_argument(description: str) -> Any:
+    """Return what makes a parameter the argument OUTPUT of one file."""
+    return typer.Argument(metavar="OUTPUT", parser=OUTPUT.parse, help=description)
 
 
 More = Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)]
@@ -61,13 +66,7 @@ class OutputOptions:
 
     output: Annotated[
         Destination | None,
-        Option(
-            "The same as the argument OUTPUT.",
-            Panel.OUTPUT,
-            short="-o",
-            syntax=OUTPUT,
-            is_common=True,
-        ),
+        Option("The same as the argument OUTPUT.", Panel.OUTPUT, short="-o", syntax=OUTPUT, is_common=True),
     ] = None
 
     def or_positional(self, output: Destination | None) -> Destination | None:

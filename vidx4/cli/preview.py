@@ -6,23 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from vidx4.cli.options import More, OutputOptions, parse_input, refuse_more
+from vidx4.cli.options import More, OutputOptions, output_argument, parse_input, refuse_more
 from vidx4.cli.program import Subset, command
 from vidx4.cli.terminal import Terminal
 from vidx4.cli.video_view import show_preview, show_preview_plan
 from vidx4.diffusion.options import UpscaleOptions
-from vidx4.jobs.destination import OUTPUT, Destination
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.preview.options import PreviewOptions
 from vidx4.jobs.request import JobOptions, Request
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", parser=parse_input, help="A video.")]
 Output = Annotated[
     Destination | None,
-    typer.Argument(
-        metavar="OUTPUT",
-        parser=OUTPUT.parse,
-        help="A video or a folder. Default: <stem>_x4_preview beside the input.",
-    ),
+    output_argument("A video or a folder. Default: <stem>_x4_preview beside the input."),
 ]
 
 

@@ -23,6 +23,7 @@ from vidx4.errors import (
     SourceError,
     StoppedError,
     TimeUpError,
+    UnknownModelError,
     Vidx4Error,
 )
 from vidx4.jobs.schedule import ScheduleOptions
@@ -206,8 +207,8 @@ def exit_code(error: Vidx4Error) -> int:
         return TIME_UP
     if isinstance(error, StoppedError):
         return INTERRUPTED
-    is_bad_input = isinstance(error, SourceError | OptionError) and not isinstance(error, SourceChangedError)
-    return BAD_INPUT if is_bad_input else FAILED
+    is_bad_input = isinstance(error, SourceError | OptionError | UnknownModelError)
+    return BAD_INPUT if is_bad_input and not isinstance(error, SourceChangedError) else FAILED
 
 
 class _Handler(logging.Handler):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidx4.cli.notify import notifying
-from vidx4.cli.options import More, OutputOptions, parse_input, refuse_more
+from vidx4.cli.options import More, OutputOptions, output_argument, parse_input, refuse_more
 from vidx4.cli.program import command
 from vidx4.cli.terminal import Terminal
-from vidx4.cli.video_view import show_estimate, show_plan, show_report, show_trial
+from vidx4.cli.video_view import show_estimate, show_picture, show_plan, show_report, show_trial
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.errors import OptionError
 from vidx4.jobs.cluster.options import ClusterOptions
-from vidx4.jobs.destination import OUTPUT, Destination
+from vidx4.jobs.destination import Destination
 from vidx4.jobs.request import JobOptions, Request
 from vidx4.jobs.schedule import ScheduleOptions
 from vidx4.option import options_of
@@ -32,9 +32,7 @@ Input = Annotated[
 ]
 Output = Annotated[
     Destination | None,
-    typer.Argument(
-        metavar="OUTPUT", parser=OUTPUT.parse, help="A file or a folder. Default: <stem>_x4 beside the input."
-    ),
+    output_argument("A file or a folder. Default: <stem>_x4 beside the input."),
 ]
 
 
@@ -85,8 +83,8 @@ def _picture(
     written = plan_picture(source, output, overwrite=request.overwrite)
     check_memory(cluster, options, *stored_size(source))
     with loader(cluster, options.device) as models:
-        upscale_picture(source, written, models.load(options), overwrite=request.overwrite)
-    terminal.done(written)
+        report = upscale_picture(source, written, models.load(options), overwrite=request.overwrite)
+    show_picture(terminal, report)
 
 
 def _video(

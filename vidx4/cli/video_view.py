@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vidx4.cli.progress_bar import reused
 from vidx4.cli.terminal import Terminal
+from vidx4.diffusion.options import describe_level
 from vidx4.syntax import format_disk, format_memory, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from vidx4.jobs.plan import Plan
     from vidx4.jobs.preview.run import Preview, PreviewPlan
     from vidx4.jobs.report import Report
+    from vidx4.jobs.still.upscale import PictureReport
     from vidx4.video import StreamInfo
 
 
-_OTHER_LEVELS = " from the film; --noise-level auto+20 restores more, auto-20 less"
+_OTHER_LEVELS = "; --noise-level auto+20 restores more, auto-20 less"
 _STAGES = "decode, follow and model run beside the others, which add up to the whole: encode, waiting, join"
 _STAGES_OF_WORKERS = "decode, follow, model and encode are sums over all workers, which run side by side"
 
@@ -44,10 +46,7 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.event("estimate", **estimate.facts(job))
     settings = (f"{name} {value}" for name, value in job.identity.items() if value not in (None, ""))
     terminal.fact("settings", ", ".join(settings), is_detail=True)
-    level, estimated = job.noise_level, job.estimated_noise_level
-    if level is not None:
-        basis = "estimated" if level == estimated else f"from an estimate of {estimated}"
-        terminal.fact("noise level", f"{level}" if estimated is None else f"{level}, {basis}{_OTHER_LEVELS}")
+    _show_level(terminal, job)
     cut = f"tiles of {tiles}" if (tiles := job.identity.get("tile-size")) else "no tiles"
     terminal.fact("memory", f"{format_memory(estimate.memory)} in batches of {job.batch_size}, {cut}")
     size, needed, free = map(format_disk, (estimate.output_size, estimate.disk_needed, estimate.disk_free))
@@ -57,6 +56,12 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
     terminal.fact("time", f"{left}: {each}")
     for alternative in estimate.alternatives:
         terminal.fact("or", str(alternative))
+
+
+def _show_level(terminal: Terminal, made: "Job | PictureReport") -> None:
+    others = "" if made.estimated_noise_level is None else _OTHER_LEVELS
+    if level := describe_level(made.noise_level, made.estimated_noise_level):
+        terminal.fact("noise level", f"{level}{others}")
 
 
 def show_trial(terminal: Terminal, plan: "Plan") -> None:
@@ -87,6 +92,12 @@ def show_report(terminal: Terminal, report: "Report") -> None:
     terminal.done(**report.facts())
 
 
+def show_picture(terminal: Terminal, report: "PictureReport") -> None:
+    """Show where an enlarged picture is, and how much it was restored."""
+    _show_level(terminal, report)
+    terminal.done(**asdict(report))
+
+
 def show_preview_plan(terminal: Terminal, plan: "PreviewPlan") -> None:
     """Show what a preview will hold."""
     source, facts = plan.scenes.source, plan.facts()
@@ -107,11 +118,7 @@ def show_preview(terminal: Terminal, plan: "PreviewPlan", preview: "Preview") ->
     terminal.results(*filter(None, (*preview.videos, preview.crops, preview.page)))
     what = "the whole video" if plan.within.is_whole else "this part of the video"
     for cost in preview.costs:
-        settings = f"With {cost.label}" if cost.label else "At these settings"
-        basis = ", estimated" if cost.is_estimated else ""
-        level = "" if cost.noise_level is None else f", noise level {cost.noise_level}{basis}"
-        each = f"{cost.seconds_per_frame:.3g} s a frame{level}"
-        terminal.tell(f"{settings}, {what} takes about {format_seconds(cost.seconds_for_whole)} ({each}).")
+        terminal.tell(cost.sentence(what))
 
 
 def _made(report: "Report") -> str:

@@ -102,6 +102,18 @@ def parse_level(text: str) -> int | AutoLevel:
     return AutoLevel(int(offset or "0"))
 
 
+def describe_level(level: int | None, estimate: int | None) -> str:
+    """Return a noise level in words; empty for a model that knows none.
+
+    Args:
+        level: the level.
+        estimate: the estimate that it follows from; None if the user chose it.
+    """
+    if level is None or estimate is None:
+        return "" if level is None else str(level)
+    return f"{level}, {'estimated' if level == estimate else f'from an estimate of {estimate}'}"
+
+
 LEVEL = Syntax("LEVEL", "a whole number, auto, or auto and an offset such as auto+20", parse_level)
 
 

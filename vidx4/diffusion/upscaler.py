@@ -289,6 +289,12 @@ class Upscaler:
         """Noise level that frames are restored at; None if the model knows none."""
         return self.settings.noise_level if self.components.max_noise_level > 0 else None
 
+    @property
+    def estimated_noise_level(self) -> int | None:
+        """The estimate that the noise level follows from; None if the user chose it, or none is known yet."""
+        level = self.options.noise_level
+        return level.estimate if isinstance(level, AutoLevel) else None
+
     def follow(self, batch: FrameBatch, last: Followed | None = None) -> FollowedBatch:
         """Find what ties frames to those before them; runs on the CPU, so it can run ahead of the model.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vidx4.diffusion.choice import MeasureCard
 from vidx4.diffusion.options import ESTIMATE, UpscaleOptions
+from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import NOTHING, Identity
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.plan import Plan
@@ -22,6 +23,22 @@ CHUNK_FRAMES = 64
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 """The pixels of a still picture over the full range of their type, (H, W, C)."""
+
+
+@dataclass(frozen=True)
+class EnlargedPicture:
+    """A still picture that was enlarged, and how much it was restored."""
+
+    pixels: Pixels
+    noise_level: int | None
+    estimated_noise_level: int | None
+
+    @classmethod
+    def by(cls, upscaler: Upscaler, pixels: Pixels) -> Self:
+        """Return what an upscaler makes of gray or RGB, (H, W, 1 or 3)."""
+        height, width, _ = pixels.shape
+        enlarged = upscaler.fitted(width, height).picture(pixels)
+        return cls(enlarged, upscaler.noise_level, upscaler.estimated_noise_level)
 
 
 class Executor(Protocol):
@@ -113,7 +130,7 @@ class Backend(Protocol):
             SourceError: no frame can be decoded to estimate the noise level by.
         """
 
-    def picture(self, pixels: Pixels, control: Control) -> Pixels:
+    def picture(self, pixels: Pixels, control: Control) -> EnlargedPicture:
         """Enlarge a still picture four times.
 
         Args:

@@ -15,7 +15,7 @@ from vidx4.diffusion.memory import check_size
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
-from vidx4.jobs.job import Job, Pixels
+from vidx4.jobs.job import EnlargedPicture, Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.parts import Gap, gaps, make_part
@@ -115,12 +115,11 @@ class LocalBackend:
         options = replace(options, model=upscaler.components.name)
         return Job(plan, executor, batch_size, identity, options, upscaler.state_spec)
 
-    def picture(self, pixels: Pixels, control: Control) -> Pixels:
+    def picture(self, pixels: Pixels, control: Control) -> EnlargedPicture:
         """Enlarge a still picture four times; nothing else is done beside it."""
         control.check()
-        height, width, _ = pixels.shape
         options = with_estimate_of_picture(self.upscaler.options, pixels)
-        return self.upscaler.with_options(options).fitted(width, height).picture(pixels)
+        return EnlargedPicture.by(self.upscaler.with_options(options), pixels)
 
 
 class LocalLoader:

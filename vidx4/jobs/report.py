@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -55,6 +55,8 @@ class Report:
     """Everything that the output lacks or changes, known before the work."""
     damage: tuple[str, ...]
     """Everything that could not be decoded."""
+    settings: Mapping[str, str | bool | int | float | None] = field(default_factory=dict)
+    """Everything that the output depends on, by the names of options."""
     faster_codec: str | None = None
     """A codec that this machine's GPU encodes, if the model waited for the encoder; None otherwise."""
 

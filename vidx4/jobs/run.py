@@ -150,6 +150,7 @@ class Run:
             workers=monitor.worker_stats,
             warnings=self._plan.warnings,
             damage=(*monitor.damage.sentences(), *_missing(self._plan, missing)),
+            settings=self._job.identity,
             faster_codec=None if monitor.worker_stats else faster_codec(self._plan, monitor.seconds),
         )
 

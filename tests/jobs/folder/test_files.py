@@ -350,6 +350,7 @@ def test_the_command_reports_on_every_file(folder: Path, tmp_path: Path) -> None
     assert facts["passed_over"] == [*(["loop"] if CAN_LINK else []), "notes.txt"]
     assert "1 file is passed over, neither videos nor pictures: notes.txt" in result.stderr
     assert f"{NUM_FILES} done, 1 failed, {2 if CAN_LINK else 1} passed over" in result.stderr
+    assert len(re.findall(r": noise level \d+, estimated\n", result.stderr)) == NUM_FILES
     assert "broken.mp4. The same command tries those that failed again" in result.stderr
     failed = next(each for each in facts["files"] if each["outcome"] == "failed")
     assert failed["path"].endswith("broken.mp4")

@@ -369,7 +369,7 @@ def test_a_film_by_three_models_in_one_page(tmp_path: Path, film: Path, upscaler
         "out_model-one.mp4",
         "out_model-two.mp4",
     ]
-    assert [each.is_estimated for each in made.costs] == [True, False, False]
+    assert [each.estimated_noise_level is not None for each in made.costs] == [True, False, False]
     assert [each.noise_level is None for each in made.costs] == [False, True, True]
     assert all(each.seconds_per_frame > 0 and each.memory > 2**20 for each in made.costs)
     assert made.page is not None

@@ -23,7 +23,7 @@ from vidx4.diffusion.models.loading.folder import read_json
 from vidx4.diffusion.models.loading.hub import INDEX, STREAM_PIPELINE, cached, fetch
 from vidx4.diffusion.models.loading.model_file import is_model_file, local_file
 from vidx4.diffusion.models.loading.rules import shown
-from vidx4.errors import ModelError, OptionError
+from vidx4.errors import ModelError, OptionError, UnknownModelError
 
 # Once, and not when a model is loaded: this is of the whole process, in which other models may be at work.
 for _library in (diffusers, transformers):
@@ -177,7 +177,8 @@ def find(name: str, dtype: torch.dtype) -> Path:
         dtype: the precision of the denoiser; other than float32, float16 weights are preferred.
 
     Raises:
-        ModelError: there is no such model, or it can't be fetched.
+        UnknownModelError: there is no such model.
+        ModelError: it can't be fetched.
     """
     if name == "compact":
         return COMPACT_FOLDER
@@ -185,7 +186,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
         return path
     if repository := _repository(name):
         return fetch(*repository, dtype != torch.float32)
-    raise ModelError(
+    raise UnknownModelError(
         f"There is no model {name!r}: use auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name "
         "or owner/name@revision), a folder (./name), or a file (name.safetensors)."
     )

@@ -17,7 +17,7 @@ from vidx4.jobs.cluster.task_queue import Task, WorkItem, WorkSize
 from vidx4.jobs.cluster.worker import JobSpec, Worker
 from vidx4.jobs.cluster.worker_pool import WorkerHandle, WorkerPool
 from vidx4.jobs.identity import NOTHING, Identity, identify, was_compiled
-from vidx4.jobs.job import Job, Pixels
+from vidx4.jobs.job import EnlargedPicture, Job, Pixels
 from vidx4.jobs.noise_level import with_estimate, with_estimate_of_picture
 from vidx4.jobs.plan import Plan
 from vidx4.jobs.progress import Control
@@ -88,7 +88,7 @@ class ClusterBackend:
         executor = ClusterExecutor(pool.queue, spec, next(_priorities), store, pool.num_workers)
         return Job(plan, executor, batch_size, identity, options, fitted.state_spec)
 
-    def picture(self, pixels: Pixels, control: Control) -> Pixels:
+    def picture(self, pixels: Pixels, control: Control) -> EnlargedPicture:
         """Enlarge a still picture four times.
 
         Args:
@@ -102,7 +102,7 @@ class ClusterBackend:
         # Whether the model knows noise levels is not asked, which would have to wait for a worker.
         options = with_estimate_of_picture(self._model.options, pixels)
         model = replace(self._model, options=options)
-        results: Queue[Pixels | BaseException] = Queue()
+        results: Queue[EnlargedPicture | BaseException] = Queue()
         task: Task[WorkerHandle] = Task(next(_priorities), "a picture", results.put)
         size, queue = WorkSize(1, pixels.nbytes), self._pool.queue
         queue.reserve(task, size, control.check)
@@ -153,7 +153,7 @@ class _PictureItem(WorkItem[WorkerHandle]):
     size: WorkSize
     model: ModelSpec
     pixels: Ref[Pixels]
-    results: Queue[Pixels | BaseException]
+    results: Queue[EnlargedPicture | BaseException]
 
     def run(self, worker: WorkerHandle, *, is_first: bool) -> None:
         """Have a worker enlarge it."""

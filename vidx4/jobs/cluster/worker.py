@@ -22,7 +22,7 @@ from vidx4.jobs.cluster.chunks import Chunk, Frames
 from vidx4.jobs.cluster.model_files import ModelSpec, received
 from vidx4.jobs.cluster.object_store import ObjectStore, Ref
 from vidx4.jobs.identity import Identity, differences, program
-from vidx4.jobs.job import Pixels
+from vidx4.jobs.job import EnlargedPicture, Pixels
 from vidx4.jobs.part_record import Part
 from vidx4.jobs.parts import make_part
 from vidx4.jobs.pipeline import EnlargeFollowed, TwoStageModel, buffered, enlarged
@@ -232,13 +232,11 @@ class Worker:
         """Return the levels and texts of what was logged since the last call."""
         return self._log.take()
 
-    def picture(self, model: ModelSpec, pixels: Ref[Pixels]) -> Pixels:
+    def picture(self, model: ModelSpec, pixels: Ref[Pixels]) -> EnlargedPicture:
         """Enlarge a still picture four times."""
         upscaler = self._upscaler(model)
         with _default_type_lock.shared(), self._enlarging:
-            colors = self._store.get(pixels)
-            height, width, _ = colors.shape
-            return upscaler.fitted(width, height).picture(colors)
+            return EnlargedPicture.by(upscaler, self._store.get(pixels))
 
     @contextmanager
     def _open_job(self, spec: JobSpec) -> Iterator[_OpenJob]:

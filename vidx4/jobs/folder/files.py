@@ -253,16 +253,19 @@ class Batch:
             raise
         self._check_made(item, job.identity)
         message = " ".join([*report.warnings, *report.damage, *self._record(item, job.identity)])
-        return FileReport(item.path, Outcome.DONE, item.output, message, report.num_new, report.seconds)
+        levels = report.noise_level, report.estimated_noise_level
+        frames = report.num_new, report.seconds
+        return FileReport(item.path, Outcome.DONE, item.output, message, *frames, *levels)
 
     def _picture_done(self, item: Item, control: Control) -> FileReport:
         overwrite, backend = item.options.request.overwrite, self._backend(item.options.upscale)
         plan_picture(item.path, item.output, overwrite=overwrite)
-        upscale_picture(item.path, item.output, backend, control, overwrite=overwrite)
+        report = upscale_picture(item.path, item.output, backend, control, overwrite=overwrite)
         identity = self._identity(item)
         self._check_made(item, identity)
         message = " ".join(self._record(item, identity))
-        return FileReport(item.path, Outcome.DONE, item.output, message, num_frames=1)
+        levels = report.noise_level, report.estimated_noise_level
+        return FileReport(item.path, Outcome.DONE, item.output, message, 1, 0.0, *levels)
 
     def _run(self, job: Job, prospects: Prospects, control: Control, on_estimate: OnEstimate) -> Report:
         with start(job, control, restart=self._restart, accept_loss=self._accept_loss) as run:

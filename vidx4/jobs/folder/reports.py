@@ -38,6 +38,10 @@ class FileReport:
     num_frames: int = 0
     """Number of frames that were upscaled."""
     seconds: float = 0.0
+    noise_level: int | None = None
+    """Noise level that it was restored at; None if the model knows none, or nothing was upscaled."""
+    estimated_noise_level: int | None = None
+    """The estimate that it follows from, for `compact`; None if the user chose it."""
 
     def facts(self) -> dict[str, Any]:
         """Return why nothing is to be done with the file, as JSON values."""

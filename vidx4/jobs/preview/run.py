@@ -12,7 +12,7 @@ from typing import Any, Self
 from PIL import Image
 
 from vidx4.diffusion.bicubic import enlarge_frames
-from vidx4.diffusion.options import AutoLevel, UpscaleOptions
+from vidx4.diffusion.options import UpscaleOptions, describe_level
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OutputError, StoppedError
 from vidx4.jobs.choice import chosen
@@ -31,6 +31,7 @@ from vidx4.jobs.request import Request
 from vidx4.media.pictures.read_sequence import is_pattern
 from vidx4.media.place import check_writable
 from vidx4.media.streams import choose_suffix
+from vidx4.syntax import format_seconds
 from vidx4.video import WHOLE, Source, TimeRange
 
 MAX_RATIO = 16
@@ -113,10 +114,22 @@ class Cost:
     seconds_for_whole: float
     noise_level: int | None
     """Noise level that frames are restored at; None if the model knows none."""
-    is_estimated: bool
-    """Whether the noise level was estimated from the film."""
+    estimated_noise_level: int | None
+    """The estimate that it follows from, for `compact`; None if the user chose it."""
     memory: int
     """Bytes that the model and its frames are planned to take on the device."""
+
+    def sentence(self, what: str) -> str:
+        """Return a sentence on how long something takes, such as the whole video."""
+        settings = f"With {self.label}" if self.label else "At these settings"
+        whole, each = format_seconds(self.seconds_for_whole), f"{self.seconds_per_frame:.3g} s a frame"
+        level = f", noise level {self.level}" if self.level else ""
+        return f"{settings}, {what} takes about {whole} ({each}{level})."
+
+    @property
+    def level(self) -> str:
+        """The noise level in words; empty if the model knows none."""
+        return describe_level(self.noise_level, self.estimated_noise_level)
 
 
 @dataclass(frozen=True)
@@ -245,9 +258,8 @@ def _name(variant: Variant) -> str:
 
 def _cost(plan: PreviewPlan, variant: Variant, upscaler: Upscaler, clip: Clip) -> Cost:
     num_frames, each = len(plan.within.frames(plan.scenes.source)), clip.seconds_per_frame
-    is_estimated = isinstance(upscaler.options.noise_level, AutoLevel)
-    level, seconds = upscaler.noise_level, each * num_frames
-    return Cost(variant.label, each, seconds, level, is_estimated, clip.memory)
+    levels = upscaler.noise_level, upscaler.estimated_noise_level
+    return Cost(variant.label, each, each * num_frames, *levels, clip.memory)
 
 
 def _page(
@@ -267,12 +279,8 @@ def _page(
 
 def _levels(costs: Sequence[Cost]) -> Iterator[tuple[str, str]]:
     """Yield the noise levels as a fact of the page, unless no model knows any."""
-    if known := [cost for cost in costs if cost.noise_level is not None]:
-        yield "noise level", "; ".join(dict.fromkeys(map(_level, known)))
-
-
-def _level(cost: Cost) -> str:
-    return f"{cost.noise_level}{', estimated' if cost.is_estimated else ''}"
+    if known := [cost.level for cost in costs if cost.level]:
+        yield "noise level", "; ".join(dict.fromkeys(known))
 
 
 def _setting(variant: Variant, cost: Cost) -> PageSetting:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,6 +32,17 @@ _DESCRIBED_FORMATS = {"AVIF", "JPEG", "PNG", "TIFF", "WEBP"}
 """Formats with a colour profile and EXIF data."""
 _MEASURED_FORMATS = {"JPEG", "PNG", "TIFF"}
 """Formats that tell pixels per inch; JPEG in whole numbers."""
+
+
+@dataclass(frozen=True)
+class PictureReport:
+    """The result of enlarging a still picture."""
+
+    output: Path
+    noise_level: int | None
+    """Noise level that it was restored at; None if the model knows none."""
+    estimated_noise_level: int | None
+    """The estimate that it follows from, for `compact`; None if the user chose it."""
 
 
 def picture_suffix(path: Path) -> str:
@@ -80,7 +92,7 @@ def upscale_picture(
     control: Control | None = None,
     *,
     overwrite: bool = False,
-) -> None:
+) -> PictureReport:
     """Make a still picture four times larger, and turn it upright.
 
     Transparency, the colour profile, EXIF data and the number of pixels per inch are kept as far as the
@@ -101,17 +113,20 @@ def upscale_picture(
         StoppedError: the control stopped it.
     """
     try:
-        _upscale(path, output, backend, control or Control(), overwrite)
+        return _upscale(path, output, backend, control or Control(), overwrite)
     except MemoryError as error:
         raise MemoryLimitError(f"{path} is too large for the memory of this machine: reduce it.") from error
 
 
-def _upscale(path: Path, output: Path, backend: Backend, control: Control, overwrite: bool) -> None:
+def _upscale(path: Path, output: Path, backend: Backend, control: Control, overwrite: bool) -> PictureReport:
     before, still = stamp(path), read_picture(path)
     image_format = picture_format(output)
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
-    enlarged = _enlarge(still.channels, backend, control)
+    result = backend.picture(still.channels[..., : num_colors(still.channels)], control)
+    report = PictureReport(output, result.noise_level, result.estimated_noise_level)
+    enlarged = _with_alpha(result.pixels, still.channels)
+    del result
     with write_whole(output, overwrite=overwrite, like=path) as unfinished:
         write_picture(enlarged, unfinished, image_format, still.metadata)
         del enlarged  # reading the result takes as much memory again
@@ -122,11 +137,11 @@ def _upscale(path: Path, output: Path, backend: Backend, control: Control, overw
         )
         if path.exists():
             check_unchanged(path, before)
+    return report
 
 
-def _enlarge(channels: Pixels, backend: Backend, control: Control) -> Pixels:
-    """Enlarge the colours by the model, and alpha plainly."""
-    colors = backend.picture(channels[..., : num_colors(channels)], control)
+def _with_alpha(colors: Pixels, channels: Pixels) -> Pixels:
+    """Return enlarged colours with the alpha of a picture, if it has any, enlarged plainly."""
     if colors.shape[2] == channels.shape[2]:
         return colors
     return np.dstack((colors, enlarged_alpha(channels[..., -1])))

@@ -86,9 +86,8 @@ def format_of(suffix: str) -> str:
     if suffix.lower() == PICTURES:
         return "image2"
     if suffix.lower() not in FORMATS:
-        raise OutputError(
-            f"A video can't be written to a {suffix or 'file without a suffix'}: use {', '.join(FORMATS)}."
-        )
+        kind, or_folder = (suffix, "") if suffix else ("file without a suffix", ", or end a folder with /")
+        raise OutputError(f"A video can't be written to a {kind}: use {', '.join(FORMATS)}{or_folder}.")
     return FORMATS[suffix.lower()]
 
 

@@ -20,7 +20,7 @@ from vidx4.diffusion.models.loading.weights import (
     converted,
     stored_in,
 )
-from vidx4.errors import ModelError
+from vidx4.errors import ModelError, UnknownModelError
 from vidx4.files.read import open_file
 
 SAFETENSORS = ".safetensors"
@@ -79,7 +79,8 @@ def local_file(name: str) -> Path | None:
     """Return the file that the name of a model stands for; None if it is not the name of a file.
 
     Raises:
-        ModelError: the file is missing, is not regular, or is of a kind that can't be used.
+        UnknownModelError: there is no such file.
+        ModelError: it is not regular, or of a kind that can't be used.
     """
     suffix = PurePath(name).suffix.lower()
     if suffix not in (*SUFFIXES, *_OTHERS):
@@ -94,7 +95,7 @@ def local_file(name: str) -> Path | None:
             raise ModelError(f"{name} can't be used: a model's file is one of {', '.join(SUFFIXES)}.")
         return None
     if not exists:
-        raise ModelError(f"There is no file {name}.")
+        raise UnknownModelError(f"There is no file {name}.")
     if is_folder:
         raise ModelError(f"{name} is a folder, but a model whose name ends in {suffix} must be a file.")
     return path
