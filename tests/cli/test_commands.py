@@ -121,7 +121,7 @@ def test_upscale_writes_a_picture(tmp_path: Path) -> None:
     output = tmp_path / "big.jpg"
     result = vidx4("upscale", PHOTO, output, "--device", "cpu", "--strength", "0")
     assert result.exit_code == 0, result.output
-    assert re.search(r"noise level \d+, estimated; --noise-level auto\+20", result.stderr)
+    assert re.search(r"noise level \d+, estimated; --noise-level auto\+20 restores more", result.stderr)
     with Image.open(output) as picture:
         assert picture.size == (768, 512)
 

@@ -51,7 +51,8 @@ def test_a_dry_run_tells_what_it_leaves_and_a_finished_job_no_speed(make_video: 
 
 
 @pytest.mark.parametrize(
-    ("level", "told"), [("auto", ", estimated; --noise-level auto+20"), ("auto+7", ", from an estimate of")]
+    ("level", "told"),
+    [("auto", ", estimated; --noise-level auto+20 restores more"), ("auto+7", ", from an estimate of")],
 )
 def test_a_plan_tells_where_a_noise_level_comes_from(level: str, told: str, make_video: MakeVideo) -> None:
     trial = vidx4("upscale", make_video(num_frames=3), "--dry-run", "--noise-level", level, *FAST)

@@ -13,6 +13,7 @@ from tests import sd_x4
 from tests.helpers import Load, load_with_hidden_state
 from tests.moving import pan
 from vidx4.diffusion import render
+from vidx4.diffusion.models.networks import convolution
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
@@ -91,7 +92,7 @@ def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_f
 def calls_of(upscaler: Upscaler) -> list[torch.Size]:
     """Return a list that will hold the shapes of all features that the denoiser turns into a prediction."""
     shapes: list[torch.Size] = []
-    upscaler.components.unet.conv_out.register_forward_pre_hook(
+    upscaler.components.unet.conv_hidden.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape)
     )
     return shapes
@@ -335,6 +336,8 @@ def test_the_hidden_state_of_still_areas_is_kept(options: dict[str, Any]) -> Non
 
 def test_boxes_give_the_hidden_state_of_the_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler, frames = load_with_hidden_state(dtype="float32"), moving_object()
+    # Winograd's rounding is another for each box, and rounding the picture to 8 bits makes more of it.
+    monkeypatch.setattr(convolution, "_has_winograd", lambda _: False)
     boxed = after(upscaler, frames)
     monkeypatch.setattr(render, "WORTH_CUTTING", 0)
     whole = after(upscaler, frames)

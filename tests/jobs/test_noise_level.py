@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import MakeVideo
 from tests.helpers import as_frames
 from tests.moving import pan
-from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions, describe_level
+from vidx4.diffusion.options import ESTIMATE, AutoLevel, UpscaleOptions, describe_level, describe_others
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.jobs.local import LocalBackend
 from vidx4.jobs.noise_level import estimate_film, with_estimate_of_picture
@@ -70,3 +70,15 @@ def test_a_picture_is_its_own_witness() -> None:
 )
 def test_a_level_is_told_with_its_estimate(level: int | None, estimate: int | None, words: str) -> None:
     assert describe_level(level, estimate) == words
+
+
+@pytest.mark.parametrize(
+    ("level", "estimate", "words"),
+    [
+        (15, 15, "--noise-level auto+20 restores more, auto-20 less"),
+        (0, 0, "--noise-level auto+20 restores more"),
+        (35, 15, "--noise-level auto+40 restores more, auto less"),
+    ],
+)
+def test_other_levels_are_near_the_one_that_is_used(level: int, estimate: int, words: str) -> None:
+    assert describe_others(level, estimate) == words

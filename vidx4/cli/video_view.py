@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vidx4.cli.progress_bar import reused
 from vidx4.cli.terminal import Terminal
-from vidx4.diffusion.options import describe_level
+from vidx4.diffusion.options import describe_level, describe_others
 from vidx4.syntax import format_disk, format_memory, format_rate, format_seconds, plural
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vidx4.video import StreamInfo
 
 
-_OTHER_LEVELS = "; --noise-level auto+20 restores more, auto-20 less"
 _STAGES = "decode, follow and model run beside the others, which add up to the whole: encode, waiting, join"
 _STAGES_OF_WORKERS = "decode, follow, model and encode are sums over all workers, which run side by side"
 
@@ -59,9 +58,10 @@ def show_estimate(terminal: Terminal, estimate: "Estimate", job: "Job") -> None:
 
 
 def _show_level(terminal: Terminal, made: "Job | PictureReport") -> None:
-    others = "" if made.estimated_noise_level is None else _OTHER_LEVELS
-    if level := describe_level(made.noise_level, made.estimated_noise_level):
-        terminal.fact("noise level", f"{level}{others}")
+    level, estimate = made.noise_level, made.estimated_noise_level
+    if level is not None:
+        others = "" if estimate is None else f"; {describe_others(level, estimate)}"
+        terminal.fact("noise level", f"{describe_level(level, estimate)}{others}")
 
 
 def show_trial(terminal: Terminal, plan: "Plan") -> None:

@@ -75,6 +75,10 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+LEVEL_STEP = 20
+"""By how much a noise level is changed to see a difference."""
+
+
 @dataclass(frozen=True)
 class AutoLevel:
     """A noise level that is estimated from the video."""
@@ -112,6 +116,13 @@ def describe_level(level: int | None, estimate: int | None) -> str:
     if level is None or estimate is None:
         return "" if level is None else str(level)
     return f"{level}, {'estimated' if level == estimate else f'from an estimate of {estimate}'}"
+
+
+def describe_others(level: int, estimate: int) -> str:
+    """Return how a level near one that was estimated is asked for, in words."""
+    more, less = (AutoLevel(level - estimate + change) for change in (LEVEL_STEP, -LEVEL_STEP))
+    restores_less = f", {less} less" if level > 0 else ""
+    return f"--noise-level {more} restores more{restores_less}"
 
 
 LEVEL = Syntax("LEVEL", "a whole number, auto, or auto and an offset such as auto+20", parse_level)

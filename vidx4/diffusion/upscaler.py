@@ -26,7 +26,7 @@ from vidx4.diffusion.device_errors import device_errors
 from vidx4.diffusion.footprint import Footprint, footprint_of
 from vidx4.diffusion.memory import DECODE_TILES, HOST_DECODE_TILE, Fit, capacity, check_size, enforce, free
 from vidx4.diffusion.models.components import Components
-from vidx4.diffusion.models.registry import choose_model, load, model_dtype
+from vidx4.diffusion.models.registry import check_name, choose_model, load, model_dtype
 from vidx4.diffusion.options import ESTIMATE, AutoLevel, Compile, Precision, UpscaleOptions
 from vidx4.diffusion.rendering import Rendering, warn_of_tiles, way_out
 from vidx4.diffusion.settings import Settings
@@ -110,6 +110,8 @@ class Upscaler:
         if options.device == "auto" and (why_none := find_gpu().why_none):
             _logger.warning("%s: the CPU is used.", why_none)
         name, why = choose_model(options.model, device)
+        if path is None:
+            check_name(name)
         dtype = model_dtype(name, options.dtype, device, path)
         _logger.info("model %s (%s) on %s in %s", name, why, device, dtype_name(dtype))
         if options.dtype == Precision.BFLOAT16 and device.type == "cuda" and not has_bfloat16(device):
@@ -281,7 +283,7 @@ class Upscaler:
             "decoder": None if options.decoder is None else "tiny",
             ESTIMATE: _estimate(options.noise_level),
             **self.settings.by_option(),
-            "noise-level": self.noise_level,
+            "noise-level": None if isinstance(_estimate(options.noise_level), str) else self.noise_level,
         }
 
     @property

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -180,16 +180,27 @@ def find(name: str, dtype: torch.dtype) -> Path:
         UnknownModelError: there is no such model.
         ModelError: it can't be fetched.
     """
+    check_name(name)
     if name == "compact":
         return COMPACT_FOLDER
     if path := local_file(name) or local_folder(name):
         return path
-    if repository := _repository(name):
-        return fetch(*repository, dtype != torch.float32)
-    raise UnknownModelError(
-        f"There is no model {name!r}: use auto, compact, sd-x4, stream-diffvsr, a hub repository (owner/name "
-        "or owner/name@revision), a folder (./name), or a file (name.safetensors)."
-    )
+    repository, revision = cast(tuple[str, str | None], _repository(name))
+    return fetch(repository, revision, dtype != torch.float32)
+
+
+def check_name(name: str) -> None:
+    """Make sure that a name can be that of a model, without looking for it on the hub.
+
+    Raises:
+        UnknownModelError: no model has that name.
+        ModelError: it is that of a file or folder that can't be a model.
+    """
+    if not (name == "compact" or local_file(name) or local_folder(name) or _repository(name)):
+        raise UnknownModelError(
+            f"There is no model {name!r}: use auto, compact, sd-x4, stream-diffvsr, a hub repository "
+            "(owner/name or owner/name@revision), a folder (./name), or a file (name.safetensors)."
+        )
 
 
 def local_folder(name: str) -> Path | None:

@@ -16,6 +16,8 @@ from vidx4.diffusion.models.networks.compact_denoiser import (
     ResidualAutoencoder,
 )
 
+ROUNDING = 1e-4
+"""How far apart the sums of two algorithms may be: Winograd's rounds more than plain sums do."""
 SAMPLE_CHANNELS = LATENT_CHANNELS + CONDITION_CHANNELS
 
 
@@ -47,13 +49,14 @@ def test_latents_are_ignored_at_the_last_timestep(denoiser: CompactDenoiser) -> 
 
 @torch.inference_mode()
 def test_pixels_beyond_the_reach_have_no_influence(denoiser: CompactDenoiser) -> None:
-    """No normalisation makes pixels depend on those beyond the reach of the convolutions."""
+    """No normalisation makes pixels depend on those beyond the reach of the convolutions, but by rounding."""
     sample = torch.rand(1, SAMPLE_CHANNELS, 40, 40)
     changed = sample.clone()
     changed[..., 30:, 30:] += 1
     results = [denoiser(x, torch.tensor(500))[0] for x in (sample, changed)]
-    assert torch.equal(results[0][..., :20, :20], results[1][..., :20, :20])
-    assert not torch.equal(results[0], results[1])
+    near = [result[..., :20, :20] for result in results]
+    torch.testing.assert_close(near[0], near[1], rtol=0, atol=ROUNDING)
+    assert (results[0] - results[1]).abs().max() > 0.1
 
 
 @torch.inference_mode()
@@ -107,9 +110,8 @@ def test_timesteps_of_a_batch_may_differ(denoiser: CompactDenoiser) -> None:
     sample, timesteps = torch.rand(2, SAMPLE_CHANNELS, 12, 16), torch.tensor([999, 500])
     both = denoiser(sample, timesteps)[0]
     for i in range(2):
-        torch.testing.assert_close(
-            both[i : i + 1], denoiser(sample[i : i + 1], timesteps[i])[0], rtol=0, atol=1e-5
-        )
+        alone = denoiser(sample[i : i + 1], timesteps[i])[0]
+        torch.testing.assert_close(both[i : i + 1], alone, rtol=0, atol=ROUNDING)
 
 
 @torch.inference_mode()
@@ -135,4 +137,4 @@ def test_the_prediction_is_that_of_training(denoiser: CompactDenoiser) -> None:
     with torch.inference_mode():
         result = denoiser(sample, t, class_labels=torch.tensor([60]))
     for a, b in zip(result, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=0, atol=ROUNDING)

@@ -11,6 +11,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
 from vidx4.diffusion.bicubic import enlarge
+from vidx4.diffusion.models.networks.convolution import convolve
 from vidx4.frames import SCALE
 
 LATENT_CHANNELS = 3 * SCALE * SCALE
@@ -109,7 +110,9 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             hidden = block(hidden, embedding)
         hidden = hidden + features
-        return self.conv_out(hidden), torch.tanh(self.conv_hidden(hidden))
+        conv_out = cast(nn.Conv2d, self.conv_out)
+        clean = convolve(hidden, conv_out.weight, conv_out.bias)
+        return clean, torch.tanh(self.conv_hidden(hidden))
 
     def estimate_level(self, low_res: Tensor) -> Tensor:
         """Estimate the noise level that restores pictures best.
@@ -160,10 +163,10 @@ class CompactDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         conditions = sample[:, -num_conditions:]
         if bool(is_last.all()):
             kernel = conv.weight[:, LATENT_CHANNELS:]
-            return F.conv2d(_channels_last(conditions), kernel, conv.bias, padding=1)
+            return convolve(conditions, kernel, conv.bias)
         is_last = is_last.to(sample.device).view(-1, 1, 1, 1)
         latents = torch.where(is_last, 0, sample[:, :LATENT_CHANNELS])
-        return cast(Tensor, conv(_channels_last(torch.cat([latents, conditions], 1))))
+        return convolve(torch.cat([latents, conditions], 1), conv.weight, conv.bias)
 
 
 def _spread(features: Tensor) -> Tensor:
@@ -174,10 +177,6 @@ def _spread(features: Tensor) -> Tensor:
     spread = windows.std(dim=(4, 5), correction=0).flatten(2)
     quantiles = spread.quantile(spread.new_tensor(WINDOW_QUANTILES), dim=2)
     return torch.cat([mean, deviation, *quantiles], dim=1)
-
-
-def _channels_last(pictures: Tensor) -> Tensor:
-    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 class _ResidualBlock(nn.Module):
@@ -191,17 +190,18 @@ class _ResidualBlock(nn.Module):
         scale, shift = self.film(embedding).chunk(2, dim=1)
         # Out of training, features are not needed again: writing over them saves the time that memory takes.
         inside = F.silu(self._modulated(x, 1 + scale, shift), inplace=not torch.is_grad_enabled())
-        return cast(Tensor, self.conv2(inside)).add_(x)
+        return convolve(inside, self.conv2.weight, self.conv2.bias).add_(x)
 
     def _modulated(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Return the first convolution, scaled and shifted channel by channel."""
         conv = self.conv1
         if len(scale) > 1 or torch.is_grad_enabled():
-            return torch.addcmul(shift[:, :, None, None], conv(x), scale[:, :, None, None])
+            convolved = convolve(x, conv.weight, conv.bias)
+            return torch.addcmul(shift[:, :, None, None], convolved, scale[:, :, None, None])
         # With one embedding for all pixels, the kernel is scaled in place of the features.
         assert conv.bias is not None
         kernel, bias = conv.weight * scale.view(-1, 1, 1, 1), torch.addcmul(shift[0], conv.bias, scale[0])
-        return F.conv2d(x, kernel, bias, padding=conv.padding)
+        return convolve(x, kernel, bias)
 
 
 def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
