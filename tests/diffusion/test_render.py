@@ -14,6 +14,7 @@ from tests.helpers import Load, load_with_hidden_state
 from tests.moving import pan
 from vidx4.diffusion import render
 from vidx4.diffusion.models.networks import convolution
+from vidx4.diffusion.models.networks.compact_denoiser import CompactDenoiser
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError
 from vidx4.frames import FrameBatch
@@ -92,9 +93,9 @@ def test_the_batch_size_changes_latents_by_less_than_a_hundred_thousandth(tiny_f
 def calls_of(upscaler: Upscaler) -> list[torch.Size]:
     """Return a list that will hold the shapes of all features that the denoiser turns into a prediction."""
     shapes: list[torch.Size] = []
-    upscaler.components.unet.conv_hidden.register_forward_pre_hook(
-        lambda _, inputs: shapes.append(inputs[0].shape)
-    )
+    unet = upscaler.components.unet
+    layer = unet.conv_hidden if isinstance(unet, CompactDenoiser) else unet.conv_out
+    layer.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
     return shapes
 
 
