@@ -101,6 +101,7 @@ def test_upscale_of_a_picture(tmp_path: Path) -> None:
     done = events_of("upscale", SAMPLES / "photo.png", tmp_path / "big.png", "--device", "cpu")[-1]
     assert done["output"] == str(tmp_path / "big.png")
     assert done["noise_level"] == done["estimated_noise_level"] is not None
+    assert done["seconds"] > 0
 
 
 def test_batch(folder: Path, tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ def test_a_number_is_not_estimated(upscaler: Upscaler, plan: Plan) -> None:
     assert (job.noise_level, job.estimated_noise_level) == (30, None)
 
 
+def test_a_level_that_is_not_yet_known_has_no_number(upscaler: Upscaler) -> None:
+    identity = upscaler.with_options(UpscaleOptions(noise_level=AutoLevel(20))).identity
+    assert (identity["noise-level"], identity[ESTIMATE]) == (None, "auto+20")
+
+
 def test_what_is_known_is_not_estimated_again(upscaler: Upscaler, plan: Plan) -> None:
     assert LocalBackend(upscaler).job(plan, known={ESTIMATE: 65}).noise_level == 65
 

@@ -33,7 +33,7 @@ from vidx4.jobs.progress import Control
 from vidx4.jobs.report import Report
 from vidx4.jobs.run import start
 from vidx4.jobs.still.read import is_picture
-from vidx4.jobs.still.upscale import picture_suffix, plan_picture, upscale_picture
+from vidx4.jobs.still.upscale import PictureReport, picture_suffix, plan_picture, upscale_picture
 from vidx4.jobs.work_folder import num_kept, recorded_identity, work_folder
 from vidx4.media.checks import require_kept
 from vidx4.media.source import read_source
@@ -253,9 +253,7 @@ class Batch:
             raise
         self._check_made(item, job.identity)
         message = " ".join([*report.warnings, *report.damage, *self._record(item, job.identity)])
-        levels = report.noise_level, report.estimated_noise_level
-        frames = report.num_new, report.seconds
-        return FileReport(item.path, Outcome.DONE, item.output, message, *frames, *levels)
+        return _done_report(item, message, report.num_new, report)
 
     def _picture_done(self, item: Item, control: Control) -> FileReport:
         overwrite, backend = item.options.request.overwrite, self._backend(item.options.upscale)
@@ -264,8 +262,7 @@ class Batch:
         identity = self._identity(item)
         self._check_made(item, identity)
         message = " ".join(self._record(item, identity))
-        levels = report.noise_level, report.estimated_noise_level
-        return FileReport(item.path, Outcome.DONE, item.output, message, 1, 0.0, *levels)
+        return _done_report(item, message, 1, report)
 
     def _run(self, job: Job, prospects: Prospects, control: Control, on_estimate: OnEstimate) -> Report:
         with start(job, control, restart=self._restart, accept_loss=self._accept_loss) as run:
@@ -304,6 +301,11 @@ class Batch:
         except OSError as error:
             return [f"It could not be recorded in {self.records.path} ({error.strerror or error})."]
         return []
+
+
+def _done_report(item: Item, message: str, num_frames: int, report: Report | PictureReport) -> FileReport:
+    levels = report.noise_level, report.estimated_noise_level
+    return FileReport(item.path, Outcome.DONE, item.output, message, num_frames, report.seconds, *levels)
 
 
 def _digest(path: Path) -> str | None:

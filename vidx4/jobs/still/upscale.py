@@ -25,6 +25,7 @@ from vidx4.media.checks import Check, require_kept
 from vidx4.media.existing import has_name_of_copy
 from vidx4.media.pictures.read_sequence import is_pattern
 from vidx4.media.place import check_writable
+from vidx4.working_time import working_seconds
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class PictureReport:
     """The result of enlarging a still picture."""
 
     output: Path
+    seconds: float
+    """Seconds from reading the picture to writing the result."""
     noise_level: int | None
     """Noise level that it was restored at; None if the model knows none."""
     estimated_noise_level: int | None
@@ -119,12 +122,12 @@ def upscale_picture(
 
 
 def _upscale(path: Path, output: Path, backend: Backend, control: Control, overwrite: bool) -> PictureReport:
-    before, still = stamp(path), read_picture(path)
+    begun, before, still = working_seconds(), stamp(path), read_picture(path)
     image_format = picture_format(output)
     if still.bit_depth > 8 and image_format not in DEEP_FORMATS:
         _logger.warning("%s files hold 8 bits per colour: the 16 of %s are rounded.", image_format, path)
     result = backend.picture(still.channels[..., : num_colors(still.channels)], control)
-    report = PictureReport(output, result.noise_level, result.estimated_noise_level)
+    levels = result.noise_level, result.estimated_noise_level
     enlarged = _with_alpha(result.pixels, still.channels)
     del result
     with write_whole(output, overwrite=overwrite, like=path) as unfinished:
@@ -137,7 +140,7 @@ def _upscale(path: Path, output: Path, backend: Backend, control: Control, overw
         )
         if path.exists():
             check_unchanged(path, before)
-    return report
+    return PictureReport(output, working_seconds() - begun, *levels)
 
 
 def _with_alpha(colors: Pixels, channels: Pixels) -> Pixels:
