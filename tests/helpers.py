@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
@@ -69,6 +71,28 @@ def packets(path: Path, index: int) -> list[tuple[Fraction, Fraction, bytes]]:
             for packet in container.demux(container.streams[index])
             if packet.pts is not None and packet.dts is not None
         ]
+
+
+def check_same(path: Path, expected: bytes) -> None:
+    """Check that a video has given bytes; if not, tell which frames differ, in place of the bytes."""
+    content = path.read_bytes()
+    if content == expected:
+        return
+    frames, others = _decoded(content), _decoded(expected)
+    differing = {
+        number: int(np.abs(frame.astype(int) - other).max())
+        for number, (frame, other) in enumerate(zip(frames, others, strict=False))
+        if not np.array_equal(frame, other)
+    }
+    raise AssertionError(
+        f"{path.name}: {len(content)} bytes and {len(frames)} frames, not {len(expected)} and {len(others)}; "
+        f"greatest difference by frame: {differing}"
+    )
+
+
+def _decoded(content: bytes) -> list[np.ndarray]:
+    with av.open(BytesIO(content)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def as_frames(pixels: Tensor) -> list[VideoFrame]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stress.kills import disturb, make_clip
-from tests.helpers import load_with_hidden_state, stop_after, upscale_nearest
+from tests.helpers import check_same, load_with_hidden_state, stop_after, upscale_nearest
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, StoppedError
 from vidx4.jobs.job import Job
@@ -78,7 +78,7 @@ def test_parts_end_at_cuts_and_only_missing_parts_are_made(
     borders = [(part.start, part.stop, part.ends_shot) for part in (*made, *rest)]
     assert borders == [(0, 8, False), (8, 72, False), (72, 90, True), (90, 99, True), (99, 129, True)]
     assert (report.num_frames, report.num_new) == (129, 39)
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
     assert not plan.work_folder.exists()
 
 
@@ -89,7 +89,7 @@ def test_a_job_resumes_after_any_part(
     job = LocalBackend(upscaler).job(plan, 4)
     assert len(stop_after(job, num_parts)) == num_parts
     resume(job)
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
 
 
 def empty(path: Path) -> None:
@@ -129,7 +129,7 @@ def test_damaged_parts_are_made_again(
     _, parts = resume(job)
     made = [(part.start, part.stop) for part in parts]
     assert made[: len(made_again)] == made_again
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
@@ -141,7 +141,7 @@ def test_without_its_state_an_earlier_part_of_the_shot_is_made_again(
     damage(plan.work_folder / "00000072.state")
     _, parts = resume(job)
     assert [part.start for part in parts] == [8, 72, 90, 99]
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
 
 
 @pytest.mark.parametrize("damage", [empty, cut_in_half, Path.unlink])
@@ -153,7 +153,7 @@ def test_a_damaged_plan_is_written_again(
     damage(plan.work_folder / PLAN)
     report, _ = resume(job)
     assert report.num_new == 57
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
 
 
 def test_without_a_plan_parts_of_another_job_are_refused(plan: Plan, upscaler: Upscaler) -> None:
@@ -172,7 +172,7 @@ def test_other_files_in_the_work_folder_are_kept(
     (plan.work_folder / "00000500.json").write_text("mine")
     (plan.work_folder / "00000400.nut").mkdir()
     resume(job)
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
     assert sorted(path.name for path in plan.work_folder.iterdir()) == ["00000400.nut", "lock", "notes.txt"]
     assert str(plan.work_folder) in caplog.text
 
@@ -249,7 +249,7 @@ def test_an_estimate_is_resumed_or_discarded_for_another_job(
     with start(job, is_trial=True) as trial:
         assert trial.estimate().num_left == 121
     assert resume(job)[0].num_new == 121
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
     plan.output.unlink()
     with start(LocalBackend(upscaler).job(plan, 2), is_trial=True) as trial:
         trial.estimate()
@@ -273,7 +273,7 @@ def test_an_output_written_just_before_a_crash_is_recognised(
     with pytest.raises(ZeroDivisionError):
         run(job)
     monkeypatch.undo()
-    assert plan.output.read_bytes() == uninterrupted
+    check_same(plan.output, uninterrupted)
     assert resume(job)[0].num_new == 0
     assert not plan.work_folder.exists()
 
@@ -350,7 +350,7 @@ def test_a_range_resumes_too(clip: Path, tmp_path: Path, upscaler: Upscaler) -> 
     run(LocalBackend(upscaler).job(plans[0], 4))
     stop_after(LocalBackend(upscaler).job(plans[1], 4), 1)
     run(LocalBackend(upscaler).job(plans[1], 4))
-    assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
+    check_same(plans[0].output, plans[1].output.read_bytes())
 
 
 def test_the_plan_file_holds_the_identity(plan: Plan, upscaler: Upscaler) -> None:

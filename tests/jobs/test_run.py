@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import MakeVideo
-from tests.helpers import as_frames, upscale_nearest
+from tests.helpers import as_frames, check_same, upscale_nearest
 from tests.moving import pan
 from vidx4.diffusion.upscaler import Upscaler
 from vidx4.errors import OptionError, OutputError, SourceError
@@ -75,7 +75,7 @@ def test_equal_jobs_give_equal_files(make_video: MakeVideo, tmp_path: Path) -> N
     upscaler = Upscaler.load("compact", device="cpu")
     for output in outputs:
         upscale_video(path, output, request=Request(encode=FAST), upscaler=upscaler)
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    check_same(outputs[0], outputs[1].read_bytes())
 
 
 def test_the_batch_size_changes_pixels_by_one_level_at_most(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_following_in_a_separate_stage_changes_nothing(make_video: MakeVideo, tm
     plans = [plan_video(source, output, Request(encode=EncodeOptions("ffv1"))) for output in outputs]
     run(LocalBackend(upscaler).job(plans[0], 2))
     run(Job(plans[1], LocalExecutor(upscaler), 2))
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    check_same(outputs[0], outputs[1].read_bytes())
 
 
 def test_what_is_reused_is_reported(make_video: MakeVideo, tmp_path: Path) -> None:

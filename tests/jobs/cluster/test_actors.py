@@ -22,6 +22,7 @@ from PIL import Image
 from scripts.stress.kills import FLAGS
 from tests.capabilities import known_signals, needs_signals
 from tests.hard_videos import episode
+from tests.helpers import check_same
 from tests.jobs.folder.test_files import Recorder
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
@@ -51,6 +52,8 @@ from vidx4.jobs.cluster.actors import Allocation, _RayWorker, connect  # noqa: E
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FAST = EncodeOptions(encoder_preset="ultrafast", crf=30)
+LIKE_FAST = ("--batch-size", "4", "--crf", "30")
+"""Flags that give the same as FAST, beside FLAGS."""
 PATIENCE = 900.0
 """Seconds after which something is taken to hang: many times what it takes, since the machine may be busy."""
 PATIENT_RAY = {
@@ -78,11 +81,33 @@ def upscaler() -> Upscaler:
     return Upscaler.load("compact", device="cpu")
 
 
+@contextmanager
+def program(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the program; it is killed at the end of the block, or when it hangs."""
+    command = [sys.executable, "-m", "vidx4", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, **options) as process:
+        guard = Timer(PATIENCE, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def upscaled(clip: Path, output: Path, *flags: str, **options: Any) -> Path:
+    """Run the program to its end; return the output."""
+    with program("upscale", str(clip), str(output), *FLAGS, *LIKE_FAST, *flags, **options) as process:
+        out, errors = process.communicate()
+    assert (process.returncode, out, errors) == (0, "", "")
+    return output
+
+
 @pytest.fixture(scope="module")
-def local(clip: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    plan = plan_video(clip, tmp_path_factory.mktemp("local") / "out.mkv", Request(encode=FAST))
-    run(LocalBackend(upscaler).job(plan, 4))
-    return plan.output.read_bytes()
+def local(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return what the program makes without a cluster, in a process of its own, as the workers are."""
+    return upscaled(clip, tmp_path_factory.mktemp("local") / "out.mkv").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +133,7 @@ def workers() -> list[psutil.Process]:
 
 def test_the_output_is_that_of_a_job_without_ray(backend: ClusterBackend, plan: Plan, local: bytes) -> None:
     report = run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
     assert (report.num_frames, report.num_new, report.num_shots) == (215, 215, 8)
     assert len(report.workers) == 2
     assert all(verify.is_kept for verify in verify_output(plan.written, plan.output))
@@ -129,19 +154,20 @@ def test_the_same_after_a_worker_is_killed(
 
     report = run(backend.job(plan, 4), Control(on_part=kill))
     assert killed
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
     assert f"(process {killed[0]}) was lost: " in caplog.text
     assert report.num_frames == 215
 
 
 def test_a_stopped_job_is_resumed_without_the_cluster(
-    backend: ClusterBackend, plan: Plan, upscaler: Upscaler, local: bytes
+    backend: ClusterBackend, plan: Plan, local: bytes, tmp_path: Path
 ) -> None:
-    stop = Stop()
+    stop, report = Stop(), tmp_path / "report.json"
     with pytest.raises(StoppedError):
         run(backend.job(plan, 4), Control(on_part=lambda _: stop.set(), stop=stop))
-    assert run(LocalBackend(upscaler).job(plan, 4)).num_new < 215
-    assert plan.output.read_bytes() == local
+    upscaled(plan.source.path, plan.output, "--report", str(report))
+    assert 0 < json.loads(report.read_bytes())["num_new"] < 215
+    check_same(plan.output, local)
 
 
 def test_the_files_of_a_folder_share_the_workers(
@@ -166,7 +192,9 @@ def test_the_files_of_a_folder_share_the_workers(
         "broken.mp4": Outcome.FAILED,
     }
     outputs = [reports[f"{name}.mkv"].output for name in "abcd"]
-    assert all(output is not None and output.read_bytes() == local for output in outputs)
+    for output in outputs:
+        assert output is not None
+        check_same(output, local)
     assert ear.most > 1  # a file begins before the last one is done
     skipped = [batch.skip(path) for path in batch.selection.find()]
     assert [report is not None for report in skipped].count(True) == 5
@@ -234,24 +262,9 @@ def test_progress_is_reported_while_parts_are_made(
 
 
 @contextmanager
-def program(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start the program; it is killed at the end of the block, or when it hangs."""
-    command = [sys.executable, "-m", "vidx4", *arguments]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, **options) as process:
-        guard = Timer(PATIENCE, process.kill)
-        guard.start()
-        try:
-            yield process
-        finally:
-            guard.cancel()
-            process.kill()
-
-
-@contextmanager
 def upscale(clip: Path, output: Path, *flags: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    local = ("--cluster", "local", "--workers", "2", "--batch-size", "4", "--crf", "30")
-    with program("upscale", str(clip), str(output), *FLAGS, *local, *flags, **options) as process:
+    local = ("--cluster", "local", "--workers", "2")
+    with program("upscale", str(clip), str(output), *FLAGS, *LIKE_FAST, *local, *flags, **options) as process:
         yield process
 
 
@@ -273,7 +286,7 @@ def test_the_same_after_the_driver_is_killed(
     assert not output.exists()
     report = run(backend.job(plan_video(clip, output, Request(encode=FAST)), 4))
     assert 0 < report.num_new < report.num_frames == 215
-    assert output.read_bytes() == local
+    check_same(output, local)
 
 
 @needs_signals
@@ -354,11 +367,8 @@ def test_a_running_cluster_is_joined(
     (port, client_port), output = ports, tmp_path / "out.mkv"
     address, more = ("auto", "--send-model") if kind == "auto" else (f"ray://127.0.0.1:{client_port}", "-q")
     environment = os.environ | OPEN | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-    flags = ("--cluster", address, "--workers", "2", "--batch-size", "4", "--crf", "30", more)
-    with program("upscale", str(clip), str(output), *FLAGS, *flags, env=environment) as process:
-        out, errors = process.communicate()
-    assert (process.returncode, out, errors) == (0, "", "")
-    assert output.read_bytes() == local
+    flags = ("--cluster", address, "--workers", "2", more)
+    check_same(upscaled(clip, output, *flags, env=environment), local)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.hard_videos import episode
-from tests.helpers import stop_after
+from tests.helpers import check_same, stop_after
 from tests.video_builder import frames, panning_shots, scene, write
 from vidx4.diffusion.options import UpscaleOptions
 from vidx4.diffusion.upscaler import Upscaler
@@ -141,7 +141,7 @@ def test_the_output_is_that_of_this_process(plan: Plan, local: bytes) -> None:
     with running() as backend:
         control = Control(lambda each: progress.append(each.num_done), parts.append)
         report = run(backend.job(plan, 4), control)
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
     assert sum(part.starts_shot for part in parts) == report.num_shots == 8
     assert (report.num_frames, report.num_new, progress[-1]) == (215, 215, 215)
     host, process = re.escape(platform.node()), os.getpid()
@@ -163,7 +163,7 @@ def test_the_same_for_a_model_that_is_shown_its_last_result(stream_folder: Path,
     estimate = patch("vidx4.jobs.noise_level.estimate_film", side_effect=AssertionError)
     with running(options=options) as backend, estimate:
         run(backend.job(there))
-    assert there.output.read_bytes() == here.output.read_bytes()
+    check_same(there.output, here.output.read_bytes())
 
 
 def test_a_decoder_is_not_sent(tiny_folder: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_same_with_one_worker_and_no_capacity(plan: Plan, local: bytes) -> N
     """Each chunk waits until the one before it is done."""
     with running(1, capacity=WorkSize(1, 1)) as backend:
         run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_the_same_when_workers_die(
     assert losses
     place = re.escape(str(plan.source.path))
     assert all(re.match(rf"Worker \d.* the shot at \d+\.\d\d s of {place}", each) for each in losses)
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
 
 
 @pytest.mark.slow
@@ -209,7 +209,7 @@ def test_a_stopped_job_is_resumed_by_other_workers_or_without(
         with running() as backend:
             report = run(backend.job(plan, 4))
     assert report.num_new <= 215 - sum(part.num_frames for part in made)
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_a_job_of_this_process_is_resumed_by_workers(
     stop_after(LocalBackend(upscaler).job(plan, 4), num_parts)
     with running() as backend:
         run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_gaps_anywhere_are_closed(plan: Plan, upscaler: Upscaler, local: bytes) 
         (plan.work_folder / name).unlink(missing_ok=True)
     with running() as backend:
         report = run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
     assert report.num_new < 215
 
 
@@ -254,7 +254,7 @@ def test_damage_is_reported_and_all_else_is_made(
     with running() as backend:
         reports = [run(LocalBackend(upscaler).job(plans[0], 4)), run(backend.job(plans[1], 4))]
         assert reports[0].damage == reports[1].damage != ()
-        assert plans[0].output.read_bytes() == plans[1].output.read_bytes()
+        check_same(plans[0].output, plans[1].output.read_bytes())
         strict = replace(plans[1], request=replace(plans[1].request, strict=True, overwrite=True))
         with pytest.raises(SourceError, match=re.escape(str(source))):
             run(backend.job(strict, 4))
@@ -287,7 +287,8 @@ def test_a_second_job_starts_beside_the_end_of_the_first(clip: Path, tmp_path: P
         assert is_read.wait(PATIENCE)
         run(backend.job(plans[1], 4))
         thread.join()
-    assert plans[0].output.read_bytes() == plans[1].output.read_bytes() == local
+    for plan in plans:
+        check_same(plan.output, local)
 
 
 def test_a_worker_keeps_a_job_with_an_open_shot(plan: Plan) -> None:
@@ -311,7 +312,7 @@ def test_a_trial_leaves_the_workers_to_others(plan: Plan, local: bytes) -> None:
         with start(backend.job(plan, 4), is_trial=True) as work:
             assert work.estimate().seconds_per_frame > 0
         run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
 
 
 @pytest.mark.parametrize("has_16_bits", [False, True])
@@ -351,7 +352,7 @@ def test_a_worker_that_differs_from_the_first_is_refused(
         backend = ClusterBackend.load(pool, Models("cpu", STORE, sends=False), COMPACT)
         is_first.set()
         run(backend.job(plan, 4))
-    assert plan.output.read_bytes() == local
+    check_same(plan.output, local)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert warning.startswith("Worker 2 ")
     assert "device was cpu and is another" in warning

@@ -22,6 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.capabilities import CAN_LINK, TAKES_ANY_NAME, needs_signals
+from tests.helpers import check_same
 from tests.video_files import write_video
 from vidx4.cli.commands import app
 from vidx4.cli.progress_bar import stoppable
@@ -176,7 +177,7 @@ def test_finished_outputs_are_verified(tmp_path: Path) -> None:
         ].outcome
         == Outcome.DONE
     )
-    assert output.read_bytes() == whole
+    check_same(output, whole)
 
 
 def test_an_output_of_other_options_or_another_source_is_refused(tmp_path: Path) -> None:
