@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.moving import affine_motion, moved, pan, photo, rotation
-from vidx4.temporal.motion import Motion, estimate_motion
+from vidx4.temporal.motion import Motion, estimate_motion, luma
 
 INNER = (..., slice(16, -16), slice(16, -16))
 
@@ -55,6 +55,13 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         assert all(
             torch.equal(a, b) for a, b in zip(vars(results[0]).values(), vars(other).values(), strict=True)
         )
+
+
+def test_luma_is_rounded_in_one_way_on_all_machines() -> None:
+    levels = np.random.default_rng(0).uniform(0, 255, (7, 40, 3)).astype(np.float32)
+    weights = [np.float32(weight) for weight in (0.299, 0.587, 0.114)]
+    exact = [[r * weights[0] + g * weights[1] + b * weights[2] for r, g, b in row] for row in levels]
+    assert np.array_equal(luma(levels), np.array(exact, np.float32))
 
 
 def test_occluded_and_uncovered_areas_are_not_trusted() -> None:

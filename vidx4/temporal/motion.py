@@ -160,6 +160,10 @@ def to_levels(frame: Tensor) -> np.ndarray:
 
 
 def luma(levels: np.ndarray) -> np.ndarray:
-    """Return BT.601 luma over the full range: (H, W, 3) -> (H, W)."""
-    result: np.ndarray = levels @ _WEIGHTS
+    """Return BT.601 luma over the full range: (H, W, 3) -> (H, W).
+
+    A product of matrices would round as the BLAS of a machine does, so motion would differ between machines.
+    """
+    red, green, blue = (levels[..., channel] * weight for channel, weight in enumerate(_WEIGHTS))
+    result: np.ndarray = red + green + blue
     return result
