@@ -91,7 +91,7 @@ def check_same(path: Path, expected: bytes) -> None:
 
 
 def _decoded(content: bytes) -> list[np.ndarray]:
-    with av.open(BytesIO(content)) as container:
+    with av.open(BytesIO(content), "r") as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
