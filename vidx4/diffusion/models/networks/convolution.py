@@ -38,7 +38,7 @@ def convolve(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
 def _has_winograd(device_type: str) -> bool:
     """Return whether NNPACK is there, which Windows lacks, and is known to be faster than plain sums.
 
-    It makes no use of AVX-512: where there is that, plain sums take a tenth less time (Intel Xeon, Ice Lake).
+    It makes no use of AVX-512: where there is that, plain sums take no more time (Intel Xeon, Ice Lake).
     """
     has_only_avx2 = device_type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
     # Asking whether it is available also prepares it.
